@@ -1,0 +1,65 @@
+"""mmcell evaluates frozen foundation embeddings on what they are for: linking cells to patients."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+#: public name -> module; loaded on first use, so that ``import mmcell`` stays light.
+_LAZY = {
+    "Dataset": "mmcell.dataset",
+    "Embedding": "mmcell.embedding",
+    "Items": "mmcell.items",
+    "Metric": "mmcell.metrics.base",
+    "MethodView": "mmcell.task",
+    "MmcellError": "mmcell.errors",
+    "ModelCard": "mmcell.embedding",
+    "Results": "mmcell.results",
+    "Roles": "mmcell.roles",
+    "RunRecord": "mmcell.records",
+    "Score": "mmcell.records",
+    "Split": "mmcell.splits",
+    "SplitSpec": "mmcell.splits",
+    "Task": "mmcell.task",
+    "TaskSpec": "mmcell.task",
+    "evaluate": "mmcell.run",
+    "get_metric": "mmcell.metrics.base",
+    "get_task": "mmcell.task",
+    "list_datasets": "mmcell.data.catalog",
+    "list_metrics": "mmcell.metrics.base",
+    "list_tasks": "mmcell.task",
+    "load_dataset": "mmcell.data.catalog",
+    "make_splits": "mmcell.splits",
+}
+__all__ = [*_LAZY, "__version__"]  # noqa: PLE0604
+__version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from mmcell.data.catalog import list_datasets as list_datasets, load_dataset as load_dataset
+    from mmcell.dataset import Dataset as Dataset
+    from mmcell.embedding import Embedding as Embedding, ModelCard as ModelCard
+    from mmcell.errors import MmcellError as MmcellError
+    from mmcell.items import Items as Items
+    from mmcell.metrics.base import Metric as Metric, get_metric as get_metric, list_metrics as list_metrics
+    from mmcell.records import RunRecord as RunRecord, Score as Score
+    from mmcell.results import Results as Results
+    from mmcell.roles import Roles as Roles
+    from mmcell.run import evaluate as evaluate
+    from mmcell.splits import Split as Split, SplitSpec as SplitSpec, make_splits as make_splits
+    from mmcell.task import (
+        MethodView as MethodView,
+        Task as Task,
+        TaskSpec as TaskSpec,
+        get_task as get_task,
+        list_tasks as list_tasks,
+    )
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LAZY:
+        raise AttributeError(f"module 'mmcell' has no attribute {name!r}")
+    return getattr(importlib.import_module(_LAZY[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

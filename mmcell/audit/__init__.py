@@ -1,0 +1,1 @@
+"""Findings: what a reader must know beside a score."""

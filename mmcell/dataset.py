@@ -1,0 +1,366 @@
+"""`Dataset`: data, roles and a card; the patients' table and every target derived from them, in one place."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from mmcell.digest import digest, digest_array, digest_file, digest_ids
+from mmcell.errors import MmcellError, did_you_mean, first
+from mmcell.roles import CohortCard, DatasetCard, ModalityCard, Roles, parse
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+    from mudata import MuData
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """Cells (or spots, profiles, patients) with the roles of their columns.
+
+    Attributes
+    ----------
+    name
+        What tables call it.
+    data
+        An AnnData, or a MuData whose modalities describe the same items; never changed.
+    roles
+        Which column means what.
+    card
+        Source, licence, level, modalities, caveats.
+    fingerprint
+        sha256 of the content; computed from the data when it is not given.
+    """
+
+    name: str
+    data: AnnData | MuData
+    roles: Roles
+    card: DatasetCard
+    fingerprint: str = ""
+    _prepared: dict[Hashable, Any] = field(default_factory=dict, repr=False)
+
+    def __post_init__(self) -> None:
+        if self.ids.has_duplicates:
+            repeated = self.ids[self.ids.duplicated()].unique()
+            raise MmcellError(
+                f"dataset {self.name!r}: {len(repeated)} obs_names occur more than once ({first(repeated)}); "
+                "call obs_names_make_unique() before writing the file"
+            )
+        for role, column in self.roles.columns.items():
+            if column not in self._columns:
+                raise MmcellError(
+                    f"dataset {self.name!r}: roles.{role} names the column {column!r}, which is not in obs; "
+                    f"{did_you_mean(column, self._columns)}"
+                )
+        missing = self.obs[self.roles.unit].isna()
+        if missing.any():
+            raise MmcellError(
+                f"dataset {self.name!r}: {int(missing.sum())} items have no {self.roles.unit!r} "
+                f"({first(self.ids[missing])}); every item needs its unit, drop them or fill it in"
+            )
+        if self.card.level == "patient" and not np.array_equal(self.unit.to_numpy(), self.ids.to_numpy()):
+            raise MmcellError(
+                f"dataset {self.name!r}: at level 'patient' the column {self.roles.unit!r} must equal obs_names; "
+                "set obs_names to the patient ids, or state the level of the rows"
+            )
+        for modality in self.card.modalities:
+            self.anndata(modality)
+        if not self.fingerprint:
+            object.__setattr__(self, "fingerprint", self._content())
+
+    # -- items ---------------------------------------------------------------------------------------------------
+
+    @cached_property
+    def _modalities(self) -> dict[str, AnnData]:
+        if hasattr(self.data, "mod"):
+            return dict(self.data.mod)
+        return {next(iter(self.card.modalities)): self.data}
+
+    @cached_property
+    def _columns(self) -> list[str]:
+        return list(map(str, self.obs.columns))
+
+    @cached_property
+    def obs(self) -> pd.DataFrame:
+        """One row per item; columns of single modalities fill what the common table lacks, matched by id."""
+        frame = pd.DataFrame(self.data.obs)
+        frame = frame.set_axis(frame.index.astype(str), axis=0)
+        if hasattr(self.data, "mod"):
+            for part in self._modalities.values():
+                extra = part.obs.columns.difference(frame.columns)
+                if len(extra):
+                    frame = frame.join(part.obs[extra])
+        return frame
+
+    @cached_property
+    def ids(self) -> pd.Index:
+        """The item ids."""
+        return pd.Index(self.data.obs_names.astype(str), name="id")
+
+    @cached_property
+    def unit(self) -> pd.Series:
+        """Item id -> unit id, as text."""
+        return self.obs[self.roles.unit].astype(str)
+
+    def anndata(self, modality: str) -> AnnData:
+        """Return the AnnData of one modality.
+
+        Raises
+        ------
+        MmcellError
+            There is no such modality.
+        """
+        if modality not in self._modalities:
+            raise MmcellError(
+                f"dataset {self.name!r}: no modality {modality!r}; {did_you_mean(modality, self._modalities)}"
+            )
+        return self._modalities[modality]
+
+    def modality(self, modality: str) -> ModalityCard:
+        """Return what the card says of one modality (raises on an unknown one)."""
+        self.anndata(modality)
+        return self.card.modalities.get(modality, ModalityCard(preprocessing="values", identifiers="other"))
+
+    # -- what a method may see -----------------------------------------------------------------------------------
+
+    def features(self, modality: str, preprocessing: str = "any") -> AnnData:
+        """Return the values of a modality without any label: only X, obs_names and var_names.
+
+        Parameters
+        ----------
+        modality
+            Which one.
+        preprocessing
+            What the reader needs: ``counts``, ``log1p`` (counts are scaled to 10,000 an item and log1p is taken) or
+            ``any`` (log1p for counts, other values as they are).
+
+        Raises
+        ------
+        MmcellError
+            The modality cannot be turned into what is needed.
+        """
+        have = self.modality(modality).preprocessing
+        want = ("log1p" if have == "counts" else have) if preprocessing == "any" else preprocessing
+        if want != have and (have, want) != ("counts", "log1p"):
+            raise MmcellError(
+                f"dataset {self.name!r}: modality {modality!r} holds {have}, the encoder needs {want}; "
+                "give it data it can read or set 'preprocessing' on the card"
+            )
+        key = ("features", modality, want)
+        if key not in self._prepared:
+            self._prepared[key] = _bare(self.anndata(modality), lognormalise=want != have)
+        return self._prepared[key]
+
+    def covariates(self, role: str) -> pd.DataFrame:
+        """Return the columns of a role (``technical`` or ``clinical``), one row per unit, as they are.
+
+        Raises
+        ------
+        MmcellError
+            A clinical covariate takes several values within one unit.
+        """
+        columns = list(getattr(self.roles, role))
+        if role == "technical":
+            return self.obs[columns].groupby(self.unit).mean()
+        return pd.DataFrame({column: self.per_unit(column) for column in columns}, index=self.patients.index)
+
+    # -- units ---------------------------------------------------------------------------------------------------
+
+    def per_unit(self, column: str) -> pd.Series:
+        """Return a column as one value per unit; missing where every item of the unit lacks it.
+
+        Raises
+        ------
+        MmcellError
+            A unit carries two different values.
+        """
+        pairs = pd.DataFrame({"unit": self.unit, "value": self.obs[column]}).dropna().drop_duplicates()
+        twice = pairs["unit"][pairs["unit"].duplicated()].unique()
+        if len(twice):
+            values = pairs.loc[pairs["unit"] == twice[0], "value"]
+            raise MmcellError(
+                f"dataset {self.name!r}: {column!r} takes {len(values)} values in {self.roles.unit} {twice[0]!r} "
+                f"({first(values)}), and in {len(twice)} units in all; a unit must carry one: correct the column or "
+                "choose a finer unit"
+            )
+        index = pd.Index(sorted(self.unit.unique()), name="unit")
+        return pairs.set_index("unit")["value"].reindex(index)
+
+    @cached_property
+    def patients(self) -> pd.DataFrame:
+        """One row per unit: every column that is constant within units, and `n_items`."""
+        index = pd.Index(sorted(self.unit.unique()), name="unit")
+        grouped = self.obs.groupby(self.unit, observed=True)
+        constant = [c for c in self.obs if c != self.roles.unit and (grouped[c].nunique() <= 1).all()]
+        frame = grouped[constant].first().reindex(index)
+        return frame.assign(n_items=self.unit.value_counts().reindex(index).to_numpy())
+
+    # -- truth: only the metrics' side of the house asks for it ---------------------------------------------------
+
+    def truth(self, target: str, level: str) -> pd.DataFrame:
+        """Return what is to be predicted, one row per item (``cell`` …) or per unit (level ``patient``).
+
+        Parameters
+        ----------
+        target
+            ``label`` (0/1 for two classes), ``cell_type``, ``batch``, ``batch=VALUE`` (one against the rest, 0/1) or
+            ``outcome`` (columns time and event).
+        level
+            The level of what is scored.
+
+        Returns
+        -------
+        pandas.DataFrame
+            Columns ``y_true``, or ``time`` and ``event``. Rows without a value are left out; the caller counts them.
+
+        Raises
+        ------
+        MmcellError
+            The role is not set, there is one class only, no event, a time that is not positive, an event that is
+            not 0 or 1.
+        """
+        role, _, value = target.partition("=")
+        if role == "outcome":
+            return self._outcome()
+        column = getattr(self.roles, role, None)
+        if column is None:
+            raise MmcellError(f"dataset {self.name!r}: roles.{role} is not set; name its column in the card")
+        found = (self.per_unit(column) if level == "patient" else self.obs[column]).dropna().astype(str)
+        classes = sorted(found.unique())
+        if len(classes) < 2:
+            raise MmcellError(
+                f"dataset {self.name!r}: the {role} {column!r} has one class only ({first(classes)}); "
+                "at least two are needed"
+            )
+        if value:
+            return pd.DataFrame({"y_true": (found == value).astype(int)})
+        if role == "label" and len(classes) == 2:
+            return pd.DataFrame({"y_true": (found == self.positive).astype(int)})
+        return pd.DataFrame({"y_true": found})
+
+    @cached_property
+    def positive(self) -> str:
+        """The class that a binary score points to."""
+        classes = sorted(self.obs[self.roles.label].dropna().astype(str).unique())
+        if self.roles.positive is not None and self.roles.positive not in classes:
+            raise MmcellError(
+                f"dataset {self.name!r}: roles.positive is {self.roles.positive!r}, which is not a class of "
+                f"{self.roles.label!r}; {did_you_mean(self.roles.positive, classes)}"
+            )
+        return self.roles.positive or classes[-1]
+
+    def _outcome(self) -> pd.DataFrame:
+        if self.roles.outcome is None:
+            raise MmcellError(f"dataset {self.name!r}: roles.outcome is not set; name its time and event columns")
+        names = {"time": self.roles.outcome.time, "event": self.roles.outcome.event}
+        raw = pd.DataFrame({k: self.per_unit(c) for k, c in names.items()}).dropna()
+        frame = raw.apply(pd.to_numeric, errors="coerce")
+        if frame.isna().any(axis=None):
+            bad = next(k for k in names if frame[k].isna().any())
+            raise MmcellError(f"dataset {self.name!r}: {names[bad]!r} is not numeric; give numbers")
+        wrong = ~frame["event"].isin([0, 1])
+        if wrong.any():
+            raise MmcellError(
+                f"dataset {self.name!r}: {names['event']!r} has values other than 0 and 1 "
+                f"({first(frame.loc[wrong, 'event'].unique())}); 1 = event, 0 = censored"
+            )
+        early = ~(frame["time"] > 0) | ~np.isfinite(frame["time"])
+        if early.any():
+            raise MmcellError(
+                f"dataset {self.name!r}: {int(early.sum())} values of {names['time']!r} are not positive "
+                f"(first: {first(frame.index[early])}); correct or remove these patients"
+            )
+        if frame["event"].sum() == 0:
+            raise MmcellError(
+                f"dataset {self.name!r}: {names['event']!r} has no events; survival cannot be scored without any"
+            )
+        return frame.astype({"time": float, "event": int})
+
+    def _content(self) -> str:
+        parts = []
+        for name, part in self._modalities.items():
+            x = part.X
+            arrays = (x.data, x.indices, x.indptr) if hasattr(x, "indptr") else (np.asarray(x),)
+            parts.append([name, digest_ids(part.var_names), *(digest_array(np.asarray(a)) for a in arrays)])
+        columns = sorted(set(self.roles.columns.values()))
+        table = [[c, digest_ids(self.obs[c])] for c in columns]
+        return digest(parts, table, digest_ids(self.ids), repr(self.roles), self.card.model_dump())
+
+
+def _bare(data: AnnData, *, lognormalise: bool) -> AnnData:
+    """Copy X, obs_names and var_names and nothing else; scale to 10,000 and take log1p where asked."""
+    import anndata as ad
+    import scipy.sparse as sp
+
+    values = data.X
+    if lognormalise:
+        values = sp.csr_matrix(values, dtype=np.float32, copy=True)
+        depth = np.asarray(values.sum(axis=1)).ravel()
+        scale = np.divide(1e4, depth, out=np.zeros_like(depth), where=depth > 0)
+        values = sp.diags_array(scale.astype(np.float32)).dot(values).tocsr()
+        np.log1p(values.data, out=values.data)
+    bare = ad.AnnData(values)
+    bare.obs_names = data.obs_names.astype(str)
+    bare.var_names = data.var_names.astype(str)
+    return bare
+
+
+def read_cohort(path: str | Path) -> Dataset:
+    """Read a user's own cohort from its YAML card.
+
+    Parameters
+    ----------
+    path
+        The card; ``data`` in it names an ``.h5ad``, ``.h5mu`` or AnnData ``.zarr``, relative to the card.
+
+    Raises
+    ------
+    MmcellError
+        An unknown key, a missing file, a role that names a column which is not there.
+    """
+    import yaml
+
+    from mmcell.readers import existing
+
+    card_path = existing(Path(path))
+    try:
+        content = yaml.safe_load(card_path.read_text())
+    except yaml.YAMLError as error:
+        raise MmcellError(f"{card_path}: not valid YAML ({str(error).splitlines()[0]}); correct it") from error
+    card: CohortCard = parse(CohortCard, content, str(card_path))
+    file = existing(card_path.parent / card.data)
+    data = _read_data(file)
+    names = list(data.mod) if hasattr(data, "mod") else [card.modality]
+    stated = card.preprocessing if isinstance(card.preprocessing, dict) else dict.fromkeys(names, card.preprocessing)
+    modalities = {n: {"preprocessing": stated[n]} if n in stated else {"preprocessing": "values"} for n in names}
+    facts = {k: getattr(card, k) for k in ("description", "source", "licence", "level", "time_unit", "caveats")}
+    name = card.name or card_path.stem
+    dataset_card = parse(DatasetCard, {"name": name, "modalities": modalities, **facts}, str(card_path))
+    content_hash = digest_file(file) if file.is_file() else ""
+    fingerprint = digest(content_hash, card.model_dump(mode="json")) if content_hash else ""
+    return Dataset(name, data, card.roles, dataset_card, fingerprint)
+
+
+def _read_data(path: Path) -> AnnData | MuData:
+    import anndata as ad
+
+    try:
+        match path.suffix:
+            case ".h5ad":
+                return ad.read_h5ad(path)
+            case ".zarr":
+                return ad.read_zarr(path)
+            case ".h5mu":
+                import mudata
+
+                with mudata.set_options(pull_on_update=False):
+                    return mudata.read_h5mu(path)
+    except OSError as error:
+        raise MmcellError(f"{path}: cannot be read as {path.suffix} ({error}); write the file again") from error
+    raise MmcellError(f"{path}: the ending {path.suffix!r} is not one of .h5ad, .h5mu, .zarr")

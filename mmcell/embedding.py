@@ -1,0 +1,229 @@
+"""`Embedding`: ids × dimensions with a card. The only place where rows are matched, and they are matched by id."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal, Self
+
+import numpy as np
+import pandas as pd
+from pydantic import BaseModel, ConfigDict
+
+from mmcell.digest import digest, digest_array, digest_ids
+from mmcell.errors import MmcellError, first
+
+LEVELS = ("cell", "spot", "profile", "sample", "patient")
+Missing = Literal["error", "drop"]
+
+
+class ModelCard(BaseModel):
+    """What is known of the model behind an embedding.
+
+    `pretraining_datasets` is the pretraining manifest: dataset ids that the model saw, compared with the evaluated
+    cohort. `preprocessing` is what the model reads: ``counts``, ``log1p`` or ``any``.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
+
+    name: str
+    revision: str = ""
+    checkpoint_sha256: str = ""
+    modality: str = "any"
+    preprocessing: Literal["any", "counts", "log1p"] = "any"
+    pretraining_datasets: tuple[str, ...] = ()
+    licence: str = ""
+    url: str = ""
+    parameters: dict[str, Any] = {}
+    description: str = ""
+
+    @property
+    def key(self) -> str:
+        """The sha256 of the whole card: part of every cache key."""
+        return digest(self.model_dump())
+
+
+@dataclass(frozen=True)
+class Embedding:
+    """A frozen embedding: one row per id, at one level, of one modality.
+
+    Attributes
+    ----------
+    name
+        What tables call it.
+    level
+        One of ``cell``, ``spot``, ``profile``, ``sample``, ``patient``.
+    modality
+        ``rna``, ``protein``, ``morphology``, ``image``, ``spatial``, ``clinical``, ``text``, …
+    ids
+        (n,) unique ids.
+    values
+        (n, d) finite floats; may be a memmap.
+    card
+        What is known of the model.
+    columns
+        (d,) names of the dimensions where they can be read (a covariate, a cell type); empty otherwise.
+    """
+
+    name: str
+    level: str
+    modality: str
+    ids: pd.Index
+    values: np.ndarray
+    card: ModelCard
+    columns: tuple[str, ...] = field(default=())
+
+    def __post_init__(self) -> None:
+        if self.level not in LEVELS:
+            raise MmcellError(f"embedding {self.name!r}: level {self.level!r} is not one of {', '.join(LEVELS)}")
+        values = self.values
+        if values.ndim != 2 or values.shape[1] == 0:
+            raise MmcellError(
+                f"embedding {self.name!r}: values have shape {values.shape}; give one row per id and at least one column"
+            )
+        if len(self.ids) != len(values):
+            raise MmcellError(
+                f"embedding {self.name!r}: {len(values)} rows but {len(self.ids)} ids; give exactly one id per row"
+            )
+        if not np.issubdtype(values.dtype, np.floating):
+            raise MmcellError(f"embedding {self.name!r}: values are {values.dtype}; give floating-point numbers")
+        if self.columns and len(self.columns) != values.shape[1]:
+            raise MmcellError(
+                f"embedding {self.name!r}: {len(self.columns)} column names for {values.shape[1]} columns"
+            )
+        if self.ids.has_duplicates:
+            repeated = self.ids[self.ids.duplicated()].unique()
+            raise MmcellError(
+                f"embedding {self.name!r}: {len(repeated)} ids occur more than once ({first(repeated)}); "
+                "make the ids unique"
+            )
+        for start in range(0, len(values), 65536):
+            bad = ~np.isfinite(values[start : start + 65536]).all(axis=1)
+            if bad.any():
+                where = self.ids[start + int(np.argmax(bad))]
+                raise MmcellError(
+                    f"embedding {self.name!r}: NaN or infinite values, first at id {where!r}; "
+                    "drop these rows or mend the encoder"
+                )
+
+    @classmethod
+    def from_array(
+        cls,
+        name: str,
+        ids: Any,
+        values: Any,
+        *,
+        level: str = "cell",
+        modality: str = "rna",
+        card: ModelCard | None = None,
+        columns: tuple[str, ...] = (),
+    ) -> Self:
+        """Make an embedding from arrays.
+
+        Parameters
+        ----------
+        name
+            What tables call it.
+        ids
+            (n,) unique ids; read as text.
+        values
+            (n, d) finite numbers.
+        level, modality, card, columns
+            See the class.
+
+        Raises
+        ------
+        MmcellError
+            Duplicate ids, NaN or infinite values, a wrong number of rows.
+        """
+        array = np.asanyarray(values)
+        if array.dtype.kind in "iub":
+            array = array.astype(np.float32)
+        index = pd.Index(np.asarray(ids).astype(str), name="id")
+        return cls(name, level, modality, index, array, card or ModelCard(name=name, modality=modality), columns)
+
+    @classmethod
+    def read(
+        cls,
+        path: str | Path,
+        key: str | None = None,
+        *,
+        name: str | None = None,
+        level: str = "cell",
+        modality: str = "rna",
+        card: ModelCard | None = None,
+    ) -> Self:
+        """Read an embedding from a file.
+
+        Parameters
+        ----------
+        path
+            ``.h5ad``, ``.h5mu`` or an AnnData ``.zarr`` (only the wanted element is read), ``.npz`` with the arrays
+            ``ids`` and ``values``, ``.parquet`` or ``.csv`` with the ids in the index or the first column.
+        key
+            ``obsm/X_scGPT``, ``X`` (the default) or ``layers/NAME``; in a ``.h5mu`` with the modality before it,
+            ``rna/obsm/X_pca``. In an ``.npz`` the name of the array (default ``values``).
+        name, level, modality, card
+            See the class; the name defaults to the file's stem and the key.
+
+        Raises
+        ------
+        MmcellError
+            No such file, key or array; an unknown ending; what the class itself refuses.
+        """
+        from mmcell.readers import read_matrix
+
+        ids, values, columns = read_matrix(Path(path), key)
+        default = Path(path).stem + (f":{key}" if key else "")
+        return cls.from_array(
+            name or default, ids, values, level=level, modality=modality, card=card, columns=tuple(columns)
+        )
+
+    def align(self, ids: pd.Index, missing: Missing = "error") -> Self:
+        """Return the rows of `ids`, in that order: the only way rows are ever matched.
+
+        Parameters
+        ----------
+        ids
+            The wanted ids.
+        missing
+            ``error`` raises when an id has no row; ``drop`` leaves it out.
+
+        Raises
+        ------
+        MmcellError
+            Ids without a row under ``error``, or no shared id at all under either.
+        """
+        where = self.ids.get_indexer(ids)
+        absent = where < 0
+        if absent.all() and len(ids):
+            raise MmcellError(
+                f"embedding {self.name!r}: none of the {len(ids)} wanted ids is in it (its ids look like "
+                f"{first(self.ids)}; wanted {first(ids)}); use the ids of the dataset's obs_names"
+            )
+        if absent.any() and missing == "error":
+            raise MmcellError(
+                f"embedding {self.name!r}: {int(absent.sum())} of {len(ids)} ids have no row ({first(ids[absent])}); "
+                "embed them too, or align with missing='drop'"
+            )
+        keep = where[~absent]
+        same = len(keep) == len(self.ids) and bool((keep == np.arange(len(keep))).all())
+        values = self.values if same else self.values[keep]
+        index = pd.Index(ids[~absent], name="id")
+        return type(self)(self.name, self.level, self.modality, index, values, self.card, self.columns)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """The sha256 of ids, values and card: two embeddings with equal fingerprints give equal scores."""
+        return digest(
+            self.level, self.modality, self.card.key, list(self.columns), digest_ids(self.ids), digest_array(self.values)
+        )
+
+    @property
+    def dim(self) -> int:
+        """The number of dimensions."""
+        return int(self.values.shape[1])
+
+    def __len__(self) -> int:
+        return len(self.ids)

@@ -1,0 +1,49 @@
+"""The one exception that users meet, and the hint that goes with a mistyped name."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class MmcellError(Exception):
+    """A problem that the user can cure.
+
+    The message is one line: the file or object, the field, what is wrong, and the cure. The command line prints
+    it and exits with 2; no traceback unless ``--debug``.
+    """
+
+
+class MissingExtraError(MmcellError, ImportError):
+    """A package of an optional extra is not installed."""
+
+    def __init__(self, what: str, package: str, extra: str) -> None:
+        super().__init__(
+            f"{what} needs the package {package!r}, which is not installed: python -m pip install 'mmcell[{extra}]'"
+        )
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """Return a hint that names the three nearest of `known`, or all of them when there are few.
+
+    Parameters
+    ----------
+    name
+        What the user wrote.
+    known
+        What would have been understood.
+    """
+    options = sorted(known)
+    near = difflib.get_close_matches(name, options, n=3, cutoff=0.4)
+    if near:
+        return f"did you mean {', '.join(near)}?"
+    if not options:
+        return "none is registered"
+    return f"known: {', '.join(options[:12])}{' …' if len(options) > 12 else ''}"
+
+
+def first(values: Iterable[object], n: int = 3) -> str:
+    """Return the first `n` values for an error message, with the count of the rest."""
+    items = list(values)
+    rest = f" (+{len(items) - n} more)" if len(items) > n else ""
+    return ", ".join(str(v) for v in items[:n]) + rest

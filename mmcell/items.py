@@ -1,0 +1,144 @@
+"""`Items`: what a task returns, one row per scored item. Every metric, interval and comparison is a function of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, Self
+
+import numpy as np
+import pandas as pd
+
+from mmcell.errors import MmcellError, first
+
+#: kind -> columns that a task of this kind must return, and those that grading adds.
+KINDS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
+    "binary": (("y_pred",), ("y_true",)),
+    "multiclass": (("y_pred",), ("y_true",)),
+    "regression": (("y_pred",), ("y_true",)),
+    "survival": (("y_pred",), ("time", "event")),
+    "retrieval": (("above", "tied", "tied_correct", "n_correct", "n_gallery", "percentile"), ()),
+}
+PANEL = ("target", "query", "gallery", "stratum")
+_DEFAULTS: dict[str, Any] = {
+    "target": "label", "query": "", "gallery": "", "stratum": "all", "group": "", "repeat": 0, "fold": 0
+}  # fmt: skip
+
+
+@dataclass(frozen=True, eq=False)
+class Items:
+    """A table of scored items with named arrays beside it.
+
+    Attributes
+    ----------
+    frame
+        One row per scored item. Always: ``item unit repeat fold target query gallery stratum group``; by kind:
+        ``y_true y_pred``, ``time event y_pred`` (risk: higher = shorter survival), or
+        ``above tied tied_correct n_correct n_gallery percentile``.
+    kind
+        ``binary``, ``multiclass``, ``regression``, ``survival`` or ``retrieval``.
+    arrays
+        Named arrays that belong to the table (a neighbour graph, a matrix of effects, …).
+    details
+        JSON-able facts about the fitted models, kept in the record.
+    """
+
+    frame: pd.DataFrame
+    kind: str
+    arrays: Mapping[str, np.ndarray] = field(default_factory=dict)
+    details: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.kind not in KINDS:
+            raise MmcellError(f"items: kind {self.kind!r} is not one of {', '.join(KINDS)}")
+        needed = ("item", *KINDS[self.kind][0])
+        absent = [c for c in needed if c not in self.frame]
+        if absent:
+            raise MmcellError(f"items of kind {self.kind!r}: the column {absent[0]!r} is missing; return it")
+        defaults = {k: v for k, v in _DEFAULTS.items() if k not in self.frame}
+        frame = self.frame.assign(**defaults).reset_index(drop=True)
+        for column in KINDS[self.kind][0]:
+            if self.kind != "multiclass" and not np.isfinite(frame[column].to_numpy(dtype=float)).all():
+                bad = frame.loc[~np.isfinite(frame[column].to_numpy(dtype=float)), "item"]
+                raise MmcellError(
+                    f"items: {column!r} is NaN or infinite for {len(bad)} items ({first(bad)}); "
+                    "leave such items out, they are then counted as excluded"
+                )
+        twice = frame.duplicated(["item", "repeat", *PANEL])
+        if twice.any():
+            raise MmcellError(
+                f"items: {int(twice.sum())} items are scored twice in one repeat ({first(frame.loc[twice, 'item'])}); "
+                "return each held-out item once"
+            )
+        object.__setattr__(self, "frame", frame)
+
+    @cached_property
+    def units(self) -> pd.Index:
+        """The sorted unit ids: the columns of every weight matrix.
+
+        Raises
+        ------
+        MmcellError
+            A unit id is missing.
+        """
+        if "unit" not in self.frame:
+            raise MmcellError("items: the column 'unit' is missing; name the independent thing of each item")
+        missing = self.frame["unit"].isna()
+        if missing.any():
+            raise MmcellError(
+                f"items: {int(missing.sum())} of them have no unit ({first(self.frame.loc[missing, 'item'])}); "
+                "fill the unit in, or leave these items out"
+            )
+        return pd.Index(sorted(self.frame["unit"].unique()), name="unit")
+
+    @cached_property
+    def codes(self) -> np.ndarray:
+        """(n,) position of each item's unit in `units`."""
+        return self.units.get_indexer(self.frame["unit"])
+
+    @cached_property
+    def folds(self) -> list[tuple[int, np.ndarray]]:
+        """(repeat, rows) of every fold: predictions are comparable within one only."""
+        grouped = self.frame.groupby(["repeat", "fold"], sort=True).indices
+        return [(int(repeat), rows) for (repeat, _), rows in grouped.items()]
+
+    def column(self, name: str) -> np.ndarray:
+        """Return one column as an array."""
+        return self.frame[name].to_numpy()
+
+    def where(self, mask: np.ndarray | pd.Series) -> Self:
+        """Return the items of a boolean mask."""
+        return type(self)(self.frame[np.asarray(mask)], self.kind)
+
+    def resample(self, weights: np.ndarray) -> Self:
+        """Return the items repeated as often as `weights` (whole numbers, one per unit) says: the slow way."""
+        times = np.asarray(weights)[self.codes].astype(int)
+        rows = np.repeat(np.arange(len(self.frame)), times)
+        frame = self.frame.iloc[rows].reset_index(drop=True)
+        copy = np.concatenate([np.arange(t) for t in times]) if len(times) else times
+        frame["item"] = frame["item"].astype(str) + "#" + pd.Series(copy.astype(str))
+        return type(self)(frame, self.kind)
+
+    def panels(self) -> Iterator[tuple[dict[str, str], Items]]:
+        """Yield every set of items that is scored on its own.
+
+        One per target × query × gallery × stratum; where items carry a ``group`` (a held-out batch or cohort), one
+        more per group, whose name then stands as the stratum.
+        """
+        for keys, rows in self.frame.groupby(list(PANEL), sort=False).indices.items():
+            facts = dict(zip(PANEL, map(str, keys), strict=True))
+            part = type(self)(self.frame.iloc[rows], self.kind)
+            yield facts, part
+            groups = part.column("group").astype(str)
+            names = sorted(set(groups) - {""})
+            if len(names) > 1:
+                for name in names:
+                    yield {**facts, "stratum": name}, part.where(groups == name)
+
+    @classmethod
+    def concat(cls, parts: list[Items]) -> Items:
+        """Join the items of several folds; details become a list."""
+        frames = [part.frame for part in parts]
+        details = {"folds": [dict(part.details) for part in parts]} if any(part.details for part in parts) else {}
+        return cls(pd.concat(frames, ignore_index=True), parts[0].kind, details=details)

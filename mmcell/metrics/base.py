@@ -1,0 +1,178 @@
+"""`Metric`: a function of items with its facts, and the two shapes that fast resampling takes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from mmcell.items import Items
+from mmcell.registry import Registry
+
+#: name -> where its `Metric` stands; a plug-in adds to it through the entry-point group ``mmcell.metrics``.
+_METRICS = Registry(
+    "metric",
+    "mmcell.metrics",
+    {
+        "auroc": "mmcell.metrics.classification:AUROC",
+        "balanced_accuracy": "mmcell.metrics.classification:BALANCED_ACCURACY",
+        "macro_f1": "mmcell.metrics.classification:MACRO_F1",
+        "batch_predictability": "mmcell.metrics.classification:BATCH_PREDICTABILITY",
+        "batch_auroc": "mmcell.metrics.classification:BATCH_AUROC",
+        "spearman": "mmcell.metrics.regression:SPEARMAN",
+        "recall@1": "mmcell.metrics.retrieval:RECALL_1",
+        "recall@5": "mmcell.metrics.retrieval:RECALL_5",
+        "recall@10": "mmcell.metrics.retrieval:RECALL_10",
+        "mrr": "mmcell.metrics.retrieval:MRR",
+        "percentile": "mmcell.metrics.retrieval:PERCENTILE",
+        "harrell_c": "mmcell.metrics.survival:HARRELL_C",
+    },
+)
+
+Resampled = Callable[[Items, np.ndarray], np.ndarray]
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A function of items with the facts that make its value readable.
+
+    Attributes
+    ----------
+    name
+        What tables call it.
+    fn
+        Items -> value; NaN where it is undefined.
+    higher_is_better
+        Its direction. A leak (`target` is not what the task asks) is better low.
+    chance
+        The value without skill: a number, or a function of the items; None where there is no such number.
+    bounds
+        Lowest and highest value.
+    resampled
+        Fast path: items and weights (draws, units) of whole multiplicities -> (draws,). Without it the items are
+        repeated and `fn` is called for every draw.
+    kinds
+        The kinds of items it reads.
+    target
+        Which target's items it reads, by its role: ``label``, ``batch``, …; ``*`` for any.
+    within_fold
+        Whether it ranks, so that only pairs of one fold are compared.
+    size
+        Items -> number of independent units that carry the estimate (the smaller class, the events): what a
+        one-sided interval at a bound rests on. Default: the number of units.
+    """
+
+    name: str
+    fn: Callable[[Items], float]
+    higher_is_better: bool = True
+    chance: float | Callable[[Items], float] | None = None
+    bounds: tuple[float, float] = (-np.inf, np.inf)
+    resampled: Resampled | None = None
+    kinds: tuple[str, ...] = ("binary", "multiclass", "regression", "survival", "retrieval")
+    target: str = "*"
+    within_fold: bool = False
+    size: Callable[[Items], int] | None = None
+
+    def reads(self, kind: str, target: str) -> bool:
+        """Whether it is defined on items of this kind and target."""
+        return kind in self.kinds and self.target in ("*", target.partition("=")[0])
+
+    def chance_of(self, items: Items) -> float:
+        """Return the value without skill on these items, NaN where there is none."""
+        if self.chance is None:
+            return float("nan")
+        return float(self.chance(items)) if callable(self.chance) else float(self.chance)
+
+    def draws(self, items: Items, weights: np.ndarray) -> np.ndarray:
+        """Return the value under each row of `weights` (draws, units); NaN where a draw leaves it undefined."""
+        if self.resampled is not None:
+            return self.resampled(items, weights)
+        return np.array([self.fn(items.resample(row)) if row.any() else np.nan for row in weights])
+
+
+def get_metric(name: str | Metric) -> Metric:
+    """Return a metric by name; a `Metric` is returned as it is.
+
+    Raises
+    ------
+    MmcellError
+        No such metric; the nearest names are given.
+    """
+    if isinstance(name, Metric):
+        return name
+    found: Metric = _METRICS.get(name)
+    return found
+
+
+def list_metrics() -> list[str]:
+    """Return the names of all metrics."""
+    return _METRICS.names()
+
+
+def mean_of(per_item: Callable[[Items], np.ndarray]) -> tuple[Callable[[Items], float], Resampled]:
+    """Return `fn` and its fast path for a metric that is the mean of one number per item.
+
+    Parameters
+    ----------
+    per_item
+        Items -> (n,) finite numbers.
+    """
+
+    def resampled(items: Items, weights: np.ndarray) -> np.ndarray:
+        n_units = len(items.units)
+        total = np.bincount(items.codes, per_item(items), n_units)
+        count = np.bincount(items.codes, minlength=n_units)
+        return ratio(weights @ total, weights @ count)
+
+    return plain(resampled), resampled
+
+
+def within_folds(
+    kernel: Callable[[Items, np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]], block: int = 64
+) -> tuple[Callable[[Items], float], Resampled]:
+    """Return `fn` and its fast path for a metric of pairs.
+
+    Pairs are formed inside a fold only; numerators and denominators add up over the folds of a repeat, and the
+    ratio is averaged over repeats.
+
+    Parameters
+    ----------
+    kernel
+        Items, rows of one fold, weights (draws, rows) -> numerator and denominator, (draws,) each.
+    block
+        Draws per block: bounds the memory for the weights.
+    """
+
+    def resampled(items: Items, weights: np.ndarray) -> np.ndarray:
+        repeats = sorted({repeat for repeat, _ in items.folds})
+        out = np.empty(len(weights))
+        for start in range(0, len(weights), block):
+            part = np.asarray(weights[start : start + block], dtype=float)
+            top, bottom = np.zeros((2, len(repeats), len(part)))
+            for repeat, rows in items.folds:
+                a, b = kernel(items, rows, np.ascontiguousarray(part[:, items.codes[rows]]))
+                top[repeats.index(repeat)] += a
+                bottom[repeats.index(repeat)] += b
+            out[start : start + block] = ratio(top, bottom).mean(axis=0)
+        return out
+
+    return plain(resampled), resampled
+
+
+def plain(resampled: Resampled) -> Callable[[Items], float]:
+    """The estimate is the draw in which every unit occurs once."""
+
+    def fn(items: Items) -> float:
+        return float(resampled(items, np.ones((1, len(items.units))))[0])
+
+    return fn
+
+
+def ratio(top: np.ndarray, bottom: np.ndarray) -> np.ndarray:
+    return np.divide(top, bottom, out=np.full(np.shape(top), np.nan), where=bottom > 0)
+
+
+def n_units(items: Items) -> int:
+    """Return the number of units."""
+    return len(items.units)

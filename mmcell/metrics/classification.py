@@ -1,0 +1,196 @@
+"""Classification: AUROC within folds, balanced accuracy and macro-F1 from confusion tables per unit."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+from numba import njit
+
+from mmcell.items import Items
+from mmcell.metrics.base import Metric, Resampled, plain, within_folds
+
+THRESHOLD = 0.5
+
+
+@njit(cache=True, nogil=True)
+def _pairs(positive: np.ndarray, tie: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Weighted (concordant, all) pairs of a positive and a negative; rows sorted by score, `tie` numbers equal ones."""
+    n_draws, n = weights.shape
+    top = np.zeros(n_draws)
+    bottom = np.zeros(n_draws)
+    for b in range(n_draws):
+        below = 0.0
+        seen = 0.0
+        i = 0
+        while i < n:
+            p = 0.0
+            q = 0.0
+            group = tie[i]
+            while i < n and tie[i] == group:
+                if positive[i]:
+                    p += weights[b, i]
+                else:
+                    q += weights[b, i]
+                i += 1
+            top[b] += p * (below + 0.5 * q)
+            below += q
+            seen += p
+        bottom[b] = seen * below
+    return top, bottom
+
+
+def _auroc_pairs(y: np.ndarray, score: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    order = np.argsort(score, kind="stable")
+    ranked = score[order]
+    tie = np.concatenate(([0], np.cumsum(ranked[1:] != ranked[:-1]))) if len(ranked) else np.zeros(0, dtype=np.int64)
+    return _pairs(y[order].astype(np.bool_), tie, np.ascontiguousarray(weights[:, order], dtype=np.float64))
+
+
+def auroc_resampled(y: np.ndarray, score: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Return the AUROC under each row of weights.
+
+    Parameters
+    ----------
+    y
+        (n,) 0 or 1.
+    score
+        (n,) any scale; ties count one half.
+    weights
+        (draws, n) multiplicities.
+
+    Returns
+    -------
+    numpy.ndarray
+        (draws,) in [0, 1]; NaN where a draw has one class only.
+    """
+    top, bottom = _auroc_pairs(np.asarray(y), np.asarray(score, dtype=float), np.asarray(weights))
+    return np.divide(top, bottom, out=np.full(len(top), np.nan), where=bottom > 0)
+
+
+def auroc(y: np.ndarray, score: np.ndarray) -> float:
+    """Return the area under the ROC curve: P(score of a positive > score of a negative), ties one half.
+
+    Parameters
+    ----------
+    y
+        (n,) 0 or 1.
+    score
+        (n,) any scale.
+
+    Returns
+    -------
+    float
+        In [0, 1]; NaN with one class only. Equals ``sklearn.metrics.roc_auc_score``.
+    """
+    return float(auroc_resampled(y, score, np.ones((1, len(y))))[0])
+
+
+def confusion(y_true: np.ndarray, y_pred: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the classes (k,) that occur in either, and codes (n, 2) of truth and prediction among them."""
+    classes, codes = np.unique(np.concatenate([y_true, y_pred]).astype(str), return_inverse=True)
+    return classes, codes.reshape(2, -1).T
+
+
+def _recall_mean(tables: np.ndarray) -> np.ndarray:
+    """Mean recall over the classes present in the truth; tables (…, k, k) with truth in the rows."""
+    support = tables.sum(-1)
+    hit = np.diagonal(tables, axis1=-2, axis2=-1)
+    recall = np.divide(hit, support, out=np.zeros_like(hit, dtype=float), where=support > 0)
+    present = (support > 0).sum(-1)
+    return np.divide(recall.sum(-1), present, out=np.full(present.shape, np.nan), where=present > 0)
+
+
+def _f1_mean(tables: np.ndarray) -> np.ndarray:
+    """Mean F1 over the classes present in truth or prediction; tables (…, k, k)."""
+    either = tables.sum(-1) + tables.sum(-2)
+    hit = 2.0 * np.diagonal(tables, axis1=-2, axis2=-1)
+    f1 = np.divide(hit, either, out=np.zeros_like(hit, dtype=float), where=either > 0)
+    present = (either > 0).sum(-1)
+    return np.divide(f1.sum(-1), present, out=np.full(present.shape, np.nan), where=present > 0)
+
+
+def balanced_accuracy(y_true: np.ndarray, y_pred: np.ndarray) -> float:
+    """Return the mean recall over the classes present in the truth (as scikit-learn's ``balanced_accuracy_score``)."""
+    return float(_recall_mean(_table(y_true, y_pred)))
+
+
+def macro_f1(y_true: np.ndarray, y_pred: np.ndarray) -> float:
+    """Return the mean F1 over the classes in truth or prediction (as scikit-learn's ``f1_score(average="macro")``)."""
+    return float(_f1_mean(_table(y_true, y_pred)))
+
+
+def _table(y_true: np.ndarray, y_pred: np.ndarray) -> np.ndarray:
+    classes, codes = confusion(np.asarray(y_true), np.asarray(y_pred))
+    table = np.zeros((len(classes), len(classes)))
+    np.add.at(table, (codes[:, 0], codes[:, 1]), 1.0)
+    return table
+
+
+def _labels(items: Items) -> tuple[np.ndarray, np.ndarray]:
+    y_true, y_pred = items.column("y_true"), items.column("y_pred")
+    if items.kind == "binary":
+        return y_true.astype(int), (y_pred.astype(float) >= THRESHOLD).astype(int)
+    return y_true, y_pred
+
+
+def _from_tables(summary: Callable[[np.ndarray], np.ndarray]) -> tuple[Callable[[Items], float], Resampled]:
+    def resampled(items: Items, weights: np.ndarray) -> np.ndarray:
+        classes, codes = confusion(*_labels(items))
+        k, u = len(classes), len(items.units)
+        repeat = items.column("repeat")
+        values = []
+        for r in np.unique(repeat):
+            rows = repeat == r
+            flat = (items.codes[rows] * k + codes[rows, 0]) * k + codes[rows, 1]
+            tables = np.bincount(flat, minlength=u * k * k).reshape(u, k * k)
+            values.append(summary((np.asarray(weights, dtype=float) @ tables).reshape(-1, k, k)))
+        return np.mean(values, axis=0)
+
+    return plain(resampled), resampled
+
+
+def _auroc_kernel(items: Items, rows: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    return _auroc_pairs(items.column("y_true")[rows].astype(int), items.column("y_pred")[rows].astype(float), weights)
+
+
+def smaller_class(items: Items) -> int:
+    """Return the number of units in the rarest class of the truth."""
+    truth = items.frame.drop_duplicates(["unit", "y_true"])["y_true"]
+    return int(truth.value_counts().min())
+
+
+def _classes_chance(items: Items) -> float:
+    return 1.0 / len(np.unique(items.column("y_true").astype(str)))
+
+
+def _f1_chance(items: Items) -> float:
+    """Exact mean of macro-F1 when the predictions are shuffled against the truth, averaged over repeats."""
+    y_true, y_pred = _labels(items)
+    repeat = items.column("repeat")
+    values = []
+    for r in np.unique(repeat):
+        table = _table(y_true[repeat == r], y_pred[repeat == r])
+        truth, predicted = table.sum(1), table.sum(0)
+        values.append(np.mean(2 * truth * predicted / table.sum() / (truth + predicted)))
+    return float(np.mean(values))
+
+
+_auroc_fn, _auroc_fast = within_folds(_auroc_kernel)
+_balanced_fn, _balanced_fast = _from_tables(_recall_mean)
+_f1_fn, _f1_fast = _from_tables(_f1_mean)
+
+AUROC = Metric("auroc", _auroc_fn, True, 0.5, (0, 1), _auroc_fast, ("binary",), "label", True, smaller_class)
+BALANCED_ACCURACY = Metric(
+    "balanced_accuracy", _balanced_fn, True, _classes_chance, (0, 1), _balanced_fast, ("binary", "multiclass"),
+    size=smaller_class,
+)  # fmt: skip
+MACRO_F1 = Metric(
+    "macro_f1", _f1_fn, True, _f1_chance, (0, 1), _f1_fast, ("binary", "multiclass"), size=smaller_class
+)  # fmt: skip
+#: Leaks: how well a probe of the same embedding tells the batch of held-out donors. Better low.
+BATCH_PREDICTABILITY = Metric(
+    "batch_predictability", _balanced_fn, False, _classes_chance, (0, 1), _balanced_fast, ("multiclass",), "batch",
+    size=smaller_class,
+)  # fmt: skip
+BATCH_AUROC = Metric("batch_auroc", _auroc_fn, False, 0.5, (0, 1), _auroc_fast, ("binary",), "batch", True, smaller_class)

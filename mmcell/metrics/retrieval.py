@@ -1,0 +1,234 @@
+"""Retrieval: ranks in blocks with ties in expectation; recall@k, MRR and percentile from them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numba import njit
+from scipy.special import gammaln
+
+from mmcell.errors import MmcellError
+from mmcell.items import Items
+from mmcell.metrics.base import Metric, mean_of
+
+#: Similarities closer than this are ties.
+TOLERANCE = {np.dtype(np.float32): 1e-6, np.dtype(np.float64): 1e-12}
+
+
+@dataclass(frozen=True)
+class Ranks:
+    """Where the first correct item of each query stands, ties kept apart.
+
+    Attributes
+    ----------
+    above, tied, tied_correct
+        (n,) incorrect items above the best correct one; incorrect and correct ones tied with it (itself included).
+    n_correct, n_gallery
+        (n,) correct items, and all items, of the query's gallery.
+    percentile
+        (n,) share of (correct, incorrect) pairs in the right order, ties one half; chance 0.5; NaN where every item
+        is correct.
+    """
+
+    above: np.ndarray
+    tied: np.ndarray
+    tied_correct: np.ndarray
+    n_correct: np.ndarray
+    n_gallery: np.ndarray
+    percentile: np.ndarray
+
+    @property
+    def expected(self) -> np.ndarray:
+        """(n,) expected rank of the first correct item, 0 = best."""
+        return self.above + self.tied / (self.tied_correct + 1)
+
+    @property
+    def mrr(self) -> float:
+        """Mean reciprocal rank in expectation."""
+        return float(np.mean(reciprocal_rank(self.above, self.tied, self.tied_correct)))
+
+    def recall(self, k: int) -> float:
+        """Return the mean probability that a correct item is among the first `k`."""
+        return float(np.mean(recall_at(k, self.above, self.tied, self.tied_correct)))
+
+
+@njit(cache=True, nogil=True)
+def _count(
+    similarity: np.ndarray, void_query: np.ndarray, void: np.ndarray, start: np.ndarray, correct: np.ndarray,
+    mark: np.ndarray, tolerance: float, out: np.ndarray, percentile: np.ndarray,
+) -> None:  # fmt: skip
+    """Fill (above, tied, tied_correct) and percentile for a block of queries; `void` marks rows without direction."""
+    n, m = similarity.shape
+    for i in range(n):
+        first, last = start[i], start[i + 1]
+        best = -np.inf
+        for p in range(first, last):
+            mark[correct[p]] = 1
+            if not void[correct[p]] and similarity[i, correct[p]] > best:
+                best = similarity[i, correct[p]]
+        all_tied = void_query[i] or best == -np.inf
+        above, tied, tied_correct = 0, 0, 0
+        if all_tied:
+            tied_correct = last - first
+            tied = m - tied_correct
+        else:
+            for j in range(m):
+                gap = similarity[i, j] - best
+                if void[j] or abs(gap) <= tolerance:
+                    if mark[j]:
+                        tied_correct += 1
+                    else:
+                        tied += 1
+                elif gap > 0 and not mark[j]:
+                    above += 1
+        out[i, 0], out[i, 1], out[i, 2] = above, tied, tied_correct
+        wrong = m - (last - first)
+        if wrong == 0:
+            percentile[i] = np.nan
+        elif last - first == 1:
+            percentile[i] = (wrong - above - 0.5 * tied) / wrong
+        else:
+            good = 0.0
+            for p in range(first, last):
+                c = correct[p]
+                for j in range(m):
+                    if mark[j]:
+                        continue
+                    gap = similarity[i, c] - similarity[i, j]
+                    if void_query[i] or void[c] or void[j] or abs(gap) <= tolerance:
+                        good += 0.5
+                    elif gap > 0:
+                        good += 1.0
+            percentile[i] = good / (wrong * (last - first))
+        for p in range(first, last):
+            mark[correct[p]] = 0
+
+
+def ranks(
+    query: np.ndarray,
+    gallery: np.ndarray,
+    correct: np.ndarray | Sequence[np.ndarray],
+    *,
+    block: int | None = None,
+) -> Ranks:
+    """Rank a gallery for every query by cosine similarity.
+
+    Parameters
+    ----------
+    query, gallery
+        (n, d) and (m, d) vectors of one space. A row of length zero has no direction and ties with everything.
+        Products are float32 unless both are float64; a tie is a difference of at most 1e-6 (1e-12 in float64).
+    correct
+        (n,) index of the correct gallery row of each query, or n arrays of indices.
+    block
+        Queries per block; the default keeps a block of similarities under 64 MB.
+
+    Raises
+    ------
+    MmcellError
+        A query without a correct item, or an index outside the gallery.
+    """
+    lists = [np.atleast_1d(np.asarray(c)) for c in correct]
+    lengths = np.array([len(c) for c in lists], dtype=np.int64)
+    flat = np.concatenate(lists).astype(np.int64) if lists else np.zeros(0, dtype=np.int64)
+    if len(lists) != len(query) or (lengths == 0).any():
+        raise MmcellError("ranks: every query needs at least one correct item; leave out queries without a partner")
+    if flat.size and (flat.min() < 0 or flat.max() >= len(gallery)):
+        raise MmcellError(f"ranks: a correct index lies outside the gallery of {len(gallery)} rows")
+    double = query.dtype == np.float64 and gallery.dtype == np.float64
+    kind = np.dtype(np.float64 if double else np.float32)
+    left, void_query = _unit_rows(query, kind)
+    right, void = _unit_rows(gallery, kind)
+    n, m = len(left), len(right)
+    block = block or max(1, (1 << 26) // (kind.itemsize * max(m, 1)))
+    start = np.concatenate([[0], np.cumsum(lengths)])
+    out, percentile = np.empty((n, 3), dtype=np.int64), np.empty(n)
+    mark = np.zeros(m, dtype=np.uint8)
+    for a in range(0, n, block):
+        b = min(n, a + block)
+        offsets = start[a : b + 1] - start[a]
+        _count(
+            left[a:b] @ right.T, void_query[a:b], void, offsets, flat[start[a] : start[b]], mark, TOLERANCE[kind],
+            out[a:b], percentile[a:b],
+        )  # fmt: skip
+    return Ranks(out[:, 0], out[:, 1], out[:, 2], lengths, np.full(n, m), percentile)
+
+
+def _unit_rows(values: np.ndarray, kind: np.dtype) -> tuple[np.ndarray, np.ndarray]:
+    array = np.asarray(values, dtype=np.float64)
+    # Scaling by the largest entry first keeps very small rows from vanishing in the square.
+    peak = np.abs(array).max(axis=1, initial=0.0)
+    void = peak == 0
+    array = array / np.where(void, 1.0, peak)[:, None]
+    norm = np.sqrt(np.einsum("ij,ij->i", array, array))
+    return (array / np.where(void, 1.0, norm)[:, None]).astype(kind), void
+
+
+def _log_choose(n: np.ndarray, k: np.ndarray) -> np.ndarray:
+    return gammaln(n + 1) - gammaln(k + 1) - gammaln(n - k + 1)
+
+
+def recall_at(k: int, above: np.ndarray, tied: np.ndarray, tied_correct: np.ndarray) -> np.ndarray:
+    """Return the probability, under random order of ties, that a correct item is among the first `k`, per query."""
+    g, t, c = (np.asarray(a, dtype=float) for a in (above, tied, tied_correct))
+    room = k - g
+    some = (room > 0) & (room <= t)
+    safe = np.where(some, room, 0.0)
+    miss = np.exp(_log_choose(t, safe) - _log_choose(t + c, safe))
+    return np.where(room <= 0, 0.0, np.where(some, 1.0 - miss, 1.0))
+
+
+@njit(cache=True, nogil=True)
+def _reciprocal(above: np.ndarray, tied: np.ndarray, tied_correct: np.ndarray) -> np.ndarray:
+    out = np.zeros(len(above))
+    for i in range(len(above)):
+        g, t, c = above[i], tied[i], tied_correct[i]
+        missed = 1.0
+        for j in range(t + 1):
+            hit = c / (t + c - j)
+            out[i] += missed * hit / (g + j + 1)
+            missed *= 1.0 - hit
+            if missed <= 0.0:
+                break
+    return out
+
+
+def reciprocal_rank(above: np.ndarray, tied: np.ndarray, tied_correct: np.ndarray) -> np.ndarray:
+    """Return the expected reciprocal rank (best = 1) of the first correct item under random order of ties, per query."""
+    return _reciprocal(*(np.asarray(a).astype(np.int64) for a in (above, tied, tied_correct)))
+
+
+def chance_recall(k: int, n_correct: np.ndarray, n_gallery: np.ndarray) -> np.ndarray:
+    """Return recall@k of a random order, 1 − C(M − P, k)/C(M, k), per query."""
+    p, m = np.asarray(n_correct), np.asarray(n_gallery)
+    return recall_at(k, np.zeros_like(p), m - p, p)
+
+
+_RANKS = ("above", "tied", "tied_correct")
+
+
+def _recall(k: int) -> Metric:
+    fn, fast = mean_of(lambda items: recall_at(k, *(items.column(c) for c in _RANKS)))
+    return Metric(
+        f"recall@{k}", fn, True, lambda i: float(chance_recall(k, i.column("n_correct"), i.column("n_gallery")).mean()),
+        (0, 1), fast, ("retrieval",),
+    )  # fmt: skip
+
+
+def _mrr_chance(items: Items) -> float:
+    pairs = items.frame.groupby(["n_correct", "n_gallery"]).size()
+    p, m = (pairs.index.get_level_values(i).to_numpy() for i in range(2))
+    return float(np.average(reciprocal_rank(np.zeros_like(p), m - p, p), weights=pairs.to_numpy()))
+
+
+def _mean(column: str) -> Callable[[Items], np.ndarray]:
+    return lambda items: items.column(column).astype(float)
+
+
+RECALL_1, RECALL_5, RECALL_10 = _recall(1), _recall(5), _recall(10)
+_mrr_fn, _mrr_fast = mean_of(lambda items: reciprocal_rank(*(items.column(c) for c in _RANKS)))
+MRR = Metric("mrr", _mrr_fn, True, _mrr_chance, (0, 1), _mrr_fast, ("retrieval",))
+_percentile_fn, _percentile_fast = mean_of(_mean("percentile"))
+PERCENTILE = Metric("percentile", _percentile_fn, True, 0.5, (0, 1), _percentile_fast, ("retrieval",))

@@ -1,0 +1,1 @@
+"""Patient encoders: from cells and their owners to one vector a patient."""

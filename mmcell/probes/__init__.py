@@ -1,0 +1,1 @@
+"""Small models fitted on top of frozen embeddings: arrays in, arrays out."""

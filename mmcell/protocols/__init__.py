@@ -1,0 +1,1 @@
+"""How one kind of question is put to an embedding: one file a kind."""

@@ -1,0 +1,124 @@
+"""Files that hold a matrix with ids: read one element, never the whole file, and never a pickle."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+from zipfile import BadZipFile
+
+import numpy as np
+import pandas as pd
+
+from mmcell.errors import MmcellError, did_you_mean
+
+ENDINGS = (".h5ad", ".h5mu", ".zarr", ".npz", ".parquet", ".csv")
+
+
+def existing(path: Path) -> Path:
+    """Return `path`, or raise with a hint when it is not there."""
+    if not path.exists():
+        siblings = [p.name for p in path.parent.iterdir()] if path.parent.is_dir() else []
+        hint = did_you_mean(path.name, siblings) if siblings else f"the folder {path.parent} is not there either"
+        raise MmcellError(f"{path}: no such file; {hint}")
+    return path
+
+
+def read_matrix(path: Path, key: str | None) -> tuple[pd.Index, np.ndarray, list[str]]:
+    """Read ids (n,), values (n, d) and, where the file names them, the columns (d,).
+
+    Raises
+    ------
+    MmcellError
+        No such file, key or array; an unknown ending; a file that is not what its ending says.
+    """
+    existing(path)
+    try:
+        match path.suffix:
+            case ".h5ad" | ".h5mu":
+                return _read_h5(path, key)
+            case ".zarr":
+                return _read_zarr(path, key)
+            case ".npz":
+                return _read_npz(path, key)
+            case ".parquet" | ".csv":
+                return _read_table(path)
+    except (OSError, BadZipFile) as error:
+        raise MmcellError(f"{path}: cannot be read as {path.suffix} ({error}); write the file again") from error
+    raise MmcellError(f"{path}: the ending {path.suffix!r} is not one of {', '.join(ENDINGS)}")
+
+
+def read_table(path: Path) -> pd.DataFrame:
+    """Read a ``.csv`` or ``.parquet`` as it is.
+
+    Raises
+    ------
+    MmcellError
+        No such file, another ending, or a file that cannot be parsed.
+    """
+    existing(path)
+    try:
+        if path.suffix == ".parquet":
+            return pd.read_parquet(path)
+        if path.suffix == ".csv":
+            return pd.read_csv(path)
+    except (OSError, ValueError) as error:
+        raise MmcellError(f"{path}: cannot be read as {path.suffix} ({error}); write the file again") from error
+    raise MmcellError(f"{path}: the ending {path.suffix!r} is not .csv or .parquet")
+
+
+def _dense(values: Any) -> np.ndarray:
+    return np.asarray(values.toarray() if hasattr(values, "toarray") else values)
+
+
+def _element(path: Path, group: Any, key: str | None) -> tuple[pd.Index, np.ndarray, list[str]]:
+    from anndata.io import read_elem
+
+    key = key or "X"
+    parts = key.split("/")
+    if path.suffix == ".h5mu":
+        if parts[0] not in group["mod"]:
+            raise MmcellError(f"{path}: no modality {parts[0]!r}; {did_you_mean(parts[0], group['mod'].keys())}")
+        group, key = group["mod"][parts[0]], "/".join(parts[1:]) or "X"
+    if key not in group:
+        known = [f"obsm/{k}" for k in group["obsm"]] if "obsm" in group else []
+        raise MmcellError(f"{path}: no element {key!r}; {did_you_mean(key, ['X', *known])}")
+    values = read_elem(group[key])
+    columns = list(map(str, values.columns)) if isinstance(values, pd.DataFrame) else []
+    return read_elem(group["obs"]).index, _dense(values), columns
+
+
+def _read_h5(path: Path, key: str | None) -> tuple[pd.Index, np.ndarray, list[str]]:
+    import h5py
+
+    with h5py.File(path, "r") as file:
+        return _element(path, file, key)
+
+
+def _read_zarr(path: Path, key: str | None) -> tuple[pd.Index, np.ndarray, list[str]]:
+    import zarr
+
+    return _element(path, zarr.open_group(str(path), mode="r"), key)
+
+
+def _read_npz(path: Path, key: str | None) -> tuple[pd.Index, np.ndarray, list[str]]:
+    key = key or "values"
+    with np.load(path, allow_pickle=False) as file:
+        for name in ("ids", key):
+            if name not in file.files:
+                raise MmcellError(f"{path}: no array {name!r}; it holds {', '.join(file.files)}")
+        try:
+            return pd.Index(file["ids"].astype(str)), file[key], []
+        except ValueError as error:
+            raise MmcellError(
+                f"{path}: the array 'ids' or {key!r} holds Python objects; save ids as text: ids.astype(str)"
+            ) from error
+
+
+def _read_table(path: Path) -> tuple[pd.Index, np.ndarray, list[str]]:
+    frame = read_table(path)
+    if isinstance(frame.index, pd.RangeIndex):
+        frame = frame.set_index(frame.columns[0])
+    text = [c for c in frame.columns if not pd.api.types.is_numeric_dtype(frame[c])]
+    if text:
+        raise MmcellError(f"{path}: column {text[0]!r} is not numeric; keep ids in the first column and numbers after it")
+    return frame.index, frame.to_numpy(dtype=float), list(map(str, frame.columns))

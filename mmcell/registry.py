@@ -1,0 +1,74 @@
+"""A registry that is lazy, open to plug-ins, and helps when a name is mistyped."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from importlib.metadata import entry_points
+from typing import Any
+
+from mmcell.errors import MmcellError, did_you_mean
+
+
+def load_attribute(reference: str) -> Any:
+    """Import ``module:attribute``.
+
+    Raises
+    ------
+    MmcellError
+        The reference has no colon, or names no module or attribute.
+    """
+    module, colon, attribute = reference.partition(":")
+    if not colon:
+        raise MmcellError(f"{reference!r} is not of the form module:attribute")
+    try:
+        return getattr(importlib.import_module(module), attribute)
+    except ModuleNotFoundError as error:
+        if error.name is not None and (module == error.name or module.startswith(error.name + ".")):
+            raise MmcellError(f"{reference!r}: no module {error.name!r}; is it on PYTHONPATH?") from error
+        raise
+    except AttributeError as error:
+        raise MmcellError(f"{reference!r}: the module {module!r} has no attribute {attribute!r}") from error
+
+
+@dataclass(frozen=True)
+class Registry:
+    """Names of one kind of thing, each loaded when it is asked for.
+
+    Attributes
+    ----------
+    kind
+        What error messages call the thing: ``task``, ``encoder``.
+    group
+        Entry-point group through which installed packages add names.
+    builtin
+        name -> ``module:attribute`` of what ships here.
+    """
+
+    kind: str
+    group: str
+    builtin: Mapping[str, str]
+
+    @cached_property
+    def references(self) -> dict[str, str]:
+        """Every known name with its ``module:attribute``, sorted; a plug-in cannot take a shipped name."""
+        found = {point.name: point.value for point in entry_points(group=self.group)}
+        return dict(sorted({**found, **self.builtin}.items()))
+
+    def names(self) -> list[str]:
+        """Return every known name, sorted."""
+        return list(self.references)
+
+    def get(self, name: str) -> Any:
+        """Load what `name` stands for.
+
+        Raises
+        ------
+        MmcellError
+            Nothing of this name is registered; the nearest names are given.
+        """
+        if name not in self.references:
+            raise MmcellError(f"unknown {self.kind} {name!r}; {did_you_mean(name, self.references)}")
+        return load_attribute(self.references[name])

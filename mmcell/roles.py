@@ -1,0 +1,169 @@
+"""`Roles`: which column of a dataset means what, and the cards that say where data come from."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic.dataclasses import dataclass
+
+from mmcell.errors import MmcellError, did_you_mean
+
+_STRICT = ConfigDict(extra="forbid", frozen=True, coerce_numbers_to_str=True)
+
+
+@dataclass(frozen=True, config=_STRICT)
+class Outcome:
+    """The two columns of a right-censored outcome: time (> 0) and event (1 = happened, 0 = censored)."""
+
+    time: str
+    event: str
+
+
+@dataclass(frozen=True, config=_STRICT)
+class Roles:
+    """Which column of ``obs`` means what.
+
+    Attributes
+    ----------
+    unit
+        The independent thing (patient, donor, …) that is split, resampled and permuted.
+    sample, batch, cell_type, perturbation
+        Column names, where they exist.
+    control
+        The value of `perturbation` that marks controls.
+    label
+        A class of the unit; `positive` is the class that scores point to (default: the last in sorted order).
+    outcome
+        Time and event of the unit.
+    technical, clinical
+        Covariates: of the measurement, and of the patient.
+    strata
+        Columns in whose groups scores are also given.
+    relevant
+        Columns that carry the biology of interest.
+    """
+
+    unit: str
+    sample: str | None = None
+    batch: str | None = None
+    cell_type: str | None = None
+    perturbation: str | None = None
+    control: str | None = None
+    label: str | None = None
+    positive: str | None = None
+    outcome: Outcome | None = None
+    technical: tuple[str, ...] = ()
+    clinical: tuple[str, ...] = ()
+    strata: tuple[str, ...] = ()
+    relevant: tuple[str, ...] = ()
+
+    @property
+    def columns(self) -> dict[str, str]:
+        """Role -> column, for every column that a role names."""
+        single = ("unit", "sample", "batch", "cell_type", "perturbation", "label")
+        found = {role: getattr(self, role) for role in single if getattr(self, role) is not None}
+        if self.outcome is not None:
+            found |= {"outcome.time": self.outcome.time, "outcome.event": self.outcome.event}
+        for role in ("technical", "clinical", "strata", "relevant"):
+            found |= {f"{role}[{i}]": column for i, column in enumerate(getattr(self, role))}
+        return found
+
+
+class ModalityCard(BaseModel):
+    """What the values of one modality are."""
+
+    model_config = _STRICT
+
+    preprocessing: Literal["counts", "log1p", "proportions", "values"] = "counts"
+    identifiers: Literal["symbol", "ensembl", "other"] = "symbol"
+    description: str = ""
+
+
+class DatasetCard(BaseModel):
+    """Where a dataset comes from, what may be done with it, and what to mind."""
+
+    model_config = _STRICT
+
+    name: str
+    description: str = ""
+    source: str = ""
+    licence: str = ""
+    level: Literal["cell", "spot", "profile", "sample", "patient"] = "cell"
+    modalities: dict[str, ModalityCard] = Field(default_factory=lambda: {"rna": ModalityCard()})
+    time_unit: str = ""
+    caveats: tuple[str, ...] = ()
+
+
+class CohortCard(BaseModel):
+    """A user's own cohort: the YAML beside one data file."""
+
+    model_config = _STRICT
+
+    data: str
+    roles: Roles
+    name: str | None = None
+    description: str = ""
+    source: str = ""
+    licence: str = ""
+    level: Literal["cell", "spot", "profile", "sample", "patient"] = "cell"
+    modality: str = "rna"
+    preprocessing: Literal["counts", "log1p", "proportions", "values"] | dict[str, str] = "counts"
+    time_unit: str = ""
+    caveats: tuple[str, ...] = ()
+
+    @field_validator("roles", mode="before")
+    @classmethod
+    def _needs_unit(cls, value: Any) -> Any:
+        if isinstance(value, dict) and "unit" not in value:
+            raise ValueError("'unit' is missing: name the column of the patient or donor")
+        return value
+
+
+def parse(model: Any, content: Any, where: str) -> Any:
+    """Validate YAML content against a pydantic model; the first fault becomes one readable line.
+
+    Parameters
+    ----------
+    model
+        The pydantic class.
+    content
+        What the safe YAML loader returned.
+    where
+        The file, for the message.
+
+    Raises
+    ------
+    MmcellError
+        Names the field, what was found and what is expected or near.
+    """
+    if not isinstance(content, dict):
+        raise MmcellError(f"{where}: expected a mapping of keys at the top, found {type(content).__name__}")
+    try:
+        return model.model_validate(content)
+    except ValidationError as error:
+        fault = error.errors()[0]
+        spot = ".".join(str(part) for part in fault["loc"])
+        if fault["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
+            hint = did_you_mean(str(fault["loc"][-1]), _fields(model, fault["loc"][:-1]))
+            raise MmcellError(f"{where}: unknown key {spot!r}; {hint}") from error
+        rest = f" (+{error.error_count() - 1} more)" if error.error_count() > 1 else ""
+        message = fault["msg"].removeprefix("Value error, ")
+        raise MmcellError(f"{where}: {spot}: {message[:1].lower()}{message[1:]}{rest}") from error
+
+
+def _fields(model: Any, path: tuple[Any, ...]) -> list[str]:
+    """Return the field names of the (nested) model at `path`; numbers and union tags are stepped over."""
+    for part in path:
+        fields = getattr(model, "model_fields", None) or getattr(model, "__pydantic_fields__", {})
+        if part not in fields:
+            continue
+        for candidate in _classes(fields[part].annotation):
+            model = candidate
+    return list(getattr(model, "model_fields", None) or getattr(model, "__pydantic_fields__", {}))
+
+
+def _classes(annotation: Any) -> list[Any]:
+    if hasattr(annotation, "__pydantic_fields__"):
+        return [annotation]
+    return [c for part in getattr(annotation, "__args__", ()) for c in _classes(part)]

@@ -1,0 +1,188 @@
+"""`Split`: training and test *units*. A unit is never on both sides, and no way of asking makes it so."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+from sklearn.model_selection import KFold, StratifiedKFold
+
+from mmcell.dataset import Dataset
+from mmcell.digest import digest, stream
+from mmcell.errors import MmcellError, first
+
+Kind = Literal["group-kfold", "stratified-group-kfold", "leave-one-group-out"]
+KINDS: tuple[Kind, ...] = ("group-kfold", "stratified-group-kfold", "leave-one-group-out")
+
+
+@dataclass(frozen=True)
+class SplitSpec:
+    """How a task splits its units.
+
+    Attributes
+    ----------
+    name
+        What the column ``split`` of the results says.
+    kind
+        See `make_splits`.
+    by
+        A role (``batch``, ``label``, …) whose groups are stratified over folds, or left out one at a time.
+    n_splits, repeats
+        Number of folds, and how often the folds are drawn anew.
+    targets
+        What is predicted under this split (see `Dataset.truth`): hidden from the method's view of test units.
+    """
+
+    name: str
+    kind: Kind
+    by: str | None = None
+    n_splits: int = 5
+    repeats: int = 1
+    targets: tuple[str, ...] = ("label",)
+
+    @property
+    def shift(self) -> str:
+        """What is unseen at test time, where whole groups are left out."""
+        return (self.by or "") if self.kind == "leave-one-group-out" else ""
+
+
+@dataclass(frozen=True, eq=False)
+class Split:
+    """One partition of units into training and test.
+
+    Raises
+    ------
+    MmcellError
+        A unit is on both sides, or a side is empty.
+    """
+
+    train: pd.Index
+    test: pd.Index
+    repeat: int = 0
+    fold: int = 0
+    group: str = ""
+    spec: SplitSpec = field(default=SplitSpec("units", "group-kfold"))
+
+    def __post_init__(self) -> None:
+        both = self.train.intersection(self.test)
+        if len(both):
+            raise MmcellError(
+                f"split {self.spec.name!r}: {len(both)} units are in training and in test ({first(both)}); "
+                "a unit's items must stay on one side"
+            )
+        for side in ("train", "test"):
+            if not len(getattr(self, side)):
+                raise MmcellError(f"split {self.spec.name!r}: fold {self.fold} has no {side} units; use fewer folds")
+
+    @property
+    def key(self) -> str:
+        """The sha256 of what is where."""
+        return digest(self.repeat, self.fold, self.group, sorted(self.train), sorted(self.test))
+
+
+def make_splits(
+    dataset: Dataset,
+    kind: Kind = "group-kfold",
+    by: str | None = None,
+    *,
+    n_splits: int = 5,
+    repeats: int = 1,
+    seed: int = 0,
+    name: str | None = None,
+    targets: tuple[str, ...] = ("label",),
+) -> list[Split]:
+    """Split the units of a dataset.
+
+    Parameters
+    ----------
+    dataset
+        Whose `Roles.unit` is split.
+    kind
+        ``group-kfold``: folds of units; ``stratified-group-kfold``: the same with the classes of `by` spread evenly;
+        ``leave-one-group-out``: each group of `by` is the test set once.
+    by
+        A role such as ``label`` or ``batch``, or a column of ``obs``. It must be constant within a unit.
+    n_splits, repeats, seed
+        Folds, independent repeats of them, and the seed of the shuffle (unused when groups are left out).
+    name
+        What results call the split.
+    targets
+        Hidden from the method's view of test units.
+
+    Raises
+    ------
+    MmcellError
+        A unit would cross (it lies in two groups), there are fewer units than folds, fewer members of a class than
+        folds, only one group, or `by` is missing or unknown.
+    """
+    if kind not in KINDS:
+        raise MmcellError(f"split kind {kind!r} is not one of {', '.join(KINDS)}")
+    spec = SplitSpec(name or kind, kind, by, n_splits, repeats, targets)
+    units = pd.Index(sorted(dataset.unit.unique()), name="unit")
+    if kind == "group-kfold":
+        _enough(dataset, len(units), n_splits, "units")
+        return _folds(spec, units, np.zeros(len(units)), seed)
+    groups = _groups(dataset, spec, units)
+    if kind == "stratified-group-kfold":
+        counts = groups.value_counts()
+        _enough(dataset, int(counts.min()), n_splits, f"units of {by} {counts.idxmin()!r}")
+        return _folds(spec, units, groups.to_numpy(), seed)
+    names = sorted(groups.unique())
+    if len(names) < 2:
+        raise MmcellError(
+            f"dataset {dataset.name!r}: {by} has one group only ({first(names)}); leaving one out needs at least two"
+        )
+    return [
+        Split(units[(groups != g).to_numpy()], units[(groups == g).to_numpy()], 0, i, g, spec)
+        for i, g in enumerate(names)
+    ]
+
+
+def splits_of(dataset: Dataset, spec: SplitSpec, seed: int = 0) -> list[Split]:
+    """Return the splits that a `SplitSpec` describes; arguments and errors as in `make_splits`."""
+    return make_splits(
+        dataset, spec.kind, spec.by, n_splits=spec.n_splits, repeats=spec.repeats, seed=seed, name=spec.name,
+        targets=spec.targets,
+    )  # fmt: skip
+
+
+def _groups(dataset: Dataset, spec: SplitSpec, units: pd.Index) -> pd.Series:
+    if spec.by is None:
+        raise MmcellError(f"split kind {spec.kind!r} needs 'by': the role or column whose groups it works on")
+    if spec.by == "outcome" and dataset.roles.outcome is not None:
+        column: str | None = dataset.roles.outcome.event
+    elif spec.by in type(dataset.roles).__dataclass_fields__:
+        column = getattr(dataset.roles, spec.by)
+    else:
+        column = spec.by if spec.by in dataset.obs else None
+    if column is None:
+        raise MmcellError(f"dataset {dataset.name!r}: no role or column {spec.by!r} to split by; set roles.{spec.by}")
+    groups = dataset.per_unit(column).reindex(units)
+    missing = groups.isna()
+    if missing.any():
+        raise MmcellError(
+            f"dataset {dataset.name!r}: {int(missing.sum())} units have no {column!r} ({first(units[missing])}); "
+            "fill it in or remove them"
+        )
+    return groups.astype(str)
+
+
+def _enough(dataset: Dataset, have: int, n_splits: int, what: str) -> None:
+    if have < n_splits:
+        raise MmcellError(
+            f"dataset {dataset.name!r}: {have} {what} cannot be spread over {n_splits} folds; use n_splits={max(2, have)} "
+            "or fewer, or add units"
+        )
+
+
+def _folds(spec: SplitSpec, units: pd.Index, classes: np.ndarray, seed: int) -> list[Split]:
+    found = []
+    for repeat in range(spec.repeats):
+        state = int(stream(seed, "split", spec.kind, repeat).integers(2**31 - 1))
+        maker = KFold if spec.kind == "group-kfold" else StratifiedKFold
+        folds = maker(spec.n_splits, shuffle=True, random_state=state).split(np.zeros((len(units), 1)), classes)
+        for fold, (train, test) in enumerate(folds):
+            found.append(Split(units[train], units[test], repeat, fold, "", spec))
+    return found

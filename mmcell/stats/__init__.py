@@ -1,0 +1,1 @@
+"""Statistics over units. They know tables, not runs."""

@@ -1,0 +1,249 @@
+"""`Task`: a question on a dataset. `MethodView`: all that a method may see while it answers."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any, Self
+
+import numpy as np
+import pandas as pd
+
+from mmcell.dataset import Dataset
+from mmcell.embedding import Embedding
+from mmcell.errors import MmcellError, did_you_mean
+from mmcell.items import Items
+from mmcell.splits import Split, SplitSpec
+
+Slot = tuple[str, str]
+
+
+@dataclass(frozen=True)
+class TaskSpec:
+    """The facts of a task: what is asked, of which data, and what a score is compared with.
+
+    Attributes
+    ----------
+    name, version, question
+        A corrected task is a new version; `superseded_by` then names it.
+    dataset
+        Name of the default dataset.
+    slots
+        Slot -> (modality, level); the first slot takes the evaluated encoder. The modality ``*`` stands for the
+        first one of the dataset.
+    split
+        One `SplitSpec` or several.
+    metrics, primary
+        Names of metrics, and the one that headlines.
+    controls
+        Run with every evaluation: see `mmcell.controls`.
+    reference
+        The control that every score is compared with: an encoder's or patient encoder's name, fixed beforehand.
+    partners
+        Slot -> encoder for the slots other than the first.
+    patient_encoders
+        How cells become patients where the slot's level is ``patient`` and the embedding's is not.
+    probes
+        Names of the models that the protocol fits, each a row of its own.
+    encoders
+        What is evaluated when nothing is named.
+    """
+
+    name: str
+    question: str
+    dataset: str
+    slots: Mapping[str, Slot]
+    split: SplitSpec | tuple[SplitSpec, ...]
+    metrics: tuple[str, ...]
+    primary: str
+    version: str = "1"
+    unit: str = "unit"
+    controls: tuple[str, ...] = ("random", "constant", "technical-only")
+    reference: str = "random"
+    partners: Mapping[str, str] = field(default_factory=dict)
+    patient_encoders: tuple[str, ...] = ()
+    probes: tuple[str, ...] = ("default",)
+    encoders: tuple[str, ...] = ("pca",)
+    superseded_by: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.primary not in self.metrics:
+            raise MmcellError(
+                f"task {self.name!r}: primary {self.primary!r} is not among its metrics; "
+                f"{did_you_mean(self.primary, self.metrics)}"
+            )
+        if self.reference not in self.controls:
+            raise MmcellError(f"task {self.name!r}: the reference {self.reference!r} must be one of its controls")
+
+    @property
+    def splits(self) -> tuple[SplitSpec, ...]:
+        """The split specs as a tuple."""
+        return self.split if isinstance(self.split, tuple) else (self.split,)
+
+    @property
+    def slot(self) -> tuple[str, str, str]:
+        """Name, modality and level of the slot that takes the evaluated encoder."""
+        name = next(iter(self.slots))
+        return name, *self.slots[name]
+
+    def facts(self) -> dict[str, Any]:
+        """Return all fields as JSON-able values."""
+        return asdict(self)
+
+
+@dataclass(frozen=True, eq=False)
+class MethodView:
+    """What a method may see of a dataset under one split. It holds no test label, so none can be looked up.
+
+    Attributes
+    ----------
+    train, test
+        Ids (of items, or of patients where the task's level is ``patient``) on either side.
+    unit
+        id -> unit.
+    columns
+        Roles that are not predicted under this split (``batch``, ``cell_type``, …), one column a role.
+    clinical
+        Clinical covariates, one row per unit, missing values included.
+    labels
+        Target -> truth (see `Dataset.truth`) of *training* ids only.
+    """
+
+    train: pd.Index
+    test: pd.Index
+    unit: pd.Series
+    columns: pd.DataFrame
+    clinical: pd.DataFrame
+    labels: Mapping[str, pd.DataFrame]
+    targets: tuple[str, ...]
+
+    @classmethod
+    def of(cls, dataset: Dataset, split: Split, level: str) -> Self:
+        """Cut a view out of a dataset; training ids without a label are left out of `train` by the protocols."""
+        if level == "patient":
+            units = pd.Index(sorted(dataset.unit.unique()), name="unit")
+            unit = pd.Series(units, index=units)
+        else:
+            unit = dataset.unit
+        train, test = (unit.index[unit.isin(side)] for side in (split.train, split.test))
+        targets = split.spec.targets
+        predicted = {t.partition("=")[0] for t in targets}
+        columns = {}
+        for role in ("sample", "batch", "cell_type", "perturbation", "label"):
+            column = getattr(dataset.roles, role)
+            if column is None or role in predicted:
+                continue
+            if level == "patient":
+                if column in dataset.patients:
+                    columns[role] = dataset.patients[column]
+            else:
+                columns[role] = dataset.obs[column]
+        labels = {}
+        for target in targets:
+            if target != "pairs":
+                truth = dataset.truth(target, level)
+                labels[target] = truth[truth.index.isin(train)]
+        hidden = {dataset.roles.columns.get(role) for role in predicted}
+        clinical = dataset.covariates("clinical")
+        clinical = clinical[[c for c in clinical if c not in hidden]]
+        return cls(train, test, unit, pd.DataFrame(columns, index=unit.index), clinical, labels, targets)
+
+    def role(self, name: str) -> pd.Series:
+        """Return the column of a role, all ids.
+
+        Raises
+        ------
+        MmcellError
+            The role is not set, or it is what is to be predicted.
+        """
+        if name not in self.columns:
+            why = "is what this split predicts" if name in self.targets else "is not set in the dataset's roles"
+            raise MmcellError(f"the role {name!r} {why}; a method cannot see it")
+        return self.columns[name]
+
+    def training(self, target: str) -> tuple[pd.Index, np.ndarray]:
+        """Return the training ids that carry `target`, and its values.
+
+        Returns
+        -------
+        ids : pandas.Index
+            (n,) training ids.
+        y : numpy.ndarray
+            (n,) classes, or (n, 2) time and event for ``outcome``.
+        """
+        truth = self.labels[target]
+        truth = truth.loc[self.train[self.train.isin(truth.index)]]
+        values = truth.to_numpy()
+        return pd.Index(truth.index), values if target == "outcome" else values[:, 0]
+
+
+class Task(ABC):
+    """A protocol on a dataset with a split and metrics.
+
+    Subclasses set `spec` and write `run`; the framework makes the splits, fits encoders on training units, checks
+    what comes back, attaches the truth by id and scores it.
+    """
+
+    spec: TaskSpec
+
+    @abstractmethod
+    def run(
+        self, view: MethodView, embeddings: Mapping[str, Embedding], split: Split, rng: np.random.Generator
+    ) -> Items:
+        """Answer for the held-out units of one split.
+
+        Parameters
+        ----------
+        view
+            Everything that may be seen.
+        embeddings
+            Slot -> embedding of all ids of the view.
+        split
+            Whose test units are to be predicted.
+        rng
+            The only source of randomness.
+
+        Returns
+        -------
+        Items
+            One row per held-out item (see `mmcell.items`), without the truth; ``unit``, ``repeat``, ``fold`` and the
+            truth are filled in by the framework.
+        """
+
+    def on(self, dataset: str) -> Self:
+        """Return the same task on another dataset."""
+        import copy
+
+        other = copy.copy(self)
+        other.spec = replace(self.spec, dataset=dataset)
+        return other
+
+
+def tasks_registry() -> Any:
+    """Return the registry of tasks: the shipped ones and those of plug-ins (entry points ``mmcell.tasks``)."""
+    from mmcell.registry import Registry
+
+    return Registry("task", "mmcell.tasks", {})
+
+
+def list_tasks() -> list[str]:
+    """Return the names of all tasks."""
+    return list(tasks_registry().names())
+
+
+def get_task(name: str) -> Task:
+    """Return a task by name, or by ``module:attribute``.
+
+    Raises
+    ------
+    MmcellError
+        No such task; the nearest names are given.
+    """
+    from mmcell.registry import load_attribute
+
+    found = load_attribute(name) if ":" in name else tasks_registry().get(name)
+    task = found() if isinstance(found, type) else found
+    if not isinstance(task, Task):
+        raise MmcellError(f"task {name!r}: {type(task).__name__} is not a mmcell.Task; derive it from Task")
+    return task
