@@ -146,6 +146,8 @@ class Dataset:
             The modality cannot be turned into what is needed.
         """
         have = self.modality(modality).preprocessing
+        if self.anndata(modality).X is None:
+            raise MmcellError(f"dataset {self.name!r}: modality {modality!r} has no X; give it values or use obsm/NAME")
         want = ("log1p" if have == "counts" else have) if preprocessing == "any" else preprocessing
         if want != have and (have, want) != ("counts", "log1p"):
             raise MmcellError(
@@ -158,15 +160,21 @@ class Dataset:
         return self._prepared[key]
 
     def covariates(self, role: str) -> pd.DataFrame:
-        """Return the columns of a role (``technical`` or ``clinical``), one row per unit, as they are.
+        """Return the columns of a role, one row per unit: means of ``technical``, ``clinical`` as they are.
 
         Raises
         ------
         MmcellError
-            A clinical covariate takes several values within one unit.
+            A clinical covariate takes several values within one unit, or a technical one is not numeric.
         """
         columns = list(getattr(self.roles, role))
         if role == "technical":
+            text = [c for c in columns if not pd.api.types.is_numeric_dtype(self.obs[c])]
+            if text:
+                raise MmcellError(
+                    f"dataset {self.name!r}: the technical covariate {text[0]!r} is not numeric; give numbers, "
+                    "or make it the role 'batch'"
+                )
             return self.obs[columns].groupby(self.unit).mean()
         return pd.DataFrame({column: self.per_unit(column) for column in columns}, index=self.patients.index)
 
@@ -222,13 +230,13 @@ class Dataset:
         Raises
         ------
         MmcellError
-            The role is not set, there is one class only, no event, a time that is not positive, an event that is
-            not 0 or 1.
+            The role is not set or lacks the value, there is one class only, no event, a time that is not positive,
+            an event that is not 0 or 1.
         """
         role, _, value = target.partition("=")
         if role == "outcome":
             return self._outcome()
-        column = getattr(self.roles, role, None)
+        column = self.roles.columns.get(role)
         if column is None:
             raise MmcellError(f"dataset {self.name!r}: roles.{role} is not set; name its column in the card")
         found = (self.per_unit(column) if level == "patient" else self.obs[column]).dropna().astype(str)
@@ -237,6 +245,11 @@ class Dataset:
             raise MmcellError(
                 f"dataset {self.name!r}: the {role} {column!r} has one class only ({first(classes)}); "
                 "at least two are needed"
+            )
+        if value and value not in classes:
+            raise MmcellError(
+                f"dataset {self.name!r}: {value!r} is not a value of the {role} {column!r}; "
+                f"{did_you_mean(value, classes)}"
             )
         if value:
             return pd.DataFrame({"y_true": (found == value).astype(int)})
@@ -286,7 +299,8 @@ class Dataset:
         parts = []
         for name, part in self._modalities.items():
             x = part.X
-            arrays = (x.data, x.indices, x.indptr) if hasattr(x, "indptr") else (np.asarray(x),)
+            dense = () if x is None else (np.asarray(x),)
+            arrays = (x.data, x.indices, x.indptr) if hasattr(x, "indptr") else dense
             parts.append([name, digest_ids(part.var_names), *(digest_array(np.asarray(a)) for a in arrays)])
         columns = sorted(set(self.roles.columns.values()))
         table = [[c, digest_ids(self.obs[c])] for c in columns]
@@ -331,13 +345,19 @@ def read_cohort(path: str | Path) -> Dataset:
     card_path = existing(Path(path))
     try:
         content = yaml.safe_load(card_path.read_text())
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, OSError, UnicodeDecodeError) as error:
         raise MmcellError(f"{card_path}: not valid YAML ({str(error).splitlines()[0]}); correct it") from error
     card: CohortCard = parse(CohortCard, content, str(card_path))
     file = existing(card_path.parent / card.data)
     data = _read_data(file)
     names = list(data.mod) if hasattr(data, "mod") else [card.modality]
     stated = card.preprocessing if isinstance(card.preprocessing, dict) else dict.fromkeys(names, card.preprocessing)
+    unknown = sorted(set(stated) - set(names))
+    if unknown:
+        raise MmcellError(
+            f"{card_path}: preprocessing names the modality {unknown[0]!r}, which is not in {file.name}; "
+            f"{did_you_mean(unknown[0], names)}"
+        )
     modalities = {n: {"preprocessing": stated[n]} if n in stated else {"preprocessing": "values"} for n in names}
     facts = {k: getattr(card, k) for k in ("description", "source", "licence", "level", "time_unit", "caveats")}
     name = card.name or card_path.stem
@@ -350,6 +370,8 @@ def read_cohort(path: str | Path) -> Dataset:
 def _read_data(path: Path) -> AnnData | MuData:
     import anndata as ad
 
+    from mmcell.readers import UNREADABLE, unreadable
+
     try:
         match path.suffix:
             case ".h5ad":
@@ -361,6 +383,6 @@ def _read_data(path: Path) -> AnnData | MuData:
 
                 with mudata.set_options(pull_on_update=False):
                     return mudata.read_h5mu(path)
-    except OSError as error:
-        raise MmcellError(f"{path}: cannot be read as {path.suffix} ({error}); write the file again") from error
+    except UNREADABLE as error:
+        raise unreadable(path, error) from error
     raise MmcellError(f"{path}: the ending {path.suffix!r} is not one of .h5ad, .h5mu, .zarr")

@@ -59,10 +59,11 @@ class Items:
         defaults = {k: v for k, v in _DEFAULTS.items() if k not in self.frame}
         frame = self.frame.assign(**defaults).reset_index(drop=True)
         for column in KINDS[self.kind][0]:
-            if self.kind != "multiclass" and not np.isfinite(frame[column].to_numpy(dtype=float)).all():
-                bad = frame.loc[~np.isfinite(frame[column].to_numpy(dtype=float)), "item"]
+            finite = np.isfinite(pd.to_numeric(frame[column], errors="coerce").to_numpy(dtype=float))
+            if self.kind != "multiclass" and not finite.all():
+                bad = frame.loc[~finite, "item"]
                 raise MmcellError(
-                    f"items: {column!r} is NaN or infinite for {len(bad)} items ({first(bad)}); "
+                    f"items: {column!r} is not a finite number for {len(bad)} items ({first(bad)}); "
                     "leave such items out, they are then counted as excluded"
                 )
         twice = frame.duplicated(["item", "repeat", *PANEL])

@@ -12,6 +12,14 @@ import pandas as pd
 from mmcell.errors import MmcellError, did_you_mean
 
 ENDINGS = (".h5ad", ".h5mu", ".zarr", ".npz", ".parquet", ".csv")
+#: What the libraries raise on a file that is not what its ending says.
+UNREADABLE = (OSError, ValueError, TypeError, LookupError, EOFError, BadZipFile)
+
+
+def unreadable(path: Path, error: Exception) -> MmcellError:
+    """Return the one-line error of a file that a library could not read."""
+    reason = " ".join(str(error).split())
+    return MmcellError(f"{path}: cannot be read as {path.suffix} ({reason}); write the file again")
 
 
 def existing(path: Path) -> Path:
@@ -42,8 +50,8 @@ def read_matrix(path: Path, key: str | None) -> tuple[pd.Index, np.ndarray, list
                 return _read_npz(path, key)
             case ".parquet" | ".csv":
                 return _read_table(path)
-    except (OSError, BadZipFile) as error:
-        raise MmcellError(f"{path}: cannot be read as {path.suffix} ({error}); write the file again") from error
+    except UNREADABLE as error:
+        raise unreadable(path, error) from error
     raise MmcellError(f"{path}: the ending {path.suffix!r} is not one of {', '.join(ENDINGS)}")
 
 
@@ -61,8 +69,8 @@ def read_table(path: Path) -> pd.DataFrame:
             return pd.read_parquet(path)
         if path.suffix == ".csv":
             return pd.read_csv(path)
-    except (OSError, ValueError) as error:
-        raise MmcellError(f"{path}: cannot be read as {path.suffix} ({error}); write the file again") from error
+    except UNREADABLE as error:
+        raise unreadable(path, error) from error
     raise MmcellError(f"{path}: the ending {path.suffix!r} is not .csv or .parquet")
 
 
@@ -80,8 +88,9 @@ def _element(path: Path, group: Any, key: str | None) -> tuple[pd.Index, np.ndar
             raise MmcellError(f"{path}: no modality {parts[0]!r}; {did_you_mean(parts[0], group['mod'].keys())}")
         group, key = group["mod"][parts[0]], "/".join(parts[1:]) or "X"
     if key not in group:
-        known = [f"obsm/{k}" for k in group["obsm"]] if "obsm" in group else []
-        raise MmcellError(f"{path}: no element {key!r}; {did_you_mean(key, ['X', *known])}")
+        known = ["X"] if "X" in group else []
+        known += [f"{slot}/{k}" for slot in ("obsm", "layers") if slot in group for k in group[slot]]
+        raise MmcellError(f"{path}: no element {key!r}; {did_you_mean(key, known)}")
     values = read_elem(group[key])
     columns = list(map(str, values.columns)) if isinstance(values, pd.DataFrame) else []
     return read_elem(group["obs"]).index, _dense(values), columns

@@ -21,7 +21,7 @@ def load_attribute(reference: str) -> Any:
         The reference has no colon, or names no module or attribute.
     """
     module, colon, attribute = reference.partition(":")
-    if not colon:
+    if not (module and colon and attribute):
         raise MmcellError(f"{reference!r} is not of the form module:attribute")
     try:
         return getattr(importlib.import_module(module), attribute)

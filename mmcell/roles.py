@@ -9,10 +9,11 @@ from pydantic.dataclasses import dataclass
 
 from mmcell.errors import MmcellError, did_you_mean
 
-_STRICT = ConfigDict(extra="forbid", frozen=True, coerce_numbers_to_str=True)
+_FIELDS = ConfigDict(extra="forbid", coerce_numbers_to_str=True)
+_STRICT = ConfigDict(extra="forbid", coerce_numbers_to_str=True, frozen=True)
 
 
-@dataclass(frozen=True, config=_STRICT)
+@dataclass(frozen=True, config=_FIELDS)
 class Outcome:
     """The two columns of a right-censored outcome: time (> 0) and event (1 = happened, 0 = censored)."""
 
@@ -20,7 +21,7 @@ class Outcome:
     event: str
 
 
-@dataclass(frozen=True, config=_STRICT)
+@dataclass(frozen=True, config=_FIELDS)
 class Roles:
     """Which column of ``obs`` means what.
 
@@ -143,7 +144,8 @@ def parse(model: Any, content: Any, where: str) -> Any:
         return model.model_validate(content)
     except ValidationError as error:
         fault = error.errors()[0]
-        spot = ".".join(str(part) for part in fault["loc"])
+        # A tag such as literal['a','b'] says which member of a union failed, not where.
+        spot = ".".join(str(part) for part in fault["loc"] if "[" not in str(part))
         if fault["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
             hint = did_you_mean(str(fault["loc"][-1]), _fields(model, fault["loc"][:-1]))
             raise MmcellError(f"{where}: unknown key {spot!r}; {hint}") from error

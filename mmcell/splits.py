@@ -119,6 +119,8 @@ def make_splits(
     """
     if kind not in KINDS:
         raise MmcellError(f"split kind {kind!r} is not one of {', '.join(KINDS)}")
+    if n_splits < 2 or repeats < 1:
+        raise MmcellError(f"split {name or kind!r}: {n_splits} folds × {repeats} repeats; give at least 2 × 1")
     spec = SplitSpec(name or kind, kind, by, n_splits, repeats, targets)
     units = pd.Index(sorted(dataset.unit.unique()), name="unit")
     if kind == "group-kfold":
@@ -151,12 +153,8 @@ def splits_of(dataset: Dataset, spec: SplitSpec, seed: int = 0) -> list[Split]:
 def _groups(dataset: Dataset, spec: SplitSpec, units: pd.Index) -> pd.Series:
     if spec.by is None:
         raise MmcellError(f"split kind {spec.kind!r} needs 'by': the role or column whose groups it works on")
-    if spec.by == "outcome" and dataset.roles.outcome is not None:
-        column: str | None = dataset.roles.outcome.event
-    elif spec.by in type(dataset.roles).__dataclass_fields__:
-        column = getattr(dataset.roles, spec.by)
-    else:
-        column = spec.by if spec.by in dataset.obs else None
+    role = "outcome.event" if spec.by == "outcome" else spec.by
+    column = dataset.roles.columns.get(role, spec.by if spec.by in dataset.obs else None)
     if column is None:
         raise MmcellError(f"dataset {dataset.name!r}: no role or column {spec.by!r} to split by; set roles.{spec.by}")
     groups = dataset.per_unit(column).reindex(units)

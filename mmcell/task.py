@@ -129,10 +129,11 @@ class MethodView:
         train, test = (unit.index[unit.isin(side)] for side in (split.train, split.test))
         targets = split.spec.targets
         predicted = {t.partition("=")[0] for t in targets}
+        hidden = {c for role, c in dataset.roles.columns.items() if role.partition(".")[0] in predicted}
         columns = {}
         for role in ("sample", "batch", "cell_type", "perturbation", "label"):
             column = getattr(dataset.roles, role)
-            if column is None or role in predicted:
+            if column is None or column in hidden:
                 continue
             if level == "patient":
                 if column in dataset.patients:
@@ -144,7 +145,6 @@ class MethodView:
             if target != "pairs":
                 truth = dataset.truth(target, level)
                 labels[target] = truth[truth.index.isin(train)]
-        hidden = {dataset.roles.columns.get(role) for role in predicted}
         clinical = dataset.covariates("clinical")
         clinical = clinical[[c for c in clinical if c not in hidden]]
         return cls(train, test, unit, pd.DataFrame(columns, index=unit.index), clinical, labels, targets)
@@ -158,7 +158,8 @@ class MethodView:
             The role is not set, or it is what is to be predicted.
         """
         if name not in self.columns:
-            why = "is what this split predicts" if name in self.targets else "is not set in the dataset's roles"
+            predicted = {t.partition("=")[0] for t in self.targets}
+            why = "is what this split predicts" if name in predicted else "is not set in the dataset's roles"
             raise MmcellError(f"the role {name!r} {why}; a method cannot see it")
         return self.columns[name]
 

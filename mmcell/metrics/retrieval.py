@@ -128,7 +128,7 @@ def ranks(
     Raises
     ------
     MmcellError
-        A query without a correct item, or an index outside the gallery.
+        A query without a correct item, or an index outside the gallery or listed twice.
     """
     lists = [np.atleast_1d(np.asarray(c)) for c in correct]
     lengths = np.array([len(c) for c in lists], dtype=np.int64)
@@ -137,6 +137,8 @@ def ranks(
         raise MmcellError("ranks: every query needs at least one correct item; leave out queries without a partner")
     if flat.size and (flat.min() < 0 or flat.max() >= len(gallery)):
         raise MmcellError(f"ranks: a correct index lies outside the gallery of {len(gallery)} rows")
+    if len(np.unique(np.repeat(np.arange(len(lists)), lengths) * len(gallery) + flat)) < len(flat):
+        raise MmcellError("ranks: a query lists one correct index twice; list each correct item once")
     double = query.dtype == np.float64 and gallery.dtype == np.float64
     kind = np.dtype(np.float64 if double else np.float32)
     left, void_query = _unit_rows(query, kind)

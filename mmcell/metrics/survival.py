@@ -59,9 +59,10 @@ def _concordance(
     return top, bottom
 
 
-def _c_pairs(
+def c_pairs(
     time: np.ndarray, event: np.ndarray, risk: np.ndarray, weights: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
+    """Return weighted (concordant, comparable) pairs, (draws,) each; arguments as in `harrell_c_resampled`."""
     order = np.argsort(-time, kind="stable")
     levels, rank = np.unique(risk[order], return_inverse=True)
     return _concordance(
@@ -86,7 +87,7 @@ def harrell_c_resampled(time: np.ndarray, event: np.ndarray, risk: np.ndarray, w
         (draws,) in [0, 1]; NaN where a draw has no comparable pair.
     """
     arrays = (np.asarray(time, dtype=float), np.asarray(event), np.asarray(risk, dtype=float))
-    top, bottom = _c_pairs(*arrays, np.asarray(weights))
+    top, bottom = c_pairs(*arrays, np.asarray(weights))
     return np.divide(top, bottom, out=np.full(len(top), np.nan), where=bottom > 0)
 
 
@@ -117,7 +118,7 @@ def harrell_c(time: np.ndarray, event: np.ndarray, risk: np.ndarray) -> float:
 
 def _kernel(items: Items, rows: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     columns = (items.column(c)[rows].astype(float) for c in ("time", "event", "y_pred"))
-    return _c_pairs(*columns, weights)
+    return c_pairs(*columns, weights)
 
 
 def n_events(items: Items) -> int:

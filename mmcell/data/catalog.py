@@ -1,0 +1,44 @@
+"""The catalogue: datasets by name, each loaded once, and a user's cohort by the path of its card."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from pathlib import Path
+
+from mmcell.dataset import Dataset, read_cohort
+from mmcell.registry import Registry
+
+DATASETS = Registry(
+    "dataset",
+    "mmcell.datasets",
+    {
+        "covid-cite": "mmcell.data.covid_cite:load",
+        "hcc-immune": "mmcell.data.survset:load_hcc",
+        "breast-expression": "mmcell.data.survset:load_breast",
+        "ovarian-expression": "mmcell.data.survset:load_ovarian",
+    },
+)
+
+
+def list_datasets() -> list[str]:
+    """Return the names of all datasets of the catalogue."""
+    return DATASETS.names()
+
+
+def load_dataset(name: str | Path) -> Dataset:
+    """Return a dataset by its name in the catalogue, or a user's own by the path of its YAML card.
+
+    Raises
+    ------
+    MmcellError
+        No such name (the nearest are given) or file; a package to install; a file that is not the known one.
+    """
+    if isinstance(name, Path) or str(name).endswith((".yaml", ".yml")):
+        return read_cohort(name)
+    return _load(str(name))
+
+
+@lru_cache(maxsize=4)
+def _load(name: str) -> Dataset:
+    dataset: Dataset = DATASETS.get(name)()
+    return dataset

@@ -1,0 +1,140 @@
+"""Baselines: what a foundation model has to beat, and the floors that show what a score is worth."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Self
+
+import numpy as np
+
+from mmcell.digest import stream
+from mmcell.embedding import ModelCard
+from mmcell.errors import MmcellError
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+
+def _dense(data: AnnData) -> np.ndarray:
+    values = data.X
+    return np.asarray(values.toarray() if hasattr(values, "toarray") else values, dtype=np.float32)
+
+
+@dataclass
+class PCA:
+    """Principal components of the training items (log values for counts, otherwise the values as they are)."""
+
+    n_components: int = 50
+    card: ModelCard = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.card = ModelCard(
+            name="pca", description="fitted on training units", parameters={"n_components": self.n_components}
+        )
+
+    def fit(self, data: AnnData) -> Self:
+        """Fit on training rows; with fewer rows or features than components, as many as there are."""
+        from sklearn.decomposition import PCA as Components
+
+        n = min(self.n_components, data.n_obs - 1, data.n_vars)
+        if n < 1:
+            raise MmcellError(f"encoder 'pca': {data.n_obs} training rows are too few")
+        solver = "covariance_eigh" if data.n_obs >= data.n_vars else "full"
+        self._model = Components(n, svd_solver=solver).fit(_dense(data))
+        return self
+
+    def encode(self, data: AnnData) -> np.ndarray:
+        """Return (n, n_components) scores."""
+        return np.asarray(self._model.transform(_dense(data)), dtype=np.float32)
+
+
+@dataclass
+class HVG:
+    """The features that vary most among training items, as they are (dispersion of log values as in Seurat)."""
+
+    n_top: int = 200
+    card: ModelCard = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.card = ModelCard(
+            name="hvg", description="selected on training units", parameters={"n_top": self.n_top}
+        )
+
+    def fit(self, data: AnnData) -> Self:
+        """Select features on training rows: by normalised dispersion for non-negative values, otherwise by variance."""
+        n = min(self.n_top, data.n_vars)
+        lowest = data.X.min()
+        if lowest >= 0 and data.n_vars > n:
+            import scanpy as sc
+
+            table = sc.pp.highly_variable_genes(data, n_top_genes=n, flavor="seurat", inplace=False)
+            self._keep = np.flatnonzero(table["highly_variable"].to_numpy())
+        else:
+            variance = np.asarray(_dense(data).var(axis=0, dtype=np.float64))
+            self._keep = np.sort(np.argsort(-variance, kind="stable")[:n])
+        self.columns = tuple(map(str, data.var_names[self._keep]))
+        return self
+
+    def encode(self, data: AnnData) -> np.ndarray:
+        """Return (n, n_top) selected values."""
+        return _dense(data[:, self._keep])
+
+
+@dataclass
+class Features:
+    """All values of the modality as they are."""
+
+    card: ModelCard = field(default_factory=lambda: ModelCard(name="features"), init=False)
+
+    def encode(self, data: AnnData) -> np.ndarray:
+        """Return (n, features)."""
+        self.columns = tuple(map(str, data.var_names))
+        return _dense(data)
+
+
+@dataclass
+class CLR:
+    """Centred log-ratio of counts + 1 within each item: the usual scale for surface proteins."""
+
+    card: ModelCard = field(
+        default_factory=lambda: ModelCard(name="clr", modality="protein", preprocessing="counts"), init=False
+    )
+
+    def encode(self, data: AnnData) -> np.ndarray:
+        """Return (n, features)."""
+        self.columns = tuple(map(str, data.var_names))
+        logs = np.log1p(_dense(data))
+        return logs - logs.mean(axis=1, keepdims=True)
+
+
+@dataclass
+class Random:
+    """Gaussian noise drawn per id: the floor that still has dimensions."""
+
+    n_components: int = 50
+    seed: int = 0
+    card: ModelCard = field(init=False)
+
+    def __post_init__(self) -> None:
+        parameters = {"n_components": self.n_components, "seed": self.seed}
+        self.card = ModelCard(name="random", parameters=parameters, description="knows nothing")
+
+    def encode(self, data: AnnData) -> np.ndarray:
+        """Return (n, n_components) noise that belongs to the id, not to the row."""
+        order = np.argsort(data.obs_names.to_numpy(), kind="stable")
+        values = np.empty((data.n_obs, self.n_components), dtype=np.float32)
+        values[order] = stream(self.seed, "random").standard_normal(values.shape, dtype=np.float32)
+        return values
+
+
+@dataclass
+class Constant:
+    """The same vector for everything: a collapsed embedding, which must win nothing."""
+
+    card: ModelCard = field(
+        default_factory=lambda: ModelCard(name="constant", description="the same vector for everything"), init=False
+    )
+
+    def encode(self, data: AnnData) -> np.ndarray:
+        """Return (n, 2) ones."""
+        return np.ones((data.n_obs, 2), dtype=np.float32)

@@ -1,0 +1,166 @@
+"""What a patient encoder is, how a name becomes one, and equal-cell downsampling, the default before it."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from typing import Any, Protocol, Self, runtime_checkable
+
+import numpy as np
+import pandas as pd
+
+from mmcell.embedding import Embedding
+from mmcell.errors import MmcellError, did_you_mean, first
+from mmcell.registry import Registry
+
+PATIENT_ENCODERS = Registry(
+    "patient encoder",
+    "mmcell.patient_encoders",
+    {
+        "composition": "mmcell.patients.composition:Composition",
+        "pseudobulk": "mmcell.patients.pseudobulk:Pseudobulk",
+        "celltype-pseudobulk": "mmcell.patients.pseudobulk:CellTypePseudobulk",
+    },
+)
+#: Draws of equally many cells per patient that are averaged.
+DRAWS = 5
+
+
+@runtime_checkable
+class PatientEncoder(Protocol):
+    """Turns cells and their owners into one vector a patient.
+
+    Attributes
+    ----------
+    reads_embedding
+        False where cell-type labels alone are read, so that the cell embedding makes no difference.
+    """
+
+    reads_embedding: bool
+
+    def fit(
+        self, cells: Embedding, owner: pd.Series, *, cell_type: pd.Series | None = None,
+        concepts: pd.DataFrame | None = None, y: pd.Series | None = None,
+    ) -> Self:  # fmt: skip
+        """Fit on training patients' cells."""
+
+    def transform(self, cells: Embedding, owner: pd.Series, *, cell_type: pd.Series | None = None) -> Embedding:
+        """Return one row per patient of `owner`, sorted by patient id."""
+
+
+def make_patient_encoder(name: str, parameters: Mapping[str, Any] | None = None) -> PatientEncoder:
+    """Return a patient encoder by name.
+
+    Raises
+    ------
+    MmcellError
+        Unknown name or parameter.
+    """
+    kind = PATIENT_ENCODERS.get(name)
+    try:
+        made: PatientEncoder = kind(**dict(parameters or {}))
+    except TypeError as error:
+        known = list(getattr(kind, "__dataclass_fields__", {}))
+        unknown = next((p for p in parameters or {} if p not in known), "")
+        raise MmcellError(
+            f"patient encoder {name!r}: parameter {unknown!r} is not known; {did_you_mean(unknown, known)}"
+        ) from error
+    return made
+
+
+def owners(cells: Embedding, owner: pd.Series) -> tuple[pd.Index, np.ndarray]:
+    """Return the sorted patients and each cell's position among them, matched by cell id.
+
+    Raises
+    ------
+    MmcellError
+        A cell without an owner.
+    """
+    matched = owner.reindex(cells.ids)
+    missing = matched.isna()
+    if missing.any():
+        raise MmcellError(
+            f"embedding {cells.name!r}: {int(missing.sum())} cells have no owner ({first(cells.ids[missing])}); "
+            "give every cell its patient"
+        )
+    patients = pd.Index(sorted(matched.astype(str).unique()), name="id")
+    return patients, patients.get_indexer(matched.astype(str))
+
+
+def types_of(cells: Embedding, cell_type: pd.Series | None, who: str) -> np.ndarray:
+    """Return each cell's type as text, matched by cell id.
+
+    Raises
+    ------
+    MmcellError
+        No cell types were given, or a cell lacks one.
+    """
+    if cell_type is None:
+        raise MmcellError(f"patient encoder {who!r} needs cell types; set roles.cell_type in the card")
+    matched = cell_type.reindex(cells.ids)
+    missing = matched.isna()
+    if missing.any():
+        raise MmcellError(
+            f"patient encoder {who!r}: {int(missing.sum())} cells have no cell type ({first(cells.ids[missing])}); "
+            "label them, for example 'unknown'"
+        )
+    return matched.astype(str).to_numpy()
+
+
+def encode_patients(
+    encoder: PatientEncoder,
+    cells: Embedding,
+    owner: pd.Series,
+    train: pd.Index,
+    *,
+    cell_type: pd.Series | None,
+    rng: np.random.Generator,
+    equal_cells: bool = True,
+) -> Embedding:
+    """Fit on the training patients' cells, then turn every patient into a vector.
+
+    With `equal_cells`, every patient is represented by as many cells as the training patient with the fewest has,
+    drawn without replacement, and the vectors of `DRAWS` such draws are averaged: a vector cannot then tell how many
+    cells a patient gave. A held-out patient with fewer cells keeps them all.
+
+    Parameters
+    ----------
+    encoder
+        What encodes.
+    cells
+        Embedding of all cells.
+    owner, cell_type
+        Cell id -> patient, cell id -> type.
+    train
+        Training patients.
+    rng
+        Of the draws.
+    equal_cells
+        Whether to downsample.
+    """
+    patients, code = owners(cells, owner)
+    in_training = patients.isin(train)
+    fewest = int(np.bincount(code, minlength=len(patients))[in_training].min())
+    # Fitting reads all cells of training patients, so that rare types are known whichever cells are drawn.
+    fitted = copy.deepcopy(encoder).fit(_rows(cells, in_training[code]), owner, cell_type=cell_type)
+    blocks = []
+    for _ in range(DRAWS if equal_cells else 1):
+        keep = _equal(code, fewest, rng) if equal_cells else np.ones(len(code), dtype=bool)
+        vectors = fitted.transform(_rows(cells, keep), owner, cell_type=cell_type).align(patients)
+        blocks.append(vectors.values.astype(np.float64))
+    values = np.mean(blocks, axis=0)
+    return Embedding(cells.name, "patient", cells.modality, patients, values, cells.card, vectors.columns)
+
+
+def _equal(code: np.ndarray, n: int, rng: np.random.Generator) -> np.ndarray:
+    """Mark at most `n` random rows of each code."""
+    order = np.lexsort((rng.random(len(code)), code))
+    ranked = code[order]
+    starts = np.searchsorted(ranked, ranked)
+    keep = np.zeros(len(code), dtype=bool)
+    keep[order[np.arange(len(code)) - starts < n]] = True
+    return keep
+
+
+def _rows(cells: Embedding, keep: np.ndarray) -> Embedding:
+    return cells if keep.all() else cells.align(cells.ids[keep])

@@ -1,0 +1,115 @@
+"""Linear probes: logistic regression for classes, ridge with a grouped inner loop for vectors."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import GroupKFold
+
+from mmcell.probes.scale import Scale
+
+#: One fixed budget for every embedding.
+ALPHAS = tuple(10.0**k for k in range(-1, 6))
+INNER_FOLDS = 3
+#: A probe on cells is fitted on at most this many, equally many of each unit as far as they go.
+MAX_ROWS = 6000
+
+
+def balanced_rows(unit: np.ndarray, rng: np.random.Generator, most: int = MAX_ROWS) -> np.ndarray:
+    """Return at most `most` sorted rows, taken in turn from every unit so that no unit dominates."""
+    if len(unit) <= most:
+        return np.arange(len(unit))
+    _, code = np.unique(unit, return_inverse=True)
+    order = np.lexsort((rng.random(len(code)), code))
+    turn = np.arange(len(code)) - np.searchsorted(code[order], code[order])
+    return np.sort(order[np.lexsort((rng.random(len(code)), turn))][:most])
+
+
+@dataclass(frozen=True, eq=False)
+class Classifier:
+    """A fitted logistic probe; `model` is None where no input varies, and every class is then equally likely."""
+
+    scale: Scale
+    classes: np.ndarray
+    model: LogisticRegression | None
+
+    def probability(self, x: np.ndarray) -> np.ndarray:
+        """Return (n, k) class probabilities."""
+        if self.model is None:
+            return np.full((len(x), len(self.classes)), 1.0 / len(self.classes))
+        return np.asarray(self.model.predict_proba(self.scale.transform(x)))
+
+    def predict(self, x: np.ndarray) -> np.ndarray:
+        """Return (n,) classes: the most likely one, the first of equals."""
+        return np.asarray(self.classes[np.argmax(self.probability(x), axis=1)])
+
+
+def fit_logistic(x: np.ndarray, y: np.ndarray, *, penalty: float = 1.0) -> Classifier:
+    """Fit a class-balanced, ridge-penalised logistic regression on standardised inputs.
+
+    Parameters
+    ----------
+    x
+        (n, d) training rows only.
+    y
+        (n,) classes, at least two.
+    penalty
+        Inverse of scikit-learn's ``C``.
+    """
+    scale, classes = Scale.fit(x), np.unique(y)
+    if not scale.keep.any():
+        return Classifier(scale, classes, None)
+    model = LogisticRegression(C=1.0 / penalty, class_weight="balanced", max_iter=300, tol=1e-4)
+    return Classifier(scale, classes, model.fit(scale.transform(x), y))
+
+
+@dataclass(frozen=True, eq=False)
+class Ridge:
+    """A fitted ridge map from one standardised space into another, whose constant columns are left out."""
+
+    x_scale: Scale
+    y_scale: Scale
+    weights: np.ndarray
+    alpha: float
+
+    def predict(self, x: np.ndarray) -> np.ndarray:
+        """Return (n, kept) predictions in standardised units of the target."""
+        return self.x_scale.transform(x) @ self.weights
+
+    def target(self, y: np.ndarray) -> np.ndarray:
+        """Return (n, kept) targets in the same units."""
+        return self.y_scale.transform(y)
+
+
+def fit_ridge(x: np.ndarray, y: np.ndarray, groups: np.ndarray) -> Ridge:
+    """Fit a ridge regression whose penalty is chosen on held-out groups inside the training rows.
+
+    Parameters
+    ----------
+    x, y
+        (n, d) inputs and (n, k) targets of training rows.
+    groups
+        (n,) units; an inner fold never splits one. With fewer than three units the middle penalty is used.
+    """
+    x_scale, y_scale = Scale.fit(x), Scale.fit(y)
+    a, b = x_scale.transform(x), y_scale.transform(y)
+    n_groups = len(np.unique(groups))
+    gram, cross = a.T @ a, a.T @ b
+    alpha = ALPHAS[len(ALPHAS) // 2]
+    if n_groups >= INNER_FOLDS:
+        loss = np.zeros(len(ALPHAS))
+        for _, held in GroupKFold(INNER_FOLDS).split(a, groups=groups):
+            inner_a, inner_b = a[held], b[held]
+            # What training on the other folds would have seen: the totals less this fold.
+            solutions = _solve(gram - inner_a.T @ inner_a, cross - inner_a.T @ inner_b)
+            loss += [float(((inner_a @ w - inner_b) ** 2).sum()) for w in solutions]
+        alpha = ALPHAS[int(np.argmin(loss))]
+    return Ridge(x_scale, y_scale, _solve(gram, cross, (alpha,))[0], alpha)
+
+
+def _solve(gram: np.ndarray, cross: np.ndarray, alphas: tuple[float, ...] = ALPHAS) -> list[np.ndarray]:
+    values, vectors = np.linalg.eigh(gram)
+    rotated = vectors.T @ cross
+    return [vectors @ (rotated / (np.maximum(values, 0.0) + alpha)[:, None]) for alpha in alphas]

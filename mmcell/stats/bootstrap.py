@@ -1,0 +1,198 @@
+"""Bootstrap over units: BCa by default, percentile on request; what cannot be said is said, never guessed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from scipy.stats import norm
+
+from mmcell.errors import MmcellError
+from mmcell.items import Items
+from mmcell.metrics.base import Metric, n_units
+from mmcell.stats.units import FEW, MINIMUM, bootstrap_weights, jackknife_weights
+
+Method = Literal["bca", "percentile"]
+Status = Literal["ok", "boundary", "undefined", "too_few_units", "failed"]
+ALPHA = 0.05
+#: With more undefined draws than this share, an interval would describe the lucky draws only.
+_UNDEFINED_SHARE = 0.2
+
+
+@dataclass(frozen=True, eq=False)
+class Estimate:
+    """A value with its interval over units.
+
+    Attributes
+    ----------
+    metric
+        Name.
+    value
+        On all items; NaN when undefined.
+    status, reason
+        ``ok``; ``boundary`` (no draw differs from a bound of the metric: the interval is one-sided); ``undefined``;
+        ``too_few_units`` (fewer than 10: no interval); the reason says more, also for flagged ``ok`` values.
+    low, high
+        95 % interval; NaN where there is none.
+    method
+        ``bca``, ``percentile``, ``score`` or "" without an interval.
+    draws
+        (n_boot,) the value under every draw; NaN where undefined.
+    jackknife
+        The value with each unit (or group of units) left out.
+    n_items, n_units, n_undefined
+        Counts of items, units and undefined draws.
+    """
+
+    metric: str
+    value: float
+    status: Status
+    reason: str
+    low: float
+    high: float
+    method: str
+    draws: np.ndarray
+    jackknife: np.ndarray
+    n_items: int
+    n_units: int
+    n_undefined: int
+
+
+def bootstrap(
+    items: Items, metrics: Sequence[Metric], *, n_boot: int = 1000, seed: int = 0, method: Method = "bca"
+) -> dict[str, Estimate]:
+    """Estimate metrics with 95 % intervals over units.
+
+    Parameters
+    ----------
+    items
+        What is scored.
+    metrics
+        All share the same draws.
+    n_boot
+        Number of draws; at least 100.
+    seed
+        Of the draws.
+    method
+        ``bca``: bias-corrected and accelerated; ``percentile``.
+
+    Returns
+    -------
+    dict
+        Metric name -> `Estimate`.
+
+    Raises
+    ------
+    MmcellError
+        `n_boot` under 100, a missing unit.
+
+    References
+    ----------
+    Efron: Better bootstrap confidence intervals. JASA 82, 171–185 (1987).
+    """
+    if n_boot < 100:
+        raise MmcellError(f"n_boot is {n_boot}; use at least 100 draws for a 95 % interval")
+    units = items.units
+    weights = bootstrap_weights(units, n_boot, seed)
+    left_out = jackknife_weights(len(units))
+    found = {}
+    for metric in metrics:
+        value = metric.fn(items)
+        enough = len(units) >= MINIMUM and np.isfinite(value)
+        draws = metric.draws(items, weights) if enough else np.full(n_boot, np.nan)
+        jackknife = metric.draws(items, left_out) if enough else np.full(len(left_out), np.nan)
+        low, high, how, status, reason = _interval(items, metric, value, draws, jackknife, method)
+        found[metric.name] = Estimate(
+            metric.name, value, status, reason, low, high, how, draws, jackknife, len(items.frame), len(units),
+            int(np.isnan(draws).sum()) if enough else 0,
+        )  # fmt: skip
+    return found
+
+
+def _interval(
+    items: Items, metric: Metric, value: float, draws: np.ndarray, jackknife: np.ndarray, method: Method
+) -> tuple[float, float, str, Status, str]:
+    nothing = (np.nan, np.nan, "")
+    units = len(items.units)
+    if not np.isfinite(value):
+        return *nothing, "undefined", undefined_reason(items, metric)
+    if units < MINIMUM:
+        return *nothing, "too_few_units", f"{units} units; an interval needs at least {MINIMUM}"
+    undefined = np.isnan(draws)
+    if undefined.mean() > _UNDEFINED_SHARE:
+        return *nothing, "ok", f"no interval: undefined in {undefined.sum()} of {len(draws)} draws"
+    notes = [f"{units} units: read the interval with care"] if units < FEW else []
+    if undefined.any():
+        notes.append(f"undefined in {undefined.sum()} of {len(draws)} draws")
+    defined = draws[~undefined]
+    if np.ptp(defined) == 0 and value in metric.bounds:
+        low, high = score_interval(value, metric.bounds, (metric.size or n_units)(items))
+        notes.insert(0, "every draw lies on the bound; one-sided 95 % score interval")
+        return low, high, "score", "boundary", "; ".join(notes)
+    low, high, how = interval(value, defined, jackknife, method)
+    return low, high, how, "ok", "; ".join(notes)
+
+
+def undefined_reason(items: Items, metric: Metric) -> str:
+    """Say in words why a metric has no value on these items."""
+    if not len(items.frame):
+        return "no items"
+    if items.kind == "survival":
+        return "no comparable pair of patients: no event within a fold outlived by another patient"
+    if items.kind == "regression":
+        return "a fold with fewer than three items or without spread"
+    if "y_true" in items.frame and items.frame["y_true"].nunique() < 2:
+        return f"one class only ({items.frame['y_true'].iloc[0]})"
+    if metric.within_fold:
+        return "no fold holds units of both classes"
+    return "undefined on these items"
+
+
+def interval(
+    value: float, draws: np.ndarray, jackknife: np.ndarray, method: Method = "bca", alpha: float = ALPHA
+) -> tuple[float, float, str]:
+    """Return low, high and the method used for a statistic with finite draws.
+
+    BCa falls back to the percentile interval, and says so, where the bias correction is infinite (no draw on one
+    side of the value) or the jackknife is undefined.
+    """
+    tail = np.array([alpha / 2, 1 - alpha / 2])
+    if method == "bca":
+        below = (np.sum(draws < value) + 0.5 * np.sum(draws == value)) / len(draws)
+        left_out = jackknife[np.isfinite(jackknife)]
+        if 0 < below < 1 and len(left_out) > 1:
+            gaps = left_out.mean() - left_out
+            spread = np.sum(gaps**2)
+            acceleration = np.sum(gaps**3) / (6 * spread**1.5) if spread > 0 else 0.0
+            z = norm.ppf(below) + norm.ppf(tail)
+            scale = 1 - acceleration * z
+            if (scale > 0).all():
+                low, high = np.quantile(draws, norm.cdf(norm.ppf(below) + z / scale))
+                return float(low), float(high), "bca"
+    low, high = np.quantile(draws, tail)
+    return float(low), float(high), "percentile"
+
+
+def score_interval(value: float, bounds: tuple[float, float], n: int, alpha: float = ALPHA) -> tuple[float, float]:
+    """Return the one-sided Wilson score interval of an estimate that lies on a bound.
+
+    Parameters
+    ----------
+    value
+        The estimate: one of `bounds`.
+    bounds
+        Lowest and highest value of the metric.
+    n
+        Independent units that carry the estimate (for AUROC the smaller class: all of them were ranked right).
+    alpha
+        All of it lies on the one side.
+
+    References
+    ----------
+    Wilson: Probable inference, the law of succession, and statistical inference. JASA 22, 209–212 (1927).
+    """
+    z = norm.ppf(1 - alpha)
+    share = z**2 / (n + z**2) * (bounds[1] - bounds[0])
+    return (bounds[1] - share, bounds[1]) if value == bounds[1] else (bounds[0], bounds[0] + share)

@@ -1,0 +1,120 @@
+"""Small data and one check that several test files share; each fixture is a function that makes what is asked."""
+
+from contextlib import contextmanager
+
+import anndata as ad
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import settings
+
+from mmcell import Items, MmcellError, Roles
+from mmcell.dataset import Dataset
+from mmcell.roles import DatasetCard, Outcome
+
+settings.register_profile("mmcell", deadline=None, max_examples=40)
+settings.load_profile("mmcell")
+
+
+@pytest.fixture(scope="session")
+def refused():
+    """A block that must raise an MmcellError of one line which holds every given piece."""
+
+    @contextmanager
+    def check(*pieces):
+        with pytest.raises(MmcellError) as info:
+            yield
+        message = str(info.value)
+        assert "\n" not in message
+        for piece in pieces:
+            assert piece in message
+
+    return check
+
+
+def donor_table(n_donors, n_cells):
+    i = np.arange(n_donors)
+    return pd.DataFrame(
+        {
+            "donor": [f"d{k}" for k in i],
+            "site": np.where(i < n_donors // 2, "north", "south"),
+            "severity": np.where(i % 2 == 0, "mild", "severe"),
+            "months": 3.0 + i,
+            "died": i % 2,
+            "age": 40 + i,
+        }
+    ).loc[np.repeat(i, n_cells)]
+
+
+@pytest.fixture(scope="session")
+def cohort_adata():
+    """An AnnData of 8 donors × 3 cells, cells shuffled; keywords replace columns of obs (None removes one)."""
+
+    def make(n_donors=8, n_cells=3, **columns):
+        obs = donor_table(n_donors, n_cells)
+        rng = np.random.default_rng(0)
+        obs["kind"] = rng.choice(["T", "B"], len(obs))
+        obs["n_genes"] = rng.integers(200, 900, len(obs))
+        obs.index = [f"c{i}" for i in range(len(obs))]
+        for name, values in columns.items():
+            obs = obs.drop(columns=name) if values is None else obs.assign(**{name: values})
+        data = ad.AnnData(rng.poisson(2, (len(obs), 5)).astype(np.float32), obs=obs)
+        return data[rng.permutation(len(obs))].copy()
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def cohort(cohort_adata):
+    """A Dataset of that AnnData; `roles` and `card` override single fields."""
+
+    def make(roles=None, card=None, **columns):
+        usual = {
+            "unit": "donor",
+            "batch": "site",
+            "cell_type": "kind",
+            "label": "severity",
+            "outcome": Outcome("months", "died"),
+            "technical": ("n_genes",),
+            "clinical": ("age",),
+        }
+        data = cohort_adata(**columns)
+        return Dataset("toy", data, Roles(**usual | (roles or {})), DatasetCard(**{"name": "toy"} | (card or {})))
+
+    return make
+
+
+def truth_of(kind, rng, n):
+    match kind:
+        case "binary":
+            return {"y_true": rng.integers(0, 2, n), "y_pred": rng.integers(0, 5, n) / 4}
+        case "multiclass":
+            return {"y_true": rng.choice(list("abc"), n), "y_pred": rng.choice(list("abcd"), n)}
+        case "regression":
+            return {"y_true": rng.integers(0, 6, n), "y_pred": rng.normal(size=n).round(1)}
+        case "survival":
+            return {"time": rng.integers(1, 6, n), "event": rng.integers(0, 2, n), "y_pred": rng.integers(0, 4, n)}
+    tied, correct = rng.integers(0, 4, n), rng.integers(1, 3, n)
+    above = rng.integers(0, 6, n)
+    return {
+        "above": above, "tied": tied, "tied_correct": correct, "n_correct": correct, "n_gallery": 15,
+        "percentile": rng.random(n).round(2),
+    }  # fmt: skip
+
+
+@pytest.fixture(scope="session")
+def random_items():
+    """Items of a kind with many ties: every unit has one to three items and lies in one fold of each repeat."""
+
+    def make(kind, seed=0, n_units=9, n_folds=3, n_repeats=2):
+        rng = np.random.default_rng(seed)
+        codes = np.repeat(np.arange(n_units), rng.integers(1, 4, n_units))
+        parts = []
+        for repeat in range(n_repeats):
+            fold = rng.permutation(n_units) % n_folds
+            names = [f"i{k}" for k in range(len(codes))]
+            facts = {"item": names, "unit": [f"u{c}" for c in codes], "repeat": repeat, "fold": fold[codes]}
+            parts.append(pd.DataFrame(facts | truth_of(kind, rng, len(codes))))
+        return Items(pd.concat(parts, ignore_index=True), kind)
+
+    return make
