@@ -108,6 +108,13 @@ class Dataset:
         """Item id -> unit id, as text."""
         return self.obs[self.roles.unit].astype(str)
 
+    def units_of(self, level: str) -> pd.Series:
+        """Return id -> unit for the items, or at the level ``patient`` for the units themselves."""
+        if level != "patient":
+            return self.unit
+        units = sorted(self.unit.unique())
+        return pd.Series(units, index=pd.Index(units, name="id"))
+
     def anndata(self, modality: str) -> AnnData:
         """Return the AnnData of one modality.
 
@@ -312,9 +319,9 @@ def _bare(data: AnnData, *, lognormalise: bool) -> AnnData:
     import anndata as ad
     import scipy.sparse as sp
 
-    values = data.X
+    values = data.X if lognormalise else data.X.copy()
     if lognormalise:
-        values = sp.csr_matrix(values, dtype=np.float32, copy=True)
+        values = sp.csr_matrix(values, dtype=np.float32)
         depth = np.asarray(values.sum(axis=1)).ravel()
         scale = np.divide(1e4, depth, out=np.zeros_like(depth), where=depth > 0)
         values = sp.diags_array(scale.astype(np.float32)).dot(values).tocsr()

@@ -20,9 +20,10 @@ KINDS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "survival": (("y_pred",), ("time", "event")),
     "retrieval": (("above", "tied", "tied_correct", "n_correct", "n_gallery", "percentile"), ()),
 }
-PANEL = ("target", "query", "gallery", "stratum")
+#: Columns whose combinations are scored apart.
+PANEL = ("target", "query", "gallery", "stratum", "split")
 _DEFAULTS: dict[str, Any] = {
-    "target": "label", "query": "", "gallery": "", "stratum": "all", "group": "", "repeat": 0, "fold": 0
+    "target": "label", "query": "", "gallery": "", "stratum": "all", "split": "", "group": "", "repeat": 0, "fold": 0
 }  # fmt: skip
 
 
@@ -33,7 +34,7 @@ class Items:
     Attributes
     ----------
     frame
-        One row per scored item. Always: ``item unit repeat fold target query gallery stratum group``; by kind:
+        One row per scored item. Always: ``item unit split repeat fold target query gallery stratum group``; by kind:
         ``y_true y_pred``, ``time event y_pred`` (risk: higher = shorter survival), or
         ``above tied tied_correct n_correct n_gallery percentile``.
     kind
@@ -124,7 +125,7 @@ class Items:
     def panels(self) -> Iterator[tuple[dict[str, str], Items]]:
         """Yield every set of items that is scored on its own.
 
-        One per target × query × gallery × stratum; where items carry a ``group`` (a held-out batch or cohort), one
+        One per target × query × gallery × stratum × split; where items carry a ``group`` (a held-out batch or cohort), one
         more per group, whose name then stands as the stratum.
         """
         for keys, rows in self.frame.groupby(list(PANEL), sort=False).indices.items():

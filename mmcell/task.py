@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
@@ -121,11 +122,7 @@ class MethodView:
     @classmethod
     def of(cls, dataset: Dataset, split: Split, level: str) -> Self:
         """Cut a view out of a dataset; training ids without a label are left out of `train` by the protocols."""
-        if level == "patient":
-            units = pd.Index(sorted(dataset.unit.unique()), name="unit")
-            unit = pd.Series(units, index=units)
-        else:
-            unit = dataset.unit
+        unit = dataset.units_of(level)
         train, test = (unit.index[unit.isin(side)] for side in (split.train, split.test))
         targets = split.spec.targets
         predicted = {t.partition("=")[0] for t in targets}
@@ -141,8 +138,9 @@ class MethodView:
             else:
                 columns[role] = dataset.obs[column]
         labels = {}
-        for target in targets:
-            if target != "pairs":
+        for i, target in enumerate(targets):
+            # A further target (a leak that is watched) is left out where the dataset does not have the role.
+            if target != "pairs" and (i == 0 or getattr(dataset.roles, target.partition("=")[0], None) is not None):
                 truth = dataset.truth(target, level)
                 labels[target] = truth[truth.index.isin(train)]
         clinical = dataset.covariates("clinical")
@@ -187,6 +185,8 @@ class Task(ABC):
     """
 
     spec: TaskSpec
+    #: The one of `TaskSpec.probes` in use.
+    probe: str = "default"
 
     @abstractmethod
     def run(
@@ -214,10 +214,14 @@ class Task(ABC):
 
     def on(self, dataset: str) -> Self:
         """Return the same task on another dataset."""
-        import copy
-
         other = copy.copy(self)
         other.spec = replace(self.spec, dataset=dataset)
+        return other
+
+    def using(self, probe: str) -> Self:
+        """Return the same task with another of its probes."""
+        other = copy.copy(self)
+        other.probe = probe
         return other
 
 

@@ -1,3 +1,4 @@
+# ruff: noqa: PD011 (`values` is a field of Embedding, not pandas')
 import numpy as np
 import pandas as pd
 import pytest
@@ -105,10 +106,8 @@ def test_equal_content_has_an_equal_fingerprint():
 
 def test_align_leaves_the_embedding_unchanged():
     whole = embedding()
-    before = whole.fingerprint
     whole.align(pd.Index(["c3"])).values[:] = -1
-    assert embedding().fingerprint == before
-    assert whole.values.min() == 0
+    np.testing.assert_array_equal(whole.values, embedding().values)
 
 
 def test_read_names_the_embedding_after_file_and_key(tmp_path):

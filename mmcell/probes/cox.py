@@ -141,15 +141,16 @@ class Cox:
     model: Any
     penalty: float
 
-    def _inputs(self, x: np.ndarray) -> np.ndarray:
+    def _inputs(self, x: np.ndarray, beside: np.ndarray | None = None) -> np.ndarray:
         z = self.first.transform(x)
-        return self.second.transform(z if self.reduce is None else self.reduce.transform(z))
+        z = z if self.reduce is None else self.reduce.transform(z)
+        return self.second.transform(z if beside is None else np.column_stack([z, beside]))
 
-    def risk(self, x: np.ndarray) -> np.ndarray:
+    def risk(self, x: np.ndarray, beside: np.ndarray | None = None) -> np.ndarray:
         """Return (n,) log partial hazards: higher = riskier."""
         if self.model is None:
             return np.zeros(len(x))
-        return np.asarray(self._inputs(x) @ self.model.params_.to_numpy())
+        return np.asarray(self._inputs(x, beside) @ self.model.params_.to_numpy())
 
     def summary(self) -> dict[str, Any]:
         """Return JSON-able facts: penalty, counts, hazard ratios per standard deviation, baseline hazard."""
@@ -166,7 +167,14 @@ class Cox:
 
 
 def fit_cox(
-    x: np.ndarray, time: np.ndarray, event: np.ndarray, rng: np.random.Generator, columns: tuple[str, ...] = ()
+    x: np.ndarray,
+    time: np.ndarray,
+    event: np.ndarray,
+    rng: np.random.Generator,
+    columns: tuple[str, ...] = (),
+    *,
+    beside: np.ndarray | None = None,
+    beside_columns: tuple[str, ...] = (),
 ) -> Cox:
     """Fit a Cox probe; the penalty is chosen by Harrell's C on inner folds of the training patients.
 
@@ -180,6 +188,8 @@ def fit_cox(
         Of the inner folds.
     columns
         (d,) names of the inputs, kept where at most 32 vary.
+    beside, beside_columns
+        (n, k) covariates that enter beside `x` without being reduced; `x` is then reduced to 32 − k dimensions.
 
     Raises
     ------
@@ -197,9 +207,12 @@ def fit_cox(
     named = len(columns) == len(first.keep)
     names = [c for c, k in zip(columns, first.keep, strict=True) if k] if named else [f"x{i}" for i in range(z.shape[1])]
     reduce = None
-    if z.shape[1] > MAX_DIM:
-        reduce = PCA(min(MAX_DIM, len(z) - 1), svd_solver="full").fit(z)
+    room = max(1, MAX_DIM - (0 if beside is None else beside.shape[1]))
+    if z.shape[1] > room:
+        reduce = PCA(min(room, len(z) - 1), svd_solver="full").fit(z)
         z, names = reduce.transform(z), [f"PC{i + 1}" for i in range(reduce.n_components_)]
+    if beside is not None:
+        z, names = np.column_stack([z, beside]), [*names, *beside_columns]
     second = Scale.fit(z)
     z = second.transform(z)
     if not z.shape[1]:

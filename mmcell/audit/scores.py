@@ -1,0 +1,65 @@
+"""What the scores of one record say against themselves: leaks, bounds, exclusions, pretraining overlap."""
+
+from __future__ import annotations
+
+from mmcell.records import Finding, RunRecord, Score
+
+
+def audit_scores(record: RunRecord) -> list[Finding]:
+    """Return findings about a record that its own scores and cards give away."""
+    found = []
+    overlap = [c.name for c in record.cards.values() if record.dataset in c.pretraining_datasets]
+    if overlap:
+        found.append(
+            Finding(
+                severity="leak", code="pretraining-overlap", message=f"{overlap[0]} was pretrained on {record.dataset}",
+                cure="evaluate on a cohort that the model has not seen",
+            )  # fmt: skip
+        )
+    for score in record.scores:
+        found += _of(score, record)
+    return found
+
+
+def _of(score: Score, record: RunRecord) -> list[Finding]:
+    found = []
+    place = f"{score.metric}, {score.split}" + (f", {score.stratum}" if score.stratum != "all" else "")
+    if score.status == "failed":
+        return []
+    if score.metric.startswith("batch_") and _beyond_chance(score):
+        group = score.target.partition("=")[2]
+        label = next((s for s in record.scores if s.metric == record.task["primary"] and s.split == score.split), None)
+        beside = f"; {label.metric} of the label is {label.value:.2f}" if label and label.value is not None else ""
+        found.append(
+            Finding(
+                severity="leak", code="knows-the-batch",
+                message=f"knows the batch{f' {group}' if group else ''}: {score.metric} {score.value:.2f}{beside}",
+                evidence=_interval(score), cure="read the scores under leave-one-batch-out",
+            )  # fmt: skip
+        )
+    if record.encoder == "technical-only" and score.metric == record.task["primary"] and _beyond_chance(score):
+        found.append(
+            Finding(
+                severity="leak", code="technical-leak",
+                message=f"depth, detected features and number of items alone reach {score.metric} {score.value:.2f} "
+                f"({score.split}{'' if score.stratum == 'all' else ', ' + score.stratum})",
+                evidence=_interval(score), cure="an embedding must beat this control, not chance",
+            )  # fmt: skip
+        )
+    if score.status == "boundary":
+        text = f"{place}: {score.value:.3f} lies on the bound; its interval is one-sided"
+        found.append(Finding(severity="info", code="boundary", message=text, evidence=_interval(score)))
+    if score.n_excluded and score.stratum == "all":
+        text = f"{place}: {score.n_excluded} held-out items could not be scored"
+        found.append(Finding(severity="info", code="excluded", message=text))
+    return found
+
+
+def _beyond_chance(score: Score) -> bool:
+    return score.low is not None and score.chance is not None and score.low > score.chance
+
+
+def _interval(score: Score) -> str:
+    if score.low is None or score.high is None:
+        return f"{score.n_units} units, no interval"
+    return f"95 % interval {score.low:.2f} to {score.high:.2f}, {score.n_units} units"

@@ -1,0 +1,93 @@
+"""Controls: what a score is worth. Floors, what was measured besides biology, and what the clinic knows anyway."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pandas as pd
+
+from mmcell.dataset import Dataset
+from mmcell.embedding import Embedding, ModelCard
+from mmcell.errors import MmcellError
+from mmcell.probes.design import ClinicalDesign
+from mmcell.splits import Split
+
+#: name -> (dataset, modality, level, split) -> embedding, for the controls that are no encoders.
+Builder = Callable[[Dataset, str, str, Split], Embedding]
+
+
+def technical_only(dataset: Dataset, modality: str, level: str, split: Split) -> Embedding:  # noqa: ARG001
+    """Return what the measurement alone says.
+
+    For counts: log depth, log number of detected features and, where mitochondrial genes are there, their share; for
+    other values the mean, spread and share of zeros of each item's profile; and the technical covariates of the
+    roles. Patients get the mean over their items and the log number of items.
+    """
+    table = _technical_items(dataset, modality)
+    if level == "patient" and dataset.card.level != "patient":
+        unit = dataset.unit
+        grouped = table.groupby(unit.reindex(table.index))
+        table = grouped.mean().assign(log_n_items=np.log(grouped.size()))
+    return _embedding("technical-only", level, table, "depth, detected features, number of items")
+
+
+def _technical_items(dataset: Dataset, modality: str) -> pd.DataFrame:
+    data = dataset.anndata(modality)
+    x = data.X
+    if dataset.modality(modality).preprocessing == "counts":
+        depth = np.asarray(x.sum(axis=1)).ravel()
+        found = np.asarray((x > 0).sum(axis=1)).ravel()
+        table = {"log_depth": np.log1p(depth), "log_n_features": np.log1p(found)}
+        mito = data.var_names.str.upper().str.startswith("MT-")
+        if mito.any():
+            share = np.asarray(x[:, np.flatnonzero(mito)].sum(axis=1)).ravel()
+            table["share_mito"] = np.divide(share, depth, out=np.zeros_like(depth, dtype=float), where=depth > 0)
+    else:
+        values = np.asarray(x.toarray() if hasattr(x, "toarray") else x, dtype=float)
+        table = {"mean": values.mean(axis=1), "spread": values.std(axis=1), "zeros": (values == 0).mean(axis=1)}
+    frame = pd.DataFrame(table, index=data.obs_names.astype(str))
+    for column in dataset.roles.technical:
+        frame[column] = pd.to_numeric(dataset.obs[column].reindex(frame.index), errors="coerce")
+        if frame[column].isna().any():
+            raise MmcellError(
+                f"dataset {dataset.name!r}: the technical covariate {column!r} is missing or not numeric for "
+                f"{int(frame[column].isna().sum())} items; fill it in or take it out of roles.technical"
+            )
+    return frame
+
+
+def clinical_only(dataset: Dataset, modality: str, level: str, split: Split) -> Embedding:  # noqa: ARG001
+    """Return the clinical covariates as numbers (see `ClinicalDesign`), learnt on training patients.
+
+    Raises
+    ------
+    MmcellError
+        The dataset has no clinical covariate.
+    """
+    if not dataset.roles.clinical:
+        raise MmcellError(f"dataset {dataset.name!r}: roles.clinical is not set; name the covariates")
+    table = dataset.covariates("clinical")
+    design = ClinicalDesign.fit(table.loc[table.index.isin(split.train)])
+    matrix = pd.DataFrame(design.transform(table), index=table.index, columns=list(design.columns))
+    if level != "patient":
+        matrix = matrix.loc[dataset.unit].set_axis(dataset.ids, axis=0)
+    return _embedding("clinical-only", level, matrix, ", ".join(dataset.roles.clinical))
+
+
+def _embedding(name: str, level: str, table: pd.DataFrame, description: str) -> Embedding:
+    card = ModelCard(name=name, description=description)
+    ids = pd.Index(table.index.astype(str), name="id")
+    return Embedding(name, level, "clinical", ids, table.to_numpy(dtype=float), card, tuple(map(str, table.columns)))
+
+
+BUILDERS: dict[str, Builder] = {"technical-only": technical_only, "clinical-only": clinical_only}
+
+
+def applies(name: str, dataset: Dataset) -> str:
+    """Return "" when a control can be built from this dataset, otherwise why not."""
+    if name == "clinical-only" and not dataset.roles.clinical:
+        return "the dataset has no clinical covariates"
+    if name in ("composition", "celltype-pseudobulk") and dataset.roles.cell_type is None:
+        return "the dataset has no cell types"
+    return ""

@@ -1,0 +1,138 @@
+"""`Plan`: one task, ready to run. All that can be wrong with data, roles, splits and names is found here."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from mmcell.audit.data import audit_data
+from mmcell.candidates import Candidate, build, modality_of, resolve
+from mmcell.data.catalog import load_dataset
+from mmcell.dataset import Dataset
+from mmcell.digest import digest
+from mmcell.errors import MmcellError
+from mmcell.metrics.base import get_metric
+from mmcell.provenance import code_digest
+from mmcell.records import FORMAT, Finding
+from mmcell.splits import Split, SplitSpec, splits_of
+from mmcell.task import MethodView, Task, get_task
+
+ControlNames = Literal["default"] | Sequence[str]
+
+
+@dataclass(frozen=True, eq=False)
+class Plan:
+    """One task on one dataset with its splits and everything that will be scored.
+
+    Attributes
+    ----------
+    task, dataset, splits, candidates
+        What will be run.
+    findings
+        What is known of the data before anything runs.
+    n_boot, seed
+        Bootstrap draws, and the seed of everything random.
+    """
+
+    task: Task
+    dataset: Dataset
+    splits: list[Split]
+    candidates: list[Candidate]
+    findings: list[Finding]
+    n_boot: int
+    seed: int
+
+    @property
+    def split_hash(self) -> str:
+        """The digest of all splits."""
+        return digest([s.key for s in self.splits])
+
+    @property
+    def reference(self) -> Candidate | None:
+        """The control that every score is compared with; None when it could not be run."""
+        wanted = self.task.spec.reference
+        controls = (c for c in self.candidates if c.role == "control")
+        return next((c for c in controls if wanted == (c.encoder or c.patient_encoder)), None)
+
+    def key(self, candidate: Candidate) -> str:
+        """Return the key of a candidate's record; "" when what decides its values is not known before it runs."""
+        if not candidate.key:
+            return ""
+        code = digest(FORMAT, code_digest(), inspect.getsource(type(self.task)))
+        reference = self.reference
+        return digest(
+            self.task.spec.facts(), [m.name for m in self.metrics], candidate.key, candidate.role,
+            reference.key if reference else "", self.dataset.fingerprint, self.split_hash, self.n_boot, self.seed, code,
+        )  # fmt: skip
+
+    @property
+    def metrics(self) -> list[Any]:
+        """The task's metrics."""
+        return [get_metric(m) for m in self.task.spec.metrics]
+
+
+def make_plan(
+    asked: str | Task,
+    encoders: Any = None,
+    dataset: Any = None,
+    *,
+    patient_encoders: Sequence[str] | None = None,
+    probes: Sequence[str] | None = None,
+    controls: ControlNames = "default",
+    n_boot: int = 1000,
+    seed: int = 0,
+) -> Plan:
+    """Return what `mmcell.evaluate` will run for one task; arguments and errors as there."""
+    task = get_task(asked) if isinstance(asked, str) else asked
+    data = dataset if isinstance(dataset, Dataset) else load_dataset(dataset or task.spec.dataset)
+    if data.name != task.spec.dataset:
+        task = task.on(data.name)
+    spec = task.spec
+    splits, findings = _splits(task, data, seed)
+    names = spec.controls if controls == "default" else tuple(controls)
+    given = resolve(spec.encoders if encoders is None else encoders)
+    candidates, skipped = build(task, data, given, patient_encoders, probes, names)
+    findings += [Finding(severity="info", code="not-run", message=text) for text in skipped]
+    missing = [c for c in spec.controls if c not in names]
+    if missing:
+        text = f"controls left out: {', '.join(missing)}; the scores stand without them"
+        findings.append(Finding(severity="warning", code="controls-missing", message=text))
+    plan = Plan(task, data, splits, candidates, findings, n_boot, seed)
+    if plan.reference is None:
+        text = f"the reference control {spec.reference} was not run: no score has a difference from it"
+        findings.append(Finding(severity="warning", code="reference-missing", message=text))
+    findings += audit_data(data, splits, spec.slot[2], modality_of(spec.slot[1], data))
+    return plan
+
+
+def _splits(task: Task, dataset: Dataset, seed: int) -> tuple[list[Split], list[Finding]]:
+    """Return all splits; one that needs groups the dataset lacks is named and left out where another one remains."""
+    found: list[Split] = []
+    findings = []
+    for spec in task.spec.splits:
+        if _lacks(spec, dataset) and len(task.spec.splits) > 1:
+            text = f"split {spec.name} was not run: the dataset has no two groups of {spec.by} to leave out"
+            findings.append(Finding(severity="warning", code="split-not-run", message=text))
+            continue
+        some = splits_of(dataset, spec, seed)
+        # Looks at the truth once, before anything is computed: one class, no events, two values in a unit.
+        MethodView.of(dataset, some[0], task.spec.slot[2])
+        found += some
+    if not found:
+        raise MmcellError(f"task {task.spec.name!r}: none of its splits can be made on {dataset.name!r}; set roles.batch")
+    ranking = [m.name for m in map(get_metric, task.spec.metrics) if m.within_fold]
+    if ranking and all(len(s.test) == 1 for s in found):
+        raise MmcellError(
+            f"task {task.spec.name!r}: {ranking[0]} compares units within a fold, and every fold holds one unit; "
+            "leave out groups of units instead"
+        )
+    return found, findings
+
+
+def _lacks(spec: SplitSpec, dataset: Dataset) -> bool:
+    if spec.kind != "leave-one-group-out" or spec.by is None:
+        return False
+    column = getattr(dataset.roles, spec.by, None)
+    return column is None or dataset.obs[column].nunique() < 2

@@ -1,0 +1,50 @@
+"""Patient state: does a patient's vector say who is ill, and does it also say in which batch they were measured?"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import pandas as pd
+
+from mmcell.embedding import Embedding
+from mmcell.errors import MmcellError
+from mmcell.items import Items
+from mmcell.probes.linear import fit_logistic
+from mmcell.splits import Split
+from mmcell.task import MethodView, Task, TaskSpec
+
+
+class PatientState(Task):
+    """A logistic probe on patient vectors: the label, and each batch against the rest as a leak."""
+
+    def __init__(self, spec: TaskSpec) -> None:
+        self.spec = spec
+
+    def run(
+        self, view: MethodView, embeddings: Mapping[str, Embedding], split: Split, rng: np.random.Generator  # noqa: ARG002
+    ) -> Items:  # fmt: skip
+        """See `Task.run`."""
+        x = embeddings[self.spec.slot[0]]
+        test = x.align(view.test).values
+        frames = []
+        for target in view.labels:
+            ids, y = view.training(target)
+            if target == "label" and y.dtype.kind not in "iub":
+                raise MmcellError(
+                    f"task {self.spec.name!r}: the label has {len(np.unique(y))} classes; this task compares two"
+                )
+            train = x.align(ids).values
+            if target == "label":
+                frames.append(_predict(train, y, test, view.test, target))
+                continue
+            for value in np.unique(y):
+                frames.append(_predict(train, (y == value).astype(int), test, view.test, f"{target}={value}"))
+        return Items(pd.concat(frames, ignore_index=True).assign(group=split.group), "binary")
+
+
+def _predict(train: np.ndarray, y: np.ndarray, test: np.ndarray, ids: pd.Index, target: str) -> pd.DataFrame:
+    if len(np.unique(y)) < 2:
+        raise MmcellError(f"{target}: the training patients of a fold have one class only; use fewer folds")
+    probe = fit_logistic(train, y)
+    return pd.DataFrame({"item": ids, "target": target, "y_pred": probe.probability(test)[:, 1]})

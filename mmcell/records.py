@@ -1,0 +1,170 @@
+"""What a run leaves behind: scores, findings and provenance as pydantic models that become JSON."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict
+
+from mmcell.embedding import ModelCard
+from mmcell.stats.bootstrap import Status
+
+#: Part of every record's key: raised when the meaning of a stored field changes.
+FORMAT = 1
+
+
+def _absent(value: Any) -> Any:
+    """Turn NaN into None: JSON has no NaN, and a number that is not there is not a number."""
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+Number = Annotated[float | None, BeforeValidator(_absent)]
+
+
+def jsonable(value: Any) -> Any:
+    """Return a copy that JSON can hold: tuples become lists, NaN None, keys text."""
+    if isinstance(value, Mapping):
+        return {str(k): jsonable(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [jsonable(v) for v in value]
+    return _absent(value) if isinstance(value, (int, float, str, bool, type(None))) else str(value)
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
+
+
+class Gap(_Record):
+    """A paired difference with its 95 % interval (None where there is none)."""
+
+    value: Number
+    low: Number = None
+    high: Number = None
+
+
+class Score(_Record):
+    """One metric on one set of items.
+
+    Attributes
+    ----------
+    metric, higher_is_better
+        What, and its direction.
+    target, query, gallery, stratum, split, shift
+        Of what: what is predicted, the two modalities of a retrieval, the gallery or group, the split and what it
+        leaves out.
+    value, status, reason
+        The estimate; ``ok``, ``boundary``, ``undefined``, ``too_few_units`` or ``failed``; why, or what to mind.
+    low, high, method
+        95 % interval over units, and how it was made (``bca``, ``percentile``, ``score``).
+    level, n_items, n_units, n_excluded
+        What a unit is; how many items and units; held-out items that could not be scored.
+    chance
+        The value without skill.
+    difference
+        From the task's reference control.
+    skill, p_null
+        (value − reference)/(ceiling − reference) where there is a ceiling; p of a permutation null where one was run.
+    n_gallery
+        Median size of the galleries of a retrieval.
+    """
+
+    metric: str
+    higher_is_better: bool = True
+    target: str = "label"
+    query: str = ""
+    gallery: str = ""
+    stratum: str = "all"
+    split: str = ""
+    shift: str = ""
+    value: Number = None
+    status: Status = "ok"
+    reason: str = ""
+    low: Number = None
+    high: Number = None
+    method: str = ""
+    level: str = ""
+    n_items: int = 0
+    n_units: int = 0
+    n_excluded: int = 0
+    chance: Number = None
+    difference: Gap | None = None
+    skill: Number = None
+    p_null: Number = None
+    n_gallery: Number = None
+
+    @property
+    def ci(self) -> tuple[float, float] | None:
+        """The interval, or None."""
+        return (self.low, self.high) if self.low is not None and self.high is not None else None
+
+
+class Finding(_Record):
+    """Something a reader must know beside a score.
+
+    Attributes
+    ----------
+    severity
+        ``info``, ``warning`` or ``leak``.
+    code
+        Stable short name.
+    message, evidence, cure
+        What, the numbers behind it, and what to do.
+    """
+
+    severity: Literal["info", "warning", "leak"]
+    code: str
+    message: str
+    evidence: str = ""
+    cure: str = ""
+
+
+class Provenance(_Record):
+    """How a record came about; the only part that may differ between two runs with one seed."""
+
+    versions: dict[str, str] = {}
+    python: str = ""
+    platform: str = ""
+    git: str = ""
+    command: str = ""
+    created: str = ""
+    seconds: Number = None
+    peak_memory_mb: Number = None
+
+
+class RunRecord(_Record):
+    """One candidate or control on one task."""
+
+    format: int = FORMAT
+    key: str
+    task: dict[str, Any]
+    dataset: str
+    dataset_fingerprint: str
+    split_hash: str
+    encoder: str
+    patient_encoder: str = ""
+    probe: str = ""
+    correction: str = ""
+    role: Literal["candidate", "control", "ceiling"]
+    cards: dict[str, ModelCard] = {}
+    parameters: dict[str, Any] = {}
+    scores: tuple[Score, ...] = ()
+    findings: tuple[Finding, ...] = ()
+    details: dict[str, Any] = {}
+    error: str = ""
+    provenance: Provenance = Provenance()
+
+    @property
+    def label(self) -> str:
+        """Encoder and patient encoder as one name."""
+        return " → ".join(part for part in (self.encoder, self.patient_encoder) if part)
+
+    @property
+    def order(self) -> tuple[str, ...]:
+        """Where it stands in tables, whatever the order in which things were asked for or finished."""
+        return (self.task["name"], self.dataset, self.role, self.encoder, self.patient_encoder, self.probe)
+
+    def content(self) -> dict[str, Any]:
+        """Return everything but the provenance: equal for two runs with the same seed."""
+        return self.model_dump(mode="json", exclude={"provenance"})

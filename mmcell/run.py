@@ -1,0 +1,153 @@
+"""`evaluate`: the one orchestrator. Dataset → encoder → (patient encoder) → split → task → items → scores → record."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import Executor, Future
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+from mmcell.candidates import Cache, Candidate
+from mmcell.dataset import Dataset
+from mmcell.errors import MmcellError
+from mmcell.items import Items
+from mmcell.job import Outcome, answer, record_of
+from mmcell.grading import Estimates, estimate
+from mmcell.plan import ControlNames, Plan, make_plan
+from mmcell.records import RunRecord
+from mmcell.results import Results
+from mmcell.store import Store
+from mmcell.task import Task
+
+Reuse = Literal["only-missing", "always", "never"]
+#: Called with (what is being done, steps done, steps in all).
+Progress = Callable[[str, int, int], None]
+
+
+def evaluate(
+    encoders: Any = None,
+    tasks: str | Task | Sequence[str | Task] = (),
+    *,
+    dataset: str | Path | Dataset | None = None,
+    patient_encoders: Sequence[str] | None = None,
+    probes: Sequence[str] | None = None,
+    corrections: None = None,
+    controls: ControlNames = "default",
+    n_boot: int = 1000,
+    seed: int = 0,
+    executor: Executor | None = None,
+    out: str | Path | None = None,
+    reuse: Reuse = "only-missing",
+    progress: Progress | None = None,
+    command: str = "",
+) -> Results:
+    """Evaluate frozen encoders or embeddings on tasks, with controls, intervals and findings.
+
+    Parameters
+    ----------
+    encoders
+        Names, ``module:attribute``, objects with ``encode``, embeddings; one, a list, or a mapping from the name in
+        tables. None takes what each task names.
+    tasks
+        Names or `Task` objects.
+    dataset
+        Replaces each task's own: a name, the path of a card, or a `Dataset`.
+    patient_encoders, probes
+        Replace each task's own.
+    corrections
+        Must be None: batch corrections are not part of this version.
+    controls
+        ``default`` runs those that the task demands; otherwise their names.
+    n_boot, seed
+        Bootstrap draws, and the seed of everything random.
+    executor
+        Where candidates are computed; None means here, one after the other. The results are the same.
+    out
+        Folder for records, items, the table and the report; None keeps the results in memory.
+    reuse
+        ``only-missing`` reads what `out` holds already under the same key; ``always`` raises when something is
+        missing; ``never`` computes everything.
+    progress, command
+        Called while working; noted in the provenance.
+
+    Returns
+    -------
+    Results
+        One record per task and candidate. A candidate that failed has status ``failed`` and its reason.
+
+    Raises
+    ------
+    MmcellError
+        What was asked cannot be done: an unknown name, an embedding that does not fit, roles or labels that do not
+        allow the task. Nothing has been computed then.
+    """
+    if corrections is not None:
+        raise MmcellError("corrections: batch corrections are not part of this version; pass None")
+    if reuse not in get_args(Reuse):
+        raise MmcellError(f"reuse is {reuse!r}; use one of {', '.join(get_args(Reuse))}")
+    asked = [tasks] if isinstance(tasks, (str, Task)) else list(tasks)
+    if not asked:
+        raise MmcellError("no task was named; see mmcell.list_tasks()")
+    options: dict[str, Any] = {
+        "patient_encoders": patient_encoders, "probes": probes, "controls": controls, "n_boot": n_boot, "seed": seed
+    }  # fmt: skip
+    plans = [make_plan(task, encoders, dataset, **options) for task in asked]
+    return run_plans(plans, executor=executor, out=out, reuse=reuse, progress=progress, command=command)
+
+
+def run_plans(
+    plans: Sequence[Plan],
+    *,
+    executor: Executor | None = None,
+    out: str | Path | None = None,
+    reuse: Reuse = "only-missing",
+    progress: Progress | None = None,
+    command: str = "",
+) -> Results:
+    """Run what was planned, score it, and write it where `out` says; arguments as in `evaluate`."""
+    store = Store.create(Path(out)) if out is not None else None
+    total = sum(len(plan.candidates) for plan in plans)
+    records: list[RunRecord] = []
+    items: dict[str, Items] = {}
+    cache = Cache()
+    for plan in plans:
+        stored = {c.name: _stored(store, plan.key(c), reuse) for c in plan.candidates}
+        todo = [c for c in plan.candidates if stored[c.name] is None]
+        futures = {c.name: executor.submit(answer, plan, c) for c in todo} if executor is not None else {}
+        base: Estimates | None = None
+        # The reference comes first: every other score is compared with it.
+        for candidate in sorted(plan.candidates, key=lambda c: c is not plan.reference):
+            if progress is not None:
+                progress(f"{plan.task.spec.name}: {candidate.label}", len(records), total)
+            found = stored[candidate.name]
+            if found is None:
+                outcome = _outcome(plan, candidate, futures.get(candidate.name), cache)
+                record, estimates = record_of(plan, candidate, outcome, base, command)
+                found = (record, outcome.items)
+                if store is not None:
+                    store.write(record, outcome.items)
+            elif candidate is plan.reference and found[1] is not None and todo:
+                estimates = estimate(found[1], plan.metrics, n_boot=plan.n_boot, seed=plan.seed)
+            if candidate is plan.reference and todo:
+                base = estimates
+            records.append(found[0])
+            if found[1] is not None:
+                items[found[0].key] = found[1]
+    results = Results(sorted(records, key=lambda r: r.order), items)
+    if store is not None:
+        store.finish(results)
+    return results
+
+
+def _outcome(plan: Plan, candidate: Candidate, future: Future[Outcome] | None, cache: Cache) -> Outcome:
+    return future.result() if future is not None else answer(plan, candidate, cache)
+
+
+def _stored(store: Store | None, key: str, reuse: Reuse) -> tuple[RunRecord, Items | None] | None:
+    """Return a finished record with its items; a failed one is tried again."""
+    if store is None or reuse == "never":
+        return None
+    found = store.read(key) if key else None
+    if found is None and reuse == "always":
+        raise MmcellError(f"reuse='always', but {store.folder} lacks a result that was asked for; use 'only-missing'")
+    return found

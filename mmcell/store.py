@@ -1,0 +1,132 @@
+"""Results on disk: JSON and parquet, written to a temporary name and renamed, so that no half-written file is read."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Self
+
+import pandas as pd
+from pydantic import ValidationError
+
+from mmcell.errors import MmcellError
+from mmcell.items import Items
+from mmcell.records import RunRecord
+
+if TYPE_CHECKING:
+    from mmcell.results import Results
+
+
+@dataclass(frozen=True)
+class Store:
+    """A folder with ``records/*.json`` (one a candidate), ``items/*.parquet`` beside them, and ``table.csv``."""
+
+    folder: Path
+
+    @classmethod
+    def create(cls, folder: Path) -> Self:
+        """Return the store of a folder, made if it is not there.
+
+        Raises
+        ------
+        MmcellError
+            The folder cannot be made or written.
+        """
+        try:
+            for name in ("records", "items"):
+                (folder / name).mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise MmcellError(f"{folder}: cannot be written ({error.strerror}); choose another --out") from error
+        return cls(folder)
+
+    @classmethod
+    def open(cls, folder: Path) -> Self:
+        """Return the store of an existing run.
+
+        Raises
+        ------
+        MmcellError
+            There is no run in this folder.
+        """
+        if not (folder / "records").is_dir():
+            raise MmcellError(f"{folder}: holds no run (no folder 'records'); give the --out of an earlier mmcell run")
+        return cls(folder)
+
+    def _record_file(self, record: RunRecord) -> Path:
+        name = "-".join(filter(None, (record.task["name"], record.encoder, record.patient_encoder, record.probe)))
+        # Names come from users; a file name keeps letters, digits and a few signs of them, and the key tells them apart.
+        return self.folder / "records" / f"{re.sub(r'[^A-Za-z0-9_+.-]+', '_', name)[:80]}--{record.key[:16]}.json"
+
+    def _items_file(self, key: str) -> Path:
+        return self.folder / "items" / f"{key[:32]}.parquet"
+
+    def write(self, record: RunRecord, items: Items | None) -> None:
+        """Write items first, then the record that vouches for them."""
+        if items is not None:
+            frame = items.frame.copy()
+            frame.attrs = {"kind": items.kind, "key": record.key}
+            _atomic(self._items_file(record.key), lambda p: frame.to_parquet(p, index=False))
+        text = json.dumps(record.model_dump(mode="json"), indent=1, sort_keys=True, ensure_ascii=False)
+        _atomic(self._record_file(record), lambda p: p.write_text(text + "\n"))
+
+    def read(self, key: str) -> tuple[RunRecord, Items | None] | None:
+        """Return a finished record and its items; None when it is not there, failed, or cannot be read whole."""
+        for path in (self.folder / "records").glob(f"*--{key[:16]}.json"):
+            try:
+                record = RunRecord.model_validate_json(path.read_bytes())
+            except ValidationError:
+                continue
+            items = self.items(record)
+            if record.key == key and not record.error and items is not None:
+                return record, items
+        return None
+
+    def items(self, record: RunRecord) -> Items | None:
+        """Return the items of a record; None when it failed or they are not there."""
+        path = self._items_file(record.key)
+        if record.error or not path.is_file():
+            return None
+        frame = pd.read_parquet(path)
+        if frame.attrs.get("key") != record.key:
+            return None
+        return Items(frame, frame.attrs["kind"])
+
+    def records(self) -> list[RunRecord]:
+        """Return all records of the last run, in the order of tables.
+
+        Raises
+        ------
+        MmcellError
+            A record is not readable.
+        """
+        index = self.folder / "run.json"
+        if not index.is_file():
+            raise MmcellError(f"{self.folder}: the run is not finished (no run.json); run it again, it will be resumed")
+        found = []
+        for name in json.loads(index.read_text())["records"]:
+            path = self.folder / "records" / Path(name).name
+            try:
+                found.append(RunRecord.model_validate_json(path.read_bytes()))
+            except (OSError, ValidationError) as error:
+                raise MmcellError(f"{path}: is not a readable record; run again with reuse='only-missing'") from error
+        return found
+
+    def finish(self, results: Results) -> None:
+        """Write the table and the list of records that belong to this run."""
+        names = [self._record_file(r).name for r in results.records]
+        _atomic(self.folder / "table.csv", lambda p: results.table().to_csv(p, index=False))
+        _atomic(self.folder / "run.json", lambda p: p.write_text(json.dumps({"records": names}, indent=1) + "\n"))
+
+
+def _atomic(path: Path, write: object) -> None:
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        write(part)  # type: ignore[operator]
+        part.replace(path)
+    except OSError as error:
+        raise MmcellError(f"{path}: cannot be written ({error.strerror or error}); free space or choose --out") from error
+    finally:
+        part.unlink(missing_ok=True)

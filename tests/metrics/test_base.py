@@ -1,0 +1,163 @@
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.stats import spearmanr
+
+from mmcell import Items, Metric, get_metric, list_metrics
+from mmcell.metrics.base import mean_of, n_units
+
+PAIRS = [(name, kind) for name in list_metrics() for kind in get_metric(name).kinds]
+FAST = [(name, kind) for name, kind in PAIRS if get_metric(name).resampled is not None]
+SEEDS = st.integers(0, 10_000)
+each = pytest.mark.parametrize(("name", "kind"), PAIRS)
+
+
+def random_weights(seed, n_draws, n):
+    """Draws of a bootstrap, one in which nobody occurs, one in which a single unit does."""
+    rng = np.random.default_rng(seed)
+    weights = rng.multinomial(n, np.full(n, 1 / n), n_draws)
+    weights[0] = 0
+    weights[1] = 3 * (np.arange(n) == 0)
+    return weights
+
+
+@pytest.mark.parametrize(("name", "kind"), FAST)
+@given(seed=SEEDS, n_folds=st.integers(1, 3), n_repeats=st.integers(1, 3))
+def test_the_fast_path_equals_resampling_the_items(random_items, name, kind, seed, n_folds, n_repeats):
+    metric = get_metric(name)
+    items = random_items(kind, seed, n_units=7, n_folds=n_folds, n_repeats=n_repeats)
+    weights = random_weights(seed, 8, 7)
+    fast = metric.draws(items, weights)
+    slow = replace(metric, resampled=None).draws(items, weights)
+    np.testing.assert_allclose(fast, slow, rtol=1e-12, atol=1e-12)
+    assert np.isnan(fast[0])
+
+
+@each
+@given(seed=SEEDS)
+def test_the_estimate_is_the_draw_in_which_everybody_occurs_once(random_items, name, kind, seed):
+    metric, items = get_metric(name), random_items(kind, seed)
+    np.testing.assert_allclose(metric.draws(items, np.ones((1, len(items.units)), dtype=int))[0], metric.fn(items))
+
+
+@each
+@given(seed=SEEDS)
+def test_the_order_of_the_rows_does_not_matter(random_items, name, kind, seed):
+    metric, items = get_metric(name), random_items(kind, seed)
+    turned = Items(items.frame.sample(frac=1, random_state=seed), kind)
+    weights = random_weights(seed, 4, len(items.units))
+    np.testing.assert_allclose(metric.fn(turned), metric.fn(items))
+    np.testing.assert_allclose(metric.draws(turned, weights), metric.draws(items, weights))
+
+
+@each
+@given(seed=SEEDS)
+def test_the_names_of_the_units_do_not_matter(random_items, name, kind, seed):
+    metric, items = get_metric(name), random_items(kind, seed)
+    new = np.random.default_rng(seed).permutation(len(items.units))
+    renamed = Items(items.frame.assign(unit=[f"p{new[c]}" for c in items.codes]), kind)
+    weights = random_weights(seed, 4, len(items.units))
+    moved = np.empty_like(weights)
+    moved[:, new] = weights
+    np.testing.assert_allclose(metric.fn(renamed), metric.fn(items))
+    np.testing.assert_allclose(metric.draws(renamed, moved), metric.draws(items, weights))
+
+
+@each
+@given(seed=SEEDS)
+def test_duplicating_every_unit_leaves_the_estimate(random_items, name, kind, seed):
+    metric, items = get_metric(name), random_items(kind, seed)
+    doubled = metric.draws(items, np.full((1, len(items.units)), 2))
+    np.testing.assert_allclose(doubled[0], metric.fn(items))
+
+
+@each
+def test_inputs_are_not_mutated(random_items, name, kind):
+    metric, items = get_metric(name), random_items(kind)
+    weights = random_weights(0, 4, len(items.units))
+    frame, before = items.frame.copy(), weights.copy()
+    metric.fn(items)
+    metric.draws(items, weights)
+    metric.chance_of(items)
+    assert items.frame.equals(frame)
+    np.testing.assert_array_equal(weights, before)
+
+
+@each
+@given(seed=SEEDS)
+def test_values_and_chance_lie_within_the_bounds(random_items, name, kind, seed):
+    metric, items = get_metric(name), random_items(kind, seed)
+    low, high = metric.bounds
+    draws = metric.draws(items, random_weights(seed, 6, len(items.units)))
+    assert np.all(np.isnan(draws) | ((draws >= low - 1e-12) & (draws <= high + 1e-12)))
+    assert low <= metric.chance_of(items) <= high
+
+
+def test_draws_do_not_depend_on_how_many_there_are(random_items):
+    metric, items = get_metric("auroc"), random_items("binary")
+    weights = random_weights(0, 150, len(items.units))
+    np.testing.assert_array_equal(metric.draws(items, weights)[100:], metric.draws(items, weights[100:]))
+
+
+def test_a_mean_of_items_is_weighted_by_unit():
+    items = Items(pd.DataFrame({"item": list("abc"), "unit": ["u", "u", "v"], "y_pred": [1.0, 3.0, 8.0]}), "regression")
+    fn, fast = mean_of(lambda items: items.column("y_pred"))
+    assert fn(items) == 4.0
+    np.testing.assert_allclose(fast(items, np.array([[1, 0], [0, 1], [1, 2], [0, 0]])), [2, 8, 5, np.nan])
+
+
+def test_spearman_is_within_folds_weighted_by_their_size(random_items):
+    items = random_items("regression", n_units=12, n_folds=2)
+    values = []
+    for _, repeat in items.frame.groupby("repeat"):
+        rho = [(len(f), spearmanr(f["y_true"], f["y_pred"]).statistic) for _, f in repeat.groupby("fold")]
+        values.append(sum(n * r for n, r in rho) / sum(n for n, _ in rho))
+    np.testing.assert_allclose(get_metric("spearman").fn(items), np.mean(values))
+
+
+def test_spearman_of_a_constant_is_undefined(random_items):
+    items = random_items("regression")
+    flat = Items(items.frame.assign(y_pred=1.0), "regression")
+    assert np.isnan(get_metric("spearman").fn(flat))
+
+
+def test_metrics_say_what_they_read():
+    assert get_metric("batch_auroc").reads("binary", "batch=south")
+    assert not get_metric("batch_auroc").reads("binary", "label")
+    assert not get_metric("auroc").reads("survival", "label")
+    assert get_metric("macro_f1").reads("multiclass", "cell_type")
+
+
+def test_leaks_are_better_low():
+    for name in list_metrics():
+        assert get_metric(name).higher_is_better == (get_metric(name).target != "batch")
+
+
+def test_a_metric_needs_no_chance(random_items):
+    assert np.isnan(Metric("mine", lambda _: 1.0).chance_of(random_items("binary")))
+
+
+def test_a_metric_is_returned_as_it_is():
+    mine = Metric("mine", lambda _: 1.0)
+    assert get_metric(mine) is mine
+
+
+def test_a_registered_metric_has_its_own_name():
+    assert [get_metric(name).name for name in list_metrics()] == list_metrics()
+
+
+def test_a_mistyped_metric_gets_a_hint(refused):
+    with refused("unknown metric 'auroce'", "did you mean auroc"):
+        get_metric("auroce")
+
+
+def test_sizes_count_units(random_items):
+    binary, survival = random_items("binary"), random_items("survival")
+    of_class = binary.frame.groupby("y_true")["unit"].nunique()
+    assert get_metric("auroc").size(binary) == of_class.min()
+    assert get_metric("harrell_c").size(survival) == survival.frame.query("event == 1")["unit"].nunique()
+    assert n_units(binary) == 9
