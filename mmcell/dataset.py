@@ -246,7 +246,7 @@ class Dataset:
         column = self.roles.columns.get(role)
         if column is None:
             raise MmcellError(f"dataset {self.name!r}: roles.{role} is not set; name its column in the card")
-        found = (self.per_unit(column) if level == "patient" else self.obs[column]).dropna().astype(str)
+        found = _as_text((self.per_unit(column) if level == "patient" else self.obs[column]).dropna())
         classes = sorted(found.unique())
         if len(classes) < 2:
             raise MmcellError(
@@ -267,7 +267,7 @@ class Dataset:
     @cached_property
     def positive(self) -> str:
         """The class that a binary score points to."""
-        classes = sorted(self.obs[self.roles.label].dropna().astype(str).unique())
+        classes = sorted(_as_text(self.obs[self.roles.label].dropna()).unique())
         if self.roles.positive is not None and self.roles.positive not in classes:
             raise MmcellError(
                 f"dataset {self.name!r}: roles.positive is {self.roles.positive!r}, which is not a class of "
@@ -393,3 +393,10 @@ def _read_data(path: Path) -> AnnData | MuData:
     except UNREADABLE as error:
         raise unreadable(path, error) from error
     raise MmcellError(f"{path}: the ending {path.suffix!r} is not one of .h5ad, .h5mu, .zarr")
+
+
+def _as_text(values: pd.Series) -> pd.Series:
+    """Return classes as text; whole numbers that became floats beside missing values read as whole numbers again."""
+    if pd.api.types.is_float_dtype(values) and (values == values.round()).all():
+        values = values.astype(int)
+    return values.astype(str)

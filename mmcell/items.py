@@ -128,7 +128,7 @@ class Items:
         One per target × query × gallery × stratum × split; where items carry a ``group`` (a held-out batch or cohort), one
         more per group, whose name then stands as the stratum.
         """
-        for keys, rows in self.frame.groupby(list(PANEL), sort=False).indices.items():
+        for keys, rows in self.frame.groupby(list(PANEL), sort=False, dropna=False).indices.items():
             facts = dict(zip(PANEL, map(str, keys), strict=True))
             part = type(self)(self.frame.iloc[rows], self.kind)
             yield facts, part

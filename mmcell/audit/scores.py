@@ -37,19 +37,20 @@ def _of(score: Score, record: RunRecord) -> list[Finding]:
                 evidence=_interval(score), cure="read the scores under leave-one-batch-out",
             )  # fmt: skip
         )
-    if record.encoder == "technical-only" and score.metric == record.task["primary"] and _beyond_chance(score):
+    headline = score.metric == record.task["primary"] and score.stratum == "all"
+    if record.encoder == "technical-only" and headline and _beyond_chance(score):
         found.append(
             Finding(
                 severity="leak", code="technical-leak",
-                message=f"depth, detected features and number of items alone reach {score.metric} {score.value:.2f} "
-                f"({score.split}{'' if score.stratum == 'all' else ', ' + score.stratum})",
+                message=f"what was measured besides biology (depth, detected features, number of items, …) alone "
+                f"reaches {score.metric} {score.value:.2f} ({score.split})",
                 evidence=_interval(score), cure="an embedding must beat this control, not chance",
             )  # fmt: skip
         )
-    if score.status == "boundary":
+    if score.status == "boundary" and headline:
         text = f"{place}: {score.value:.3f} lies on the bound; its interval is one-sided"
         found.append(Finding(severity="info", code="boundary", message=text, evidence=_interval(score)))
-    if score.n_excluded and score.stratum == "all":
+    if score.n_excluded and headline:
         text = f"{place}: {score.n_excluded} held-out items could not be scored"
         found.append(Finding(severity="info", code="excluded", message=text))
     return found

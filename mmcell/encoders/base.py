@@ -133,7 +133,8 @@ def encode(
         if fitted is None:
             raise MmcellError(f"encoder {name!r}: fit(data) returned None; return self")
         encoder = fitted
-    found = encoder.encode(data)
+    # A copy, so that an encoder that works in place changes nothing for the next one.
+    found = encoder.encode(data.copy())
     if isinstance(found, Embedding):
         return found.align(dataset.ids)
     values = found.toarray() if hasattr(found, "toarray") else found

@@ -30,6 +30,9 @@ _METRICS = Registry(
     },
 )
 
+#: Roles that no task asks for, but that are predicted to see whether an embedding shows them.
+LEAKS = ("batch",)
+
 Resampled = Callable[[Items, np.ndarray], np.ndarray]
 
 
@@ -55,7 +58,8 @@ class Metric:
     kinds
         The kinds of items it reads.
     target
-        Which target's items it reads, by its role: ``label``, ``batch``, …; ``*`` for any.
+        Which target's items it reads, by its role; "" stands for whatever the task asks, which leaves out the leaks
+        (``batch``) that are watched beside it.
     within_fold
         Whether it ranks, so that only pairs of one fold are compared.
     size
@@ -70,13 +74,14 @@ class Metric:
     bounds: tuple[float, float] = (-np.inf, np.inf)
     resampled: Resampled | None = None
     kinds: tuple[str, ...] = ("binary", "multiclass", "regression", "survival", "retrieval")
-    target: str = "*"
+    target: str = ""
     within_fold: bool = False
     size: Callable[[Items], int] | None = None
 
     def reads(self, kind: str, target: str) -> bool:
         """Whether it is defined on items of this kind and target."""
-        return kind in self.kinds and self.target in ("*", target.partition("=")[0])
+        role = target.partition("=")[0]
+        return kind in self.kinds and (role == self.target if self.target else role not in LEAKS)
 
     def chance_of(self, items: Items) -> float:
         """Return the value without skill on these items, NaN where there is none."""

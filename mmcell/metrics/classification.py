@@ -180,7 +180,7 @@ _auroc_fn, _auroc_fast = within_folds(_auroc_kernel)
 _balanced_fn, _balanced_fast = _from_tables(_recall_mean)
 _f1_fn, _f1_fast = _from_tables(_f1_mean)
 
-AUROC = Metric("auroc", _auroc_fn, True, 0.5, (0, 1), _auroc_fast, ("binary",), "label", True, smaller_class)
+AUROC = Metric("auroc", _auroc_fn, True, 0.5, (0, 1), _auroc_fast, ("binary",), "", True, smaller_class)
 BALANCED_ACCURACY = Metric(
     "balanced_accuracy", _balanced_fn, True, _classes_chance, (0, 1), _balanced_fast, ("binary", "multiclass"),
     size=smaller_class,
