@@ -15,7 +15,7 @@ from mmcell.dataset import Dataset
 from mmcell.digest import digest, digest_file, digest_ids, stream
 from mmcell.embedding import Embedding, ModelCard
 from mmcell.encoders.base import ENCODERS, Encoder, check_encoder, encode, fits, make_encoder, readable
-from mmcell.errors import MmcellError
+from mmcell.errors import MmcellError, did_you_mean
 from mmcell.patients.base import PATIENT_ENCODERS, encode_patients, make_patient_encoder
 from mmcell.splits import Split
 from mmcell.task import Task
@@ -23,6 +23,8 @@ from mmcell.task import Task
 Role = Literal["candidate", "control", "ceiling"]
 #: Cell embeddings of controls become patients through this one.
 _CONTROL_POOLING = "pseudobulk"
+#: ``pseudobulk:all-cells`` reads every cell of a patient instead of equally many of each.
+_ALL_CELLS = "all-cells"
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,7 +78,8 @@ class Cache:
     def encode(self, source: Encoder | Embedding, name: str, dataset: Dataset, modality: str, split: Split) -> Embedding:
         """Return the rows of the whole dataset; what must be fitted is fitted on the split's training units."""
         if isinstance(source, Embedding):
-            return source
+            # In the dataset's order and without further ids, so that how a file was written decides nothing.
+            return source if source.level == "patient" else source.align(dataset.ids)
         train = split.train if fits(source) else None
         key = (id(source), dataset.fingerprint, modality, "" if train is None else digest_ids(train))
         if key not in self._found:
@@ -99,13 +102,13 @@ def embeddings_of(
             found[slot] = controls.BUILDERS[source](dataset, modality, level, split)
             continue
         cells = cache.encode(source, candidate.encoder or slot, dataset, modality, split)
-        if level == "patient" and cells.level != "patient":
+        if level == "patient" and "patient" not in (cells.level, dataset.card.level):
             cell_type = dataset.obs[dataset.roles.cell_type] if dataset.roles.cell_type else None
             rng = stream(seed, "cells", dataset.fingerprint, split.key)
             name, _, how = candidate.patient_encoder.partition(":")
             cells = encode_patients(
                 make_patient_encoder(name), cells, dataset.unit, split.train, cell_type=cell_type, rng=rng,
-                equal_cells=how != "all-cells",
+                equal_cells=how != _ALL_CELLS,
             )  # fmt: skip
         found[slot] = cells
     return found
@@ -142,15 +145,27 @@ def _one(name: str | None, given: Any) -> tuple[str, Encoder | Embedding, str]:
         given = {"name": given}
     if isinstance(given, Embedding):
         return name or given.name, given, given.fingerprint
+    if isinstance(given, Mapping) and "file" in given:
+        return _file(name, given)
     if isinstance(given, Mapping):
         parameters = {k: v for k, v in given.items() if k not in ("name", "use")}
         kind = str(given.get("use", given.get("name", name)))
         encoder = make_encoder(kind, parameters)
         # The code counts too: the same card with another implementation is another encoder.
         code = digest_file(Path(inspect.getfile(type(encoder)))) if kind in ENCODERS.references else ""
-        return name or str(given.get("name", kind)), encoder, digest(encoder.card.key, code) if code else ""
+        return name or str(given.get("name", kind)), encoder, digest(encoder.card.key, parameters, code) if code else ""
     checked = check_encoder(given, name or type(given).__name__)
     return name or checked.card.name, checked, ""
+
+
+def _file(name: str | None, given: Mapping[str, Any]) -> tuple[str, Embedding, str]:
+    known = ("file", "key", "name", "level", "modality")
+    unknown = [k for k in given if k not in known]
+    if unknown:
+        raise MmcellError(f"encoder file {given['file']}: unknown key {unknown[0]!r}; {did_you_mean(unknown[0], known)}")
+    options = {k: str(given[k]) for k in ("name", "level", "modality") if k in given}
+    found = Embedding.read(given["file"], given.get("key"), **options)
+    return name or found.name, found, found.fingerprint
 
 
 def build(
@@ -172,8 +187,10 @@ def build(
     modality = modality_of(wanted, dataset)
     dataset.modality(modality)
     skipped: list[str] = []
-    partners, partner_key = _partners(task, encoders)
-    own = {n: e for n, e in encoders.items() if "=" not in n}
+    partners, partner_key = _partners(task, dataset, encoders)
+    own = {n: e for n, e in encoders.items() if not n.endswith("=")}
+    unused = [n for n in encoders if n.endswith("=") and n[:-1] not in partners]
+    skipped += [f"{n} was not used by {task.spec.name}: it has no such slot" for n in unused]
     pooled = level == "patient" and dataset.card.level != "patient"
     chosen_probes = tuple(probes or task.spec.probes)
     for probe in chosen_probes:
@@ -181,8 +198,11 @@ def build(
             raise MmcellError(f"task {task.spec.name!r}: unknown probe {probe!r}; known: {', '.join(task.spec.probes)}")
     poolings = tuple(patient_encoders or task.spec.patient_encoders or (_CONTROL_POOLING,)) if pooled else ("",)
     for pooling in poolings:
+        name, _, how = pooling.partition(":")
         if pooling:
-            PATIENT_ENCODERS.get(pooling.partition(":")[0])
+            PATIENT_ENCODERS.get(name)
+        if how not in ("", _ALL_CELLS):
+            raise MmcellError(f"patient encoder {pooling!r}: {how!r} is not known; write {name} or {name}:{_ALL_CELLS}")
 
     def key(*parts: str) -> str:
         return digest(partner_key, *parts) if all(parts[:1]) and partner_key is not None else ""
@@ -235,13 +255,24 @@ def _with_controls(
             pooling = _CONTROL_POOLING if pooled else ""
             made = Candidate(name, encoder, "control", pooling, probe, key(encoder.card.key, pooling, probe), partners)
         same = [c for c in found if c.name == made.name]
+        if any(not _equal(c.source, made.source) for c in same):
+            raise MmcellError(
+                f"encoder {name!r} is not the control of this name that task {task.spec.name!r} demands; "
+                "give it another name"
+            )
         # What the user asked for and what the task demands anyway is one row, and a control.
         found = [replace(c, role="control") if c in same else c for c in found] if same else [*found, made]
     return found
 
 
+def _equal(a: Encoder | Embedding | str, b: Encoder | Embedding | str) -> bool:
+    if isinstance(a, str) or isinstance(b, str):
+        return a == b
+    return type(a) is type(b) and a.card == b.card
+
+
 def _partners(
-    task: Task, encoders: Mapping[str, tuple[Encoder | Embedding, str]]
+    task: Task, dataset: Dataset, encoders: Mapping[str, tuple[Encoder | Embedding, str]]
 ) -> tuple[dict[str, Encoder | Embedding], str | None]:
     """Return the encoder of every further slot (``slot=name`` among the encoders replaces the task's own)."""
     found: dict[str, Encoder | Embedding] = {}
@@ -257,7 +288,17 @@ def _partners(
         else:
             found[slot] = given[0]
             keys.append(given[1])
+        modality, level = task.spec.slots[slot]
+        check(found[slot], f"{slot}={found[slot].card.name}", dataset, modality_of(modality, dataset), level)
     return found, digest(keys) if all(keys) else None
+
+
+def check(source: Encoder | Embedding, name: str, dataset: Dataset, modality: str, level: str) -> None:
+    """Raise when what is given for a slot cannot fill it."""
+    if isinstance(source, Embedding):
+        check_ids(source, dataset, level)
+    elif why := readable(source, dataset, modality):
+        raise MmcellError(f"encoder {name!r}: {why}; choose another one for this slot")
 
 
 def check_ids(embedding: Embedding, dataset: Dataset, level: str) -> None:

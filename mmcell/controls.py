@@ -17,14 +17,15 @@ from mmcell.splits import Split
 Builder = Callable[[Dataset, str, str, Split], Embedding]
 
 
-def technical_only(dataset: Dataset, modality: str, level: str, split: Split) -> Embedding:  # noqa: ARG001
+def technical_only(dataset: Dataset, modality: str, level: str, split: Split) -> Embedding:
     """Return what the measurement alone says.
 
     For counts: log depth, log number of detected features and, where mitochondrial genes are there, their share; for
     other values the mean, spread and share of zeros of each item's profile; and the technical covariates of the
-    roles. Patients get the mean over their items and the log number of items.
+    roles. Patients get the mean over their items and the log number of items. A column that is predicted under this
+    split is left out.
     """
-    table = _technical_items(dataset, modality)
+    table = _technical_items(dataset, modality, split)
     if level == "patient" and dataset.card.level != "patient":
         unit = dataset.unit
         grouped = table.groupby(unit.reindex(table.index))
@@ -32,10 +33,13 @@ def technical_only(dataset: Dataset, modality: str, level: str, split: Split) ->
     return _embedding("technical-only", level, table, "depth, detected features, number of items")
 
 
-def _technical_items(dataset: Dataset, modality: str) -> pd.DataFrame:
+def _technical_items(dataset: Dataset, modality: str, split: Split) -> pd.DataFrame:
     data = dataset.anndata(modality)
     x = data.X
-    if dataset.modality(modality).preprocessing == "counts":
+    table: dict[str, np.ndarray] = {}
+    if x is None:
+        pass
+    elif dataset.modality(modality).preprocessing == "counts":
         depth = np.asarray(x.sum(axis=1)).ravel()
         found = np.asarray((x > 0).sum(axis=1)).ravel()
         table = {"log_depth": np.log1p(depth), "log_n_features": np.log1p(found)}
@@ -47,7 +51,7 @@ def _technical_items(dataset: Dataset, modality: str) -> pd.DataFrame:
         values = np.asarray(x.toarray() if hasattr(x, "toarray") else x, dtype=float)
         table = {"mean": values.mean(axis=1), "spread": values.std(axis=1), "zeros": (values == 0).mean(axis=1)}
     frame = pd.DataFrame(table, index=data.obs_names.astype(str))
-    for column in dataset.roles.technical:
+    for column in [c for c in dataset.roles.technical if c not in dataset.roles.hidden(split.spec.targets)]:
         frame[column] = pd.to_numeric(dataset.obs[column].reindex(frame.index), errors="coerce")
         if frame[column].isna().any():
             raise MmcellError(
@@ -60,6 +64,8 @@ def _technical_items(dataset: Dataset, modality: str) -> pd.DataFrame:
 def clinical_only(dataset: Dataset, modality: str, level: str, split: Split) -> Embedding:  # noqa: ARG001
     """Return the clinical covariates as numbers (see `ClinicalDesign`), learnt on training patients.
 
+    A covariate that is itself predicted under this split is left out, as it is from a method's view.
+
     Raises
     ------
     MmcellError
@@ -67,7 +73,7 @@ def clinical_only(dataset: Dataset, modality: str, level: str, split: Split) -> 
     """
     if not dataset.roles.clinical:
         raise MmcellError(f"dataset {dataset.name!r}: roles.clinical is not set; name the covariates")
-    table = dataset.covariates("clinical")
+    table = dataset.covariates("clinical").drop(columns=list(dataset.roles.hidden(split.spec.targets)), errors="ignore")
     design = ClinicalDesign.fit(table.loc[table.index.isin(split.train)])
     matrix = pd.DataFrame(design.transform(table), index=table.index, columns=list(design.columns))
     if level != "patient":

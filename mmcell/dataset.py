@@ -317,18 +317,17 @@ class Dataset:
 def _bare(data: AnnData, *, lognormalise: bool) -> AnnData:
     """Copy X, obs_names and var_names and nothing else; scale to 10,000 and take log1p where asked."""
     import anndata as ad
-    import scipy.sparse as sp
 
-    values = data.X if lognormalise else data.X.copy()
-    if lognormalise:
-        values = sp.csr_matrix(values, dtype=np.float32)
-        depth = np.asarray(values.sum(axis=1)).ravel()
-        scale = np.divide(1e4, depth, out=np.zeros_like(depth), where=depth > 0)
-        values = sp.diags_array(scale.astype(np.float32)).dot(values).tocsr()
-        np.log1p(values.data, out=values.data)
-    bare = ad.AnnData(values)
+    values = data.X.copy()
+    bare = ad.AnnData(values.astype(np.float32) if lognormalise else values)
     bare.obs_names = data.obs_names.astype(str)
     bare.var_names = data.var_names.astype(str)
+    if lognormalise:
+        import scanpy as sc
+
+        sc.pp.normalize_total(bare, target_sum=1e4)
+        sc.pp.log1p(bare)
+        del bare.uns["log1p"]
     return bare
 
 

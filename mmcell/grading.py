@@ -43,11 +43,14 @@ def grade(items: Items, dataset: Dataset, split: Split, level: str) -> Items:
         return Items(frame, items.kind, details=items.details)
     parts = []
     for target, part in frame.groupby("target", sort=False):
-        truth = dataset.truth(str(target), level).reindex(part["item"])
-        truth.index = part.index
-        known = truth.notna().all(axis=1)
-        parts.append(part[known].assign(**{c: truth.loc[known, c] for c in truth}))
-    return Items(pd.concat(parts), items.kind, details=items.details)
+        truth = dataset.truth(str(target), level)
+        known = part[part["item"].isin(truth.index)]
+        parts.append(known.assign(**{c: truth.loc[known["item"], c].to_numpy() for c in truth}))
+    graded = pd.concat(parts)
+    if items.kind == "multiclass":
+        # Classes are text, whatever a task returned, so that truth and prediction meet and several targets share a file.
+        graded = graded.astype({"y_true": str, "y_pred": str})
+    return Items(graded, items.kind, details=items.details)
 
 
 def estimate(items: Items, metrics: list[Metric], *, n_boot: int, seed: int) -> Estimates:

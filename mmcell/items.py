@@ -60,11 +60,15 @@ class Items:
         defaults = {k: v for k, v in _DEFAULTS.items() if k not in self.frame}
         frame = self.frame.assign(**defaults).reset_index(drop=True)
         for column in KINDS[self.kind][0]:
-            finite = np.isfinite(pd.to_numeric(frame[column], errors="coerce").to_numpy(dtype=float))
-            if self.kind != "multiclass" and not finite.all():
-                bad = frame.loc[~finite, "item"]
+            if self.kind == "multiclass":
+                valid, what = frame[column].notna().to_numpy(), "missing"
+            else:
+                numbers = pd.to_numeric(frame[column], errors="coerce").to_numpy(dtype=float)
+                valid, what = np.isfinite(numbers), "not a finite number"
+            if not valid.all():
+                bad = frame.loc[~valid, "item"]
                 raise MmcellError(
-                    f"items: {column!r} is not a finite number for {len(bad)} items ({first(bad)}); "
+                    f"items: {column!r} is {what} for {len(bad)} items ({first(bad)}); "
                     "leave such items out, they are then counted as excluded"
                 )
         twice = frame.duplicated(["item", "repeat", *PANEL])

@@ -103,6 +103,7 @@ def record_of(
         task=jsonable(spec.facts()),
         dataset=plan.dataset.name,
         dataset_fingerprint=plan.dataset.fingerprint,
+        time_unit=plan.dataset.card.time_unit,
         split_hash=plan.split_hash,
         encoder=candidate.encoder,
         patient_encoder=candidate.patient_encoder,

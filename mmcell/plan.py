@@ -17,6 +17,7 @@ from mmcell.metrics.base import get_metric
 from mmcell.provenance import code_digest
 from mmcell.records import FORMAT, Finding
 from mmcell.splits import Split, SplitSpec, splits_of
+from mmcell.stats.bootstrap import MINIMUM_DRAWS
 from mmcell.task import MethodView, Task, get_task
 
 ControlNames = Literal["default"] | Sequence[str]
@@ -60,11 +61,15 @@ class Plan:
         """Return the key of a candidate's record; "" when what decides its values is not known before it runs."""
         if not candidate.key:
             return ""
-        code = digest(FORMAT, code_digest(), inspect.getsource(type(self.task)))
+        try:
+            code = digest(FORMAT, code_digest(), inspect.getsource(type(self.task)))
+        except (OSError, TypeError):
+            # A task typed at a prompt has no source that could tell it from another one of the same name.
+            return ""
         reference = self.reference
         return digest(
-            self.task.spec.facts(), [m.name for m in self.metrics], candidate.key, candidate.role,
-            reference.key if reference else "", self.dataset.fingerprint, self.split_hash, self.n_boot, self.seed, code,
+            self.task.spec.facts(), [m.name for m in self.metrics], candidate.key, candidate.name,
+            candidate.role, reference.key if reference else "", self.dataset.fingerprint, self.split_hash, self.n_boot, self.seed, code,
         )  # fmt: skip
 
     @property
@@ -85,15 +90,19 @@ def make_plan(
     seed: int = 0,
 ) -> Plan:
     """Return what `mmcell.evaluate` will run for one task; arguments and errors as there."""
+    if n_boot < MINIMUM_DRAWS:
+        raise MmcellError(f"n_boot is {n_boot}; use at least {MINIMUM_DRAWS} draws for a 95 % interval")
+    if seed < 0:
+        raise MmcellError(f"seed is {seed}; use a whole number from 0 on")
     task = get_task(asked) if isinstance(asked, str) else asked
     data = dataset if isinstance(dataset, Dataset) else load_dataset(dataset or task.spec.dataset)
     if data.name != task.spec.dataset:
         task = task.on(data.name)
     spec = task.spec
     splits, findings = _splits(task, data, seed)
-    names = spec.controls if controls == "default" else tuple(controls)
+    names = spec.controls if controls == "default" else _tuple(controls)
     given = resolve(spec.encoders if encoders is None else encoders)
-    candidates, skipped = build(task, data, given, patient_encoders, probes, names)
+    candidates, skipped = build(task, data, given, _tuple(patient_encoders), _tuple(probes), names)
     findings += [Finding(severity="info", code="not-run", message=text) for text in skipped]
     missing = [c for c in spec.controls if c not in names]
     if missing:
@@ -105,6 +114,10 @@ def make_plan(
         findings.append(Finding(severity="warning", code="reference-missing", message=text))
     findings += audit_data(data, splits, spec.slot[2], modality_of(spec.slot[1], data))
     return plan
+
+
+def _tuple(names: str | Sequence[str] | None) -> tuple[str, ...]:
+    return (names,) if isinstance(names, str) else tuple(names or ())
 
 
 def _splits(task: Task, dataset: Dataset, seed: int) -> tuple[list[Split], list[Finding]]:

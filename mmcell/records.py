@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
+import numpy as np
 from pydantic import BaseModel, BeforeValidator, ConfigDict
 
 from mmcell.embedding import ModelCard
@@ -29,6 +30,8 @@ def jsonable(value: Any) -> Any:
         return {str(k): jsonable(v) for k, v in value.items()}
     if isinstance(value, (list, tuple)):
         return [jsonable(v) for v in value]
+    if isinstance(value, np.generic):
+        return jsonable(value.item())
     return _absent(value) if isinstance(value, (int, float, str, bool, type(None))) else str(value)
 
 
@@ -141,6 +144,7 @@ class RunRecord(_Record):
     task: dict[str, Any]
     dataset: str
     dataset_fingerprint: str
+    time_unit: str = ""
     split_hash: str
     encoder: str
     patient_encoder: str = ""

@@ -70,6 +70,11 @@ class Roles:
             found |= {f"{role}[{i}]": column for i, column in enumerate(getattr(self, role))}
         return found
 
+    def hidden(self, targets: tuple[str, ...]) -> set[str]:
+        """Return the columns that hold what is predicted, under whatever further role they also stand."""
+        predicted = {target.partition("=")[0] for target in targets}
+        return {column for role, column in self.columns.items() if role.partition(".")[0] in predicted}
+
 
 class ModalityCard(BaseModel):
     """What the values of one modality are."""

@@ -140,7 +140,13 @@ def run_plans(
 
 
 def _outcome(plan: Plan, candidate: Candidate, future: Future[Outcome] | None, cache: Cache) -> Outcome:
-    return future.result() if future is not None else answer(plan, candidate, cache)
+    if future is None:
+        return answer(plan, candidate, cache)
+    try:
+        return future.result()
+    except Exception as error:
+        # What cannot be sent to a worker, or a worker that died: one failed row, like any other fault of a candidate.
+        return Outcome(None, f"{candidate.label}: {type(error).__name__}: {' '.join(str(error).split())}", 0.0)
 
 
 def _stored(store: Store | None, key: str, reuse: Reuse) -> tuple[RunRecord, Items | None] | None:

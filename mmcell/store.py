@@ -70,29 +70,38 @@ class Store:
             frame.attrs = {"kind": items.kind, "key": record.key}
             _atomic(self._items_file(record.key), lambda p: frame.to_parquet(p, index=False))
         text = json.dumps(record.model_dump(mode="json"), indent=1, sort_keys=True, ensure_ascii=False)
-        _atomic(self._record_file(record), lambda p: p.write_text(text + "\n"))
+        _atomic(self._record_file(record), lambda p: p.write_text(text + "\n", encoding="utf-8"))
 
     def read(self, key: str) -> tuple[RunRecord, Items | None] | None:
         """Return a finished record and its items; None when it is not there, failed, or cannot be read whole."""
         for path in (self.folder / "records").glob(f"*--{key[:16]}.json"):
             try:
                 record = RunRecord.model_validate_json(path.read_bytes())
-            except ValidationError:
+                items = self.items(record)
+            except (OSError, ValidationError, MmcellError):
                 continue
-            items = self.items(record)
             if record.key == key and not record.error and items is not None:
                 return record, items
         return None
 
     def items(self, record: RunRecord) -> Items | None:
-        """Return the items of a record; None when it failed or they are not there."""
+        """Return the items of a record; None when it failed or they are not there.
+
+        Raises
+        ------
+        MmcellError
+            The file is there and is not readable, or belongs to another record.
+        """
         path = self._items_file(record.key)
         if record.error or not path.is_file():
             return None
-        frame = pd.read_parquet(path)
-        if frame.attrs.get("key") != record.key:
-            return None
-        return Items(frame, frame.attrs["kind"])
+        try:
+            frame = pd.read_parquet(path)
+            if frame.attrs["key"] == record.key:
+                return Items(frame, frame.attrs["kind"])
+        except (OSError, ValueError, LookupError) as error:
+            raise MmcellError(f"{path}: are not readable items; run again with reuse='only-missing'") from error
+        raise MmcellError(f"{path}: belongs to another record; run again with reuse='only-missing'")
 
     def records(self) -> list[RunRecord]:
         """Return all records of the last run, in the order of tables.
@@ -105,8 +114,12 @@ class Store:
         index = self.folder / "run.json"
         if not index.is_file():
             raise MmcellError(f"{self.folder}: the run is not finished (no run.json); run it again, it will be resumed")
+        try:
+            names = json.loads(index.read_bytes())["records"]
+        except (OSError, ValueError, LookupError, TypeError) as error:
+            raise MmcellError(f"{index}: is not readable; run again with reuse='only-missing'") from error
         found = []
-        for name in json.loads(index.read_text())["records"]:
+        for name in names:
             path = self.folder / "records" / Path(name).name
             try:
                 found.append(RunRecord.model_validate_json(path.read_bytes()))
@@ -118,7 +131,7 @@ class Store:
         """Write the table and the list of records that belong to this run."""
         names = [self._record_file(r).name for r in results.records]
         _atomic(self.folder / "table.csv", lambda p: results.table().to_csv(p, index=False))
-        _atomic(self.folder / "run.json", lambda p: p.write_text(json.dumps({"records": names}, indent=1) + "\n"))
+        _atomic(self.folder / "run.json", lambda p: p.write_text(json.dumps({"records": names}, indent=1) + "\n", encoding="utf-8"))
 
 
 def _atomic(path: Path, write: object) -> None:

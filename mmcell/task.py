@@ -125,8 +125,7 @@ class MethodView:
         unit = dataset.units_of(level)
         train, test = (unit.index[unit.isin(side)] for side in (split.train, split.test))
         targets = split.spec.targets
-        predicted = {t.partition("=")[0] for t in targets}
-        hidden = {c for role, c in dataset.roles.columns.items() if role.partition(".")[0] in predicted}
+        hidden = dataset.roles.hidden(targets)
         columns = {}
         for role in ("sample", "batch", "cell_type", "perturbation", "label"):
             column = getattr(dataset.roles, role)

@@ -30,9 +30,11 @@ def audit_data(dataset: Dataset, splits: list[Split], level: str, modality: str)
     found = [*_small(dataset, targets), *_excluded(dataset, targets, level)]
     if dataset.card.level != "patient":
         found += [*_one_batch_types(dataset), *_samples(dataset)]
-        if "label" in targets:
+        if level == "patient":
+            found += _below_limit(dataset, splits)
+        if "label" in targets and dataset.roles.label:
             found += _count_leak(dataset)
-    if "label" in targets and dataset.roles.batch:
+    if "label" in targets and dataset.roles.label and dataset.roles.batch:
         found += _confounded(dataset)
     found += [Finding(severity="info", code="caveat", message=text) for text in dataset.card.caveats]
     preprocessing = dataset.modality(modality).preprocessing
@@ -118,6 +120,22 @@ def _samples(dataset: Dataset) -> list[Finding]:
     return [Finding(severity="info", code="several-samples", message=text, evidence=f"up to {per_unit.max()} a unit")]
 
 
+def _below_limit(dataset: Dataset, splits: list[Split]) -> list[Finding]:
+    """Held-out units with fewer items than the training unit with the fewest: they stay below the shared limit."""
+    n = dataset.patients["n_items"]
+    below = sorted({u for s in splits for u in s.test[n[s.test].to_numpy() < n[s.train].min()]})
+    if not below:
+        return []
+    return [
+        Finding(
+            severity="info", code="below-limit",
+            message=f"{len(below)} of {len(n)} units have fewer cells than every training unit of their fold: their "
+            "vectors are noisier than those of the others",
+            evidence=", ".join(f"{u} ({n[u]})" for u in below[:5]), cure="compare the scores without them",
+        )  # fmt: skip
+    ]
+
+
 def _count_leak(dataset: Dataset) -> list[Finding]:
     truth = dataset.truth("label", "patient")["y_true"]
     if truth.dtype.kind not in "iu":
@@ -146,8 +164,8 @@ def _confounded(dataset: Dataset) -> list[Finding]:
     column = str(dataset.roles.batch)
     if column not in dataset.patients:
         return []
-    label = dataset.per_unit(str(dataset.roles.label))
-    table = pd.crosstab(dataset.patients[column].astype(str), label.astype(str))
+    both = pd.DataFrame({"batch": dataset.patients[column], "label": dataset.per_unit(str(dataset.roles.label))}).dropna()
+    table = pd.crosstab(both["batch"].astype(str), both["label"].astype(str))
     if min(table.shape) < 2:
         return []
     v = float(association(table.to_numpy(), method="cramer"))
@@ -156,6 +174,9 @@ def _confounded(dataset: Dataset) -> list[Finding]:
 
 
 def _fractional(dataset: Dataset, modality: str) -> bool:
-    x = dataset.anndata(modality).X[:1000]
+    x = dataset.anndata(modality).X
+    if x is None:
+        return False
+    x = x[:1000]
     values = x.data if hasattr(x, "indptr") else x
     return bool((values != values.round()).any() or (values < 0).any())

@@ -11,7 +11,7 @@ from mmcell.items import Items
 from mmcell.registry import Registry
 
 #: name -> where its `Metric` stands; a plug-in adds to it through the entry-point group ``mmcell.metrics``.
-_METRICS = Registry(
+METRICS = Registry(
     "metric",
     "mmcell.metrics",
     {
@@ -106,13 +106,13 @@ def get_metric(name: str | Metric) -> Metric:
     """
     if isinstance(name, Metric):
         return name
-    found: Metric = _METRICS.get(name)
+    found: Metric = METRICS.get(name)
     return found
 
 
 def list_metrics() -> list[str]:
     """Return the names of all metrics."""
-    return _METRICS.names()
+    return METRICS.names()
 
 
 def mean_of(per_item: Callable[[Items], np.ndarray]) -> tuple[Callable[[Items], float], Resampled]:

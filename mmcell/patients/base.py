@@ -22,8 +22,6 @@ PATIENT_ENCODERS = Registry(
         "celltype-pseudobulk": "mmcell.patients.pseudobulk:CellTypePseudobulk",
     },
 )
-#: Draws of equally many cells per patient that are averaged.
-DRAWS = 5
 
 
 @runtime_checkable
@@ -120,8 +118,10 @@ def encode_patients(
     """Fit on the training patients' cells, then turn every patient into a vector.
 
     With `equal_cells`, every patient is represented by as many cells as the training patient with the fewest has,
-    drawn without replacement, and the vectors of `DRAWS` such draws are averaged: a vector cannot then tell how many
-    cells a patient gave. A held-out patient with fewer cells keeps them all.
+    drawn once and without replacement: a vector cannot then tell how many cells a patient gave. (The mean over
+    several draws can: it is the less noisy the more cells there are to draw from. From five draws of pure noise a
+    random forest recovers log n_cells of a pseudobulk with ρ = 0.44, from one with −0.08.) A held-out patient with
+    fewer cells keeps them all.
 
     Parameters
     ----------
@@ -134,7 +134,7 @@ def encode_patients(
     train
         Training patients.
     rng
-        Of the draws.
+        Of the draw.
     equal_cells
         Whether to downsample.
     """
@@ -143,12 +143,9 @@ def encode_patients(
     fewest = int(np.bincount(code, minlength=len(patients))[in_training].min())
     # Fitting reads all cells of training patients, so that rare types are known whichever cells are drawn.
     fitted = copy.deepcopy(encoder).fit(_rows(cells, in_training[code]), owner, cell_type=cell_type)
-    blocks = []
-    for _ in range(DRAWS if equal_cells else 1):
-        keep = _equal(code, fewest, rng) if equal_cells else np.ones(len(code), dtype=bool)
-        vectors = fitted.transform(_rows(cells, keep), owner, cell_type=cell_type).align(patients)
-        blocks.append(vectors.values.astype(np.float64))
-    values = np.mean(blocks, axis=0)
+    keep = _equal(code, fewest, rng) if equal_cells else np.ones(len(code), dtype=bool)
+    vectors = fitted.transform(_rows(cells, keep), owner, cell_type=cell_type).align(patients)
+    values = vectors.values.astype(np.float64)
     return Embedding(cells.name, "patient", cells.modality, patients, values, cells.card, vectors.columns)
 
 

@@ -28,7 +28,8 @@ def _efron(
     """Efron log partial likelihood, gradient and negative Hessian; rows sorted by falling time."""
     n, d = x.shape
     eta = x @ beta
-    risk = np.exp(eta - eta.max())
+    eta -= eta.max()
+    risk = np.exp(eta)
     value = 0.0
     gradient = np.zeros(d)
     hessian = np.zeros((d, d))
@@ -53,7 +54,7 @@ def _efron(
             if event[i]:
                 ties += 1
                 t0 += risk[i]
-                value += eta[i] - eta.max()
+                value += eta[i]
                 for a in range(d):
                     gradient[a] += x[i, a]
                     t1[a] += risk[i] * x[i, a]
@@ -125,26 +126,33 @@ def newton_cox(
 
 @dataclass(frozen=True, eq=False)
 class Cox:
-    """A fitted Cox probe: standardise, reduce to at most 32 dimensions, standardise again, ridge Cox.
+    """A fitted Cox probe: reduce to at most 32 dimensions, standardise, ridge Cox.
+
+    Principal components are those of the values as they are. Standardised first, an embedding that consists of
+    principal components would be white, and which directions are then kept would be decided by rounding.
 
     Attributes
     ----------
+    keep
+        (d,) which inputs vary.
+    reduce, scale
+        Components, where more inputs vary than are allowed; standardisation of what the model sees.
     model
         lifelines' ``CoxPHFitter`` of the reduced inputs; None where no input varies, and every risk is then 0.
     penalty
         Chosen in the inner loop.
     """
 
-    first: Scale
+    keep: np.ndarray
     reduce: PCA | None
-    second: Scale
+    scale: Scale
     model: Any
     penalty: float
 
     def _inputs(self, x: np.ndarray, beside: np.ndarray | None = None) -> np.ndarray:
-        z = self.first.transform(x)
+        z = np.asarray(x)[:, self.keep].astype(np.float64)
         z = z if self.reduce is None else self.reduce.transform(z)
-        return self.second.transform(z if beside is None else np.column_stack([z, beside]))
+        return self.scale.transform(z if beside is None else np.column_stack([z, beside]))
 
     def risk(self, x: np.ndarray, beside: np.ndarray | None = None) -> np.ndarray:
         """Return (n,) log partial hazards: higher = riskier."""
@@ -202,36 +210,44 @@ def fit_cox(
         raise MmcellError(
             f"Cox probe: {int(event.sum())} events among {len(event)} training patients; at least 2 are needed"
         )
-    first = Scale.fit(x)
-    z = first.transform(x)
-    named = len(columns) == len(first.keep)
-    names = [c for c, k in zip(columns, first.keep, strict=True) if k] if named else [f"x{i}" for i in range(z.shape[1])]
+    keep = Scale.fit(x).keep
+    z = np.asarray(x)[:, keep].astype(np.float64)
+    named = len(columns) == len(keep)
+    names = [c for c, k in zip(columns, keep, strict=True) if k] if named else [f"x{i}" for i in range(z.shape[1])]
     reduce = None
     room = max(1, MAX_DIM - (0 if beside is None else beside.shape[1]))
     if z.shape[1] > room:
-        reduce = PCA(min(room, len(z) - 1), svd_solver="full").fit(z)
+        reduce = _components(z, room)
         z, names = reduce.transform(z), [f"PC{i + 1}" for i in range(reduce.n_components_)]
     if beside is not None:
         z, names = np.column_stack([z, beside]), [*names, *beside_columns]
-    second = Scale.fit(z)
-    z = second.transform(z)
+    scale = Scale.fit(z)
+    z = scale.transform(z)
     if not z.shape[1]:
-        return Cox(first, reduce, second, None, float("nan"))
+        return Cox(keep, reduce, scale, None, float("nan"))
     penalty = _choose(z, time, event, rng)
-    names = [n for n, k in zip(names, second.keep, strict=True) if k]
+    names = [n for n, k in zip(names, scale.keep, strict=True) if k]
+    names = [n if names.count(n) == 1 else f"{n} #{i + 1}" for i, n in enumerate(names)]
     frame = pd.DataFrame(z, columns=names).assign(**{"·time": time, "·event": event})
     model = CoxPHFitter(penalizer=penalty).fit(frame, "·time", "·event")
-    return Cox(first, reduce, second, model, penalty)
+    return Cox(keep, reduce, scale, model, penalty)
+
+
+def _components(z: np.ndarray, most: int) -> PCA:
+    """Return at most `most` principal components, none of them rounding noise of inputs that have a lower rank."""
+    model = PCA(min(most, len(z) - 1), svd_solver="full").fit(z)
+    rank = int(np.sum(model.singular_values_ > 1e-6 * model.singular_values_[0]))
+    return model if rank == model.n_components_ else PCA(rank, svd_solver="full").fit(z)
 
 
 def _choose(z: np.ndarray, time: np.ndarray, event: np.ndarray, rng: np.random.Generator) -> float:
     """Return the penalty with the highest pooled within-fold C; a tie goes to the stronger penalty."""
-    folds = min(INNER_FOLDS, int(event.sum()), int((1 - event).sum()))
-    if folds < 2:
-        return 1.0
+    folds = min(INNER_FOLDS, int(event.sum()))
+    # With too few censored patients for every fold to have one, folds are drawn without regard to the event.
+    classes = event if (1 - event).sum() >= folds else np.zeros_like(event)
     top, bottom = np.zeros((2, len(PENALTIES)))
     splitter = StratifiedKFold(folds, shuffle=True, random_state=int(rng.integers(2**31 - 1)))
-    for train, held in splitter.split(z, event):
+    for train, held in splitter.split(z, classes):
         for i, penalty in enumerate(PENALTIES):
             beta = newton_cox(z[train], time[train], event[train], penalty)
             a, b = c_pairs(time[held], event[held], z[held] @ beta, np.ones((1, len(held))))

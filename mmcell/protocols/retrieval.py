@@ -64,6 +64,9 @@ class Retrieval(Task):
         yield "all", [np.arange(len(view.test))]
         roles = [r for r in ("batch", "cell_type") if r in view.columns]
         for depth in range(1, len(roles) + 1):
-            keys = [view.role(r)[view.test].astype(str).to_numpy() for r in roles[:depth]]
-            groups = pd.DataFrame(dict(enumerate(keys))).groupby(list(range(depth)), sort=True).indices
-            yield "×".join(roles[:depth]), list(groups.values())
+            keys = [view.role(r)[view.test] for r in roles[:depth]]
+            # An item that lacks its batch or type belongs to no such gallery.
+            known = np.flatnonzero(np.all([k.notna() for k in keys], axis=0))
+            table = pd.DataFrame({i: k.astype(str).to_numpy()[known] for i, k in enumerate(keys)})
+            groups = table.groupby(list(range(depth)), sort=True).indices.values()
+            yield "×".join(roles[:depth]), [known[rows] for rows in groups]

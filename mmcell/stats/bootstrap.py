@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
+import pandas as pd
 from scipy.stats import norm
 
 from mmcell.errors import MmcellError
@@ -17,6 +18,8 @@ from mmcell.stats.units import FEW, MINIMUM, bootstrap_weights, jackknife_weight
 Method = Literal["bca", "percentile"]
 Status = Literal["ok", "boundary", "undefined", "too_few_units", "failed"]
 ALPHA = 0.05
+#: Fewer draws than this say nothing about the tails.
+MINIMUM_DRAWS = 100
 #: With more undefined draws than this share, an interval would describe the lucky draws only.
 _UNDEFINED_SHARE = 0.2
 
@@ -44,6 +47,8 @@ class Estimate:
         The value with each unit (or group of units) left out.
     n_items, n_units, n_undefined
         Counts of items, units and undefined draws.
+    units
+        Sorted unit ids; two estimates are paired only when these are equal.
     """
 
     metric: str
@@ -58,6 +63,7 @@ class Estimate:
     n_items: int
     n_units: int
     n_undefined: int
+    units: pd.Index
 
 
 def bootstrap(
@@ -92,8 +98,8 @@ def bootstrap(
     ----------
     Efron: Better bootstrap confidence intervals. JASA 82, 171–185 (1987).
     """
-    if n_boot < 100:
-        raise MmcellError(f"n_boot is {n_boot}; use at least 100 draws for a 95 % interval")
+    if n_boot < MINIMUM_DRAWS:
+        raise MmcellError(f"n_boot is {n_boot}; use at least {MINIMUM_DRAWS} draws for a 95 % interval")
     units = items.units
     weights = bootstrap_weights(units, n_boot, seed)
     left_out = jackknife_weights(len(units))
@@ -106,7 +112,7 @@ def bootstrap(
         low, high, how, status, reason = _interval(items, metric, value, draws, jackknife, method)
         found[metric.name] = Estimate(
             metric.name, value, status, reason, low, high, how, draws, jackknife, len(items.frame), len(units),
-            int(np.isnan(draws).sum()) if enough else 0,
+            int(np.isnan(draws).sum()) if enough else 0, units,
         )  # fmt: skip
     return found
 

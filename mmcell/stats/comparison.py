@@ -52,9 +52,12 @@ class Comparison:
 
 
 def difference(a: Estimate, b: Estimate) -> Difference:
-    """Return a − b with its BCa interval; both must come from `bootstrap` on the same units with the same seed."""
+    """Return a − b with its BCa interval; both must come from `bootstrap` with the same seed.
+
+    There is no interval where the two were not scored on the same units: their draws are then not paired.
+    """
     value = a.value - b.value
-    if len(a.draws) != len(b.draws) or len(a.jackknife) != len(b.jackknife):
+    if len(a.draws) != len(b.draws) or not a.units.equals(b.units):
         return Difference(value, np.nan, np.nan)
     draws = a.draws - b.draws
     defined = draws[np.isfinite(draws)]
@@ -168,6 +171,9 @@ def adjusted(p: np.ndarray, how: Adjust) -> np.ndarray:
 def _shared(family: Mapping[str, Items]) -> dict[str, Items]:
     keys = ["item", "repeat", "fold"]
     tables = {name: items.frame.set_index(keys).sort_index() for name, items in family.items()}
+    for name, table in tables.items():
+        if table.index.has_duplicates:
+            raise MmcellError(f"predictor {name!r} holds several panels (galleries, splits, …); compare one of Items.panels()")
     common = None
     for table in tables.values():
         common = table.index if common is None else common.intersection(table.index)

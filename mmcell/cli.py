@@ -1,0 +1,247 @@
+"""The command line. Nothing heavy is imported before a command needs it."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from mmcell.errors import MmcellError
+
+if TYPE_CHECKING:
+    from concurrent.futures import Executor
+
+    from mmcell.results import Results
+
+Format = Literal["table", "json", "csv"]
+app = typer.Typer(
+    name="mmcell", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None,
+    help="Evaluate frozen foundation embeddings on what they are for: linking cells to patients.",
+    epilog="Exit codes: 0 done, 1 a task or encoder failed, 2 bad input. --debug anywhere shows the traceback.",
+)  # fmt: skip
+
+Out = Annotated[Path | None, typer.Option(help="Folder for records, items, table.csv and report.html.")]
+Workers = Annotated[int, typer.Option(min=1, help="Processes that compute candidates; the results are the same.")]
+Shape = Annotated[Format, typer.Option("--format", help="What is printed.")]
+Seed = Annotated[int | None, typer.Option(help="Seed of everything random.")]
+Boot = Annotated[int | None, typer.Option(help="Bootstrap draws (at least 100).")]
+
+
+def main() -> None:
+    """Run the command line; a problem that the user can cure is one line and exit code 2."""
+    debug = "--debug" in sys.argv
+    sys.argv = [a for a in sys.argv if a != "--debug"]
+    try:
+        app()
+    except MmcellError as error:
+        if debug:
+            raise
+        print(f"mmcell: {error}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        print("mmcell: stopped; the same command goes on from what is finished", file=sys.stderr)
+        sys.exit(130)
+
+
+@app.command()
+def run(
+    config: Annotated[Path, typer.Argument(help="YAML: which encoders on which tasks.")],
+    out: Out = None,
+    workers: Workers = 1,
+    seed: Seed = None,
+    n_boot: Boot = None,
+    reuse: Annotated[
+        Literal["only-missing", "always", "never"], typer.Option(help="What to do with finished results in --out.")
+    ] = "only-missing",
+    shape: Shape = "table",
+) -> None:
+    """Run a config, print the table, and write runs/NAME.
+
+    Example: mmcell run configs/quickstart.yaml
+    """
+    from mmcell.config import plans_of, read_config
+    from mmcell.run import run_plans
+
+    asked = read_config(config)
+    changed = {k: v for k, v in (("seed", seed), ("n_boot", n_boot)) if v is not None}
+    asked = asked.model_copy(update=changed)
+    folder = out or Path("runs") / asked.name
+    plans = plans_of(asked, config.parent)
+    with _executor(workers) as executor, _progress() as progress:
+        results = run_plans(
+            plans, executor=executor, out=folder, reuse=reuse, progress=progress, command=_command()
+        )  # fmt: skip
+    _finish(results, shape, folder)
+
+
+@app.command()
+def evaluate(
+    task: Annotated[list[str], typer.Option(help="Task; may be given several times.")],
+    embedding: Annotated[
+        list[str] | None, typer.Option(help="[SLOT=]FILE[:KEY], a file of precomputed embeddings; several are allowed.")
+    ] = None,
+    encoder: Annotated[list[str] | None, typer.Option(help="Encoder by name or module:attribute.")] = None,
+    dataset: Annotated[str | None, typer.Option(help="Dataset by name, or the YAML card of your cohort.")] = None,
+    patient_encoder: Annotated[list[str] | None, typer.Option(help="How cells become patients.")] = None,
+    level: Annotated[
+        Literal["cell", "spot", "profile", "sample", "patient"], typer.Option(help="Level of the embedding files.")
+    ] = "cell",
+    out: Out = None,
+    workers: Workers = 1,
+    seed: Seed = None,
+    n_boot: Boot = None,
+    shape: Shape = "table",
+) -> None:
+    """Evaluate embeddings or encoders on tasks, with the controls that each task demands.
+
+    Example: mmcell evaluate --embedding cells.h5ad:obsm/X_scGPT --dataset cohort.yaml --task patient-severity
+    """
+    from mmcell.run import evaluate as evaluate_
+
+    given: dict[str, Any] = {}
+    for text in embedding or []:
+        slot, found = _embedding(text, level)
+        name = f"{slot}=" if slot else found.name
+        if name in given:
+            raise MmcellError(f"--embedding {text}: {name!r} is given twice; rename one of the files")
+        given[name] = found
+    for name in encoder or []:
+        given[name] = name
+    with _executor(workers) as executor, _progress() as progress:
+        results = evaluate_(
+            given or None, task, dataset=dataset, patient_encoders=patient_encoder or None, out=out,
+            executor=executor, progress=progress, command=_command(), seed=0 if seed is None else seed,
+            n_boot=1000 if n_boot is None else n_boot,
+        )  # fmt: skip
+    _finish(results, shape, out)
+
+
+@app.command()
+def score(
+    table: Annotated[Path, typer.Argument(help="CSV or parquet of predictions.")],
+    metric: Annotated[list[str] | None, typer.Option(help="Metric; the first one is compared.")] = None,
+    adjust: Annotated[Literal["holm", "bh"], typer.Option(help="Adjustment over all pairs.")] = "holm",
+    out: Annotated[Path | None, typer.Option(help="Folder for scores.csv and comparisons.csv.")] = None,
+    seed: Seed = None,
+    n_boot: Boot = None,
+    shape: Shape = "table",
+) -> None:
+    """Give intervals, paired comparison and tie letters to any table of predictions.
+
+    Columns: item, unit, y_true and y_pred_NAME ..., or time, event and risk_NAME ... (or one column and 'predictor').
+
+    Example: mmcell score predictions.csv
+    """
+    from mmcell.report.terminal import show_scoring
+    from mmcell.scoring import score_table
+
+    found = score_table(
+        table, metrics=tuple(metric or ()), adjust=adjust, seed=0 if seed is None else seed,
+        n_boot=1000 if n_boot is None else n_boot,
+    )  # fmt: skip
+    if out is not None:
+        out.mkdir(parents=True, exist_ok=True)
+        found.table.to_csv(out / "scores.csv", index=False)
+        if found.comparison is not None:
+            found.comparison.table.to_csv(out / "comparisons.csv", index=False)
+    show_scoring(found, shape)
+
+
+@app.command("list")
+def list_(what: Annotated[Literal["tasks", "datasets", "encoders", "patient-encoders", "metrics"], typer.Argument()]) -> None:
+    """List what there is, with one line about each.
+
+    Example: mmcell list tasks
+    """
+    from mmcell.report.terminal import show_list
+
+    show_list(what)
+
+
+@app.command()
+def show(name: Annotated[str, typer.Argument(help="A task, dataset, encoder, patient encoder or metric.")]) -> None:
+    """Print the card of one thing.
+
+    Example: mmcell show covid-cite
+    """
+    from mmcell.report.terminal import show_card
+
+    show_card(name)
+
+
+@app.command()
+def report(folder: Annotated[Path, typer.Argument(help="Output folder of a run.")]) -> None:
+    """Write report.html of a finished run again.
+
+    Example: mmcell report runs/quickstart
+    """
+    from mmcell.results import Results
+
+    print(Results.read(folder).report(folder / "report.html"))
+
+
+def _embedding(text: str, level: str) -> tuple[str, Any]:
+    """Read ``[SLOT=]FILE[:KEY]``; a file whose own name holds = or : is found as it is."""
+    from mmcell.embedding import Embedding
+
+    slot, rest = "", text
+    head, equals, tail = text.partition("=")
+    if equals and head.isidentifier() and not Path(text).exists():
+        slot, rest = head, tail
+    file, colon, key = rest.rpartition(":")
+    if colon and not Path(rest).exists():
+        return slot, Embedding.read(file, key, level=level)
+    return slot, Embedding.read(rest, level=level)
+
+
+def _command() -> str:
+    return " ".join(["mmcell", *sys.argv[1:]])
+
+
+@contextmanager
+def _executor(workers: int) -> Iterator[Executor | None]:
+    if workers == 1:
+        yield None
+        return
+    import multiprocessing
+    from concurrent.futures import ProcessPoolExecutor
+
+    with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
+        yield pool
+
+
+@contextmanager
+def _progress() -> Iterator[Callable[[str, int, int], None] | None]:
+    """Show a bar on a terminal, and nothing in a pipe."""
+    if not sys.stderr.isatty():
+        yield None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+    parts = (BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn(), TextColumn("{task.description}"))
+    with Progress(*parts, console=Console(stderr=True), transient=True) as bar:
+        job = bar.add_task("reading data", total=None)
+
+        def step(what: str, done: int, total: int) -> None:
+            bar.update(job, description=what, completed=done, total=total)
+
+        yield step
+
+
+def _finish(results: Results, shape: Format, folder: Path | None) -> None:
+    """Print the table, write the report, and leave with 1 when something failed."""
+    from mmcell.report.terminal import show_results
+
+    show_results(results, shape)
+    if folder is not None:
+        page = results.report(folder / "report.html")
+        print(f"wrote {page} beside records/, items/ and table.csv", file=sys.stderr)
+    for record in results.failed:
+        print(f"mmcell: {record.task['name']}, {record.label}: failed: {record.error}", file=sys.stderr)
+    if results.failed:
+        sys.exit(1)

@@ -1,0 +1,110 @@
+"""`RunConfig`: the YAML of ``mmcell run``. Which encoders on which tasks."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field
+
+from mmcell.errors import MmcellError
+from mmcell.plan import Plan, make_plan
+from mmcell.readers import existing
+from mmcell.roles import parse
+
+EncoderEntry = str | dict[str, Any]
+
+
+class TaskEntry(BaseModel):
+    """One task with what differs from the top of the config."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    task: str
+    dataset: str | None = None
+    encoders: list[EncoderEntry] | None = None
+    patient_encoders: list[str] | None = None
+    probes: list[str] | None = None
+    controls: Literal["default"] | list[str] = "default"
+
+
+class RunConfig(BaseModel):
+    """A run: tasks, encoders, and the seed of everything random.
+
+    An encoder is a name, ``module:attribute``, a mapping of ``use`` (such a name), ``name`` (what tables call it) and
+    parameters, or a mapping of ``file`` with ``key``, ``name``, ``level`` and ``modality``. Paths are relative to the
+    config.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: str
+    description: str = ""
+    tasks: list[str | TaskEntry] = Field(min_length=1)
+    encoders: list[EncoderEntry] | None = None
+    patient_encoders: list[str] | None = None
+    n_boot: int = 1000
+    seed: int = 0
+
+
+def read_config(path: str | Path) -> RunConfig:
+    """Read a config; ``configs/NAME.yaml`` that is not there is looked up among the shipped ones.
+
+    Raises
+    ------
+    MmcellError
+        No such file, invalid YAML, an unknown key.
+    """
+    file = Path(path)
+    if not file.exists() and file.parent.name in ("", "configs"):
+        import mmcell_configs
+
+        shipped = Path(str(mmcell_configs.__file__)).parent / file.with_suffix(".yaml").name
+        file = shipped if shipped.exists() else file
+    existing(file)
+    try:
+        content = yaml.safe_load(file.read_text())
+    except (yaml.YAMLError, UnicodeDecodeError, OSError) as error:
+        raise MmcellError(f"{file}: not valid YAML ({str(error).splitlines()[0]}); correct it") from error
+    config: RunConfig = parse(RunConfig, content, str(file))
+    return config
+
+
+def plans_of(config: RunConfig, folder: Path) -> list[Plan]:
+    """Return what a config asks for, ready to run.
+
+    Parameters
+    ----------
+    config
+        What was read.
+    folder
+        Where relative paths in it start.
+    """
+    plans = []
+    for entry in config.tasks:
+        task = TaskEntry(task=entry) if isinstance(entry, str) else entry
+        encoders = task.encoders if task.encoders is not None else config.encoders
+        plans.append(
+            make_plan(
+                task.task,
+                None if encoders is None else [_here(e, folder) for e in encoders],
+                _path(task.dataset, folder),
+                patient_encoders=task.patient_encoders or config.patient_encoders,
+                probes=task.probes,
+                controls=task.controls,
+                n_boot=config.n_boot,
+                seed=config.seed,
+            )
+        )
+    return plans
+
+
+def _here(entry: EncoderEntry, folder: Path) -> EncoderEntry:
+    if isinstance(entry, dict) and "file" in entry:
+        return {**entry, "file": str(folder / str(entry["file"]))}
+    return entry
+
+
+def _path(dataset: str | None, folder: Path) -> str | None:
+    return str(folder / dataset) if dataset is not None and dataset.endswith((".yaml", ".yml")) else dataset

@@ -1,0 +1,353 @@
+"""Figures as inline SVG: narrow panels with text as text, the same bytes for the same numbers.
+
+Panels are 360 units wide and drawn at about that size on paper, laptop and phone, so that their letters stay legible;
+the page puts several side by side where there is room.
+"""
+
+from __future__ import annotations
+
+import io
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+from xml.etree import ElementTree
+
+import numpy as np
+import pandas as pd
+
+from mmcell.report.words import bracket, number, plain
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+WIDTH = 360
+#: Okabe and Ito's palette, which colour-blind readers can tell apart; every colour has a marker of its own.
+COLOURS = {"candidate": "#0072B2", "reference": "#D55E00", "control": "#5f6670", "ceiling": "#009E73"}
+MARKERS = {"candidate": "o", "reference": "D", "control": "s", "ceiling": "^"}
+_GROUPS = {"high": "#D55E00", "low": "#0072B2"}
+_MORE_GROUPS = ("#009E73", "#CC79A7", "#56B4E9", "#E69F00")
+_LINES = ("-", (0, (5, 1.5)), (0, (1.5, 1.5)), "-.")
+_INK, _SOFT = "#1c2024", "#5f6670"
+_LEFT, _RIGHT = 6, 10
+#: So many fit beside each other in one panel.
+_LETTERS = 46
+
+
+@dataclass(frozen=True)
+class Line:
+    """One row of a forest plot; `kind` is a key of `COLOURS`, `note` stands in for a value that is not there."""
+
+    name: str
+    kind: str
+    value: float | None
+    low: float | None
+    high: float | None
+    chance: float | None
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Curve:
+    """Held-out patients of one risk group: times, whether the event was seen, and what is known of them."""
+
+    name: str
+    time: np.ndarray
+    event: np.ndarray
+    median: float
+
+
+def forest(lines: Sequence[Line], *, limits: tuple[float, float], label: str, ident: str, title: str) -> str:
+    """Draw values with their intervals, one above the other, chance as a dashed line.
+
+    Parameters
+    ----------
+    lines
+        From top to bottom.
+    limits
+        Of the axis; shared by the panels of a task.
+    label, title
+        Of the axis, and of the figure for those who do not see it.
+    ident
+        Unique in the page.
+
+    Returns
+    -------
+    str
+        An ``<svg>`` element.
+    """
+    from matplotlib.ticker import MaxNLocator
+
+    step, top, foot = 38, 4, 40
+    height = top + step * len(lines) + foot
+    right = [_in_numbers(x) if x.value is not None else plain(x.note) or "no value" for x in lines]
+    if any(len(plain(x.name)) + len(text) > _LETTERS for x, text in zip(lines, right, strict=True)):
+        # Names that are longer than the room beside an interval: the line itself shows it.
+        right = [number(x.value) if x.value is not None else text for x, text in zip(lines, right, strict=True)]
+    with _style():
+        figure, axes = _canvas(height, (_LEFT, top, _RIGHT, foot))
+        axes.set(xlim=limits, ylim=(step * len(lines), 0), yticks=[])
+        axes.xaxis.set_major_locator(MaxNLocator(5))
+        for i, line in enumerate(lines):
+            _forest_line(axes, line, right[i], step * i + 14, step * i + 24, limits)
+            if line.chance is not None:
+                axes.plot([line.chance] * 2, [step * i + 18, step * i + 34], color=_INK, lw=1, ls=(0, (3, 2)), zorder=1)
+        _bottom_only(axes)
+        axes.set_xlabel(plain(label))
+        said = [f"{x.name}: " + (_in_words(x) if x.value is not None else x.note or "no value") for x in lines]
+        return _svg(figure, ident, title, "; ".join(said))
+
+
+def _forest_line(axes: Axes, line: Line, right: str, text_at: float, at: float, limits: tuple[float, float]) -> None:
+    low, high = limits
+    colour, weight = COLOURS[line.kind], "bold" if line.kind in ("candidate", "reference") else "normal"
+    room, name = _LETTERS - len(right), plain(line.name)
+    name = name if len(name) <= room else name[: max(room - 1, 4)] + "…"
+    axes.text(low, text_at, name, color=colour, weight=weight, va="baseline", ha="left")
+    axes.text(high, text_at, right, color=_INK, va="baseline", ha="right")
+    if line.value is None:
+        return
+    axes.plot(limits, [at, at], color="#e6e8eb", lw=1, zorder=0)
+    if line.low is not None and line.high is not None:
+        axes.plot([line.low, line.high], [at, at], color=colour, lw=2.5, zorder=2, solid_capstyle="butt")
+    axes.plot(
+        [line.value], [at], MARKERS[line.kind], color=colour, ms=7, mec="white", mew=1, zorder=3, clip_on=False
+    )  # fmt: skip
+
+
+def shared_limits(lines: Sequence[Line]) -> tuple[float, float]:
+    """Return an axis that holds every value, interval and chance level, with a margin."""
+    known = [v for x in lines for v in (x.value, x.low, x.high, x.chance) if v is not None]
+    if not known:
+        return 0.0, 1.0
+    low, high = min(known), max(known)
+    margin = 0.04 * (high - low) or 0.05
+    return low - margin, high + margin
+
+
+def curves(frame: pd.DataFrame) -> list[Curve]:
+    """Return the held-out patients of each risk group, the groups sorted so that ``high`` comes first.
+
+    Parameters
+    ----------
+    frame
+        Items with the columns ``risk_group time event``, every patient once.
+    """
+    names = sorted(frame["risk_group"].astype(str).unique(), key=lambda n: (n != "high", n))
+    found = []
+    for name in names:
+        part = frame[frame["risk_group"].astype(str) == name]
+        time, event = part["time"].to_numpy(dtype=float), part["event"].to_numpy(dtype=int)
+        found.append(Curve(name, time, event, float(_fit(time, event).median_survival_time_)))
+    return found
+
+
+def at_risk(time: np.ndarray, when: Sequence[float]) -> list[int]:
+    """Return how many were followed up to each moment: those whose time is not before it."""
+    return [int((time >= t).sum()) for t in when]
+
+
+def log_rank_p(groups: Sequence[Curve]) -> float | None:
+    """Return the p-value of the log-rank test between groups; None when there are fewer than two, or no event."""
+    if len(groups) < 2 or not any(g.event.any() for g in groups):
+        return None
+    from lifelines.statistics import multivariate_logrank_test
+
+    time, event = (np.concatenate([getattr(g, name) for g in groups]) for name in ("time", "event"))
+    which = np.repeat(np.arange(len(groups)), [len(g.time) for g in groups])
+    p = float(multivariate_logrank_test(time, which, event).p_value)
+    return p if np.isfinite(p) else None
+
+
+def kaplan_meier(groups: Sequence[Curve], *, label: str, ident: str, title: str) -> str:
+    """Draw Kaplan–Meier curves with 95 % confidence bands and the numbers at risk below the axis.
+
+    Parameters
+    ----------
+    groups
+        From `curves`.
+    label, title
+        Of the time axis, and of the figure for those who do not see it.
+    ident
+        Unique in the page.
+
+    Returns
+    -------
+    str
+        An ``<svg>`` element.
+
+    Notes
+    -----
+    Bands are pointwise, exponential Greenwood (lifelines).
+    """
+    from matplotlib.ticker import MaxNLocator
+
+    row, top, plot, left = 17, 26, 190, 52
+    foot = 66 + row * len(groups)
+    with _style():
+        figure, axes = _canvas(top + plot + foot, (left, top, _RIGHT, foot))
+        end = max((float(g.time.max()) for g in groups if len(g.time)), default=1.0) or 1.0
+        ticks = [float(t) for t in MaxNLocator(5).tick_values(0, end) if 0 <= t <= end]
+        axes.set(xlim=(0, end * 1.02), ylim=(0, 1.03), xticks=ticks, yticks=[0, 0.25, 0.5, 0.75, 1])
+        axes.set_xlabel(plain(label))
+        axes.set_ylabel("event-free", labelpad=3)
+        axes.yaxis.set_major_formatter(lambda y, _: f"{100 * y:.0f} %")
+        axes.text(4, -62, "Number at risk", transform=_below(axes), color=_SOFT, va="baseline", ha="left")
+        x = 0.0
+        for i, group in enumerate(groups):
+            colour = _GROUPS.get(group.name, _MORE_GROUPS[i % len(_MORE_GROUPS)])
+            x = _legend(axes, group, colour, _LINES[i % len(_LINES)], x)
+            _km_curve(axes, group, colour, _LINES[i % len(_LINES)])
+            y = -64 - row * (i + 1)
+            short = plain(group.name)
+            short = short if len(short) <= 6 else short[:5] + "…"
+            axes.text(4, y, short, transform=_below(axes), color=colour, weight="bold", va="baseline", ha="left")
+            for tick, n in zip(ticks, at_risk(group.time, ticks), strict=True):
+                axes.text(tick, y, str(n), transform=_below(axes, data=True), color=_INK, ha="center", va="baseline")
+        _bottom_only(axes, left=True)
+        said = [f"{g.name}: {len(g.time)} patients, {int(g.event.sum())} events" for g in groups]
+        risk = [f"at risk at {t:g}: " + ", ".join(f"{at_risk(g.time, [t])[0]} {g.name}" for g in groups) for t in ticks]
+        return _svg(figure, ident, title, "; ".join([*said, *risk]))
+
+
+def _km_curve(axes: Axes, group: Curve, colour: str, line: Any) -> None:
+    fit = _fit(group.time, group.event)
+    band = fit.confidence_interval_
+    x, y = fit.survival_function_.index.to_numpy(float), fit.survival_function_.iloc[:, 0].to_numpy(float)
+    low, high = band.iloc[:, 0].to_numpy(float), band.iloc[:, 1].to_numpy(float)
+    axes.fill_between(x, low, high, step="post", color=colour, alpha=0.14, lw=0, zorder=1)
+    axes.step(x, y, where="post", color=colour, lw=2, ls=line, zorder=3)
+    censored = np.unique(group.time[group.event == 0])
+    axes.plot(censored, fit.predict(censored), "|", color=colour, ms=6, mew=1, zorder=3, ls="none")
+
+
+def _legend(axes: Axes, group: Curve, colour: str, line: Any, x: float) -> float:
+    """Write one entry above the curves, `x` points from their left edge; return where the next one begins."""
+    text = f"{plain(group.name)} risk (n = {len(group.time)})"
+    place = _below(axes, left=True)
+    y = axes.bbox.height + 11
+    axes.plot([x, x + 22], [y + 4, y + 4], transform=place, color=colour, lw=2, ls=line, clip_on=False)
+    axes.text(x + 27, y, text, transform=place, color=colour, weight="bold", va="baseline", ha="left")
+    return x + 27 + 6.6 * len(text)
+
+
+def _fit(time: np.ndarray, event: np.ndarray) -> Any:
+    from lifelines import KaplanMeierFitter
+
+    return KaplanMeierFitter().fit(time, event)
+
+
+def _below(axes: Axes, *, data: bool = False, left: bool = False) -> Any:
+    """Return coordinates whose y counts points from the axis.
+
+    Parameters
+    ----------
+    axes
+        Whose bottom line is y = 0.
+    data, left
+        x is in data, or in points from the axes' left edge; otherwise in points from the left edge of the figure.
+    """
+    from matplotlib.transforms import Affine2D, IdentityTransform, blended_transform_factory
+
+    move = Affine2D().translate(axes.bbox.x0 if left else 0, axes.bbox.y0)
+    return blended_transform_factory(axes.transData if data else move if left else IdentityTransform(), move)
+
+
+@contextmanager
+def _style() -> Iterator[None]:
+    """Draw with the same settings everywhere, whatever the user's own are."""
+    import matplotlib as mpl
+
+    own: dict[Any, Any] = {
+        "svg.fonttype": "none", "svg.hashsalt": "mmcell", "text.parse_math": False, "text.usetex": False,
+        "font.size": 11, "font.family": ["DejaVu Sans"], "axes.labelsize": 11, "xtick.labelsize": 11,
+        "ytick.labelsize": 11, "text.color": _INK, "axes.labelcolor": _INK, "xtick.color": _SOFT, "ytick.color": _SOFT,
+        "axes.edgecolor": "#9aa0a6", "axes.linewidth": 1, "path.simplify": False,
+    }  # fmt: skip
+    with mpl.rc_context(), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing")
+        mpl.rcdefaults()
+        mpl.rcParams.update(own)
+        yield
+
+
+def _canvas(height: float, margins: tuple[float, float, float, float]) -> tuple[Figure, Axes]:
+    """Return a figure `WIDTH` × height with one set of axes inside margins (left, top, right, bottom), in points."""
+    from matplotlib.backends.backend_svg import FigureCanvasSVG
+    from matplotlib.figure import Figure
+
+    left, top, right, bottom = margins
+    figure = Figure(figsize=(WIDTH / 72, height / 72), dpi=72, facecolor="none")
+    FigureCanvasSVG(figure)
+    box = (left / WIDTH, bottom / height, (WIDTH - left - right) / WIDTH, (height - top - bottom) / height)
+    return figure, figure.add_axes(box, facecolor="none")
+
+
+def _bottom_only(axes: Axes, left: bool = False) -> None:
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.spines["left"].set_visible(left)
+    axes.tick_params(length=4, color="#9aa0a6")
+
+
+def _svg(figure: Figure, ident: str, title: str, description: str) -> str:
+    """Return the figure as an ``<svg>`` element: no prologue, no foreign address, ids unique in the page."""
+    stream = io.StringIO()
+    figure.savefig(stream, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
+    root = ElementTree.fromstring(stream.getvalue())
+    used = set()
+    for node in root.iter():
+        node.tag = node.tag.partition("}")[2]
+        for key in list(node.attrib):
+            value = node.attrib.pop(key)
+            name = key.rpartition("}")[2]
+            if name == "href":
+                used.add(value[1:])
+                value = f"#{ident}-{value[1:]}"
+            elif value.startswith("url(#"):
+                used.add(value[5:-1])
+                value = f"url(#{ident}-{value[5:-1]})"
+            elif name == "style":
+                value = _without_font(value)
+            elif name == "d":
+                value = " ".join(value.split())
+            node.set(name, value)
+        node.tail = None
+        if node.tag != "text":
+            node.text = None
+    for node in root.iter():
+        name = node.attrib.pop("id", "")
+        if name in used:
+            node.set("id", f"{ident}-{name}")
+    for parent in list(root.iter()):
+        for child in [c for c in parent if c.tag in ("style", "metadata") or (c.tag == "defs" and not _drawn(c))]:
+            parent.remove(child)
+    box = root.attrib["viewBox"]
+    root.attrib.clear()
+    root.attrib.update({"viewBox": box, "role": "img", "aria-label": plain(title), "stroke-linejoin": "round"})
+    for i, (tag, text) in enumerate((("title", title), ("desc", description))):
+        node = ElementTree.Element(tag)
+        node.text = plain(text)
+        root.insert(i, node)
+    return ElementTree.tostring(root, encoding="unicode", short_empty_elements=True)
+
+
+def _drawn(defs: ElementTree.Element) -> bool:
+    return any(child.tag != "style" for child in defs)
+
+
+def _without_font(style: str) -> str:
+    """Leave the family of letters to the page: its own sans-serif is at most as wide as the one that was measured."""
+    rules = [r.strip() for r in style.split(";")]
+    return "; ".join(r for r in rules if r and not r.startswith("font-family")).replace("'DejaVu Sans'", "sans-serif")
+
+
+def _in_numbers(line: Line) -> str:
+    return f"{number(line.value)} {bracket(line.low, line.high)}".strip()
+
+
+def _in_words(line: Line) -> str:
+    if line.low is None or line.high is None:
+        return f"{number(line.value)}, no interval"
+    return f"{number(line.value)} (95 % interval {number(line.low)} to {number(line.high)})"

@@ -1,0 +1,187 @@
+"""`write_report`: the results of a run as one self-contained page, the same bytes for the same results."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+
+import pandas as pd
+from jinja2 import Environment, StrictUndefined
+from markupsafe import Markup
+
+from mmcell.errors import MmcellError
+from mmcell.records import Provenance, RunRecord
+from mmcell.report import figures, words
+from mmcell.report.view import Panel, Row, TaskView, tasks_of
+from mmcell.results import Results
+
+#: More panels than this are left to the tables.
+_MOST_PANELS = 12
+
+
+@dataclass(frozen=True)
+class Plot:
+    """A panel of a figure: an ``<svg>``, its heading, and what else is said below it."""
+
+    svg: Markup
+    heading: str
+    text: str = ""
+
+
+@dataclass(frozen=True)
+class Machine:
+    """Versions, platform, code and command that several records share."""
+
+    provenance: Provenance
+    names: tuple[str, ...]
+
+
+def write_report(results: Results, path: Path) -> Path:
+    """Write the report of a run.
+
+    Parameters
+    ----------
+    results
+        What is reported; the items are needed for survival curves only.
+    path
+        An ``.html`` file, or a folder that will hold ``report.html``; folders are made.
+
+    Returns
+    -------
+    pathlib.Path
+        Where it is.
+
+    Raises
+    ------
+    MmcellError
+        The file cannot be written.
+    """
+    target = path if path.suffix.lower() == ".html" and not path.is_dir() else path / "report.html"
+    page = render(results).encode("utf-8", "replace")
+    part = target.with_name(f".{target.name}.{os.getpid()}.part")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        part.write_bytes(page)
+        part.replace(target)
+    except OSError as error:
+        raise MmcellError(f"{target}: cannot be written ({error.strerror or error}); choose another path") from error
+    finally:
+        if part.parent.is_dir():
+            part.unlink(missing_ok=True)
+    return target
+
+
+def render(results: Results) -> str:
+    """Return the page as text; everything in it that comes from users is escaped."""
+    folder = files("mmcell.report")
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    environment.filters.update(
+        number=words.number, whole=words.whole, bracket=words.bracket, metric=words.metric_name,
+        split=words.split_in_words, listed=words.any_of, count=words.counted, heading=words.heading, shown=_shown,
+    )  # fmt: skip
+    template = environment.from_string(folder.joinpath("report.html").read_text(encoding="utf-8"))
+    tasks = tasks_of(results.records)
+    page = template.render(
+        css=Markup(folder.joinpath("report.css").read_text(encoding="utf-8")),
+        tasks=tasks,
+        records=results.records,
+        failed=results.failed,
+        settings=_settings(results.records),
+        dates=sorted({r.provenance.created[:10] for r in results.records if r.provenance.created}),
+        machines=_machines(results.records, tasks),
+        forests={t.ident: list(_forests(t)) for t in tasks},
+        hidden={t.ident: max(len(t.panels) - _MOST_PANELS, 0) for t in tasks},
+        curves={t.ident: list(_curves(t, results)) for t in tasks},
+        colours=figures.COLOURS,
+        words=words,
+    )
+    return page.strip() + "\n"
+
+
+def _shown(panels: Sequence[Panel]) -> list[str]:
+    """Return which of the numbers that seldom apply are known in some row."""
+    scores = [row.score for panel in panels for row in panel.rows if row.score is not None]
+    return [name for name in ("n_gallery", "skill", "p_null") if any(getattr(s, name) is not None for s in scores)]
+
+
+def _settings(records: Sequence[RunRecord]) -> list[str]:
+    found = [(r.parameters.get("n_boot", "?"), r.parameters.get("seed", "?")) for r in records]
+    return [f"{n_boot} bootstrap draws, seed {seed}" for n_boot, seed in dict.fromkeys(found)]
+
+
+def _machines(records: Sequence[RunRecord], tasks: list[TaskView]) -> list[Machine]:
+    """Return what records share, most often one machine and one set of versions for all of them."""
+    names = {key: f"{t.spec['name']}: {name}" for t in tasks for key, name in t.names.items()}
+    found: dict[str, tuple[Provenance, list[str]]] = {}
+    for record in records:
+        shared = record.provenance.model_copy(update={"created": "", "seconds": None, "peak_memory_mb": None})
+        found.setdefault(shared.model_dump_json(), (shared, []))[1].append(names[record.key])
+    return [Machine(provenance, tuple(who)) for provenance, who in found.values()]
+
+
+def _forests(task: TaskView) -> Iterator[Plot]:
+    panels = task.panels[:_MOST_PANELS]
+    drawn = [[_line(row) for row in panel.rows] for panel in panels]
+    limits = figures.shared_limits([line for lines in drawn for line in lines])
+    for i, (panel, lines) in enumerate(zip(panels, drawn, strict=True), start=1):
+        name = words.metric_name(panel.metric)
+        title = f"Forest plot of {name}: {panel.title}"
+        svg = figures.forest(lines, limits=limits, label=name, ident=f"{task.ident}-forest-{i}", title=title)
+        yield Plot(Markup(svg), panel.title, _sizes(panel))
+
+
+def _line(row: Row) -> figures.Line:
+    score = row.score
+    if score is None:
+        return figures.Line(row.name, row.kind, None, None, None, None, "failed" if row.record.error else "not scored")
+    note = score.status.replace("_", " ") if score.value is None else ""
+    return figures.Line(row.name, row.kind, score.value, score.low, score.high, score.chance, note)
+
+
+def _sizes(panel: Panel) -> str:
+    """Say how many units and items stand behind a panel, and how large its gallery is."""
+    scores = [row.score for row in panel.rows if row.score is not None]
+    if not scores:
+        return ""
+    units, items = max(s.n_units for s in scores), max(s.n_items for s in scores)
+    text = f"{words.whole(units)} units" + (f", {words.whole(items)} items" if items != units else "")
+    galleries = [s.n_gallery for s in scores if s.n_gallery is not None]
+    return text + (f", median gallery {words.whole(max(galleries))}" if galleries else "")
+
+
+def _curves(task: TaskView, results: Results) -> Iterator[Plot]:
+    """Draw the risk groups of every candidate and of the reference, once per split."""
+    rows = task.panels[0].rows if task.panels else ()
+    for i, row in enumerate((r for r in rows if r.kind in ("candidate", "reference")), start=1):
+        items = results.items.get(row.record.key)
+        if items is None or items.kind != "survival" or "risk_group" not in items.frame:
+            continue
+        frame = items.frame[(items.frame["repeat"] == 0) & (items.frame["stratum"] == "all")]
+        for j, (split, part) in enumerate(frame.groupby("split", sort=True), start=1):
+            yield _km_plot(task, row, str(split), part, f"{task.ident}-curves-{i}-{j}")
+
+
+def _km_plot(task: TaskView, row: Row, split: str, frame: pd.DataFrame, ident: str) -> Plot:
+    groups = figures.curves(frame)
+    unit = row.record.time_unit
+    heading = row.name + (" (reference)" if row.is_reference else "") + (f" · {split}" if len(task.splits) > 1 else "")
+    title = f"Kaplan–Meier curves of held-out risk groups: {heading}"
+    svg = figures.kaplan_meier(groups, label=f"time ({unit})" if unit else "time", ident=ident, title=title)
+    p = figures.log_rank_p(groups)
+    if p is None:
+        test = "No log-rank test: all in one group." if len(groups) < 2 else "No log-rank test: no event."
+    else:
+        test = "Log-rank p < 0.001." if p < 0.001 else f"Log-rank p = {p:.2g}."
+    return Plot(Markup(svg), heading, f"{test} {_said(groups, unit)}")
+
+
+def _said(groups: list[figures.Curve], unit: str) -> str:
+    parts = []
+    for group in groups:
+        known = group.median == group.median and group.median != float("inf")
+        median = f"median {group.median:.3g} {unit}".strip() if known else "median not reached"
+        parts.append(f"{group.name}: {int(group.event.sum())} events among {len(group.time)}, {median}")
+    return "; ".join(parts) + "."

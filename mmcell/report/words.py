@@ -1,0 +1,148 @@
+"""How the report writes numbers, names and verdicts: plain words that claim no more than an interval allows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+from mmcell.records import Score
+
+Outcome = Literal["better", "same", "worse", "unknown"]
+
+_METRICS = {
+    "auroc": "AUROC",
+    "auprc": "AUPRC",
+    "balanced_accuracy": "balanced accuracy",
+    "macro_f1": "macro-F1",
+    "batch_predictability": "batch predictability",
+    "batch_auroc": "batch AUROC",
+    "spearman": "Spearman correlation",
+    "mrr": "mean reciprocal rank",
+    "harrell_c": "Harrell's C",
+    "uno_c": "Uno's C",
+}
+#: What is said of the leading candidate and its reference.
+VERBS: dict[Outcome, str] = {
+    "better": "is better than",
+    "same": "cannot be told apart from",
+    "worse": "is worse than",
+    "unknown": "cannot be compared with",
+}
+SEVERITIES = {"leak": "Leak", "warning": "Warning", "info": "Note"}
+
+
+def number(value: float | None, signed: bool = False) -> str:
+    """Return a value with three decimals, or with two digits where three decimals would hide it; "–" for None.
+
+    A value that is not a whole number is never rounded to one: 0.9997 stays 0.9997. `signed` is for differences.
+    """
+    if value is None:
+        return "–"
+    text = f"{value:.3f}"
+    if 0 < abs(value) < (0.001 if signed else 0.01):
+        text = f"{value:.2g}"
+    elif float(text).is_integer() and value != float(text):
+        text = f"{value:.6g}"
+    if signed and value > 0:
+        text = "+" + text
+    return text.replace("-", "−")
+
+
+def whole(value: float | None) -> str:
+    """Return a count with thin spaces between thousands; "–" for None."""
+    return "–" if value is None else f"{value:,.0f}".replace(",", "\u202f")
+
+
+def counted(n: int, what: str) -> str:
+    """Return a number with its noun."""
+    return f"{whole(n)} {what}{'' if n == 1 else 's'}"
+
+
+def bracket(low: float | None, high: float | None, signed: bool = False) -> str:
+    """Return an interval for a table, "" when there is none."""
+    if low is None or high is None:
+        return ""
+    return f"[{number(low, signed)}, {number(high, signed)}]"
+
+
+def metric_name(name: str) -> str:
+    """Return what a reader calls a metric."""
+    return _METRICS.get(name, name.replace("_", " "))
+
+
+def heading(text: str) -> str:
+    """Return text with a capital at its beginning, the rest as it is."""
+    return text[:1].upper() + text[1:]
+
+
+def plain(text: str) -> str:
+    """Return text on one line, without characters that SVG cannot hold."""
+    kept = (c if c.isprintable() or c.isspace() else "\ufffd" for c in text)
+    return " ".join("".join(kept).split())
+
+
+def place_name(score: Score) -> str:
+    """Name the panel of a score: its split, its direction, and its gallery or group."""
+    parts = [score.split]
+    if score.query:
+        parts.append(f"{score.query} → {score.gallery}")
+        parts.append("global gallery" if score.stratum == "all" else f"within {score.stratum.replace('×', ' × ')}")
+    elif score.stratum != "all":
+        parts.append(f"{score.stratum} held out" if score.shift else score.stratum)
+    target, is_value, value = score.target.partition("=")
+    if is_value:
+        parts.append(f"{target} {value} against the rest")
+    return " · ".join(filter(None, parts))
+
+
+def split_in_words(spec: Mapping[str, Any]) -> str:
+    """Say how units are held out."""
+    by, n, repeats = spec.get("by"), spec.get("n_splits"), spec.get("repeats", 1)
+    if spec.get("kind") == "leave-one-group-out":
+        return f"every {by or 'group'} is held out once, as a whole"
+    balanced = f", balanced by {by}" if by and str(spec.get("kind", "")).startswith("stratified") else ""
+    again = f", drawn anew {repeats} times" if repeats and repeats > 1 else ""
+    return f"units are held out in {n} folds{balanced}{again}"
+
+
+def outcome(score: Score) -> Outcome:
+    """Say what the interval of the difference from the reference allows to say."""
+    gap = score.difference
+    if gap is None or gap.low is None or gap.high is None:
+        return "unknown"
+    if gap.low <= 0 <= gap.high:
+        return "same"
+    return "better" if (gap.low > 0) == score.higher_is_better else "worse"
+
+
+def gap_in_words(score: Score) -> str:
+    """Return the metric with its difference and interval, in a sentence's words; honest where there is no interval."""
+    gap, name = score.difference, metric_name(score.metric)
+    if gap is None or gap.value is None:
+        return f"{name} has no difference from it"
+    text = f"{name} {number(gap.value, signed=True)}"
+    if gap.low is None or gap.high is None:
+        return f"{text}, without an interval, so nothing is claimed"
+    return f"{text} (95 % interval {number(gap.low, signed=True)} to {number(gap.high, signed=True)})"
+
+
+def tally(outcomes: Sequence[Outcome], without_value: int = 0) -> str:
+    """Count several candidates by what can be said of them; `without_value` more failed or are undefined."""
+    one: dict[Outcome, tuple[str, str]] = {
+        "better": ("is better", "are better"),
+        "same": ("cannot be told apart from the reference", "cannot be told apart from the reference"),
+        "worse": ("is worse", "are worse"),
+        "unknown": ("has no interval of its difference", "have no interval of their difference"),
+    }
+    n = len(outcomes) + without_value
+    counts = [(outcomes.count(key), text) for key, text in one.items() if key in outcomes]
+    counts += [(without_value, ("has no value", "have no value"))] if without_value else []
+    if len(counts) == 1:
+        return f"{'Both' if n == 2 else f'All {n}'} candidates {counts[0][1][1]}."
+    return f"Of {n} candidates, {', '.join(f'{k} {text[k > 1]}' for k, text in counts)}."
+
+
+def any_of(names: Sequence[str], shown: int = 6) -> str:
+    """Join names, the rest of a long list counted."""
+    rest = f" and {len(names) - shown} more" if len(names) > shown else ""
+    return ", ".join(names[:shown]) + rest

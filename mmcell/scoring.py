@@ -1,0 +1,201 @@
+"""Score a table of predictions from anywhere: intervals over units, paired comparison, letters for ties."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from mmcell.errors import MmcellError, first
+from mmcell.items import Items
+from mmcell.metrics.base import Metric, get_metric
+from mmcell.readers import read_table
+from mmcell.stats.bootstrap import bootstrap
+from mmcell.stats.comparison import Adjust, Comparison, compare
+
+_METRICS = {
+    "binary": ("auroc", "balanced_accuracy"),
+    "multiclass": ("balanced_accuracy", "macro_f1"),
+    "regression": ("spearman",),
+    "survival": ("harrell_c",),
+}
+_PREDICTION = re.compile(r"^(y_pred|risk)(?:[_:. ](.+))?$")
+
+
+@dataclass(frozen=True, eq=False)
+class Scoring:
+    """What `score_table` returns.
+
+    Attributes
+    ----------
+    table
+        One row per predictor × metric: ``predictor metric value ci_low ci_high method chance letters rank rank_low
+        rank_high n_units n_items n_excluded status reason``. Letters and ranks are of the first metric.
+    comparison
+        All pairs under the first metric; None with a single predictor.
+    notes
+        What was assumed, in words.
+    """
+
+    table: pd.DataFrame
+    comparison: Comparison | None
+    notes: tuple[str, ...]
+
+
+def score_table(
+    table: str | Path | pd.DataFrame,
+    *,
+    metrics: tuple[str, ...] = (),
+    n_boot: int = 1000,
+    n_permutations: int = 1000,
+    adjust: Adjust = "holm",
+    seed: int = 0,
+) -> Scoring:
+    """Score predictions that were made anywhere.
+
+    Parameters
+    ----------
+    table
+        A ``.csv`` or ``.parquet``, or a frame. Columns: ``item`` (default: the row), ``unit`` (default: the item),
+        ``fold`` and ``repeat`` (default: one), the truth (``y_true``, or ``time`` and ``event``), and the predictions:
+        ``y_pred`` or ``risk`` with a column ``predictor``, or one column each, ``y_pred_NAME`` or ``risk_NAME``.
+        A higher risk means shorter survival.
+    metrics
+        Names; the default depends on the truth.
+    n_boot, n_permutations, adjust, seed
+        See `mmcell.stats.compare`.
+
+    Raises
+    ------
+    MmcellError
+        A column is missing or not what it should be; one class only; no event.
+    """
+    where = "table" if isinstance(table, pd.DataFrame) else str(table)
+    frame = table if isinstance(table, pd.DataFrame) else read_table(Path(table))
+    long, notes = _long(frame, where)
+    family, kind = _family(long, where)
+    chosen = [get_metric(m) for m in metrics or _METRICS[kind]]
+    wrong = [m.name for m in chosen if kind not in m.kinds]
+    if wrong:
+        raise MmcellError(f"{where}: the metric {wrong[0]!r} does not read {kind} predictions; try {_METRICS[kind][0]}")
+    if kind == "binary" and not all(i.frame["y_pred"].between(0, 1).all() for i in family.values()) and not metrics:
+        chosen = [m for m in chosen if m.name != "balanced_accuracy"]
+        notes.append("predictions leave [0, 1], so nothing that needs a threshold is given")
+    comparison = None
+    if len(family) > 1:
+        comparison = compare(
+            family, chosen[0], n_boot=n_boot, n_permutations=n_permutations, adjust=adjust, seed=seed
+        )  # fmt: skip
+        notes.append(f"comparisons under {chosen[0].name}, p-values adjusted by {adjust} over {len(comparison.table)} pairs")
+    expected = long["item"].nunique()
+    rows = [
+        _row(name, items, metric, comparison, expected, n_boot, seed)
+        for name, items in family.items()
+        for metric in chosen
+    ]
+    return Scoring(pd.DataFrame(rows), comparison, tuple(notes))
+
+
+def _row(
+    name: str, items: Items, metric: Metric, comparison: Comparison | None, expected: int, n_boot: int, seed: int
+) -> dict[str, object]:
+    found = bootstrap(items, [metric], n_boot=n_boot, seed=seed)[metric.name]
+    compared = comparison is not None and comparison.metric == metric.name
+    rank = comparison.rank[name] if comparison is not None and compared else (np.nan, np.nan, np.nan)
+    return {
+        "predictor": name, "metric": metric.name, "value": found.value, "ci_low": found.low, "ci_high": found.high,
+        "method": found.method, "chance": metric.chance_of(items),
+        "letters": comparison.letters[name] if comparison is not None and compared else "",
+        "rank": rank[0], "rank_low": rank[1], "rank_high": rank[2], "n_units": found.n_units,
+        "n_items": items.frame["item"].nunique(), "n_excluded": expected - items.frame["item"].nunique(),
+        "status": found.status, "reason": found.reason,
+    }  # fmt: skip
+
+
+def _long(frame: pd.DataFrame, where: str) -> tuple[pd.DataFrame, list[str]]:
+    """Return one row per predictor and item, and what was assumed."""
+    notes = []
+    columns = [(c, m) for c in map(str, frame.columns) if (m := _PREDICTION.match(c))]
+    if not columns:
+        raise MmcellError(
+            f"{where}: no predictions; give a column 'y_pred' or 'risk', or one a predictor such as 'risk_clinical'"
+        )
+    base = frame.copy()
+    if "item" not in base:
+        base["item"] = np.arange(len(base)) if "predictor" not in base else base.groupby("predictor").cumcount()
+        notes.append("no column 'item': rows are items")
+    if "unit" not in base:
+        base["unit"] = base["item"]
+        notes.append("no column 'unit': every item is taken as its own independent unit")
+    missing = base["unit"].isna()
+    if missing.any():
+        raise MmcellError(
+            f"{where}: {int(missing.sum())} rows have no 'unit' (first items: {first(base.loc[missing, 'item'])}); "
+            "fill in the patient of every row"
+        )
+    keep = [c for c in ("item", "unit", "repeat", "fold", "y_true", "time", "event") if c in base]
+    if "predictor" in base:
+        if len(columns) > 1:
+            raise MmcellError(f"{where}: give either a column 'predictor' or several prediction columns, not both")
+        long = base[[*keep, "predictor"]].assign(y_pred=base[columns[0][0]])
+        return long.assign(predictor=long["predictor"].astype(str)), notes
+    parts = [base[keep].assign(predictor=m.group(2) or c, y_pred=base[c]) for c, m in columns]
+    return pd.concat(parts, ignore_index=True), notes
+
+
+def _family(long: pd.DataFrame, where: str) -> tuple[dict[str, Items], str]:
+    """Return predictor -> items and their kind, after every check of the truth."""
+    if {"time", "event"} <= set(long):
+        kind, truth = "survival", ["time", "event"]
+        _check_outcome(long, where)
+    elif "y_true" in long:
+        truth = ["y_true"]
+        known = long["y_true"].dropna()
+        numbers = pd.api.types.is_numeric_dtype(long["y_pred"])
+        two = set(known.unique()) <= {0, 1}
+        kind = "multiclass" if not numbers else "binary" if two else "regression"
+        if kind == "regression" and not pd.api.types.is_numeric_dtype(known):
+            raise MmcellError(
+                f"{where}: 'y_true' holds classes ({first(known.unique())}) and 'y_pred' numbers; give 0/1 for two "
+                "classes, or predicted classes"
+            )
+        if known.nunique() < 2:
+            raise MmcellError(f"{where}: 'y_true' has one value only ({first(known.unique())}); two classes are needed")
+    else:
+        raise MmcellError(f"{where}: no truth; give the column 'y_true', or 'time' and 'event'")
+    if kind != "multiclass":
+        numeric = pd.to_numeric(long["y_pred"], errors="coerce")
+        text = numeric.isna() & long["y_pred"].notna()
+        if text.any():
+            raise MmcellError(f"{where}: predictions are not numeric ({first(long.loc[text, 'y_pred'])}); give numbers")
+        long = long.assign(y_pred=numeric.replace([np.inf, -np.inf], np.nan))
+    usable = long.dropna(subset=[*truth, "y_pred"])
+    family = {str(n): Items(p.drop(columns="predictor"), kind) for n, p in usable.groupby("predictor", sort=False)}
+    lost = sorted(set(long["predictor"].astype(str)) - set(family))
+    if lost:
+        raise MmcellError(f"{where}: predictor {lost[0]!r} has no usable prediction; fill it in or leave it out")
+    return family, kind
+
+
+def _check_outcome(long: pd.DataFrame, where: str) -> None:
+    for column in ("time", "event"):
+        if not pd.api.types.is_numeric_dtype(long[column]):
+            raise MmcellError(f"{where}: the column {column!r} is not numeric; give numbers")
+    known = long.dropna(subset=["time", "event"])
+    wrong = ~known["event"].isin([0, 1])
+    if wrong.any():
+        raise MmcellError(
+            f"{where}: 'event' has values other than 0 and 1 ({first(known.loc[wrong, 'event'].unique())}); "
+            "1 = event, 0 = censored"
+        )
+    early = ~((known["time"] > 0) & np.isfinite(known["time"]))
+    if early.any():
+        raise MmcellError(
+            f"{where}: {int(early.sum())} values of 'time' are not positive (first items: "
+            f"{first(known.loc[early, 'item'])}); correct or remove them"
+        )
+    if not known["event"].sum():
+        raise MmcellError(f"{where}: 'event' has no events; survival cannot be scored without any")

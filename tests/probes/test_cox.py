@@ -1,0 +1,160 @@
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+from lifelines import CoxPHFitter
+
+from mmcell.metrics.survival import harrell_c
+from mmcell.probes.cox import MAX_DIM, PENALTIES, fit_cox, newton_cox
+
+
+def cohort(n=80, d=4, seed=0, effect=1.0):
+    rng = np.random.default_rng(seed)
+    x = rng.normal(size=(n, d))
+    time = rng.exponential(np.exp(-effect * x[:, 0])) + 0.01
+    return x, time, (rng.random(n) < 0.6).astype(int)
+
+
+def fitted(x, time, event, columns=(), **beside):
+    return fit_cox(x, time, event, np.random.default_rng(0), columns, **beside)
+
+
+@pytest.mark.parametrize("penalty", [0.01, 0.1, 1.0])
+@pytest.mark.parametrize("times", ["distinct", "some ties", "three times", "one time"])
+@pytest.mark.parametrize("seed", [0, 1])
+def test_newton_has_lifelines_coefficients(penalty, times, seed):
+    x, time, event = cohort(seed=seed)
+    match times:
+        case "some ties":
+            time = np.ceil(time * 5)
+        case "three times":
+            time = np.digitize(time, np.quantile(time, [0.3, 0.7])) + 1.0
+        case "one time":
+            time = np.ones(len(time))
+    z = (x - x.mean(axis=0)) / x.std(axis=0, ddof=1)
+    frame = pd.DataFrame(z).assign(time=time, event=event)
+    oracle = CoxPHFitter(penalizer=penalty).fit(frame, "time", "event").params_.to_numpy()
+    np.testing.assert_allclose(newton_cox(z, time, event, penalty), oracle, atol=1e-4)
+
+
+def test_newton_does_not_depend_on_the_order_or_the_time_unit():
+    x, time, event = cohort()
+    order = np.random.default_rng(1).permutation(len(x))
+    turned = newton_cox(x[order], 365.25 * time[order], event[order], 0.1)
+    np.testing.assert_allclose(turned, newton_cox(x, time, event, 0.1), atol=1e-8)
+
+
+def test_newton_survives_a_separated_outcome():
+    time = np.arange(1.0, 41.0)
+    beta = newton_cox(-time[:, None] * 50, time, np.ones(40), 0.01)
+    assert np.isfinite(beta).all()
+    assert beta[0] > 0
+
+
+def test_a_stronger_penalty_shrinks():
+    x, time, event = cohort()
+    norms = [np.linalg.norm(newton_cox(x, time, event, p)) for p in PENALTIES]
+    assert norms == sorted(norms, reverse=True)
+
+
+def test_higher_risk_means_shorter_survival():
+    model = fitted(*cohort())
+    x, time, event = cohort(seed=1)
+    assert harrell_c(time, event, model.risk(x)) > 0.65
+    assert harrell_c(time, event, x[:, 0]) > 0.65
+
+
+def test_risk_is_that_of_the_reported_model():
+    x, time, event = cohort()
+    model = fitted(x, time, event)
+    z = (x - x.mean(axis=0)) / x.std(axis=0, ddof=1)
+    np.testing.assert_allclose(model.risk(x), newton_cox(z, time, event, model.penalty) @ z.T, atol=1e-3)
+
+
+def test_what_does_not_vary_is_left_out():
+    x, time, event = cohort()
+    model = fitted(np.column_stack([np.ones(80), x]), time, event, ("one", "a", "b", "c", "d"))
+    assert list(model.model.params_.index) == ["a", "b", "c", "d"]
+
+
+def test_constant_inputs_rank_nobody():
+    _, time, event = cohort()
+    model = fitted(np.full((80, 3), 0.1), time, event)
+    assert not model.risk(np.full((5, 3), 0.1)).any()
+    assert model.summary() == {"note": "no input varies among the training patients"}
+
+
+def test_many_inputs_are_reduced():
+    x, time, event = cohort(d=50)
+    assert len(fitted(x, time, event).model.params_) == MAX_DIM
+    assert len(fitted(x[:20], time[:20], event[:20]).model.params_) == 19
+
+
+def test_clinical_covariates_are_not_reduced():
+    x, time, event = cohort(d=50)
+    age = np.random.default_rng(1).normal(60, 8, (80, 3))
+    params = fitted(x, time, event, beside=age, beside_columns=("age", "stage", "sex")).model.params_
+    assert list(params.index[-3:]) == ["age", "stage", "sex"]
+    assert len(params) == MAX_DIM
+
+
+def test_constant_inputs_leave_the_clinical_model():
+    x, time, event = cohort()
+    beside = fitted(np.ones((80, 2)), time, event, beside=x, beside_columns=tuple("abcd"))
+    alone = fitted(x, time, event, tuple("abcd"))
+    np.testing.assert_allclose(beside.risk(np.ones((80, 2)), x), alone.risk(x))
+
+
+def test_inputs_of_low_rank_give_no_components_of_rounding_noise():
+    x, time, event = cohort()
+    wide = x @ np.random.default_rng(1).normal(size=(4, 60))
+    assert len(fitted(wide, time, event).model.params_) == 4
+
+
+def test_the_leading_directions_of_an_embedding_are_kept():
+    # Principal components as an encoder returns them: uncorrelated, of falling variance.
+    rng = np.random.default_rng(2)
+    x = np.linalg.qr(rng.normal(size=(120, 60)))[0] * np.linspace(10, 0.1, 60)
+    time = rng.exponential(np.exp(-20 * x[:, 0] / np.abs(x[:, 0]).max()))
+    kept = fitted(x, time, np.ones(120, int)).reduce.components_
+    np.testing.assert_allclose(np.abs(kept[0, 0]), 1, atol=0.05)
+
+
+def test_turning_a_wide_embedding_changes_no_risk():
+    x, time, event = cohort(d=50)
+    turn = np.linalg.qr(np.random.default_rng(1).normal(size=(50, 50)))[0]
+    np.testing.assert_allclose(fitted(x @ turn, time, event).risk(x @ turn), fitted(x, time, event).risk(x), atol=1e-5)
+
+
+def test_the_penalty_follows_the_signal():
+    x, time, event = cohort(n=150, effect=0.0, d=30)
+    assert fitted(x, time, event).penalty == max(PENALTIES)
+    x, time, event = cohort(n=150, effect=3.0, d=2)
+    assert fitted(x, time, event).penalty in PENALTIES
+
+
+def test_the_penalty_is_chosen_without_censoring_too():
+    x, time, _ = cohort(n=150, effect=0.0, d=30)
+    assert fitted(x, time, np.ones(150, int)).penalty == max(PENALTIES)
+
+
+def test_equal_names_are_kept_apart():
+    x, time, event = cohort(d=2)
+    facts = fitted(x[:, :1], time, event, ("age",), beside=x[:, 1:], beside_columns=("age",)).summary()
+    assert len(facts["hazard_ratios"]) == 2
+
+
+def test_the_summary_can_be_written_as_json():
+    x, time, event = cohort()
+    facts = json.loads(json.dumps(fitted(x, time, event, tuple("abcd")).summary()))
+    assert (facts["n_train"], facts["events_train"]) == (80, event.sum())
+    assert list(facts["hazard_ratios"]) == list("abcd")
+    steps = np.array(facts["baseline_cumulative_hazard"])
+    assert (np.diff(steps, axis=0) >= 0).all()
+
+
+def test_one_event_is_not_enough(refused):
+    x, time, event = cohort()
+    with refused("Cox probe: 1 events among 80 training patients"):
+        fitted(x, time, (np.arange(80) == 3).astype(int))

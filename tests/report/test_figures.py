@@ -1,0 +1,177 @@
+import io
+import subprocess
+import sys
+import xml.etree.ElementTree as ElementTree
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+import pytest
+from lifelines.statistics import logrank_test
+
+from mmcell.report.figures import (
+    COLOURS,
+    MARKERS,
+    Curve,
+    Line,
+    at_risk,
+    curves,
+    forest,
+    kaplan_meier,
+    log_rank_p,
+    shared_limits,
+)
+
+LINES = [
+    Line("toy", "candidate", 0.75, 0.65, 0.85, 0.5),
+    Line("pca", "reference", 0.7, 0.6, 0.8, 0.5),
+    Line("random", "control", 0.51, None, None, 0.5),
+    Line("broken", "candidate", None, None, None, None, "failed"),
+]
+
+
+def draw(lines=LINES, **keywords):
+    usual = {"limits": shared_limits(lines), "label": "AUROC", "ident": "f1", "title": "Forest plot"}
+    return forest(lines, **usual | keywords)
+
+
+def patients(**columns):
+    return pd.DataFrame({"risk_group": ["high"] * 3 + ["low"] * 4, "time": [1, 2, 2, 1, 3, 5, 8], "event": 1} | columns)
+
+
+def draw_curves(frame=None, ident="k1"):
+    return kaplan_meier(
+        curves(patients() if frame is None else frame), label="time (months)", ident=ident, title="Curves"
+    )
+
+
+def texts(svg):
+    return ["".join(node.itertext()) for node in ElementTree.fromstring(svg).iter("text")]
+
+
+@pytest.mark.parametrize("make", [draw, draw_curves])
+def test_same_bytes_for_the_same_numbers_whatever_the_users_settings(make):
+    first = make()
+    with mpl.rc_context({"font.size": 30, "svg.fonttype": "path", "axes.facecolor": "red", "lines.linewidth": 9}):
+        assert make() == first
+    code = (
+        "import sys; sys.path.insert(0, 'tests/report'); import test_figures as t;"
+        f"sys.stdout.buffer.write(t.{make.__name__}().encode())"
+    )
+    again = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True)
+    assert again.stdout.decode() == first
+
+
+def test_leaves_the_users_settings_alone():
+    before = dict(mpl.rcParams)
+    draw()
+    assert dict(mpl.rcParams) == before
+    assert "matplotlib.pyplot" not in sys.modules or mpl.rcParams["svg.fonttype"] == before["svg.fonttype"]
+
+
+@pytest.mark.parametrize("svg", [draw(), draw_curves()])
+def test_holds_no_address_and_says_what_it_shows(svg):
+    root = ElementTree.fromstring(svg)
+    assert "http" not in svg
+    assert "<style" not in svg
+    assert root.attrib["role"] == "img"
+    assert root.attrib["aria-label"]
+    assert root[0].tag == "title"
+    assert root[1].tag == "desc"
+    assert "width" not in root.attrib
+
+
+def test_description_holds_every_number():
+    (description,) = (node.text for node in ElementTree.fromstring(draw()).iter("desc"))
+    assert "toy: 0.750 (95 % interval 0.650 to 0.850)" in description
+    assert "random: 0.510, no interval" in description
+    assert "broken: failed" in description
+
+
+def test_ids_are_unique_in_the_page_and_all_references_resolve():
+    page = ElementTree.fromstring(f"<div>{draw()}{draw(ident='f2')}{draw_curves()}</div>")
+    ids = [node.attrib["id"] for node in page.iter() if "id" in node.attrib]
+    assert len(set(ids)) == len(ids)
+    used = [node.attrib["href"][1:] for node in page.iter() if "href" in node.attrib]
+    used += [node.attrib["clip-path"][5:-1] for node in page.iter() if "clip-path" in node.attrib]
+    assert set(used) == set(ids)
+
+
+@pytest.mark.parametrize(
+    "name", ["<script>alert(1)</script>", '"><img src=x>', "$x_1$", "a\\$b", "模型", "a\nb", "x\x00y", "n" * 300]
+)
+def test_any_name_is_text(name):
+    svg = draw([Line(name, "candidate", 0.7, 0.6, 0.8, 0.5)])
+    assert "<script" not in svg
+    assert "<img" not in svg
+    shown = " ".join(name.replace("\x00", "\ufffd").split())
+    assert any(shown.startswith(text.rstrip("…")) for text in texts(svg) if text.rstrip("…"))
+    kaplan_meier(
+        [Curve(name, np.array([1.0, 2.0]), np.array([1, 0]), 1.0)], label=name, ident="k", title=name
+    )  # fmt: skip
+
+
+def test_candidates_and_controls_differ_in_colour_and_marker():
+    assert len(set(COLOURS.values())) == len(set(MARKERS.values())) == len(COLOURS) == len(MARKERS)
+    svg = draw()
+    assert COLOURS["candidate"].lower() in svg
+    assert COLOURS["reference"].lower() in svg
+
+
+def test_chance_is_dashed_and_absent_where_there_is_none():
+    assert "stroke-dasharray" in draw()
+    assert "stroke-dasharray" not in draw([Line("toy", "candidate", 0.7, 0.6, 0.8, None)])
+
+
+def test_limits_hold_everything():
+    assert shared_limits([]) == (0.0, 1.0)
+    low, high = shared_limits(LINES)
+    assert low < 0.5
+    assert high > 0.85
+    low, high = shared_limits([Line("toy", "candidate", 1.0, None, None, None)])
+    assert low < 1 < high
+
+
+def test_numbers_at_risk_count_who_is_followed_up_to_then():
+    assert at_risk(np.array([1.0, 2.0, 2.0, 4.0]), [0, 1, 2, 2.5, 4, 5]) == [4, 4, 3, 1, 1, 0]
+
+
+def test_numbers_at_risk_stand_below_the_axis():
+    # Ticks at 0, 2, 4, 6, 8: of the times 1 2 2 and 1 3 5 8, those that are not before them.
+    written = texts(draw_curves())
+    start = written.index("Number at risk")
+    assert written[start + 1 :] == [
+        "high risk (n = 3)", "high", "3", "2", "0", "0", "0", "low risk (n = 4)", "low", "4", "3", "2", "1", "1",
+    ]  # fmt: skip
+    assert "time (months)" in written
+
+
+def test_high_comes_first_and_medians_are_known():
+    groups = curves(patients())
+    assert [g.name for g in groups] == ["high", "low"]
+    assert [g.median for g in groups] == [2.0, 3.0]
+
+
+def test_log_rank_is_that_of_lifelines():
+    frame = patients(event=[1, 1, 0, 1, 0, 1, 1])
+    high, low = (frame[frame["risk_group"] == name] for name in ("high", "low"))
+    expected = logrank_test(high["time"], low["time"], high["event"], low["event"]).p_value
+    assert log_rank_p(curves(frame)) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("frame", [patients(risk_group="low"), patients(event=0), patients(time=0)])
+def test_odd_cohorts_are_drawn_without_a_p_value(frame):
+    assert draw_curves(frame).startswith("<svg")
+    groups = curves(frame)
+    if len(groups) == 1 or not frame["event"].any():
+        assert log_rank_p(groups) is None
+
+
+def test_input_is_not_changed():
+    frame = patients()
+    before = io.StringIO()
+    frame.to_csv(before)
+    draw_curves(frame)
+    after = io.StringIO()
+    frame.to_csv(after)
+    assert after.getvalue() == before.getvalue()

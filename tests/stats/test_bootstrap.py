@@ -1,0 +1,168 @@
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+import scipy.stats
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mmcell import Items, Metric, get_metric
+from mmcell.metrics.base import mean_of
+from mmcell.stats.bootstrap import bootstrap, interval, score_interval
+from mmcell.stats.units import bootstrap_weights, jackknife_weights
+
+AUROC = get_metric("auroc")
+_fn, _fast = mean_of(lambda items: items.column("y_pred").astype(float))
+MEAN = Metric("mean", _fn, resampled=_fast)
+
+
+def binary(n=30, seed=0, *, y=None, score=None):
+    rng = np.random.default_rng(seed)
+    y = rng.permutation(np.arange(n) % 2) if y is None else np.asarray(y)
+    score = rng.normal(y, 1.0) if score is None else score
+    names = [f"u{i:03d}" for i in range(len(y))]
+    return Items(pd.DataFrame({"item": names, "unit": names, "y_true": y, "y_pred": score}), "binary")
+
+
+def one(items, metric=AUROC, **options):
+    return bootstrap(items, [metric], **options)[metric.name]
+
+
+def test_the_estimate_is_that_of_the_items_not_the_mean_of_the_draws():
+    items = binary()
+    found = one(items)
+    assert found.value == AUROC.fn(items)
+    assert found.value != found.draws.mean()
+    assert (found.n_items, found.n_units, found.n_undefined) == (30, 30, 0)
+
+
+def test_a_draw_is_the_metric_of_the_units_drawn():
+    items = binary(12)
+    weights = bootstrap_weights(items.units, 100, 3)
+    expected = [AUROC.fn(items.resample(row)) for row in weights]
+    np.testing.assert_allclose(one(items, n_boot=100, seed=3).draws, expected)
+
+
+def test_the_jackknife_leaves_units_out():
+    items = binary(12)
+    expected = [AUROC.fn(items.resample(row)) for row in jackknife_weights(12)]
+    np.testing.assert_allclose(one(items).jackknife, expected)
+
+
+def test_bca_agrees_with_scipy():
+    values = np.random.default_rng(5).exponential(size=40)
+    found = one(binary(y=np.arange(40) % 2, score=values), MEAN, n_boot=10000)
+    oracle = scipy.stats.bootstrap((values,), np.mean, n_resamples=10000, method="BCa", rng=np.random.default_rng(0))
+    spread = values.std() / np.sqrt(40)
+    np.testing.assert_allclose([found.low, found.high], oracle.confidence_interval, atol=0.1 * spread)
+    assert found.method == "bca"
+
+
+def test_percentiles_on_request():
+    found = one(binary(), method="percentile")
+    np.testing.assert_allclose([found.low, found.high], np.quantile(found.draws, [0.025, 0.975]))
+    assert found.method == "percentile"
+    assert (found.low, found.high) != (one(binary()).low, one(binary()).high)
+
+
+def test_bca_falls_back_to_percentiles_and_says_so():
+    draws = np.linspace(0, 1, 200)
+    low, high, how = interval(2.0, draws, np.array([1.9, 2.0, 2.1]))
+    assert how == "percentile"
+    np.testing.assert_allclose([low, high], np.quantile(draws, [0.025, 0.975]))
+
+
+@given(seed=st.integers(0, 999))
+@settings(max_examples=15)
+def test_the_interval_is_ordered_and_inside_the_bounds(seed):
+    found = one(binary(20, seed), n_boot=200)
+    assert 0 <= found.low <= found.high <= 1
+
+
+def test_metrics_and_encoders_share_their_draws():
+    items = binary()
+    double = replace(AUROC, name="double", fn=lambda i: 2 * AUROC.fn(i), resampled=lambda i, w: 2 * AUROC.draws(i, w))
+    both = bootstrap(items, [AUROC, double], n_boot=200)
+    np.testing.assert_array_equal(both["double"].draws, 2 * both["auroc"].draws)
+    turned = Items(items.frame.assign(y_pred=-items.frame["y_pred"]), "binary")
+    np.testing.assert_allclose(one(turned, n_boot=200).draws, 1 - both["auroc"].draws)
+
+
+def test_the_order_of_rows_decides_nothing():
+    items = binary()
+    turned = Items(items.frame.iloc[::-1], "binary")
+    a, b = one(items, n_boot=200), one(turned, n_boot=200)
+    np.testing.assert_allclose([a.value, a.low, a.high], [b.value, b.low, b.high])
+
+
+def test_cells_are_resampled_with_their_donor():
+    frame = pd.concat([binary(12).frame.assign(item=lambda f, k=k: f["item"] + f"-{k}") for k in range(50)])
+    many, few = one(Items(frame, "binary")), one(binary(12))
+    np.testing.assert_allclose([many.low, many.high], [few.low, few.high])
+    assert (many.n_items, many.n_units) == (600, 12)
+
+
+@pytest.mark.parametrize(("n", "status", "piece"), [(9, "too_few_units", "9 units"), (19, "ok", "19 units: read")])
+def test_few_units_are_said(n, status, piece):
+    found = one(binary(n, 1))
+    assert found.status == status
+    assert piece in found.reason
+    assert np.isfinite(found.value)
+    assert np.isnan(found.low) == (n < 10)
+
+
+def test_enough_units_need_no_remark():
+    assert one(binary(20, 1)).reason == ""
+
+
+def test_a_perfect_score_gets_a_one_sided_interval():
+    y = np.arange(42) < 12
+    found = one(binary(y=y.astype(int), score=y + 0.0))
+    assert (found.value, found.high, found.status, found.method) == (1.0, 1.0, "boundary", "score")
+    wilson = scipy.stats.binomtest(12, 12).proportion_ci(0.90, method="wilson")
+    assert found.low == pytest.approx(wilson.low)
+
+
+@given(n=st.integers(1, 500))
+def test_the_score_interval_is_wilsons(n):
+    for value, successes in ((1.0, n), (0.0, 0)):
+        wilson = scipy.stats.binomtest(successes, n).proportion_ci(0.90, method="wilson")
+        np.testing.assert_allclose(score_interval(value, (0.0, 1.0), n), [wilson.low, wilson.high], atol=1e-9)
+
+
+def test_a_constant_prediction_is_at_chance_and_not_at_a_bound():
+    found = one(binary(score=np.zeros(30)))
+    assert (found.value, found.low, found.high, found.status) == (0.5, 0.5, 0.5, "ok")
+
+
+def test_one_class_is_undefined_with_its_reason():
+    found = one(binary(y=np.ones(30, int)))
+    assert found.status == "undefined"
+    assert "one class only (1)" in found.reason
+    assert np.isnan([found.value, found.low, found.high]).all()
+
+
+def test_no_interval_from_the_lucky_draws():
+    found = one(binary(y=(np.arange(30) == 0).astype(int)))
+    assert np.isnan(found.low)
+    assert 250 < found.n_undefined < 450
+    assert f"undefined in {found.n_undefined} of 1000 draws" in found.reason
+
+
+def test_some_undefined_draws_are_counted():
+    found = one(binary(y=(np.arange(30) < 3).astype(int), seed=2))
+    assert np.isfinite(found.low)
+    assert f"undefined in {np.isnan(found.draws).sum()} of 1000 draws" in found.reason
+
+
+def test_too_few_draws_are_refused(refused):
+    with refused("n_boot is 99", "at least 100"):
+        one(binary(), n_boot=99)
+
+
+def test_an_item_without_unit_is_refused(refused):
+    frame = binary().frame
+    frame.loc[3, "unit"] = None
+    with refused("1 of them have no unit (u003)"):
+        one(Items(frame, "binary"))
