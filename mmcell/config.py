@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from mmcell.errors import MmcellError
 from mmcell.plan import Plan, make_plan
@@ -29,6 +29,11 @@ class TaskEntry(BaseModel):
     controls: Literal["default"] | list[str] = "default"
 
 
+def _entry(value: Any) -> Any:
+    """Read a bare name as a task without further wishes."""
+    return {"task": value} if isinstance(value, str) else value
+
+
 class RunConfig(BaseModel):
     """A run: tasks, encoders, and the seed of everything random.
 
@@ -41,7 +46,7 @@ class RunConfig(BaseModel):
 
     name: str
     description: str = ""
-    tasks: list[str | TaskEntry] = Field(min_length=1)
+    tasks: list[Annotated[TaskEntry, BeforeValidator(_entry)]] = Field(min_length=1)
     encoders: list[EncoderEntry] | None = None
     patient_encoders: list[str] | None = None
     n_boot: int = 1000
@@ -82,8 +87,7 @@ def plans_of(config: RunConfig, folder: Path) -> list[Plan]:
         Where relative paths in it start.
     """
     plans = []
-    for entry in config.tasks:
-        task = TaskEntry(task=entry) if isinstance(entry, str) else entry
+    for task in config.tasks:
         encoders = task.encoders if task.encoders is not None else config.encoders
         plans.append(
             make_plan(

@@ -129,6 +129,9 @@ def _splits(task: Task, dataset: Dataset, seed: int) -> tuple[list[Split], list[
             text = f"split {spec.name} was not run: the dataset has no two groups of {spec.by} to leave out"
             findings.append(Finding(severity="warning", code="split-not-run", message=text))
             continue
+        for target in spec.targets[:1]:
+            if target != "pairs":
+                dataset.truth(target, task.spec.slot[2])
         some = splits_of(dataset, spec, seed)
         # Looks at the truth once, before anything is computed: one class, no events, two values in a unit.
         MethodView.of(dataset, some[0], task.spec.slot[2])

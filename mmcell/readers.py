@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from pathlib import Path
 from typing import Any
 from zipfile import BadZipFile
@@ -25,8 +26,10 @@ def unreadable(path: Path, error: Exception) -> MmcellError:
 def existing(path: Path) -> Path:
     """Return `path`, or raise with a hint when it is not there."""
     if not path.exists():
-        siblings = [p.name for p in path.parent.iterdir()] if path.parent.is_dir() else []
-        hint = did_you_mean(path.name, siblings) if siblings else f"the folder {path.parent} is not there either"
+        if not path.parent.is_dir():
+            raise MmcellError(f"{path}: no such file; the folder {path.parent} is not there either")
+        near = difflib.get_close_matches(path.name, [p.name for p in path.parent.iterdir()], n=3, cutoff=0.6)
+        hint = f"did you mean {', '.join(near)}?" if near else "check the path"
         raise MmcellError(f"{path}: no such file; {hint}")
     return path
 

@@ -126,6 +126,10 @@ class CohortCard(BaseModel):
         return value
 
 
+#: What pydantic calls a key that a model, or a dataclass, does not have.
+_UNKNOWN = ("extra_forbidden", "unexpected_keyword_argument")
+
+
 def parse(model: Any, content: Any, where: str) -> Any:
     """Validate YAML content against a pydantic model; the first fault becomes one readable line.
 
@@ -148,10 +152,11 @@ def parse(model: Any, content: Any, where: str) -> Any:
     try:
         return model.model_validate(content)
     except ValidationError as error:
-        fault = error.errors()[0]
+        # A mistyped key often leaves a required one missing too; the mistake is what helps.
+        fault = min(error.errors(), key=lambda f: f["type"] not in _UNKNOWN)
         # A tag such as literal['a','b'] says which member of a union failed, not where.
         spot = ".".join(str(part) for part in fault["loc"] if "[" not in str(part))
-        if fault["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
+        if fault["type"] in _UNKNOWN:
             hint = did_you_mean(str(fault["loc"][-1]), _fields(model, fault["loc"][:-1]))
             raise MmcellError(f"{where}: unknown key {spot!r}; {hint}") from error
         rest = f" (+{error.error_count() - 1} more)" if error.error_count() > 1 else ""

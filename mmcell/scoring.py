@@ -162,6 +162,11 @@ def _family(long: pd.DataFrame, where: str) -> tuple[dict[str, Items], str]:
                 f"{where}: 'y_true' holds classes ({first(known.unique())}) and 'y_pred' numbers; give 0/1 for two "
                 "classes, or predicted classes"
             )
+        if kind == "multiclass" and not set(long["y_pred"].dropna().astype(str)) & set(known.astype(str)):
+            raise MmcellError(
+                f"{where}: no prediction ({first(long['y_pred'].dropna().unique())}) is a class of 'y_true' "
+                f"({first(known.unique())}); give numbers, or the classes' own names"
+            )
         if known.nunique() < 2:
             raise MmcellError(f"{where}: 'y_true' has one value only ({first(known.unique())}); two classes are needed")
     else:

@@ -68,10 +68,11 @@ class HVG:
             import scanpy as sc
 
             table = sc.pp.highly_variable_genes(data, n_top_genes=n, flavor="seurat", inplace=False)
-            self._keep = np.flatnonzero(table["highly_variable"].to_numpy())
+            # Ranked here: a cut-off would let in every feature that ties with the last one.
+            spread = table["dispersions_norm"].fillna(-np.inf).to_numpy()
         else:
-            variance = np.asarray(_dense(data).var(axis=0, dtype=np.float64))
-            self._keep = np.sort(np.argsort(-variance, kind="stable")[:n])
+            spread = np.asarray(_dense(data).var(axis=0, dtype=np.float64))
+        self._keep = np.sort(np.argsort(-spread, kind="stable")[:n])
         self.columns = tuple(map(str, data.var_names[self._keep]))
         return self
 

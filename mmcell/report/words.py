@@ -137,6 +137,9 @@ def tally(outcomes: Sequence[Outcome], without_value: int = 0) -> str:
     n = len(outcomes) + without_value
     counts = [(outcomes.count(key), text) for key, text in one.items() if key in outcomes]
     counts += [(without_value, ("has no value", "have no value"))] if without_value else []
+    if len(counts) == 1 and "same" in outcomes:
+        none = "Neither candidate" if n == 2 else f"None of the {n} candidates"
+        return f"{none} can be told apart from the reference."
     if len(counts) == 1:
         return f"{'Both' if n == 2 else f'All {n}'} candidates {counts[0][1][1]}."
     return f"Of {n} candidates, {', '.join(f'{k} {text[k > 1]}' for k, text in counts)}."

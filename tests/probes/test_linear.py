@@ -40,10 +40,11 @@ def test_ridge_agrees_with_scikit_learn():
 
 
 def test_an_inner_fold_never_splits_a_group():
-    # Every group has its own slope: what helps within a group does not help across groups.
-    slopes = np.random.default_rng(2).normal(size=6)
-    y = np.column_stack([X[:, 0] * slopes[GROUPS]] * 2)
-    assert fit_ridge(X, y, GROUPS).alpha > fit_ridge(X, y, np.arange(60)).alpha
+    # Inputs and targets are levels of the group: of no use for a group never seen.
+    rng = np.random.default_rng(2)
+    x = rng.normal(size=(6, 5))[GROUPS] + 0.01 * rng.normal(size=(60, 5))
+    y = rng.normal(size=(6, 2))[GROUPS]
+    assert fit_ridge(x, y, GROUPS).alpha > fit_ridge(x, y, rng.permutation(60)).alpha
 
 
 def test_with_fewer_than_three_groups_the_middle_penalty_is_used():

@@ -1,0 +1,204 @@
+from types import SimpleNamespace
+
+import anndata as ad
+import numpy as np
+import pandas as pd
+import pytest
+import scipy.sparse as sp
+
+from mmcell import Dataset, Embedding, ModelCard
+from mmcell.encoders.base import ENCODERS, check_encoder, encode, fits, make_encoder, readable
+from mmcell.encoders.baselines import PCA
+from tests.toys import cite
+
+TOY = cite(4, 5)
+DONORS = pd.Index(["D00", "D01"])
+
+
+class Spy:
+    """Remembers what it is shown."""
+
+    card = ModelCard(name="spy")
+
+    def __init__(self):
+        self.seen = {}
+
+    def fit(self, data):
+        self.seen["fit"] = data
+        return self
+
+    def encode(self, data):
+        self.seen["encode"] = data
+        return data.X.toarray() if sp.issparse(data.X) else data.X
+
+
+class Says:
+    """Returns what it was told to return."""
+
+    card = ModelCard(name="says")
+
+    def __init__(self, what):
+        self.what = what
+
+    def encode(self, data):
+        return self.what(data) if callable(self.what) else self.what
+
+
+@pytest.fixture
+def seen(monkeypatch):
+    """What a spy that fits was shown; the copy that is fitted reports to the original."""
+    monkeypatch.setattr(Spy, "__deepcopy__", lambda self, memo: self, raising=False)
+    spy = Spy()
+    found = encode(spy, "spy", TOY, "rna", DONORS)
+    return spy.seen | {"found": found}
+
+
+@pytest.mark.parametrize("step", ["fit", "encode"])
+def test_data_come_without_labels(seen, step):
+    data = seen[step]
+    assert data.obs.shape[1] == data.var.shape[1] == 0
+    assert not len(data.obsm) + len(data.layers) + len(data.uns) + len(data.obsp)
+
+
+def test_fitting_sees_training_units_only(seen):
+    assert set(TOY.unit[seen["fit"].obs_names]) == set(DONORS)
+    assert list(seen["encode"].obs_names) == list(TOY.ids)
+
+
+def test_rows_carry_their_ids(seen):
+    found = seen["found"]
+    assert list(found.ids) == list(TOY.ids)
+    assert (found.name, found.level, found.modality) == ("spy", "cell", "rna")
+
+
+def test_fitting_leaves_the_encoder_as_it_was():
+    encoder = PCA(3)
+    encode(encoder, "pca", TOY, "rna", DONORS)
+    assert not hasattr(encoder, "_model")
+
+
+def test_working_in_place_changes_nothing_for_the_next():
+    def spoil(data):
+        data.X[:] = 0
+        return np.ones((data.n_obs, 1))
+
+    before = encode(make_encoder("features"), "f", TOY, "rna").values.copy()
+    encode(Says(lambda data: spoil(data)), "spoils", TOY, "rna")
+    np.testing.assert_array_equal(encode(make_encoder("features"), "f", TOY, "rna").values, before)
+
+
+def test_a_sparse_result_is_made_dense():
+    found = encode(Says(lambda d: sp.csr_matrix(np.eye(d.n_obs))), "sparse", TOY, "rna")
+    np.testing.assert_array_equal(found.values, np.eye(20))
+
+
+def test_an_embedding_is_matched_by_id():
+    values = np.arange(20.0)[:, None]
+    turned = Embedding.from_array("e", TOY.ids[::-1], values[::-1])
+    np.testing.assert_array_equal(encode(Says(turned), "e", TOY, "rna").values, values)
+
+
+@pytest.mark.parametrize(
+    ("result", "pieces"),
+    [
+        (lambda d: np.ones((d.n_obs - 1, 2)), ["19 rows but 20 ids"]),
+        (lambda d: np.full((d.n_obs, 2), np.nan), ["NaN or infinite values, first at id 'cell0000'"]),
+        (lambda d: np.ones(d.n_obs), ["values have shape (20,)"]),
+        (lambda d: [[1.0]] * d.n_obs, ["encode returned list", "return a numpy array"]),
+        (lambda d: None, ["encode returned NoneType"]),
+        (lambda d: Embedding.from_array("e", ["x"], [[1.0]]), ["none of the 20 wanted ids"]),
+    ],
+)
+def test_a_wrong_result_is_refused(refused, result, pieces):
+    with refused(*pieces):
+        encode(Says(result), "bad", TOY, "rna")
+
+
+def test_fit_must_return_self(refused):
+    encoder = SimpleNamespace(card=ModelCard(name="x"), fit=lambda data: None, encode=lambda data: data.X)
+    with refused("encoder 'x': fit(data) returned None; return self"):
+        encode(encoder, "x", TOY, "rna", DONORS)
+
+
+def test_what_must_be_fitted_needs_training_units(refused):
+    with refused("encoder 'pca' must be fitted, and no training units were given"):
+        encode(make_encoder("pca"), "pca", TOY, "rna")
+
+
+# -- what can be read --------------------------------------------------------------------------------------------------
+
+
+def test_counts_are_logged_for_who_needs_it():
+    class Logs(Says):
+        card = ModelCard(name="logs", preprocessing="log1p")
+
+    found = encode(Logs(lambda d: np.asarray(d.X)), "logs", TOY, "rna").values
+    counts = TOY.anndata("rna").X
+    np.testing.assert_allclose(found, np.log1p(counts / counts.sum(axis=1, keepdims=True) * 1e4), rtol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("card", "why"),
+    [
+        (ModelCard(name="x"), ""),
+        (ModelCard(name="x", modality="rna", preprocessing="counts"), ""),
+        (ModelCard(name="x", modality="protein"), "it reads protein, not rna"),
+    ],
+)
+def test_readable_says_why_not(card, why):
+    assert readable(SimpleNamespace(card=card), TOY, "rna") == why
+
+
+def test_logged_values_are_no_counts(refused):
+    data = ad.AnnData(np.ones((2, 3)), obs=pd.DataFrame({"donor": ["a", "b"]}, index=["1", "2"]))
+    card = TOY.card.model_copy(update={"modalities": {"rna": TOY.card.modalities["rna"].model_copy()}})
+    object.__setattr__(card.modalities["rna"], "preprocessing", "log1p")
+    logged = Dataset("logged", data, type(TOY.roles)(unit="donor"), card)
+    encoder = SimpleNamespace(card=ModelCard(name="x", preprocessing="counts"), encode=lambda d: d.X)
+    with refused("encoder 'x': it needs counts, logged holds log1p for rna"):
+        encode(encoder, "x", logged, "rna")
+
+
+# -- names -------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ENCODERS.names())
+def test_every_name_makes_an_encoder(name):
+    encoder = make_encoder(name)
+    assert encoder.card.name == name
+    assert callable(encoder.encode)
+
+
+def test_parameters_are_set_and_stand_on_the_card():
+    assert make_encoder("pca", {"n_components": 7}).n_components == 7
+    assert make_encoder("pca", {"n_components": 7}).card.key != make_encoder("pca").card.key
+
+
+def test_an_encoder_by_reference():
+    assert isinstance(make_encoder(f"{__name__}:Spy"), Spy)
+
+
+@pytest.mark.parametrize(
+    ("name", "parameters", "pieces"),
+    [
+        ("pcaa", None, ["unknown encoder 'pcaa'", "did you mean pca"]),
+        ("pca", {"n_component": 3}, ["encoder 'pca': parameter 'n_component'", "did you mean n_components"]),
+        ("json:dumps", None, ["function has no method encode(data)"]),
+        ("json:nothing", None, ["has no attribute 'nothing'"]),
+        (f"{__name__}:TOY", {"a": 1}, ["it is an object, not a class"]),
+    ],
+)
+def test_what_is_no_encoder_is_refused(refused, name, parameters, pieces):
+    with refused(*pieces):
+        make_encoder(name, parameters)
+
+
+def test_an_object_without_card_gets_one_and_is_left_as_it_was():
+    bare = SimpleNamespace(encode=lambda data: data.X)
+    assert check_encoder(bare, "mine").card.name == "mine"
+    assert not hasattr(bare, "card")
+
+
+def test_only_what_has_fit_is_fitted():
+    assert fits(make_encoder("pca"))
+    assert not fits(make_encoder("features"))

@@ -1,0 +1,96 @@
+import anndata as ad
+import numpy as np
+import pytest
+import sklearn.decomposition
+
+from mmcell.encoders.baselines import CLR, HVG, PCA, Constant, Features, Random
+
+RNG = np.random.default_rng(0)
+
+
+def table(x, ids=None):
+    data = ad.AnnData(np.asarray(x, dtype=np.float32))
+    data.obs_names = ids or [f"c{i}" for i in range(data.n_obs)]
+    data.var_names = [f"g{i}" for i in range(data.n_vars)]
+    return data
+
+
+DATA = table(RNG.gamma(1.0, np.linspace(0.5, 3, 12), (40, 12)))
+
+
+def test_pca_is_fitted_on_training_rows_only():
+    train = DATA[:25].copy()
+    found = PCA(4).fit(train).encode(DATA)
+    oracle = sklearn.decomposition.PCA(4, svd_solver="full").fit(train.X.astype(float)).transform(DATA.X.astype(float))
+    np.testing.assert_allclose(np.abs(found), np.abs(oracle), atol=1e-3)
+
+
+@pytest.mark.parametrize(("rows", "expected"), [(5, 4), (40, 12)])
+def test_pca_takes_as_many_components_as_there_are(rows, expected):
+    assert PCA(50).fit(DATA[:rows].copy()).encode(DATA).shape == (40, expected)
+
+
+def test_pca_of_one_row_is_refused(refused):
+    with refused("encoder 'pca': 1 training rows are too few"):
+        PCA().fit(DATA[:1].copy())
+
+
+def test_hvg_keeps_what_varies_among_training_rows():
+    x = np.ones((30, 6)) * 2
+    x[:15, [1, 4]] += RNG.normal(0, 0.9, (15, 2))
+    x[15:, 0] += RNG.normal(0, 0.9, 15)
+    encoder = HVG(2).fit(table(x[:15] - 2))
+    assert encoder.columns == ("g1", "g4")
+    np.testing.assert_array_equal(encoder.encode(table(x)), x[:, [1, 4]].astype(np.float32))
+
+
+def test_hvg_of_non_negative_values_selects_by_dispersion():
+    x = RNG.poisson(1.0, (200, 40)).astype(float)
+    x[:, 7] = RNG.negative_binomial(0.2, 0.1, 200)
+    encoder = HVG(5).fit(table(np.log1p(x)))
+    assert len(encoder.columns) == 5
+    assert "g7" in encoder.columns
+
+
+def test_hvg_with_few_features_keeps_all():
+    np.testing.assert_array_equal(HVG(50).fit(DATA).encode(DATA), DATA.X)
+
+
+def test_features_are_the_values_with_their_names():
+    encoder = Features()
+    np.testing.assert_array_equal(encoder.encode(DATA), DATA.X)
+    assert encoder.columns == tuple(DATA.var_names)
+
+
+def test_clr_by_hand():
+    logs = np.log([[1.0, 2.0, 4.0]])
+    found = CLR().encode(table([[0, 1, 3], [5, 5, 5]]))
+    np.testing.assert_allclose(found, np.vstack([logs - logs.mean(), np.zeros((1, 3))]), atol=1e-6)
+
+
+def test_random_noise_belongs_to_the_id():
+    order = RNG.permutation(40)
+    found = Random().encode(DATA)
+    np.testing.assert_array_equal(Random().encode(DATA[order]), found[order])
+    assert not np.array_equal(Random(seed=1).encode(DATA), found)
+
+
+def test_random_noise_does_not_see_the_values():
+    np.testing.assert_array_equal(Random().encode(table(DATA.X * 0)), Random().encode(DATA))
+
+
+def test_random_noise_is_standard_normal():
+    found = Random(n_components=500).encode(DATA)
+    assert abs(found.mean()) < 0.03
+    assert abs(found.std() - 1) < 0.03
+
+
+def test_constant_is_constant():
+    assert np.ptp(Constant().encode(DATA)) == 0
+
+
+@pytest.mark.parametrize(
+    ("one", "two"), [(PCA(3), PCA(4)), (HVG(3), HVG(4)), (Random(seed=0), Random(seed=1)), (Random(3), Random(4))]
+)
+def test_parameters_are_part_of_the_key(one, two):
+    assert one.card.key != two.card.key

@@ -1,0 +1,101 @@
+import numpy as np
+import pandas as pd
+import pytest
+from scipy.stats import spearmanr
+
+from mmcell import Embedding
+from mmcell.patients import Pseudobulk
+from mmcell.patients.base import PATIENT_ENCODERS, PatientEncoder, encode_patients, make_patient_encoder
+
+SIZES = {"p0": 5, "p1": 20, "p2": 11, "p3": 3}
+OWNER = pd.Series(np.repeat(list(SIZES), list(SIZES.values())), [f"c{i}" for i in range(39)])
+KIND = pd.Series(np.resize(list("AB"), 39), OWNER.index)
+CELLS = Embedding.from_array("e", OWNER.index, np.arange(39.0)[:, None])
+
+
+class Counts(Pseudobulk):
+    """Remembers which cells it was fitted on; a patient's vector is the number of its cells."""
+
+    fitted_on = ()
+
+    def fit(self, cells, owner, **_):
+        type(self).fitted_on = tuple(cells.ids)
+        return self
+
+    def transform(self, cells, owner, **_):
+        n = owner.reindex(cells.ids).value_counts().sort_index()
+        return Embedding.from_array("n", n.index, n.to_numpy(float)[:, None], level="patient")
+
+
+def patients(encoder, train=("p0", "p1", "p2"), seed=0, cells=CELLS, **options):
+    rng = np.random.default_rng(seed)
+    return encode_patients(encoder, cells, OWNER, pd.Index(train), cell_type=KIND, rng=rng, **options)
+
+
+def test_everybody_gives_as_many_cells_as_the_smallest_training_patient():
+    assert patients(Counts()).values[:, 0].tolist() == [5, 5, 5, 3]
+
+
+def test_all_cells_on_request():
+    assert patients(Counts(), equal_cells=False).values[:, 0].tolist() == list(SIZES.values())
+
+
+def test_fitting_sees_cells_of_training_patients_only():
+    patients(Counts())
+    assert set(OWNER[list(Counts.fitted_on)]) == {"p0", "p1", "p2"}
+    assert len(Counts.fitted_on) == 36
+
+
+def test_the_encoder_that_was_given_is_not_fitted():
+    encoder = make_patient_encoder("composition")
+    patients(encoder)
+    assert encoder.types == ()
+
+
+def test_cells_are_drawn_without_replacement_and_from_all():
+    drawn = np.array([patients(Pseudobulk(), seed=s).values[:, 0] for s in range(200)])
+    assert np.ptp(drawn[:, [0, 3]], axis=0).tolist() == [0, 0]
+    np.testing.assert_allclose(drawn[:, 1].mean(), CELLS.values[5:25].mean(), atol=0.5)
+
+
+def test_the_draw_follows_the_generator():
+    a, b, c = (patients(Pseudobulk(), seed=s).values for s in (1, 1, 2))
+    np.testing.assert_array_equal(a, b)
+    assert not np.array_equal(a, c)
+
+
+def test_how_noisy_a_vector_is_does_not_tell_how_many_cells_there_were():
+    rng = np.random.default_rng(0)
+    n = np.exp(rng.uniform(np.log(30), np.log(1500), 80)).astype(int)
+    owner = pd.Series(np.repeat([f"p{i:02d}" for i in range(80)], n))
+    owner.index = owner.index.astype(str)
+    cells = Embedding.from_array("noise", owner.index, rng.normal(size=(len(owner), 10)))
+
+    def told(equal_cells):
+        vectors = encode_patients(
+            Pseudobulk(), cells, owner, pd.Index(owner.unique()), cell_type=None, rng=rng, equal_cells=equal_cells
+        )
+        return abs(spearmanr(np.linalg.norm(vectors.values, axis=1), n).statistic)
+
+    assert told(equal_cells=False) > 0.9
+    assert told(equal_cells=True) < 0.3
+
+
+@pytest.mark.parametrize("name", PATIENT_ENCODERS.names())
+def test_every_name_makes_a_patient_encoder(name):
+    made = make_patient_encoder(name)
+    assert isinstance(made, PatientEncoder)
+    found = patients(made)
+    assert (found.level, list(found.ids)) == ("patient", list(SIZES))
+
+
+@pytest.mark.parametrize(
+    ("name", "parameters", "pieces"),
+    [
+        ("pseudobulks", None, ["unknown patient encoder 'pseudobulks'", "did you mean pseudobulk"]),
+        ("pseudobulk", {"k": 3}, ["patient encoder 'pseudobulk': parameter 'k' is not known"]),
+    ],
+)
+def test_what_is_no_patient_encoder_is_refused(refused, name, parameters, pieces):
+    with refused(*pieces):
+        make_patient_encoder(name, parameters)

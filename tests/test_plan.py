@@ -1,0 +1,140 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from mmcell import SplitSpec
+from mmcell.plan import make_plan
+from mmcell.task import Task
+from tests.toys import ALIGNMENT, PATIENT, SURVIVAL, Noise, cite, survivors
+
+TOY = cite(8, 10)
+
+
+def with_split(task, *splits, **more):
+    other = task.on(task.spec.dataset)
+    other.spec = replace(task.spec, split=splits, **more)
+    return other
+
+
+def codes(plan):
+    return [f.code for f in plan.findings]
+
+
+def test_a_plan_holds_all_that_will_be_run():
+    plan = make_plan(PATIENT, "pca", TOY)
+    assert len(plan.splits) == 3 * 2 + 2
+    assert {(c.encoder, c.patient_encoder) for c in plan.candidates} == {
+        ("pca", "pseudobulk"), ("random", "pseudobulk"), ("constant", "pseudobulk"), ("technical-only", ""),
+        ("clinical-only", ""), ("", "composition"),
+    }  # fmt: skip
+    assert plan.reference.patient_encoder == "composition"
+
+
+def test_without_encoders_the_task_names_them():
+    plan = make_plan(SURVIVAL, None, survivors())
+    assert {c.encoder for c in plan.candidates if c.role == "candidate"} == {"features"}
+
+
+def test_single_names_need_no_list():
+    plan = make_plan(PATIENT, "pca", TOY, controls="random", patient_encoders="celltype-pseudobulk", probes="default")
+    assert [(c.encoder, c.patient_encoder) for c in plan.candidates] == [
+        ("pca", "celltype-pseudobulk"), ("random", "pseudobulk")
+    ]  # fmt: skip
+
+
+def test_missing_controls_and_reference_are_findings():
+    plan = make_plan(PATIENT, "pca", TOY, controls=["random"])
+    assert plan.reference is None
+    assert {"controls-missing", "reference-missing"} <= set(codes(plan))
+    assert "controls left out: constant, technical-only" in next(f.message for f in plan.findings)
+
+
+def test_a_split_that_cannot_be_made_is_named():
+    alone = cite(8, 10, roles={"batch": None})
+    plan = make_plan(PATIENT, "pca", alone)
+    assert {s.spec.name for s in plan.splits} == {"grouped"}
+    assert "split-not-run" in codes(plan)
+
+
+def key(task=PATIENT, encoders="pca", dataset=TOY, **options):
+    plan = make_plan(task, encoders, dataset, **options)
+    return plan.key(next(c for c in plan.candidates if c.role == "candidate"))
+
+
+def test_the_key_is_the_same_again():
+    assert key() == key()
+    assert key(encoders=["pca", "hvg"]) == key()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"seed": 1},
+        {"n_boot": 200},
+        {"encoders": "hvg"},
+        {"encoders": {"other name": "pca"}},
+        {"encoders": [{"name": "pca", "n_components": 3}]},
+        {"patient_encoders": "pseudobulk:all-cells"},
+        {"dataset": cite(8, 10, seed=1)},
+        {"controls": ["random"]},
+        {"task": with_split(PATIENT, *PATIENT.spec.splits, metrics=("auroc",))},
+        {"task": with_split(PATIENT, PATIENT.spec.splits[0])},
+        {"task": with_split(PATIENT, *PATIENT.spec.splits, version="2")},
+    ],
+)
+def test_the_key_follows_everything_that_decides_a_record(change):
+    assert key(**change) != key()
+
+
+def test_what_is_not_known_before_it_runs_has_no_key():
+    assert key(encoders={"mine": Noise()}) == ""
+
+
+def test_a_task_typed_at_a_prompt_has_no_key():
+    scope = {"Task": Task, "spec": ALIGNMENT.spec}
+    exec("class Typed(Task):\n    spec = spec\n    def run(self, *a): ...", scope)
+    assert key(scope["Typed"](), dataset=TOY) == ""
+
+
+ONE_CLASS = {"state": "ill"}
+TWO_CLASSES_IN_A_DONOR = {"state": np.where(np.arange(80) % 2, "ill", "well")}
+
+
+@pytest.mark.parametrize(
+    ("task", "dataset", "pieces"),
+    [
+        (PATIENT, cite(8, 10, roles={"positive": None}, **ONE_CLASS), ["'state' has one class only (ill)"]),
+        (PATIENT, cite(8, 10, **TWO_CLASSES_IN_A_DONOR), ["'state' takes 2 values in donor 'D00'"]),
+        (PATIENT, cite(8, 10, roles={"label": None}), ["set roles.label"]),
+        (PATIENT, cite(4, 10), ["2 units of label 'ill' cannot be spread over 3 folds"]),
+        (SURVIVAL, survivors(death=0), ["'death' has no events"]),
+        (SURVIVAL, survivors(years=-1.0), ["40 values of 'years' are not positive"]),
+        (SURVIVAL, TOY, ["no role or column 'outcome' to split by; set roles.outcome"]),
+        (with_split(SURVIVAL, SplitSpec("one", "leave-one-group-out", "unit", targets=("outcome",))), survivors(12),
+         ["harrell_c compares units within a fold", "every fold holds one unit"]),
+        (with_split(PATIENT, PATIENT.spec.splits[1]), cite(8, 10, batch="b1"), ["'batch' has one group only (b1)", "None"]),
+    ],
+)  # fmt: skip
+def test_what_the_data_do_not_allow_is_refused(refused, task, dataset, pieces):
+    with refused(*[p for p in pieces if p != "None"]):
+        make_plan(task, "pca" if task is PATIENT else None, dataset)
+
+
+@pytest.mark.parametrize(
+    ("options", "pieces"),
+    [
+        ({"n_boot": 99}, ["n_boot is 99; use at least 100"]),
+        ({"seed": -1}, ["seed is -1"]),
+        ({"encoders": "pcaa"}, ["unknown encoder 'pcaa'"]),
+        ({"controls": ["randon"]}, ["unknown encoder 'randon'"]),
+    ],
+)
+def test_wrong_options_are_refused(refused, options, pieces):
+    with refused(*pieces):
+        make_plan(PATIENT, **{"encoders": "pca", "dataset": TOY} | options)
+
+
+def test_an_unknown_task_is_refused(refused):
+    with refused("unknown task 'patient-severety'", "did you mean patient-severity"):
+        make_plan("patient-severety", "pca", TOY)
