@@ -31,26 +31,41 @@ _LAZY = {
     "load_dataset": "mmcell.data.catalog",
     "make_splits": "mmcell.splits",
 }
-__all__ = [*_LAZY, "__version__"]  # noqa: PLE0604
+__all__ = [*_LAZY, "__version__"]
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from mmcell.data.catalog import list_datasets as list_datasets, load_dataset as load_dataset
+    from mmcell.data.catalog import list_datasets as list_datasets
+    from mmcell.data.catalog import load_dataset as load_dataset
     from mmcell.dataset import Dataset as Dataset
-    from mmcell.embedding import Embedding as Embedding, ModelCard as ModelCard
+    from mmcell.embedding import Embedding as Embedding
+    from mmcell.embedding import ModelCard as ModelCard
     from mmcell.errors import MmcellError as MmcellError
     from mmcell.items import Items as Items
-    from mmcell.metrics.base import Metric as Metric, get_metric as get_metric, list_metrics as list_metrics
-    from mmcell.records import RunRecord as RunRecord, Score as Score
+    from mmcell.metrics.base import Metric as Metric
+    from mmcell.metrics.base import get_metric as get_metric
+    from mmcell.metrics.base import list_metrics as list_metrics
+    from mmcell.records import RunRecord as RunRecord
+    from mmcell.records import Score as Score
     from mmcell.results import Results as Results
     from mmcell.roles import Roles as Roles
     from mmcell.run import evaluate as evaluate
-    from mmcell.splits import Split as Split, SplitSpec as SplitSpec, make_splits as make_splits
+    from mmcell.splits import Split as Split
+    from mmcell.splits import SplitSpec as SplitSpec
+    from mmcell.splits import make_splits as make_splits
     from mmcell.task import (
         MethodView as MethodView,
+    )
+    from mmcell.task import (
         Task as Task,
+    )
+    from mmcell.task import (
         TaskSpec as TaskSpec,
+    )
+    from mmcell.task import (
         get_task as get_task,
+    )
+    from mmcell.task import (
         list_tasks as list_tasks,
     )
 

@@ -75,7 +75,9 @@ class Cache:
         self._most = most
         self._found: dict[tuple[Any, ...], Embedding] = {}
 
-    def encode(self, source: Encoder | Embedding, name: str, dataset: Dataset, modality: str, split: Split) -> Embedding:
+    def encode(
+        self, source: Encoder | Embedding, name: str, dataset: Dataset, modality: str, split: Split
+    ) -> Embedding:
         """Return the rows of the whole dataset; what must be fitted is fitted on the split's training units."""
         if isinstance(source, Embedding):
             # In the dataset's order and without further ids, so that how a file was written decides nothing.
@@ -162,8 +164,10 @@ def _file(name: str | None, given: Mapping[str, Any]) -> tuple[str, Embedding, s
     known = ("file", "key", "name", "level", "modality")
     unknown = [k for k in given if k not in known]
     if unknown:
-        raise MmcellError(f"encoder file {given['file']}: unknown key {unknown[0]!r}; {did_you_mean(unknown[0], known)}")
-    options = {k: str(given[k]) for k in ("name", "level", "modality") if k in given}
+        raise MmcellError(
+            f"encoder file {given['file']}: unknown key {unknown[0]!r}; {did_you_mean(unknown[0], known)}"
+        )
+    options: dict[str, Any] = {k: str(given[k]) for k in ("name", "level", "modality") if k in given}
     found = Embedding.read(given["file"], given.get("key"), **options)
     return name or found.name, found, found.fingerprint
 
@@ -229,7 +233,9 @@ def build(
         if pooling and not make_patient_encoder(pooling.partition(":")[0]).reads_embedding:
             for probe in chosen_probes:
                 source = make_encoder("constant")
-                found.append(Candidate("", source, "candidate", pooling, probe, key("labels", pooling, probe), partners))
+                found.append(
+                    Candidate("", source, "candidate", pooling, probe, key("labels", pooling, probe), partners)
+                )
     if own and not found:
         raise MmcellError(f"task {task.spec.name!r}: no encoder can read its data ({'; '.join(skipped)})")
     found = _with_controls(found, task, dataset, control_names, pooled, partners, key, skipped)

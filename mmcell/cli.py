@@ -152,7 +152,9 @@ def score(
 
 
 @app.command("list")
-def list_(what: Annotated[Literal["tasks", "datasets", "encoders", "patient-encoders", "metrics"], typer.Argument()]) -> None:
+def list_(
+    what: Annotated[Literal["tasks", "datasets", "encoders", "patient-encoders", "metrics"], typer.Argument()],
+) -> None:
     """List what there is, with one line about each.
 
     Example: mmcell list tasks
@@ -221,9 +223,22 @@ def _progress() -> Iterator[Callable[[str, int, int], None] | None]:
         yield None
         return
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
 
-    parts = (BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn(), TextColumn("{task.description}"))
+    parts = (
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.description}"),
+    )
     with Progress(*parts, console=Console(stderr=True), transient=True) as bar:
         job = bar.add_task("reading data", total=None)
 

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Hashable
 from dataclasses import dataclass, field
-from functools import cached_property
-from pathlib import Path
+from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
-from mmcell.digest import digest, digest_array, digest_file, digest_ids
+from mmcell.digest import digest, digest_array, digest_ids
 from mmcell.errors import MmcellError, did_you_mean, first
-from mmcell.roles import CohortCard, DatasetCard, ModalityCard, Roles, parse
+from mmcell.roles import DatasetCard, ModalityCard, Roles
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -36,6 +35,8 @@ class Dataset:
         Source, licence, level, modalities, caveats.
     fingerprint
         sha256 of the content; computed from the data when it is not given.
+    origin
+        Name in the catalogue or path of the card; another process then reads the data itself instead of receiving it.
     """
 
     name: str
@@ -43,6 +44,7 @@ class Dataset:
     roles: Roles
     card: DatasetCard
     fingerprint: str = ""
+    origin: str = ""
     _prepared: dict[Hashable, Any] = field(default_factory=dict, repr=False)
 
     def __post_init__(self) -> None:
@@ -73,6 +75,13 @@ class Dataset:
             self.anndata(modality)
         if not self.fingerprint:
             object.__setattr__(self, "fingerprint", self._content())
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Travel as a name or path where there is one, otherwise as the parts of the data."""
+        if self.origin:
+            return _reopen, (self.origin, self.fingerprint)
+        obs = self.data.obs if hasattr(self.data, "mod") else None
+        return _rebuild, (self.name, self._modalities, obs, self.roles, self.card, self.fingerprint)
 
     # -- items ---------------------------------------------------------------------------------------------------
 
@@ -212,7 +221,7 @@ class Dataset:
         """One row per unit: every column that is constant within units, and `n_items`."""
         index = pd.Index(sorted(self.unit.unique()), name="unit")
         grouped = self.obs.groupby(self.unit, observed=True)
-        constant = [c for c in self.obs if c != self.roles.unit and (grouped[c].nunique() <= 1).all()]
+        constant = [c for c in self.obs if c != self.roles.unit and grouped[c].nunique().max() <= 1]
         frame = grouped[constant].first().reindex(index)
         return frame.assign(n_items=self.unit.value_counts().reindex(index).to_numpy())
 
@@ -314,6 +323,29 @@ class Dataset:
         return digest(parts, table, digest_ids(self.ids), repr(self.roles), self.card.model_dump())
 
 
+@lru_cache(maxsize=2)
+def _reopen(origin: str, fingerprint: str) -> Dataset:
+    from mmcell.data.catalog import load_dataset
+
+    found = load_dataset(origin)
+    if found.fingerprint != fingerprint:
+        raise MmcellError(f"dataset {origin!r}: its content changed while it was in use; run again")
+    return found
+
+
+def _rebuild(
+    name: str, parts: dict[str, AnnData], obs: pd.DataFrame | None, roles: Roles, card: DatasetCard, fingerprint: str
+) -> Dataset:
+    if obs is None:
+        return Dataset(name, next(iter(parts.values())), roles, card, fingerprint)
+    import mudata
+
+    with mudata.set_options(pull_on_update=False):
+        data = mudata.MuData(parts)
+    data.obs = obs
+    return Dataset(name, data, roles, card, fingerprint)
+
+
 def _bare(data: AnnData, *, lognormalise: bool) -> AnnData:
     """Copy X, obs_names and var_names and nothing else; scale to 10,000 and take log1p where asked."""
     import anndata as ad
@@ -329,69 +361,6 @@ def _bare(data: AnnData, *, lognormalise: bool) -> AnnData:
         sc.pp.log1p(bare)
         del bare.uns["log1p"]
     return bare
-
-
-def read_cohort(path: str | Path) -> Dataset:
-    """Read a user's own cohort from its YAML card.
-
-    Parameters
-    ----------
-    path
-        The card; ``data`` in it names an ``.h5ad``, ``.h5mu`` or AnnData ``.zarr``, relative to the card.
-
-    Raises
-    ------
-    MmcellError
-        An unknown key, a missing file, a role that names a column which is not there.
-    """
-    import yaml
-
-    from mmcell.readers import existing
-
-    card_path = existing(Path(path))
-    try:
-        content = yaml.safe_load(card_path.read_text())
-    except (yaml.YAMLError, OSError, UnicodeDecodeError) as error:
-        raise MmcellError(f"{card_path}: not valid YAML ({str(error).splitlines()[0]}); correct it") from error
-    card: CohortCard = parse(CohortCard, content, str(card_path))
-    file = existing(card_path.parent / card.data)
-    data = _read_data(file)
-    names = list(data.mod) if hasattr(data, "mod") else [card.modality]
-    stated = card.preprocessing if isinstance(card.preprocessing, dict) else dict.fromkeys(names, card.preprocessing)
-    unknown = sorted(set(stated) - set(names))
-    if unknown:
-        raise MmcellError(
-            f"{card_path}: preprocessing names the modality {unknown[0]!r}, which is not in {file.name}; "
-            f"{did_you_mean(unknown[0], names)}"
-        )
-    modalities = {n: {"preprocessing": stated[n]} if n in stated else {"preprocessing": "values"} for n in names}
-    facts = {k: getattr(card, k) for k in ("description", "source", "licence", "level", "time_unit", "caveats")}
-    name = card.name or card_path.stem
-    dataset_card = parse(DatasetCard, {"name": name, "modalities": modalities, **facts}, str(card_path))
-    content_hash = digest_file(file) if file.is_file() else ""
-    fingerprint = digest(content_hash, card.model_dump(mode="json")) if content_hash else ""
-    return Dataset(name, data, card.roles, dataset_card, fingerprint)
-
-
-def _read_data(path: Path) -> AnnData | MuData:
-    import anndata as ad
-
-    from mmcell.readers import UNREADABLE, unreadable
-
-    try:
-        match path.suffix:
-            case ".h5ad":
-                return ad.read_h5ad(path)
-            case ".zarr":
-                return ad.read_zarr(path)
-            case ".h5mu":
-                import mudata
-
-                with mudata.set_options(pull_on_update=False):
-                    return mudata.read_h5mu(path)
-    except UNREADABLE as error:
-        raise unreadable(path, error) from error
-    raise MmcellError(f"{path}: the ending {path.suffix!r} is not one of .h5ad, .h5mu, .zarr")
 
 
 def _as_text(values: pd.Series) -> pd.Series:

@@ -80,7 +80,7 @@ class Embedding:
         values = self.values
         if values.ndim != 2 or values.shape[1] == 0:
             raise MmcellError(
-                f"embedding {self.name!r}: values have shape {values.shape}; give one row per id and at least one column"
+                f"embedding {self.name!r}: values have shape {values.shape}; give a row per id and a column or more"
             )
         if len(self.ids) != len(values):
             raise MmcellError(
@@ -217,7 +217,12 @@ class Embedding:
     def fingerprint(self) -> str:
         """The sha256 of ids, values and card: two embeddings with equal fingerprints give equal scores."""
         return digest(
-            self.level, self.modality, self.card.key, list(self.columns), digest_ids(self.ids), digest_array(self.values)
+            self.level,
+            self.modality,
+            self.card.key,
+            list(self.columns),
+            digest_ids(self.ids),
+            digest_array(self.values),
         )
 
     @property

@@ -48,7 +48,7 @@ def grade(items: Items, dataset: Dataset, split: Split, level: str) -> Items:
         parts.append(known.assign(**{c: truth.loc[known["item"], c].to_numpy() for c in truth}))
     graded = pd.concat(parts)
     if items.kind == "multiclass":
-        # Classes are text, whatever a task returned, so that truth and prediction meet and several targets share a file.
+        # Classes are text, whatever a task returned, so that truth and prediction meet.
         graded = graded.astype({"y_true": str, "y_pred": str})
     return Items(graded, items.kind, details=items.details)
 
@@ -90,13 +90,27 @@ def scores_of(
         gap = difference(value, other[2]) if other is not None else None
         found.append(
             Score(
-                metric=metric.name, higher_is_better=metric.higher_is_better, target=target, query=query,
-                gallery=gallery, stratum=stratum, split=split, shift=of_spec[0].spec.shift, value=value.value,
-                status=value.status, reason=value.reason, low=value.low, high=value.high, method=value.method,
-                level=level, n_items=len(scored), n_units=value.n_units, n_excluded=len(expected.difference(scored)),
+                metric=metric.name,
+                higher_is_better=metric.higher_is_better,
+                target=target,
+                query=query,
+                gallery=gallery,
+                stratum=stratum,
+                split=split,
+                shift=of_spec[0].spec.shift,
+                value=value.value,
+                status=value.status,
+                reason=value.reason,
+                low=value.low,
+                high=value.high,
+                method=value.method,
+                level=level,
+                n_items=len(scored),
+                n_units=value.n_units,
+                n_excluded=len(expected.difference(scored)),
                 chance=metric.chance_of(panel),
                 difference=None if gap is None else Gap(value=gap.value, low=gap.low, high=gap.high),
                 n_gallery=float(panel.frame["n_gallery"].median()) if "n_gallery" in panel.frame else None,
-            )  # fmt: skip
+            )
         )
     return found

@@ -129,8 +129,8 @@ class Items:
     def panels(self) -> Iterator[tuple[dict[str, str], Items]]:
         """Yield every set of items that is scored on its own.
 
-        One per target × query × gallery × stratum × split; where items carry a ``group`` (a held-out batch or cohort), one
-        more per group, whose name then stands as the stratum.
+        One per target × query × gallery × stratum × split; where items carry a ``group`` (a held-out batch or
+        cohort), one more per group, whose name then stands as the stratum.
         """
         for keys, rows in self.frame.groupby(list(PANEL), sort=False, dropna=False).indices.items():
             facts = dict(zip(PANEL, map(str, keys), strict=True))

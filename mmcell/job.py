@@ -84,9 +84,14 @@ def record_of(
         names = {s.spec.name: s.spec.shift for s in plan.splits}
         scores = [
             Score(
-                metric=m.name, higher_is_better=m.higher_is_better, status="failed", reason=outcome.error, split=name,
-                shift=shift, level=level,
-            )  # fmt: skip
+                metric=m.name,
+                higher_is_better=m.higher_is_better,
+                status="failed",
+                reason=outcome.error,
+                split=name,
+                shift=shift,
+                level=level,
+            )
             for name, shift in names.items()
             for m in plan.metrics
         ]

@@ -69,7 +69,8 @@ class Plan:
         reference = self.reference
         return digest(
             self.task.spec.facts(), [m.name for m in self.metrics], candidate.key, candidate.name,
-            candidate.role, reference.key if reference else "", self.dataset.fingerprint, self.split_hash, self.n_boot, self.seed, code,
+            candidate.role, reference.key if reference else "", self.dataset.fingerprint, self.split_hash, self.n_boot,
+            self.seed, code,
         )  # fmt: skip
 
     @property
@@ -137,7 +138,9 @@ def _splits(task: Task, dataset: Dataset, seed: int) -> tuple[list[Split], list[
         MethodView.of(dataset, some[0], task.spec.slot[2])
         found += some
     if not found:
-        raise MmcellError(f"task {task.spec.name!r}: none of its splits can be made on {dataset.name!r}; set roles.batch")
+        raise MmcellError(
+            f"task {task.spec.name!r}: none of its splits can be made on {dataset.name!r}; set roles.batch"
+        )
     ranking = [m.name for m in map(get_metric, task.spec.metrics) if m.within_fold]
     if ranking and all(len(s.test) == 1 for s in found):
         raise MmcellError(

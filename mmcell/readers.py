@@ -132,5 +132,7 @@ def _read_table(path: Path) -> tuple[pd.Index, np.ndarray, list[str]]:
         frame = frame.set_index(frame.columns[0])
     text = [c for c in frame.columns if not pd.api.types.is_numeric_dtype(frame[c])]
     if text:
-        raise MmcellError(f"{path}: column {text[0]!r} is not numeric; keep ids in the first column and numbers after it")
+        raise MmcellError(
+            f"{path}: column {text[0]!r} is not numeric; keep ids in the first column and numbers after it"
+        )
     return frame.index, frame.to_numpy(dtype=float), list(map(str, frame.columns))

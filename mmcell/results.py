@@ -126,7 +126,9 @@ class Results:
                     families.setdefault(place, {})[label] = panel
         if not families:
             known = sorted({s.metric for r in self.records for s in r.scores})
-            raise MmcellError(f"compare: no items with {metric!r} in stratum {stratum!r}; {did_you_mean(metric, known)}")
+            raise MmcellError(
+                f"compare: no items with {metric!r} in stratum {stratum!r}; {did_you_mean(metric, known)}"
+            )
         if len(families) > 1:
             places = ["/".join(filter(None, place)) for place in families]
             raise MmcellError(
@@ -167,5 +169,3 @@ def _stratum(score: Score) -> str:
     """Return the gallery or group; where one value is told from the rest (``batch=B1``), that value is the group."""
     _, is_value, value = score.target.partition("=")
     return value if is_value and score.stratum == "all" else score.stratum
-
-

@@ -10,9 +10,9 @@ from typing import Any, Literal, get_args
 from mmcell.candidates import Cache, Candidate
 from mmcell.dataset import Dataset
 from mmcell.errors import MmcellError
+from mmcell.grading import Estimates, estimate
 from mmcell.items import Items
 from mmcell.job import Outcome, answer, record_of
-from mmcell.grading import Estimates, estimate
 from mmcell.plan import ControlNames, Plan, make_plan
 from mmcell.records import RunRecord
 from mmcell.results import Results

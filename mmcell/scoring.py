@@ -89,7 +89,9 @@ def score_table(
         comparison = compare(
             family, chosen[0], n_boot=n_boot, n_permutations=n_permutations, adjust=adjust, seed=seed
         )  # fmt: skip
-        notes.append(f"comparisons under {chosen[0].name}, p-values adjusted by {adjust} over {len(comparison.table)} pairs")
+        notes.append(
+            f"comparisons under {chosen[0].name}, p-values adjusted by {adjust} over {len(comparison.table)} pairs"
+        )
     expected = long["item"].nunique()
     rows = [
         _row(name, items, metric, comparison, expected, n_boot, seed)

@@ -170,7 +170,8 @@ def _groups(dataset: Dataset, spec: SplitSpec, units: pd.Index) -> pd.Series:
 def _enough(dataset: Dataset, have: int, n_splits: int, what: str) -> None:
     if have < n_splits:
         raise MmcellError(
-            f"dataset {dataset.name!r}: {have} {what} cannot be spread over {n_splits} folds; use n_splits={max(2, have)} "
+            f"dataset {dataset.name!r}: {have} {what} cannot be spread over {n_splits} folds; use "
+            f"n_splits={max(2, have)} "
             "or fewer, or add units"
         )
 

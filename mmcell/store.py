@@ -57,7 +57,7 @@ class Store:
 
     def _record_file(self, record: RunRecord) -> Path:
         name = "-".join(filter(None, (record.task["name"], record.encoder, record.patient_encoder, record.probe)))
-        # Names come from users; a file name keeps letters, digits and a few signs of them, and the key tells them apart.
+        # Names come from users: a file name keeps letters, digits and a few signs; the key tells them apart.
         return self.folder / "records" / f"{re.sub(r'[^A-Za-z0-9_+.-]+', '_', name)[:80]}--{record.key[:16]}.json"
 
     def _items_file(self, key: str) -> Path:
@@ -131,7 +131,10 @@ class Store:
         """Write the table and the list of records that belong to this run."""
         names = [self._record_file(r).name for r in results.records]
         _atomic(self.folder / "table.csv", lambda p: results.table().to_csv(p, index=False))
-        _atomic(self.folder / "run.json", lambda p: p.write_text(json.dumps({"records": names}, indent=1) + "\n", encoding="utf-8"))
+        _atomic(
+            self.folder / "run.json",
+            lambda p: p.write_text(json.dumps({"records": names}, indent=1) + "\n", encoding="utf-8"),
+        )
 
 
 def _atomic(path: Path, write: object) -> None:
@@ -140,6 +143,8 @@ def _atomic(path: Path, write: object) -> None:
         write(part)  # type: ignore[operator]
         part.replace(path)
     except OSError as error:
-        raise MmcellError(f"{path}: cannot be written ({error.strerror or error}); free space or choose --out") from error
+        raise MmcellError(
+            f"{path}: cannot be written ({error.strerror or error}); free space or choose --out"
+        ) from error
     finally:
         part.unlink(missing_ok=True)

@@ -104,7 +104,8 @@ def tiny_survival(n_patients: int = 60, seed: int = 0) -> Dataset:
     )  # fmt: skip
     card = DatasetCard(
         name="tiny-survival", description="Simulated; for tests", source="simulated", licence="BSD-3-Clause",
-        level="patient", modalities={"rna": ModalityCard(preprocessing="values", identifiers="other")}, time_unit="years",
+        level="patient", time_unit="years",
+        modalities={"rna": ModalityCard(preprocessing="values", identifiers="other")},
     )  # fmt: skip
     roles = Roles(unit="patient", batch="site", outcome=Outcome("years", "death"), clinical=("age",))
     return Dataset("tiny-survival", data, roles, card)
@@ -127,7 +128,9 @@ def write_cohort(folder: str | Path, dataset: Dataset | None = None) -> Path:
     where.mkdir(parents=True, exist_ok=True)
     file = where / f"{found.name}.{'h5mu' if hasattr(found.data, 'mod') else 'h5ad'}"
     _write(found.data, file)
-    roles: dict[str, Any] = {r: getattr(found.roles, r) for r in ("unit", "sample", "batch", "cell_type", "label", "positive")}
+    roles: dict[str, Any] = {
+        r: getattr(found.roles, r) for r in ("unit", "sample", "batch", "cell_type", "label", "positive")
+    }
     roles = {k: v for k, v in roles.items() if v is not None} | {"clinical": list(found.roles.clinical)}
     if found.roles.outcome is not None:
         roles["outcome"] = {"time": found.roles.outcome.time, "event": found.roles.outcome.event}
@@ -197,7 +200,9 @@ def mock_embedding(name: str, dataset: Dataset) -> Embedding:
     return Embedding.from_array(name, units, sign * known[:, None], level="patient")
 
 
-def check_encoder(encoder: Any, tasks: tuple[str, ...] = ("rna-to-protein", "batch-alignment", "patient-severity")) -> Results:
+def check_encoder(
+    encoder: Any, tasks: tuple[str, ...] = ("rna-to-protein", "batch-alignment", "patient-severity")
+) -> Results:
     """Run an encoder on a tiny simulated cohort with all controls: seconds, offline, before the real thing.
 
     Parameters

@@ -123,7 +123,9 @@ def test_an_encoder_for_another_slot():
     found, _ = built(RETRIEVAL, {"pca": "pca", "gallery=": CELLS})
     assert found[0].partners["gallery"] is CELLS
     assert found[0].key != built(RETRIEVAL, "pca")[0][0].key
-    assert built(ALIGNMENT, {"pca": "pca", "gallery=": CELLS})[1] == ["gallery= was not used by toy-alignment: it has no such slot"]
+    assert built(ALIGNMENT, {"pca": "pca", "gallery=": CELLS})[1] == [
+        "gallery= was not used by toy-alignment: it has no such slot"
+    ]
 
 
 def short(ids, level="cell"):

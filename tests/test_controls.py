@@ -21,7 +21,11 @@ def half(*targets, train=4):
 def test_technical_facts_of_counts():
     found = technical_only(TOY, "rna", "cell", half("label"))
     x = TOY.anndata("rna").X
-    assert (found.columns, found.modality, list(found.ids)) == (("log_depth", "log_n_features"), "clinical", list(TOY.ids))
+    assert (found.columns, found.modality, list(found.ids)) == (
+        ("log_depth", "log_n_features"),
+        "clinical",
+        list(TOY.ids),
+    )
     np.testing.assert_allclose(found.values, np.log1p(np.column_stack([x.sum(axis=1), (x > 0).sum(axis=1)])), rtol=1e-5)
 
 

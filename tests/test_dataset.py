@@ -7,7 +7,7 @@ import scipy.sparse as sp
 import yaml
 
 from mmcell import Dataset, Roles
-from mmcell.dataset import read_cohort
+from mmcell.data.cohort import read_cohort
 from mmcell.roles import DatasetCard, Outcome
 
 

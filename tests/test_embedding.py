@@ -1,4 +1,3 @@
-# ruff: noqa: PD011 (`values` is a field of Embedding, not pandas')
 import numpy as np
 import pandas as pd
 import pytest

@@ -66,7 +66,9 @@ def test_items_without_truth_are_left_out_and_counted():
     items = graded(dataset=toy)
     assert "D03" not in set(items.frame["item"])
     assert set(items.frame["y_true"]) == {0, 1}
-    score = scores_of(estimate(items, [AUROC], n_boot=100, seed=0), None, [fold()], toy.units_of("patient"), "patient")[0]
+    score = scores_of(estimate(items, [AUROC], n_boot=100, seed=0), None, [fold()], toy.units_of("patient"), "patient")[
+        0
+    ]
     assert (score.n_items, score.n_units, score.n_excluded) == (11, 11, 1)
 
 

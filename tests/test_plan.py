@@ -106,18 +106,18 @@ TWO_CLASSES_IN_A_DONOR = {"state": np.where(np.arange(80) % 2, "ill", "well")}
     [
         (PATIENT, cite(8, 10, roles={"positive": None}, **ONE_CLASS), ["'state' has one class only (ill)"]),
         (PATIENT, cite(8, 10, **TWO_CLASSES_IN_A_DONOR), ["'state' takes 2 values in donor 'D00'"]),
-        (PATIENT, cite(8, 10, roles={"label": None}), ["set roles.label"]),
-        (PATIENT, cite(4, 10), ["2 units of label 'ill' cannot be spread over 3 folds"]),
+        (PATIENT, cite(8, 10, roles={"label": None}), ["roles.label is not set"]),
+        (PATIENT, cite(4, 10), ["2 units of label", "cannot be spread over 3 folds"]),
         (SURVIVAL, survivors(death=0), ["'death' has no events"]),
         (SURVIVAL, survivors(years=-1.0), ["40 values of 'years' are not positive"]),
-        (SURVIVAL, TOY, ["no role or column 'outcome' to split by; set roles.outcome"]),
+        (SURVIVAL, TOY, ["roles.outcome is not set"]),
         (with_split(SURVIVAL, SplitSpec("one", "leave-one-group-out", "unit", targets=("outcome",))), survivors(12),
          ["harrell_c compares units within a fold", "every fold holds one unit"]),
-        (with_split(PATIENT, PATIENT.spec.splits[1]), cite(8, 10, batch="b1"), ["'batch' has one group only (b1)", "None"]),
+        (with_split(PATIENT, PATIENT.spec.splits[1]), cite(8, 10, batch="b1"), ["batch has one group only (b1)"]),
     ],
 )  # fmt: skip
 def test_what_the_data_do_not_allow_is_refused(refused, task, dataset, pieces):
-    with refused(*[p for p in pieces if p != "None"]):
+    with refused(*pieces):
         make_plan(task, "pca" if task is PATIENT else None, dataset)
 
 

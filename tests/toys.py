@@ -54,7 +54,8 @@ def cite(n_donors=12, n_cells=40, *, effect=3.0, seed=0, roles=None, **columns):
         data = mudata.MuData(parts)
     data.obs = obs.loc[data.obs_names]
     usual = {
-        "unit": "donor", "batch": "batch", "cell_type": "kind", "label": "state", "positive": "ill", "clinical": ("age",)
+        "unit": "donor", "batch": "batch", "cell_type": "kind", "label": "state", "positive": "ill",
+        "clinical": ("age",),
     }  # fmt: skip
     card = DatasetCard(name="toy", modalities={"rna": COUNTS, "protein": COUNTS})
     return Dataset("toy", data, Roles(**usual | (roles or {})), card)

@@ -41,9 +41,11 @@ def audit_data(dataset: Dataset, splits: list[Split], level: str, modality: str)
     if preprocessing == "counts" and _fractional(dataset, modality):
         found.append(
             Finding(
-                severity="warning", code="not-counts", message=f"the card calls {modality} counts, but values are not whole",
+                severity="warning",
+                code="not-counts",
+                message=f"the card calls {modality} counts, but values are not whole",
                 cure="set 'preprocessing' on the card to what the values are",
-            )  # fmt: skip
+            )
         )
     return found
 
@@ -54,18 +56,23 @@ def _small(dataset: Dataset, targets: set[str]) -> list[Finding]:
     if n < FEW:
         found.append(
             Finding(
-                severity="warning", code="few-units", message=f"{n} units ({dataset.roles.unit}): intervals are rough",
+                severity="warning",
+                code="few-units",
+                message=f"{n} units ({dataset.roles.unit}): intervals are rough",
                 cure="add patients; cells do not replace them",
-            )  # fmt: skip
+            )
         )
     if "outcome" in targets:
         events = int(dataset.truth("outcome", "patient")["event"].sum())
         if events < _FEW_EVENTS:
             found.append(
                 Finding(
-                    severity="warning", code="few-events", message=f"{events} events among {n} patients: intervals are wide",
-                    evidence=f"{events} events", cure="read the interval, not the value",
-                )  # fmt: skip
+                    severity="warning",
+                    code="few-events",
+                    message=f"{events} events among {n} patients: intervals are wide",
+                    evidence=f"{events} events",
+                    cure="read the interval, not the value",
+                )
             )
     return found
 
@@ -81,10 +88,12 @@ def _excluded(dataset: Dataset, targets: set[str], level: str) -> list[Finding]:
         if len(missing):
             found.append(
                 Finding(
-                    severity="warning", code="no-truth",
+                    severity="warning",
+                    code="no-truth",
                     message=f"{len(missing)} of {len(dataset.units_of(level))} have no {target} and are not scored",
-                    evidence=", ".join(map(str, missing[:5])), cure="fill in the column, or remove them",
-                )  # fmt: skip
+                    evidence=", ".join(map(str, missing[:5])),
+                    cure="fill in the column, or remove them",
+                )
             )
     return found
 
@@ -99,13 +108,17 @@ def _one_batch_types(dataset: Dataset) -> list[Finding]:
     single = table[(table > 0).sum(axis=1) == 1]
     if single.empty:
         return []
-    names = ", ".join(f"{t} ({single.columns[(row > 0).argmax()]})" for t, row in zip(single.index, single.to_numpy(), strict=True))
+    names = ", ".join(
+        f"{t} ({single.columns[(row > 0).argmax()]})" for t, row in zip(single.index, single.to_numpy(), strict=True)
+    )
     return [
         Finding(
-            severity="warning", code="types-in-one-batch",
+            severity="warning",
+            code="types-in-one-batch",
             message=f"{len(single)} of {len(table)} cell types live in one batch only: composition tells the batch",
-            evidence=names, cure="read composition scores under leave-one-batch-out",
-        )  # fmt: skip
+            evidence=names,
+            cure="read composition scores under leave-one-batch-out",
+        )
     ]
 
 
@@ -128,11 +141,13 @@ def _below_limit(dataset: Dataset, splits: list[Split]) -> list[Finding]:
         return []
     return [
         Finding(
-            severity="info", code="below-limit",
+            severity="info",
+            code="below-limit",
             message=f"{len(below)} of {len(n)} units have fewer cells than every training unit of their fold: their "
             "vectors are noisier than those of the others",
-            evidence=", ".join(f"{u} ({n[u]})" for u in below[:5]), cure="compare the scores without them",
-        )  # fmt: skip
+            evidence=", ".join(f"{u} ({n[u]})" for u in below[:5]),
+            cure="compare the scores without them",
+        )
     ]
 
 
@@ -147,14 +162,15 @@ def _count_leak(dataset: Dataset) -> list[Finding]:
     way = "more" if value > 0.5 else "fewer"
     return [
         Finding(
-            severity="leak", code="cell-count-leak",
+            severity="leak",
+            code="cell-count-leak",
             message=(
                 f"the number of cells alone tells the label with AUROC {max(value, 1 - value):.2f} "
                 f"({dataset.positive} have {way})"
             ),
             evidence=f"AUROC of n_items {value:.3f} over {len(truth)} units",
             cure="patient encoders see equally many cells of everybody by default; compare with technical-only",
-        )  # fmt: skip
+        )
     ]
 
 
@@ -164,13 +180,17 @@ def _confounded(dataset: Dataset) -> list[Finding]:
     column = str(dataset.roles.batch)
     if column not in dataset.patients:
         return []
-    both = pd.DataFrame({"batch": dataset.patients[column], "label": dataset.per_unit(str(dataset.roles.label))}).dropna()
+    both = pd.DataFrame(
+        {"batch": dataset.patients[column], "label": dataset.per_unit(str(dataset.roles.label))}
+    ).dropna()
     table = pd.crosstab(both["batch"].astype(str), both["label"].astype(str))
     if min(table.shape) < 2:
         return []
     v = float(association(table.to_numpy(), method="cramer"))
     text = f"label and batch over units: Cramér's V {v:.2f}"
-    return [Finding(severity="leak" if v > 0.5 else "info", code="batch-label", message=text, evidence=str(table.to_dict()))]
+    return [
+        Finding(severity="leak" if v > 0.5 else "info", code="batch-label", message=text, evidence=str(table.to_dict()))
+    ]
 
 
 def _fractional(dataset: Dataset, modality: str) -> bool:

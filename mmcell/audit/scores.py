@@ -12,9 +12,11 @@ def audit_scores(record: RunRecord) -> list[Finding]:
     if overlap:
         found.append(
             Finding(
-                severity="leak", code="pretraining-overlap", message=f"{overlap[0]} was pretrained on {record.dataset}",
+                severity="leak",
+                code="pretraining-overlap",
+                message=f"{overlap[0]} was pretrained on {record.dataset}",
                 cure="evaluate on a cohort that the model has not seen",
-            )  # fmt: skip
+            )
         )
     for score in record.scores:
         found += _of(score, record)
@@ -32,20 +34,24 @@ def _of(score: Score, record: RunRecord) -> list[Finding]:
         beside = f"; {label.metric} of the label is {label.value:.2f}" if label and label.value is not None else ""
         found.append(
             Finding(
-                severity="leak", code="knows-the-batch",
+                severity="leak",
+                code="knows-the-batch",
                 message=f"knows the batch{f' {group}' if group else ''}: {score.metric} {score.value:.2f}{beside}",
-                evidence=_interval(score), cure="read the scores under leave-one-batch-out",
-            )  # fmt: skip
+                evidence=_interval(score),
+                cure="read the scores under leave-one-batch-out",
+            )
         )
     headline = score.metric == record.task["primary"] and score.stratum == "all"
     if record.encoder == "technical-only" and headline and _beyond_chance(score):
         found.append(
             Finding(
-                severity="leak", code="technical-leak",
+                severity="leak",
+                code="technical-leak",
                 message=f"what was measured besides biology (depth, detected features, number of items, …) alone "
                 f"reaches {score.metric} {score.value:.2f} ({score.split})",
-                evidence=_interval(score), cure="an embedding must beat this control, not chance",
-            )  # fmt: skip
+                evidence=_interval(score),
+                cure="an embedding must beat this control, not chance",
+            )
         )
     if score.status == "boundary" and headline:
         text = f"{place}: {score.value:.3f} lies on the bound; its interval is one-sided"

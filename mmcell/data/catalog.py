@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 
-from mmcell.dataset import Dataset, read_cohort
+from mmcell.data.cohort import read_cohort
+from mmcell.dataset import Dataset
 from mmcell.registry import Registry
 
 DATASETS = Registry(
@@ -41,4 +43,4 @@ def load_dataset(name: str | Path) -> Dataset:
 @lru_cache(maxsize=4)
 def _load(name: str) -> Dataset:
     dataset: Dataset = DATASETS.get(name)()
-    return dataset
+    return replace(dataset, origin=name)

@@ -43,7 +43,7 @@ def package_file(package: str, path: str, sha256: str) -> Path:
     found = digest_file(file)
     if found != sha256:
         raise MmcellError(
-            f"{package}/{path}: sha256 is {found[:12]}…, expected {sha256[:12]}…; it is not the known file, so it is not "
-            f"read: python -m pip install --force-reinstall '{wheel}'"
+            f"{package}/{path}: sha256 is {found[:12]}…, expected {sha256[:12]}…; it is not the known file and "
+            f"not read: python -m pip install --force-reinstall '{wheel}'"
         )
     return file

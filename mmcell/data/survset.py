@@ -31,7 +31,9 @@ def _table(name: str) -> pd.DataFrame:
     return frame
 
 
-def _dataset(name: str, obs: pd.DataFrame, values: pd.DataFrame, roles: Roles, card: DatasetCard, *files: str) -> Dataset:
+def _dataset(
+    name: str, obs: pd.DataFrame, values: pd.DataFrame, roles: Roles, card: DatasetCard, *files: str
+) -> Dataset:
     import anndata as ad
 
     data = ad.AnnData(values.to_numpy(dtype=np.float32))

@@ -101,9 +101,7 @@ def readable(encoder: Encoder, dataset: Dataset, modality: str) -> str:
     return f"it needs {want}, {dataset.name} holds {have} for {modality}"
 
 
-def encode(
-    encoder: Encoder, name: str, dataset: Dataset, modality: str, train: pd.Index | None = None
-) -> Embedding:
+def encode(encoder: Encoder, name: str, dataset: Dataset, modality: str, train: pd.Index | None = None) -> Embedding:
     """Encode a whole modality; an encoder that fits sees the rows of the training units only while it fits.
 
     Parameters

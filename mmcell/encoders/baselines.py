@@ -34,13 +34,13 @@ class PCA:
 
     def fit(self, data: AnnData) -> Self:
         """Fit on training rows; with fewer rows or features than components, as many as there are."""
-        from sklearn.decomposition import PCA as Components
+        from sklearn import decomposition
 
         n = min(self.n_components, data.n_obs - 1, data.n_vars)
         if n < 1:
             raise MmcellError(f"encoder 'pca': {data.n_obs} training rows are too few")
         solver = "covariance_eigh" if data.n_obs >= data.n_vars else "full"
-        self._model = Components(n, svd_solver=solver).fit(_dense(data))
+        self._model = decomposition.PCA(n, svd_solver=solver).fit(_dense(data))
         return self
 
     def encode(self, data: AnnData) -> np.ndarray:
@@ -56,9 +56,7 @@ class HVG:
     card: ModelCard = field(init=False)
 
     def __post_init__(self) -> None:
-        self.card = ModelCard(
-            name="hvg", description="selected on training units", parameters={"n_top": self.n_top}
-        )
+        self.card = ModelCard(name="hvg", description="selected on training units", parameters={"n_top": self.n_top})
 
     def fit(self, data: AnnData) -> Self:
         """Select features on training rows: by normalised dispersion for non-negative values, otherwise by variance."""

@@ -166,7 +166,7 @@ def within_folds(
 
 
 def plain(resampled: Resampled) -> Callable[[Items], float]:
-    """The estimate is the draw in which every unit occurs once."""
+    """Return the estimate as the draw in which every unit occurs once."""
 
     def fn(items: Items) -> float:
         return float(resampled(items, np.ones((1, len(items.units))))[0])
@@ -175,6 +175,7 @@ def plain(resampled: Resampled) -> Callable[[Items], float]:
 
 
 def ratio(top: np.ndarray, bottom: np.ndarray) -> np.ndarray:
+    """Return top / bottom, NaN where there is nothing below."""
     return np.divide(top, bottom, out=np.full(np.shape(top), np.nan), where=bottom > 0)
 
 

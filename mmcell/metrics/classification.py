@@ -193,4 +193,6 @@ BATCH_PREDICTABILITY = Metric(
     "batch_predictability", _balanced_fn, False, _classes_chance, (0, 1), _balanced_fast, ("multiclass",), "batch",
     size=smaller_class,
 )  # fmt: skip
-BATCH_AUROC = Metric("batch_auroc", _auroc_fn, False, 0.5, (0, 1), _auroc_fast, ("binary",), "batch", True, smaller_class)
+BATCH_AUROC = Metric(
+    "batch_auroc", _auroc_fn, False, 0.5, (0, 1), _auroc_fast, ("binary",), "batch", True, smaller_class
+)

@@ -205,7 +205,7 @@ def _reciprocal(above: np.ndarray, tied: np.ndarray, tied_correct: np.ndarray) -
 
 
 def reciprocal_rank(above: np.ndarray, tied: np.ndarray, tied_correct: np.ndarray) -> np.ndarray:
-    """Return the expected reciprocal rank (best = 1) of the first correct item under random order of ties, per query."""
+    """Return the expected reciprocal rank (best = 1) of the first correct item, ties in random order, per query."""
     return _reciprocal(*(np.asarray(a).astype(np.int64) for a in (above, tied, tied_correct)))
 
 

@@ -29,7 +29,7 @@ def _concordance(
             stop = start
             while stop < n and time[stop] == time[start]:
                 stop += 1
-            # Whoever is censored at this time outlives an event at the same time; two events at one time do not compare.
+            # Whoever is censored at a time outlives an event at that time; two events at one time do not compare.
             for step in range(2):
                 if step == 1:
                     for i in range(start, stop):
@@ -117,8 +117,8 @@ def harrell_c(time: np.ndarray, event: np.ndarray, risk: np.ndarray) -> float:
 
 
 def _kernel(items: Items, rows: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    columns = (items.column(c)[rows].astype(float) for c in ("time", "event", "y_pred"))
-    return c_pairs(*columns, weights)
+    time, event, risk = (items.column(c)[rows].astype(float) for c in ("time", "event", "y_pred"))
+    return c_pairs(time, event, risk, weights)
 
 
 def n_events(items: Items) -> int:

@@ -64,9 +64,7 @@ class CellTypePseudobulk:
         self._default = np.nanmean(means, axis=0)
         return self
 
-    def _means(
-        self, cells: Embedding, owner: pd.Series, cell_type: pd.Series | None
-    ) -> tuple[np.ndarray, pd.Index]:
+    def _means(self, cells: Embedding, owner: pd.Series, cell_type: pd.Series | None) -> tuple[np.ndarray, pd.Index]:
         patients, code = owners(cells, owner)
         kind = pd.Index(self.types).get_indexer(types_of(cells, cell_type, "celltype-pseudobulk"))
         known = kind >= 0

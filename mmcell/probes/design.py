@@ -47,5 +47,7 @@ class ClinicalDesign:
     def transform(self, frame: pd.DataFrame) -> np.ndarray:
         """Return (patients, columns)."""
         numeric = [frame[c].astype(float).fillna(mean).to_numpy() for c, mean in self.means.items()]
-        classes = [(frame[c].astype(str) == level).to_numpy(float) for c, found in self.levels.items() for level in found]
+        classes = [
+            (frame[c].astype(str) == level).to_numpy(float) for c, found in self.levels.items() for level in found
+        ]
         return np.column_stack([*numeric, *classes]) if numeric or classes else np.zeros((len(frame), 0))

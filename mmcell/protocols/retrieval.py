@@ -49,12 +49,19 @@ class Retrieval(Task):
                     frames.append(
                         pd.DataFrame(
                             {
-                                "item": view.test[rows], "target": "pairs", "query": modality[a],
-                                "gallery": modality[b], "stratum": stratum, "above": found.above, "tied": found.tied,
-                                "tied_correct": found.tied_correct, "n_correct": found.n_correct,
-                                "n_gallery": found.n_gallery, "percentile": found.percentile,
+                                "item": view.test[rows],
+                                "target": "pairs",
+                                "query": modality[a],
+                                "gallery": modality[b],
+                                "stratum": stratum,
+                                "above": found.above,
+                                "tied": found.tied,
+                                "tied_correct": found.tied_correct,
+                                "n_correct": found.n_correct,
+                                "n_gallery": found.n_gallery,
+                                "percentile": found.percentile,
                             }
-                        )  # fmt: skip
+                        )
                     )
         return Items(pd.concat(frames, ignore_index=True), "retrieval", details={"alpha": head.alpha})
 

@@ -107,7 +107,18 @@ def show_scoring(found: Scoring, shape: str) -> None:
         return
     console = _console()
     table = Table(box=None, pad_edge=False)
-    for name in ("predictor", "metric", "value", "95 % interval", "chance", "letters", "rank", "n", "excluded", "status"):
+    for name in (
+        "predictor",
+        "metric",
+        "value",
+        "95 % interval",
+        "chance",
+        "letters",
+        "rank",
+        "n",
+        "excluded",
+        "status",
+    ):
         table.add_column(name)
     for row in found.table.to_dict("records"):
         rank = "" if pd.isna(row["rank"]) else f"{row['rank']:g} ({row['rank_low']:g}–{row['rank_high']:g})"
@@ -154,7 +165,8 @@ def describe(what: str, name: str) -> str:
         return f"{found.spec.question} ({found.spec.dataset})"
     if what == "metrics":
         low, high = found.bounds
-        return f"{', '.join(found.kinds)}; {'higher' if found.higher_is_better else 'lower'} is better, {low:g} to {high:g}"
+        way = "higher" if found.higher_is_better else "lower"
+        return f"{', '.join(found.kinds)}; {way} is better, {low:g} to {high:g}"
     return str(found.__doc__ or "").strip().splitlines()[0]
 
 
@@ -189,7 +201,7 @@ def show_card(name: str) -> None:
         from mmcell.data.catalog import load_dataset
 
         data = load_dataset(name)
-        roles = {role: column for role, column in data.roles.columns.items()}
+        roles = data.roles.columns
         lines |= {**data.card.model_dump(exclude={"name"}), "roles": roles, "fingerprint": data.fingerprint}
         lines |= {"items": len(data.ids), "units": data.unit.nunique()}
     elif kind == "metrics":

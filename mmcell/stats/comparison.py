@@ -173,12 +173,16 @@ def _shared(family: Mapping[str, Items]) -> dict[str, Items]:
     tables = {name: items.frame.set_index(keys).sort_index() for name, items in family.items()}
     for name, table in tables.items():
         if table.index.has_duplicates:
-            raise MmcellError(f"predictor {name!r} holds several panels (galleries, splits, …); compare one of Items.panels()")
+            raise MmcellError(
+                f"predictor {name!r} holds several panels (galleries, splits, …); compare one of Items.panels()"
+            )
     common = None
     for table in tables.values():
         common = table.index if common is None else common.intersection(table.index)
     if common is None or not len(common):
-        raise MmcellError(f"the predictors {first(family)} share no item in the same fold; score them on the same split")
+        raise MmcellError(
+            f"the predictors {first(family)} share no item in the same fold; score them on the same split"
+        )
     common = common.sort_values()
     kind = next(iter(family.values())).kind
     aligned = {name: Items(t.loc[common].reset_index(), kind) for name, t in tables.items()}

@@ -20,7 +20,9 @@ def test_a_patient_is_the_mean_of_the_cells():
 
 def test_owners_meet_cells_by_id():
     turned = OWNER.iloc[::-1]
-    np.testing.assert_array_equal(Pseudobulk().transform(CELLS, turned).values, Pseudobulk().transform(CELLS, OWNER).values)
+    np.testing.assert_array_equal(
+        Pseudobulk().transform(CELLS, turned).values, Pseudobulk().transform(CELLS, OWNER).values
+    )
 
 
 def test_long_tables_are_pooled_in_blocks():

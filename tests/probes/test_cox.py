@@ -155,6 +155,6 @@ def test_the_summary_can_be_written_as_json():
 
 
 def test_one_event_is_not_enough(refused):
-    x, time, event = cohort()
+    x, time, _event = cohort()
     with refused("Cox probe: 1 events among 80 training patients"):
         fitted(x, time, (np.arange(80) == 3).astype(int))

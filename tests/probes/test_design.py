@@ -3,7 +3,9 @@ import pandas as pd
 
 from mmcell.probes.design import ClinicalDesign
 
-TRAIN = pd.DataFrame({"age": [40.0, np.nan, 60.0, 50.0], "stage": ["I", "II", "I", "III"], "male": [True, False, True, True]})
+TRAIN = pd.DataFrame(
+    {"age": [40.0, np.nan, 60.0, 50.0], "stage": ["I", "II", "I", "III"], "male": [True, False, True, True]}
+)
 
 
 def test_numbers_and_classes_become_columns():

@@ -83,7 +83,9 @@ def test_a_planted_class_is_found(fit):
 @CLASSIFIERS
 def test_the_scale_and_shift_of_inputs_do_not_matter(fit):
     stretched = X * np.array([1e3, 1e-3, 1, 5, 7]) + 3
-    np.testing.assert_allclose(fit(X, CLASSES).probability(X), fit(stretched, CLASSES).probability(stretched), atol=1e-6)
+    np.testing.assert_allclose(
+        fit(X, CLASSES).probability(X), fit(stretched, CLASSES).probability(stretched), atol=1e-6
+    )
 
 
 @CLASSIFIERS

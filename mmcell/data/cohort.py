@@ -1,0 +1,78 @@
+"""A user's own cohort: one data file and one YAML card."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mmcell.dataset import Dataset
+from mmcell.digest import digest, digest_file
+from mmcell.errors import MmcellError, did_you_mean
+from mmcell.roles import CohortCard, DatasetCard, parse
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+    from mudata import MuData
+
+
+def read_cohort(path: str | Path) -> Dataset:
+    """Read a user's own cohort from its YAML card.
+
+    Parameters
+    ----------
+    path
+        The card; ``data`` in it names an ``.h5ad``, ``.h5mu`` or AnnData ``.zarr``, relative to the card.
+
+    Raises
+    ------
+    MmcellError
+        An unknown key, a missing file, a role that names a column which is not there.
+    """
+    import yaml
+
+    from mmcell.readers import existing
+
+    card_path = existing(Path(path))
+    try:
+        content = yaml.safe_load(card_path.read_text())
+    except (yaml.YAMLError, OSError, UnicodeDecodeError) as error:
+        raise MmcellError(f"{card_path}: not valid YAML ({str(error).splitlines()[0]}); correct it") from error
+    card: CohortCard = parse(CohortCard, content, str(card_path))
+    file = existing(card_path.parent / card.data)
+    data = _read_data(file)
+    names = list(data.mod) if hasattr(data, "mod") else [card.modality]
+    stated = card.preprocessing if isinstance(card.preprocessing, dict) else dict.fromkeys(names, card.preprocessing)
+    unknown = sorted(set(stated) - set(names))
+    if unknown:
+        raise MmcellError(
+            f"{card_path}: preprocessing names the modality {unknown[0]!r}, which is not in {file.name}; "
+            f"{did_you_mean(unknown[0], names)}"
+        )
+    modalities = {n: {"preprocessing": stated[n]} if n in stated else {"preprocessing": "values"} for n in names}
+    facts = {k: getattr(card, k) for k in ("description", "source", "licence", "level", "time_unit", "caveats")}
+    name = card.name or card_path.stem
+    dataset_card = parse(DatasetCard, {"name": name, "modalities": modalities, **facts}, str(card_path))
+    content_hash = digest_file(file) if file.is_file() else ""
+    fingerprint = digest(content_hash, card.model_dump(mode="json")) if content_hash else ""
+    return Dataset(name, data, card.roles, dataset_card, fingerprint, str(card_path.resolve()))
+
+
+def _read_data(path: Path) -> AnnData | MuData:
+    import anndata as ad
+
+    from mmcell.readers import UNREADABLE, unreadable
+
+    try:
+        match path.suffix:
+            case ".h5ad":
+                return ad.read_h5ad(path)
+            case ".zarr":
+                return ad.read_zarr(path)
+            case ".h5mu":
+                import mudata
+
+                with mudata.set_options(pull_on_update=False):
+                    return mudata.read_h5mu(path)
+    except UNREADABLE as error:
+        raise unreadable(path, error) from error
+    raise MmcellError(f"{path}: the ending {path.suffix!r} is not one of .h5ad, .h5mu, .zarr")

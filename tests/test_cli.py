@@ -1,0 +1,204 @@
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+
+from mmcell.testing import tiny_cohort, write_cohort
+
+HEAVY = ("torch", "scanpy", "squidpy", "timm", "lifelines", "matplotlib", "numba", "anndata", "pandas")
+
+
+def run(*arguments, cwd=None):
+    return subprocess.run(
+        [sys.executable, "-c", "from mmcell.cli import main; main()", *map(str, arguments)],
+        capture_output=True, text=True, check=False, cwd=cwd,
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def cohort(tmp_path_factory):
+    return write_cohort(tmp_path_factory.mktemp("cohort"))
+
+
+@pytest.fixture(scope="module")
+def embedding(cohort):
+    dataset = tiny_cohort()
+    path = cohort.parent / "mine.npz"
+    values = np.log1p(dataset.anndata("rna").X[:, :20])
+    np.savez(path, ids=dataset.ids.to_numpy().astype(str), values=values)
+    return path
+
+
+def loaded(code):
+    probe = f"import sys; {code}; print([m for m in {HEAVY!r} if m in sys.modules])"
+    return subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, check=True).stdout.strip()
+
+
+def test_importing_mmcell_loads_nothing_heavy():
+    assert loaded("import mmcell") == "[]"
+
+
+def test_help_loads_nothing_heavy():
+    assert loaded("import mmcell.cli, contextlib, io\ntry:\n    pass\nfinally:\n    pass") == "[]"
+
+
+@pytest.mark.parametrize("command", ["run", "evaluate", "score", "list", "show", "report"])
+def test_every_command_has_help_with_an_example(command):
+    found = run(command, "--help")
+    assert found.returncode == 0
+    assert f"Example: mmcell {command}" in found.stdout
+
+
+def test_evaluate_writes_records_items_table_and_report(cohort, embedding, tmp_path):
+    out = tmp_path / "out"
+    found = run("evaluate", "--embedding", embedding, "--dataset", cohort, "--task", "patient-severity", "--out", out,
+                "--n-boot", 100)  # fmt: skip
+    assert found.returncode == 0, found.stderr
+    table = pd.read_csv(out / "table.csv")
+    assert {"mine", "technical-only", "random"} <= set(table["encoder"])
+    assert len(list((out / "records").glob("*.json"))) == len(list((out / "items").glob("*.parquet")))
+    assert "<html" in (out / "report.html").read_text()
+
+
+def test_run_reads_files_beside_the_config_and_resumes(cohort, embedding, tmp_path):
+    config = cohort.parent / "mine.yaml"
+    entry = {"task": "batch-alignment", "dataset": cohort.name, "encoders": [{"file": embedding.name, "name": "ours"}]}
+    config.write_text(yaml.safe_dump({"name": "mine", "n_boot": 100, "tasks": [entry]}))
+    first = run("run", config, "--out", tmp_path / "out", "--format", "json")
+    assert first.returncode == 0, first.stderr
+    rows = json.loads(first.stdout)
+    assert any(r["encoder"] == "ours" and r["metric"] == "batch_predictability" for r in rows)
+    before = {p.name: p.stat().st_mtime_ns for p in (tmp_path / "out" / "records").iterdir()}
+    again = run("run", config, "--out", tmp_path / "out", "--format", "json")
+    assert json.loads(again.stdout) == rows
+    assert {p.name: p.stat().st_mtime_ns for p in (tmp_path / "out" / "records").iterdir()} == before
+
+
+def test_workers_change_nothing(cohort, embedding, tmp_path):
+    arguments = ("evaluate", "--embedding", embedding, "--dataset", cohort, "--task", "patient-severity",
+                 "--patient-encoder", "pseudobulk", "--n-boot", 100, "--format", "csv")  # fmt: skip
+    one, two = run(*arguments), run(*arguments, "--workers", 2)
+    assert one.returncode == two.returncode == 0, one.stderr + two.stderr
+    drop = ["seconds"]
+    frames = [pd.read_csv(pd.io.common.StringIO(o.stdout)).drop(columns=drop) for o in (one, two)]
+    pd.testing.assert_frame_equal(*frames)
+
+
+def test_another_slot_takes_a_file(cohort, embedding, tmp_path):
+    found = run("evaluate", "--encoder", "pca", "--embedding", f"gallery={embedding}", "--dataset", cohort, "--task",
+                "rna-to-protein", "--n-boot", 100, "--format", "csv")  # fmt: skip
+    assert found.returncode == 0, found.stderr
+    assert "protein" in found.stdout
+
+
+def test_a_failing_encoder_keeps_its_row_and_the_exit_code_is_one(cohort, tmp_path):
+    (tmp_path / "broken.py").write_text(
+        "class Broken:\n    def encode(self, data):\n        raise RuntimeError('no')\n"
+    )
+    found = run("evaluate", "--encoder", "broken:Broken", "--dataset", cohort, "--task", "patient-severity", "--n-boot",
+                100, "--format", "csv", cwd=tmp_path)  # fmt: skip
+    assert found.returncode == 1
+    assert "RuntimeError: no" in found.stderr
+    assert "failed" in found.stdout
+    assert ",ok," in found.stdout
+
+
+def bad_config(content):
+    return lambda folder: ("run", write(folder / "bad.yaml", content))
+
+
+def write(path: Path, content: str) -> Path:
+    path.write_text(content)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("make", "pieces"),
+    [
+        (bad_config("name: x\ntask: [a]\n"), ["bad.yaml", "'task'", "tasks"]),
+        (bad_config("name: x\ntasks: [{task: rna-to-protein, encoder: [pca]}]\n"), ["tasks.0.encoder", "encoders"]),
+        (bad_config("name: x\ntasks: [rna-to-protien]\n"), ["rna-to-protien", "rna-to-protein"]),
+        (bad_config("name: [x\n"), ["bad.yaml", "YAML"]),
+        (bad_config("hello\n"), ["bad.yaml", "mapping"]),
+        (lambda f: ("run", f / "nowhere.yaml"), ["nowhere.yaml", "no such file"]),
+        (lambda f: ("show", "covid-sit"), ["covid-sit", "covid-cite"]),
+        (lambda f: ("report", f), ["no run"]),
+        (lambda f: ("score", write(f / "s.csv", "item,a\n1,1\n")), ["s.csv", "no predictions"]),
+        (lambda f: ("evaluate", "--task", "patient-severity", "--dataset", "covid-site"), ["covid-site", "covid-cite"]),
+    ],
+)
+def test_bad_input_is_one_line_and_exit_two(make, pieces, tmp_path):
+    found = run(*make(tmp_path))
+    assert found.returncode == 2
+    assert found.stderr.count("\n") == 1
+    assert "Traceback" not in found.stderr
+    for piece in pieces:
+        assert piece in found.stderr
+
+
+@pytest.mark.parametrize(
+    ("change", "pieces"),
+    [
+        (lambda i, v: (i, np.where(np.arange(len(v))[:, None] == 3, np.nan, v)), ["mine", "NaN", "cell0003"]),
+        (lambda i, v: (np.r_[i[:1], i[:-1]], v), ["mine", "more than once"]),
+        (lambda i, v: (np.char.add("z", i), v), ["mine", "obs_names"]),
+        (lambda i, v: (i[:-5], v[:-5]), ["mine", "5 of 300"]),
+        (lambda i, v: (i[:-1], v), ["mine", "300 rows", "299 ids"]),
+    ],
+)
+def test_a_bad_embedding_is_refused_before_anything_runs(change, pieces, cohort, embedding, tmp_path):
+    with np.load(embedding) as file:
+        ids, values = change(file["ids"], file["values"])
+    np.savez(tmp_path / "mine.npz", ids=ids, values=values)
+    found = run("evaluate", "--embedding", tmp_path / "mine.npz", "--dataset", cohort, "--task", "patient-severity")
+    assert found.returncode == 2
+    assert found.stderr.count("\n") == 1
+    for piece in pieces:
+        assert piece in found.stderr
+
+
+@pytest.mark.parametrize(
+    ("change", "pieces"),
+    [
+        ({"batch": "bach"}, ["roles.batch", "'bach'", "batch"]),
+        ({"label": "cell_type"}, ["cell_type", "D00", "one"]),
+        ({"lable": "state"}, ["roles.lable", "label"]),
+        ({"positive": "sick"}, ["positive", "sick", "ill"]),
+    ],
+)
+def test_a_bad_card_names_the_field_and_the_cure(change, pieces, cohort, tmp_path):
+    content = yaml.safe_load(cohort.read_text())
+    content["data"] = str(cohort.parent / content["data"])
+    content["roles"] |= change
+    card = write(tmp_path / "card.yaml", yaml.safe_dump(content))
+    found = run("evaluate", "--encoder", "pca", "--dataset", card, "--task", "patient-severity")
+    assert found.returncode == 2
+    for piece in pieces:
+        assert piece in found.stderr
+
+
+def test_debug_shows_the_traceback(tmp_path):
+    found = run("run", tmp_path / "nowhere.yaml", "--debug")
+    assert "Traceback" in found.stderr
+
+
+@pytest.mark.parametrize("what", ["tasks", "datasets", "encoders", "patient-encoders", "metrics"])
+def test_list_names_everything_with_a_line_about_it(what):
+    from mmcell.report.terminal import _sources, describe
+
+    found = run("list", what)
+    assert found.returncode == 0
+    for name in _sources()[what].names():
+        assert name in found.stdout
+        assert describe(what, name)
+
+
+def test_show_prints_the_card_of_a_task():
+    found = run("show", "patient-severity")
+    assert "severe COVID-19" in found.stdout
+    assert "technical-only" in found.stdout

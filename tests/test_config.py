@@ -1,0 +1,37 @@
+from pathlib import Path
+
+import mmcell_configs
+import pytest
+
+import mmcell
+from mmcell.config import plans_of, read_config
+
+CONFIGS = sorted(Path(mmcell_configs.__file__).parent.glob("*.yaml"))
+
+
+@pytest.mark.demo
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda p: p.stem)
+def test_every_shipped_config_can_be_planned(path):
+    plans = plans_of(read_config(path), path.parent)
+    assert plans
+    for plan in plans:
+        assert plan.reference is not None
+        assert {c.role for c in plan.candidates} == {"candidate", "control"}
+
+
+@pytest.mark.demo
+@pytest.mark.parametrize("name", mmcell.list_tasks())
+def test_every_shipped_task_has_a_card_and_can_be_planned(name):
+    from mmcell.plan import make_plan
+
+    task = mmcell.get_task(name)
+    assert task.spec.name == name
+    assert task.spec.question.endswith("?")
+    plan = make_plan(name)
+    assert plan.splits
+    assert {c.encoder or c.patient_encoder for c in plan.candidates if c.role == "control"} >= set(task.spec.controls)
+
+
+def test_a_shipped_config_is_found_from_any_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert read_config("configs/quickstart.yaml").name == "quickstart"

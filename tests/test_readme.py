@@ -1,0 +1,62 @@
+"""The README is run, not believed."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+import mmcell
+from mmcell.data.catalog import list_datasets
+from mmcell.testing import tiny_cohort
+
+README = Path(__file__).parents[1] / "README.md"
+BLOCKS = re.findall(r"```python\n(.*?)```", README.read_text(), flags=re.DOTALL)
+
+
+def block(piece):
+    return next(b for b in BLOCKS if piece in b)
+
+
+@pytest.mark.demo
+def test_the_encoder_of_the_readme_runs_on_real_data(capsys):
+    code = block("class MarkerMean")
+    assert len([line for line in code.splitlines() if line.strip()]) <= 15
+    space = {}
+    exec(code, space)
+    table = space["results"].table()
+    mine = table[(table["encoder"] == "marker-mean") & (table["metric"] == "percentile")]
+    assert (mine["ci_low"] > 0.5).all()
+    assert "marker-mean" in capsys.readouterr().out
+
+
+def test_the_task_of_the_readme_runs_and_is_short():
+    code = block("class OldOrYoung")
+    assert len([line for line in code.splitlines() if line.strip()]) <= 25
+    space = {}
+    exec(code, space)
+    table = mmcell.evaluate("pca", space["OldOrYoung"](), dataset=tiny_cohort(), n_boot=100).table()
+    assert (table["status"] != "failed").all()
+    assert {"candidate", "control"} == set(table["role"])
+
+
+def test_the_card_of_the_readme_is_a_card():
+    import yaml
+
+    from mmcell.roles import CohortCard, parse
+
+    text = re.search(r"```yaml\n(data: cohort.*?)```", README.read_text(), flags=re.DOTALL).group(1)
+    card = parse(CohortCard, yaml.safe_load(text), "README.md")
+    assert card.roles.outcome.time == "os_days"
+
+
+@pytest.mark.parametrize("name", [*mmcell.list_tasks(), *list_datasets()])
+def test_the_readme_names_every_task_and_dataset(name):
+    assert f"`{name}`" in README.read_text()
+
+
+def test_the_readme_begins_with_the_two_commands():
+    commands = re.findall(r"^python -m pip install .*$", README.read_text(), flags=re.MULTILINE)
+    assert commands == [
+        'python -m pip install -e ".[demo]" && mmcell run configs/quickstart.yaml',
+        'python -m pip install -e ".[demo,test]" && python -m pytest',
+    ]

@@ -1,0 +1,126 @@
+import numpy as np
+import pandas as pd
+import pytest
+
+from mmcell.errors import MmcellError
+from mmcell.metrics.classification import auroc
+from mmcell.metrics.survival import harrell_c
+from mmcell.scoring import score_table
+
+
+def binary(n=120, seed=0):
+    rng = np.random.default_rng(seed)
+    y = rng.integers(0, 2, n)
+    frame = pd.DataFrame({"item": np.arange(n), "unit": [f"p{i // 2}" for i in range(n)], "y_true": y})
+    return frame.assign(y_pred_good=y + rng.normal(size=n), y_pred_noise=rng.normal(size=n))
+
+
+def survival(n=80, seed=0):
+    rng = np.random.default_rng(seed)
+    risk = rng.normal(size=n)
+    frame = pd.DataFrame({"item": np.arange(n), "time": rng.exponential(np.exp(-risk)), "event": rng.integers(0, 2, n)})
+    return frame.assign(risk_a=risk, risk_b=risk)
+
+
+def row(found, predictor, metric):
+    return found.table.set_index(["predictor", "metric"]).loc[(predictor, metric)]
+
+
+def test_the_estimate_is_the_metric_on_the_table():
+    frame = binary()
+    found = row(score_table(frame, n_boot=200, n_permutations=50), "good", "auroc")
+    assert found["value"] == pytest.approx(auroc(frame["y_true"].to_numpy(), frame["y_pred_good"].to_numpy()))
+    assert found["ci_low"] < found["value"] < found["ci_high"]
+    assert found["n_units"] == 60
+
+
+def test_a_clear_winner_gets_a_letter_of_its_own():
+    found = score_table(binary(), n_boot=200, n_permutations=200)
+    assert row(found, "good", "auroc")["letters"] == "a"
+    assert row(found, "noise", "auroc")["letters"] == "b"
+    assert found.comparison.table["p"].item() < 0.05
+
+
+def test_equal_predictors_share_a_letter_and_differ_by_nothing():
+    found = score_table(survival(), n_boot=200, n_permutations=50)
+    assert set(found.table["letters"]) == {"a"}
+    assert found.comparison.table["difference"].item() == 0
+
+
+def test_higher_risk_is_shorter_survival():
+    frame = survival()
+    found = row(score_table(frame, n_boot=200, n_permutations=50), "a", "harrell_c")
+    assert found["value"] == pytest.approx(harrell_c(*(frame[c].to_numpy() for c in ("time", "event", "risk_a"))))
+    assert found["value"] > 0.5
+
+
+def test_wide_and_long_tables_agree():
+    wide = binary()
+    long = wide.melt(["item", "unit", "y_true"], ["y_pred_good", "y_pred_noise"], "predictor", "y_pred")
+    long["predictor"] = long["predictor"].str.removeprefix("y_pred_")
+    options = {"n_boot": 200, "n_permutations": 50}
+    pd.testing.assert_frame_equal(score_table(wide, **options).table, score_table(long, **options).table)
+
+
+def test_folds_keep_predictions_of_different_models_apart():
+    frame = binary().assign(fold=lambda f: f["unit"].factorize()[0] % 3)
+    shifted = frame.assign(y_pred_good=frame["y_pred_good"] + 100 * frame["fold"])
+    values = [row(score_table(f, n_boot=100, n_permutations=10), "good", "auroc")["value"] for f in (frame, shifted)]
+    assert values[0] == pytest.approx(values[1])
+
+
+def test_missing_predictions_are_counted():
+    frame = binary()
+    frame.loc[:4, "y_pred_good"] = np.nan
+    found = score_table(frame, n_boot=100, n_permutations=10)
+    assert row(found, "good", "auroc")["n_excluded"] == 5
+    assert row(found, "noise", "auroc")["n_excluded"] == 0
+
+
+def test_classes_are_scored_by_accuracy_and_f1():
+    frame = pd.DataFrame({"item": range(40), "y_true": list("abcd") * 10, "y_pred": list("abca") * 10})
+    found = score_table(frame, n_boot=100)
+    assert row(found, "y_pred", "balanced_accuracy")["value"] == pytest.approx(0.75)
+    assert found.comparison is None
+
+
+def test_numbers_are_scored_by_rank_correlation():
+    frame = pd.DataFrame({"item": range(30), "y_true": np.arange(30.0), "y_pred": np.arange(30.0) ** 3})
+    assert row(score_table(frame, n_boot=100), "y_pred", "spearman")["value"] == pytest.approx(1.0)
+
+
+def test_an_assumed_unit_is_said():
+    assert any("unit" in note for note in score_table(survival(), n_boot=100, n_permutations=10).notes)
+
+
+@pytest.mark.parametrize(
+    ("change", "piece"),
+    [
+        (lambda f: f.assign(y_true=1), "one value only"),
+        (lambda f: f.drop(columns="y_true"), "no truth"),
+        (lambda f: f[["item", "unit", "y_true"]], "no predictions"),
+        (lambda f: f.assign(unit=[None, *f["unit"][1:]]), "1 rows have no 'unit'"),
+        (lambda f: f.assign(y_pred_good="x"), "class of 'y_true'"),
+        (lambda f: f.assign(y_pred_good=np.nan), "no usable prediction"),
+        (lambda f: f.assign(predictor="a"), "not both"),
+        (lambda f: pd.concat([f, f]), "scored twice"),
+    ],
+)
+def test_a_bad_table_is_refused_in_one_line(change, piece):
+    with pytest.raises(MmcellError, match=piece) as caught:
+        score_table(change(binary()))
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("change", "piece"),
+    [
+        ({"event": 0}, "no events"),
+        ({"event": 2}, "other than 0 and 1"),
+        ({"time": -1.0}, "not positive"),
+        ({"time": "soon"}, "not numeric"),
+    ],
+)
+def test_a_bad_outcome_is_refused_in_one_line(change, piece):
+    with pytest.raises(MmcellError, match=piece):
+        score_table(survival().assign(**change))
