@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 import numpy as np
 import pandas as pd
@@ -25,7 +25,8 @@ def technical_only(dataset: Dataset, modality: str, level: str, split: Split) ->
     roles. Patients get the mean over their items and the log number of items. A column that is predicted under this
     split is left out.
     """
-    table = _technical_items(dataset, modality, split)
+    hidden = dataset.roles.hidden(split.spec.targets)
+    table = dataset.once(("technical", modality, *sorted(hidden)), lambda: _technical_items(dataset, modality, hidden))
     if level == "patient" and dataset.card.level != "patient":
         unit = dataset.unit
         grouped = table.groupby(unit.reindex(table.index))
@@ -33,7 +34,7 @@ def technical_only(dataset: Dataset, modality: str, level: str, split: Split) ->
     return _embedding("technical-only", level, table, "depth, detected features, number of items")
 
 
-def _technical_items(dataset: Dataset, modality: str, split: Split) -> pd.DataFrame:
+def _technical_items(dataset: Dataset, modality: str, hidden: Collection[str]) -> pd.DataFrame:
     data = dataset.anndata(modality)
     x = data.X
     table: dict[str, np.ndarray] = {}
@@ -51,7 +52,7 @@ def _technical_items(dataset: Dataset, modality: str, split: Split) -> pd.DataFr
         values = np.asarray(x.toarray() if hasattr(x, "toarray") else x, dtype=float)
         table = {"mean": values.mean(axis=1), "spread": values.std(axis=1), "zeros": (values == 0).mean(axis=1)}
     frame = pd.DataFrame(table, index=data.obs_names.astype(str))
-    for column in [c for c in dataset.roles.technical if c not in dataset.roles.hidden(split.spec.targets)]:
+    for column in [c for c in dataset.roles.technical if c not in hidden]:
         frame[column] = pd.to_numeric(dataset.obs[column].reindex(frame.index), errors="coerce")
         if frame[column].isna().any():
             raise MmcellError(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, Any
@@ -143,6 +143,12 @@ class Dataset:
         self.anndata(modality)
         return self.card.modalities.get(modality, ModalityCard(preprocessing="values", identifiers="other"))
 
+    def once(self, key: Hashable, make: Callable[[], Any]) -> Any:
+        """Return what `make` returned when it was first asked for under this key: a dataset does not change."""
+        if key not in self._prepared:
+            self._prepared[key] = make()
+        return self._prepared[key]
+
     # -- what a method may see -----------------------------------------------------------------------------------
 
     def features(self, modality: str, preprocessing: str = "any") -> AnnData:
@@ -170,10 +176,10 @@ class Dataset:
                 f"dataset {self.name!r}: modality {modality!r} holds {have}, the encoder needs {want}; "
                 "give it data it can read or set 'preprocessing' on the card"
             )
-        key = ("features", modality, want)
-        if key not in self._prepared:
-            self._prepared[key] = _bare(self.anndata(modality), lognormalise=want != have)
-        return self._prepared[key]
+        data: AnnData = self.once(
+            ("features", modality, want), lambda: _bare(self.anndata(modality), lognormalise=want != have)
+        )
+        return data
 
     def covariates(self, role: str) -> pd.DataFrame:
         """Return the columns of a role, one row per unit: means of ``technical``, ``clinical`` as they are.
@@ -204,6 +210,9 @@ class Dataset:
         MmcellError
             A unit carries two different values.
         """
+        return self.once(("per_unit", column), lambda: self._per_unit(column)).copy()
+
+    def _per_unit(self, column: str) -> pd.Series:
         pairs = pd.DataFrame({"unit": self.unit, "value": self.obs[column]}).dropna().drop_duplicates()
         twice = pairs["unit"][pairs["unit"].duplicated()].unique()
         if len(twice):
@@ -249,6 +258,9 @@ class Dataset:
             The role is not set or lacks the value, there is one class only, no event, a time that is not positive,
             an event that is not 0 or 1.
         """
+        return self.once(("truth", target, level), lambda: self._truth(target, level)).copy()
+
+    def _truth(self, target: str, level: str) -> pd.DataFrame:
         role, _, value = target.partition("=")
         if role == "outcome":
             return self._outcome()

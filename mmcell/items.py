@@ -115,7 +115,15 @@ class Items:
 
     def where(self, mask: np.ndarray | pd.Series) -> Self:
         """Return the items of a boolean mask."""
-        return type(self)(self.frame[np.asarray(mask)], self.kind)
+        return self._rows(np.flatnonzero(np.asarray(mask)))
+
+    def _rows(self, rows: np.ndarray) -> Self:
+        """Return some of the rows. They were checked when these items were made, so they are not checked again."""
+        part = object.__new__(type(self))
+        frame = self.frame.iloc[rows].reset_index(drop=True)
+        for name, value in (("frame", frame), ("kind", self.kind), ("arrays", {}), ("details", {})):
+            object.__setattr__(part, name, value)
+        return part
 
     def resample(self, weights: np.ndarray) -> Self:
         """Return the items repeated as often as `weights` (whole numbers, one per unit) says: the slow way."""
@@ -134,7 +142,7 @@ class Items:
         """
         for keys, rows in self.frame.groupby(list(PANEL), sort=False, dropna=False).indices.items():
             facts = dict(zip(PANEL, map(str, keys), strict=True))
-            part = type(self)(self.frame.iloc[rows], self.kind)
+            part = self._rows(rows)
             yield facts, part
             groups = part.column("group").astype(str)
             names = sorted(set(groups) - {""})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor, Future
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -113,7 +114,9 @@ def run_plans(
     for plan in plans:
         stored = {c.name: _stored(store, plan.key(c), reuse) for c in plan.candidates}
         todo = [c for c in plan.candidates if stored[c.name] is None]
-        futures = {c.name: executor.submit(answer, plan, c) for c in todo} if executor is not None else {}
+        # Each job travels without the other candidates: one that cannot be sent is then its own fault alone.
+        job = replace(plan, candidates=[])
+        futures = {c.name: executor.submit(answer, job, c) for c in todo} if executor is not None else {}
         base: Estimates | None = None
         # The reference comes first: every other score is compared with it.
         for candidate in sorted(plan.candidates, key=lambda c: c is not plan.reference):

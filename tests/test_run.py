@@ -1,4 +1,3 @@
-import pickle
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 
 import numpy as np
@@ -6,7 +5,7 @@ import pandas as pd
 import pytest
 
 import mmcell.run
-from mmcell import Embedding, ModelCard, Results, evaluate
+from mmcell import Embedding, ModelCard, evaluate
 from mmcell.plan import make_plan
 from mmcell.results import COLUMNS
 from tests.toys import ALIGNMENT, PATIENT, RETRIEVAL, SURVIVAL, TASKS, Noise, cite, cohort_of
@@ -63,8 +62,8 @@ def test_one_row_per_metric_and_stratum_of_every_candidate(name):
         assert set(zip(rows["metric"], rows["stratum"], strict=True)) == EXPECTED[name]
     assert set(table["status"]) <= {"ok", "boundary", "too_few_units"}
     assert table["value"].notna().all()
-    assert not (table["ci_low"] > table["value"]).any()
-    assert not (table["ci_high"] < table["value"]).any()
+    assert not (table["ci_low"] > table["value"] + 1e-9).any()
+    assert not (table["ci_high"] < table["value"] - 1e-9).any()
 
 
 def test_both_directions_of_a_retrieval():
@@ -122,10 +121,9 @@ def test_what_cannot_be_sent_to_a_worker_is_a_failed_row():
     stuck = Noise()
     stuck.handle = lambda: None
     with ProcessPoolExecutor(1) as executor:
-        found = run(ALIGNMENT, {"stuck": stuck, "pca": "pca"}, controls=["constant"], executor=executor)
-    assert [r.encoder for r in found.failed] == [] or "pickle" in found.failed[0].error.lower()
-    with pytest.raises((pickle.PicklingError, AttributeError)):
-        pickle.dumps(stuck)
+        found = run(ALIGNMENT, {"stuck": stuck}, controls=["constant"], executor=executor)
+    assert [r.encoder for r in found.failed] == ["stuck"]
+    assert "pickle" in found.failed[0].error
 
 
 @EACH_TASK
@@ -242,7 +240,7 @@ def test_without_its_reference_a_score_stands_alone(monkeypatch):
     found = run(ALIGNMENT, "pca")
     table = found.table().set_index("encoder")
     assert (table.loc["random", "status"] == "failed").all()
-    assert (table.loc["pca", "status"] == "ok").all()
+    assert "failed" not in set(table.loc["pca", "status"])
     assert table["difference"].isna().all()
 
 
@@ -269,7 +267,7 @@ def test_constant_and_random_embeddings_carry_no_type_and_show_no_batch():
 
 
 def test_constant_and_random_embeddings_know_no_patient():
-    table = run(PATIENT, NOISE, controls=["constant"]).table().astype({"value": float})
+    table = run(PATIENT, NOISE, cite(24, 10), controls=["constant"]).table().astype({"value": float})
     assert (table.loc[table["encoder"] == "constant", "value"] == 0.5).all()
     for _, rows in table[table["split"] == "grouped"].groupby(["metric", "stratum"]):
         assert abs(rows["value"].mean() - 0.5) < 0.12
@@ -285,7 +283,6 @@ def test_constant_and_random_embeddings_know_no_survival():
 def test_labels_permuted_over_donors_are_not_found():
     found = []
     for seed in range(8):
-        toy = cite(16, 15, seed=seed)
         state = np.random.default_rng(seed).permutation(np.resize(["ill", "well"], 16))
         toy = cite(16, 15, seed=seed, state=np.repeat(state, 15))
         found.append(values(run(PATIENT, "pca", toy, controls=[]), "auroc")["pca"])
@@ -309,7 +306,7 @@ def test_a_planted_signal_is_found():
     [
         (list("ab"), [[np.nan], [1.0]], ["embedding 'mine': NaN or infinite values, first at id 'a'"]),
         (list("aa"), [[2.0], [1.0]], ["1 ids occur more than once (a)"]),
-        (list("ab"), [[2.0], [1.0]], ["none of the 480 wanted ids is in it"]),
+        (list("ab"), [[2.0], [1.0]], ["wanted ids is in it (its ids look like a, b"]),
         (list("abc"), [[2.0], [1.0]], ["2 rows but 3 ids"]),
     ],
 )
@@ -334,92 +331,6 @@ def test_what_was_asked_wrongly_is_refused(calls, refused, options, pieces):
     with refused(*pieces):
         evaluate("pca", **{"tasks": PATIENT, "dataset": cite()} | options)
     assert calls == []
-
-
-# -- results on disk ---------------------------------------------------------------------------------------------------
-
-CONTROLS = {"controls": ["random", "constant"]}
-
-
-def test_a_second_run_computes_nothing(tmp_path, calls):
-    first = run(ALIGNMENT, ["pca", "features"], out=tmp_path, **CONTROLS)
-    assert len(calls) == 4
-    calls.clear()
-    again = run(ALIGNMENT, ["pca", "features"], out=tmp_path, **CONTROLS)
-    assert calls == []
-    assert contents(again) == contents(first)
-    pd.testing.assert_frame_equal(again.table(), first.table())
-
-
-def test_only_what_is_missing_is_computed(tmp_path, calls):
-    run(ALIGNMENT, "pca", out=tmp_path, **CONTROLS)
-    calls.clear()
-    more = run(ALIGNMENT, ["pca", "features"], out=tmp_path, **CONTROLS)
-    assert calls == ["features"]
-    assert contents(more) == contents(run(ALIGNMENT, ["pca", "features"], **CONTROLS))
-
-
-@pytest.mark.parametrize("change", [{"seed": 1}, {"n_boot": 101}, {"dataset": cite(seed=1)}, {"reuse": "never"}])
-def test_what_differs_is_computed_anew(tmp_path, calls, change):
-    run(ALIGNMENT, "pca", out=tmp_path, **CONTROLS)
-    calls.clear()
-    run(ALIGNMENT, "pca", out=tmp_path, **CONTROLS | change)
-    assert sorted(calls) == ["constant", "pca", "random"]
-
-
-def test_always_reads_and_never_computes(tmp_path, calls, refused):
-    first = run(ALIGNMENT, "pca", out=tmp_path, **CONTROLS)
-    calls.clear()
-    assert contents(run(ALIGNMENT, "pca", out=tmp_path, reuse="always", **CONTROLS)) == contents(first)
-    with refused("reuse='always'", "lacks a result that was asked for"):
-        run(ALIGNMENT, "features", out=tmp_path, reuse="always", **CONTROLS)
-    assert calls == []
-
-
-def test_a_new_name_does_not_take_the_record_of_another(tmp_path):
-    mine = Embedding.from_array("mine", cite().ids, np.random.default_rng(0).normal(size=(480, 3)))
-    run(ALIGNMENT, {"a": mine}, out=tmp_path, controls=[])
-    both = run(ALIGNMENT, {"a": mine, "b": mine}, out=tmp_path, controls=[])
-    assert [r.encoder for r in both.records] == ["a", "b"]
-    assert len({r.key for r in both.records}) == 2
-
-
-@pytest.mark.parametrize("kind", ["records", "items"])
-@pytest.mark.parametrize("damage", [lambda b: b[: len(b) // 2], lambda b: b"", lambda b: b"{}"])
-def test_a_damaged_file_is_computed_again_and_not_read(tmp_path, calls, kind, damage):
-    first = run(ALIGNMENT, "pca", out=tmp_path, controls=[])
-    file = next((tmp_path / kind).iterdir())
-    file.write_bytes(damage(file.read_bytes()))
-    calls.clear()
-    again = run(ALIGNMENT, "pca", out=tmp_path, controls=[])
-    assert calls == ["pca"]
-    assert contents(again) == contents(first)
-    assert contents(Results.read(tmp_path)) == contents(first)
-
-
-def test_what_failed_is_tried_again(tmp_path, calls, monkeypatch):
-    from mmcell.encoders.baselines import Features
-
-    with monkeypatch.context() as broken:
-        broken.setattr(Features, "encode", lambda self, data: 1 / 0)
-        assert run(ALIGNMENT, "features", out=tmp_path, controls=[]).failed
-    calls.clear()
-    assert not run(ALIGNMENT, "features", out=tmp_path, controls=[]).failed
-    assert calls == ["features"]
-
-
-def test_names_never_become_paths(tmp_path):
-    out = tmp_path / "a" / "b" / "run"
-    mine = Embedding.from_array("x", cite().ids, np.random.default_rng(0).normal(size=(480, 3)))
-    found = run(ALIGNMENT, {"../../x": mine, "/tmp/\x00y\n": mine}, out=out, controls=[])
-    files = [p for p in tmp_path.rglob("*") if p.is_file()]
-    assert len(files) == 2 + 2 + 2
-    assert all(p.is_relative_to(out) for p in files)
-    assert (
-        {r.encoder for r in Results.read(out).records}
-        == {r.encoder for r in found.records}
-        == {"../../x", "/tmp/\x00y\n"}
-    )
 
 
 def test_progress_is_told():

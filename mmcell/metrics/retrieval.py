@@ -194,6 +194,9 @@ def _reciprocal(above: np.ndarray, tied: np.ndarray, tied_correct: np.ndarray) -
     out = np.zeros(len(above))
     for i in range(len(above)):
         g, t, c = above[i], tied[i], tied_correct[i]
+        if i > 0 and g == above[i - 1] and t == tied[i - 1] and c == tied_correct[i - 1]:
+            out[i] = out[i - 1]
+            continue
         missed = 1.0
         for j in range(t + 1):
             hit = c / (t + c - j)

@@ -69,10 +69,27 @@ def show_results(results: Results, shape: str) -> None:
             for score in headline(record):
                 table.add_row(*_cells(record, score))
         console.print(table)
-        leaks = {f.message: f for r in records for f in r.findings if f.severity == "leak"}
-        for message in leaks:
-            console.print(f"  leak: {message}", markup=False)
+        for line in _leaks(records):
+            console.print(line, markup=False)
         console.print()
+
+
+def _leaks(records: list[RunRecord]) -> list[str]:
+    """Return one line a leak: of the data, of the technical control, and which embeddings know the batch."""
+    everywhere = {f.message for f in records[0].findings if all(f in r.findings for r in records)}
+    lines, knowing = [], []
+    for record in records:
+        for finding in record.findings:
+            if finding.severity != "leak":
+                continue
+            if finding.code == "knows-the-batch":
+                knowing.append(record.label)
+            else:
+                who = "" if finding.message in everywhere else f"{record.label}: "
+                lines.append(f"  leak: {who}{finding.message}")
+    if knowing:
+        lines.append(f"  leak: these know the batch of held-out donors: {', '.join(dict.fromkeys(knowing))}")
+    return list(dict.fromkeys(lines))
 
 
 def _cells(record: RunRecord, score: Score) -> list[str]:

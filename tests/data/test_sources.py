@@ -34,7 +34,12 @@ def test_the_known_file_is_returned(wheel):
 
 def test_an_altered_file_is_refused(wheel, refused):
     (wheel / "data" / "table.bin").write_bytes(CONTENT + b"!")
-    with refused("fragile/data/table.bin: sha256 is", SHA[:12], "it is not read", "pip install --force-reinstall"):
+    with refused(
+        "fragile/data/table.bin: sha256 is",
+        SHA[:12],
+        "not the known file and not read",
+        "pip install --force-reinstall",
+    ):
         package_file("fragile", "data/table.bin", SHA)
 
 
@@ -56,7 +61,7 @@ def test_an_altered_pickle_is_never_opened(tmp_path, monkeypatch, refused):
     # Unpickled, these bytes would end the interpreter.
     (folder / "hepatoCellular.pickle").write_bytes(b"cos\n_exit\n(I3\ntR.")
     monkeypatch.setattr(sources, "package_folder", lambda package: tmp_path)
-    with refused("SurvSet/resources/pickles/hepatoCellular.pickle: sha256 is", "it is not read"):
+    with refused("SurvSet/resources/pickles/hepatoCellular.pickle: sha256 is", "not the known file and not read"):
         survset.load_hcc()
 
 

@@ -1,0 +1,62 @@
+import pytest
+
+from mmcell import RunRecord, Score
+from mmcell.audit.scores import audit_scores
+from mmcell.embedding import ModelCard
+
+
+def score(metric="auroc", value=0.8, low=0.7, high=0.9, **more):
+    return Score(
+        metric=metric, value=value, low=low, high=high, split="grouped", **{"chance": 0.5, "n_units": 30} | more
+    )
+
+
+def audit(*scores, encoder="pca", cards=None):
+    record = RunRecord(
+        key="k", task={"name": "toy", "primary": "auroc"}, dataset="covid-cite", dataset_fingerprint="f",
+        split_hash="s", encoder=encoder, role="candidate", cards=cards or {}, scores=scores,
+    )  # fmt: skip
+    return {f.code: f for f in audit_scores(record)}
+
+
+def test_a_plain_score_has_nothing_to_hide():
+    assert audit(score()) == {}
+
+
+@pytest.mark.parametrize("metric", ["batch_auroc", "batch_predictability"])
+def test_an_embedding_that_knows_the_batch(metric):
+    found = audit(score(), score(metric, target="batch=B1"))["knows-the-batch"]
+    assert found.severity == "leak"
+    assert found.message == f"knows the batch B1: {metric} 0.80; auroc of the label is 0.80"
+    assert found.evidence == "95 % interval 0.70 to 0.90, 30 units"
+
+
+@pytest.mark.parametrize("leak", [{"low": 0.45}, {"low": None}, {"chance": None}, {"low": 0.5}])
+def test_a_leak_within_chance_is_none(leak):
+    assert audit(score("batch_auroc", target="batch=B1", **leak)) == {}
+
+
+def test_what_technical_facts_alone_reach():
+    assert audit(score(), encoder="technical-only")["technical-leak"].severity == "leak"
+    assert audit(score(low=0.4), encoder="technical-only") == {}
+    assert audit(score("balanced_accuracy"), encoder="technical-only") == {}
+
+
+def test_a_score_on_the_bound():
+    assert "1.000 lies on the bound" in audit(score(value=1.0, status="boundary"))["boundary"].message
+
+
+def test_items_that_could_not_be_scored():
+    assert audit(score(n_excluded=4))["excluded"].message == "auroc, grouped: 4 held-out items could not be scored"
+    assert audit(score(n_excluded=4, stratum="batch")) == {}
+
+
+def test_a_model_that_was_pretrained_on_the_cohort():
+    seen = {"big": ModelCard(name="big", pretraining_datasets=("covid-cite",))}
+    unseen = {"big": ModelCard(name="big", pretraining_datasets=("other",))}
+    assert audit(cards=seen)["pretraining-overlap"].message == "big was pretrained on covid-cite"
+    assert audit(cards=unseen) == {}
+
+
+def test_a_failed_score_says_nothing():
+    assert audit(Score(metric="batch_auroc", status="failed", reason="no")) == {}

@@ -1,0 +1,107 @@
+import numpy as np
+import pandas as pd
+import pytest
+
+import mmcell.run
+from mmcell import Embedding, Results, evaluate
+from tests.toys import ALIGNMENT, cite
+
+CONTROLS = {"controls": ["random", "constant"]}
+
+
+def run(encoders, dataset=None, **options):
+    return evaluate(encoders, ALIGNMENT, dataset=dataset or cite(), **{"n_boot": 100} | options)
+
+
+def contents(results):
+    return [record.content() for record in results.records]
+
+
+@pytest.fixture
+def calls(monkeypatch):
+    """The candidates that were computed, as labels."""
+    found = []
+    answer = mmcell.run.answer
+    monkeypatch.setattr(mmcell.run, "answer", lambda plan, c, *more: found.append(c.label) or answer(plan, c, *more))
+    return found
+
+
+def test_a_second_run_computes_nothing(tmp_path, calls):
+    first = run(["pca", "features"], out=tmp_path, **CONTROLS)
+    assert len(calls) == 4
+    calls.clear()
+    again = run(["pca", "features"], out=tmp_path, **CONTROLS)
+    assert calls == []
+    assert contents(again) == contents(first)
+    pd.testing.assert_frame_equal(again.table(), first.table())
+
+
+def test_only_what_is_missing_is_computed(tmp_path, calls):
+    run("pca", out=tmp_path, **CONTROLS)
+    calls.clear()
+    more = run(["pca", "features"], out=tmp_path, **CONTROLS)
+    assert calls == ["features"]
+    assert contents(more) == contents(run(["pca", "features"], **CONTROLS))
+
+
+@pytest.mark.parametrize("change", [{"seed": 1}, {"n_boot": 101}, {"dataset": cite(seed=1)}, {"reuse": "never"}])
+def test_what_differs_is_computed_anew(tmp_path, calls, change):
+    run("pca", out=tmp_path, **CONTROLS)
+    calls.clear()
+    run("pca", out=tmp_path, **CONTROLS | change)
+    assert sorted(calls) == ["constant", "pca", "random"]
+
+
+def test_always_reads_and_never_computes(tmp_path, calls, refused):
+    first = run("pca", out=tmp_path, **CONTROLS)
+    calls.clear()
+    assert contents(run("pca", out=tmp_path, reuse="always", **CONTROLS)) == contents(first)
+    with refused("reuse='always'", "lacks a result that was asked for"):
+        run("features", out=tmp_path, reuse="always", **CONTROLS)
+    assert calls == []
+
+
+def test_a_new_name_does_not_take_the_record_of_another(tmp_path):
+    mine = Embedding.from_array("mine", cite().ids, np.random.default_rng(0).normal(size=(480, 3)))
+    run({"a": mine}, out=tmp_path, controls=[])
+    both = run({"a": mine, "b": mine}, out=tmp_path, controls=[])
+    assert [r.encoder for r in both.records] == ["a", "b"]
+    assert len({r.key for r in both.records}) == 2
+
+
+@pytest.mark.parametrize("kind", ["records", "items"])
+@pytest.mark.parametrize("damage", [lambda b: b[: len(b) // 2], lambda b: b"", lambda b: b"{}"])
+def test_a_damaged_file_is_computed_again_and_not_read(tmp_path, calls, kind, damage):
+    first = run("pca", out=tmp_path, controls=[])
+    file = next((tmp_path / kind).iterdir())
+    file.write_bytes(damage(file.read_bytes()))
+    calls.clear()
+    again = run("pca", out=tmp_path, controls=[])
+    assert calls == ["pca"]
+    assert contents(again) == contents(first)
+    assert contents(Results.read(tmp_path)) == contents(first)
+
+
+def test_what_failed_is_tried_again(tmp_path, calls, monkeypatch):
+    from mmcell.encoders.baselines import Features
+
+    with monkeypatch.context() as broken:
+        broken.setattr(Features, "encode", lambda self, data: 1 / 0)
+        assert run("features", out=tmp_path, controls=[]).failed
+    calls.clear()
+    assert not run("features", out=tmp_path, controls=[]).failed
+    assert calls == ["features"]
+
+
+def test_names_never_become_paths(tmp_path):
+    out = tmp_path / "a" / "b" / "run"
+    mine = Embedding.from_array("x", cite().ids, np.random.default_rng(0).normal(size=(480, 3)))
+    found = run({"../../x": mine, "/tmp/\x00y\n": mine}, out=out, controls=[])
+    files = [p for p in tmp_path.rglob("*") if p.is_file()]
+    assert len(files) == 2 + 2 + 2
+    assert all(p.is_relative_to(out) for p in files)
+    assert (
+        {r.encoder for r in Results.read(out).records}
+        == {r.encoder for r in found.records}
+        == {"../../x", "/tmp/\x00y\n"}
+    )
