@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, Any
 
@@ -45,7 +45,7 @@ class Dataset:
     card: DatasetCard
     fingerprint: str = ""
     origin: str = ""
-    _prepared: dict[Hashable, Any] = field(default_factory=dict, repr=False)
+    _prepared: dict[Hashable, Any] = field(default_factory=dict, init=False, repr=False)
 
     def __post_init__(self) -> None:
         if self.ids.has_duplicates:
@@ -79,7 +79,7 @@ class Dataset:
     def __reduce__(self) -> tuple[Any, ...]:
         """Travel as a name or path where there is one, otherwise as the parts of the data."""
         if self.origin:
-            return _reopen, (self.origin, self.fingerprint)
+            return _reopen, (self.origin, self.fingerprint, self.name, self.roles, self.card)
         obs = self.data.obs if hasattr(self.data, "mod") else None
         return _rebuild, (self.name, self._modalities, obs, self.roles, self.card, self.fingerprint)
 
@@ -335,8 +335,16 @@ class Dataset:
         return digest(parts, table, digest_ids(self.ids), repr(self.roles), self.card.model_dump())
 
 
+def _reopen(origin: str, fingerprint: str, name: str, roles: Roles, card: DatasetCard) -> Dataset:
+    found = _opened(origin, fingerprint)
+    if (found.name, found.roles, found.card) == (name, roles, card):
+        return found
+    # Somebody gave it other roles after it had been read.
+    return replace(found, name=name, roles=roles, card=card)
+
+
 @lru_cache(maxsize=2)
-def _reopen(origin: str, fingerprint: str) -> Dataset:
+def _opened(origin: str, fingerprint: str) -> Dataset:
     from mmcell.data.catalog import load_dataset
 
     found = load_dataset(origin)

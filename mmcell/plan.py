@@ -68,9 +68,9 @@ class Plan:
             return ""
         reference = self.reference
         return digest(
-            self.task.spec.facts(), [m.name for m in self.metrics], candidate.key, candidate.name,
-            candidate.role, reference.key if reference else "", self.dataset.fingerprint, self.split_hash, self.n_boot,
-            self.seed, code,
+            self.task.spec.facts(), [m.name for m in self.metrics], candidate.key, candidate.name, candidate.role,
+            reference.key if reference else "", self.dataset.fingerprint, repr(self.dataset.roles), self.split_hash,
+            self.n_boot, self.seed, code,
         )  # fmt: skip
 
     @property

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import anndata as ad
 import mudata
 import numpy as np
@@ -9,6 +11,7 @@ import yaml
 from mmcell import Dataset, Roles
 from mmcell.data.cohort import read_cohort
 from mmcell.roles import DatasetCard, Outcome
+from mmcell.testing import tiny_cohort
 
 
 def per_donor(values):
@@ -91,9 +94,9 @@ def test_counts_are_scaled_to_ten_thousand_and_logged(cohort_adata):
     toy = Dataset("toy", data, Roles(unit="donor"), DatasetCard(name="toy"))
     depth = data.X.sum(axis=1, keepdims=True)
     expected = np.log1p(data.X / np.where(depth == 0, 1, depth) * 1e4)
-    np.testing.assert_allclose(toy.features("rna", "log1p").X.toarray(), expected, rtol=1e-5)
+    np.testing.assert_allclose(toy.features("rna", "log1p").X, expected, rtol=1e-5)
     np.testing.assert_array_equal(toy.features("rna", "counts").X, data.X)
-    np.testing.assert_allclose(toy.features("rna").X.toarray(), expected, rtol=1e-5)
+    np.testing.assert_allclose(toy.features("rna").X, expected, rtol=1e-5)
 
 
 def test_other_values_stay_as_they_are(cohort):
@@ -419,3 +422,10 @@ def test_data_that_cannot_be_read(folder, refused, ending):
     (folder / f"junk{ending}").write_text("junk")
     with refused(f"junk{ending}: cannot be read as {ending}", "write the file again"):
         read_cohort(write_card(folder, CARD | {"data": f"junk{ending}"}))
+
+
+def test_what_was_computed_under_other_roles_is_forgotten():
+    toy = tiny_cohort()
+    toy.truth("label", "patient")
+    other = replace(toy, roles=replace(toy.roles, positive="well"))
+    assert (other.truth("label", "patient")["y_true"] + toy.truth("label", "patient")["y_true"] == 1).all()

@@ -50,8 +50,8 @@ def test_no_shared_id_is_refused_under_either_policy(refused, missing):
     ("changes", "pieces"),
     [
         ({"level": "cells"}, ["level 'cells'", "cell, spot"]),
-        ({"values": np.ones(5)}, ["shape (5,)", "one row per id"]),
-        ({"values": np.ones((5, 0))}, ["shape (5, 0)", "at least one column"]),
+        ({"values": np.ones(5)}, ["shape (5,)", "a row per id"]),
+        ({"values": np.ones((5, 0))}, ["shape (5, 0)", "a column or more"]),
         ({"values": np.ones((4, 3))}, ["4 rows but 5 ids", "exactly one id per row"]),
         ({"values": np.full((5, 3), "a")}, ["values are <U1", "floating-point"]),
         ({"columns": ("age", "sex")}, ["2 column names for 3 columns"]),

@@ -77,6 +77,7 @@ def test_the_key_is_the_same_again():
         {"encoders": [{"name": "pca", "n_components": 3}]},
         {"patient_encoders": "pseudobulk:all-cells"},
         {"dataset": cite(8, 10, seed=1)},
+        {"dataset": replace(TOY, roles=replace(TOY.roles, clinical=()))},
         {"controls": ["random"]},
         {"task": with_split(PATIENT, *PATIENT.spec.splits, metrics=("auroc",))},
         {"task": with_split(PATIENT, PATIENT.spec.splits[0])},

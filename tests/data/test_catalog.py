@@ -1,3 +1,6 @@
+import pickle
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -121,3 +124,13 @@ def test_patients_are_the_rows(dataset, name):
     data = dataset(name)
     assert data.card.level == "patient"
     assert list(data.unit) == list(data.ids)
+
+
+@pytest.mark.demo
+def test_a_dataset_travels_by_name_and_keeps_its_roles(dataset):
+    data = dataset("hcc-immune")
+    fewer = replace(data, roles=replace(data.roles, clinical=("Age",)))
+    sent = pickle.dumps(fewer)
+    assert len(sent) < 10_000
+    assert pickle.loads(sent).roles == fewer.roles
+    assert pickle.loads(pickle.dumps(data)).roles == data.roles
