@@ -119,8 +119,14 @@ class Items:
 
     def _rows(self, rows: np.ndarray) -> Self:
         """Return some of the rows. They were checked when these items were made, so they are not checked again."""
+        return self._of(self.frame.iloc[rows].reset_index(drop=True))
+
+    def having(self, columns: Mapping[str, np.ndarray]) -> Self:
+        """Return the same items with other values in some of their columns."""
+        return self._of(self.frame.assign(**columns))
+
+    def _of(self, frame: pd.DataFrame) -> Self:
         part = object.__new__(type(self))
-        frame = self.frame.iloc[rows].reset_index(drop=True)
         for name, value in (("frame", frame), ("kind", self.kind), ("arrays", {}), ("details", {})):
             object.__setattr__(part, name, value)
         return part

@@ -135,7 +135,8 @@ def _splits(task: Task, dataset: Dataset, seed: int) -> tuple[list[Split], list[
                 dataset.truth(target, task.spec.slot[2])
         some = splits_of(dataset, spec, seed)
         # Looks at the truth once, before anything is computed: one class, no events, two values in a unit.
-        MethodView.of(dataset, some[0], task.spec.slot[2])
+        for split in some:
+            task.check(MethodView.of(dataset, split, task.spec.slot[2]))
         found += some
     if not found:
         raise MmcellError(

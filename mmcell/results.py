@@ -91,6 +91,7 @@ class Results:
         *,
         task: str | None = None,
         split: str | None = None,
+        target: str | None = None,
         query: str | None = None,
         stratum: str = "all",
         n_permutations: int = 1000,
@@ -103,7 +104,7 @@ class Results:
             Its name.
         adjust
             ``holm`` or ``bh`` over all pairs.
-        task, split, query, stratum
+        task, split, target, query, stratum
             Which family is meant, where the run holds several.
         n_permutations
             Draws of the permutation null.
@@ -120,7 +121,8 @@ class Results:
                 continue
             for facts, panel in self.items[record.key].panels():
                 fits = chosen.reads(panel.kind, facts["target"]) and facts["stratum"] == stratum
-                if fits and split in (None, facts["split"]) and query in (None, facts["query"]):
+                wanted = {"split": split, "target": target, "query": query}
+                if fits and all(value in (None, facts[name]) for name, value in wanted.items()):
                     place = (record.task["name"], record.dataset, *facts.values())
                     label = " · ".join(filter(None, (record.label, record.probe)))
                     families.setdefault(place, {})[label] = panel
@@ -133,7 +135,7 @@ class Results:
             places = ["/".join(filter(None, place)) for place in families]
             raise MmcellError(
                 f"compare: {metric!r} is scored in {len(families)} places ({'; '.join(places[:6])}); say which with "
-                "task=, split=, query= or stratum="
+                "task=, split=, target=, query= or stratum="
             )
         parameters = self.records[0].parameters
         return compare(

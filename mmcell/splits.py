@@ -125,12 +125,20 @@ def make_splits(
     units = pd.Index(sorted(dataset.unit.unique()), name="unit")
     if kind == "group-kfold":
         _enough(dataset, len(units), n_splits, "units")
-        return _folds(spec, units, np.zeros(len(units)), seed)
+        return _folds(spec, units, pd.Series(0, index=units), seed)
     groups = _groups(dataset, spec, units)
     if kind == "stratified-group-kfold":
         counts = groups.value_counts()
+        if counts.empty:
+            raise MmcellError(f"dataset {dataset.name!r}: no unit has a value of {by} to stratify by; fill it in")
         _enough(dataset, int(counts.min()), n_splits, f"units of {by} {counts.idxmin()!r}")
-        return _folds(spec, units, groups.to_numpy(), seed)
+        return _folds(spec, units, groups, seed)
+    missing = groups.isna()
+    if missing.any():
+        raise MmcellError(
+            f"dataset {dataset.name!r}: {int(missing.sum())} units have no {by} ({first(units[missing])}); fill it in "
+            "or remove them"
+        )
     names = sorted(groups.unique())
     if len(names) < 2:
         raise MmcellError(
@@ -158,13 +166,7 @@ def _groups(dataset: Dataset, spec: SplitSpec, units: pd.Index) -> pd.Series:
     if column is None:
         raise MmcellError(f"dataset {dataset.name!r}: no role or column {spec.by!r} to split by; set roles.{spec.by}")
     groups = dataset.per_unit(column).reindex(units)
-    missing = groups.isna()
-    if missing.any():
-        raise MmcellError(
-            f"dataset {dataset.name!r}: {int(missing.sum())} units have no {column!r} ({first(units[missing])}); "
-            "fill it in or remove them"
-        )
-    return groups.astype(str)
+    return groups.astype(str).where(groups.notna())
 
 
 def _enough(dataset: Dataset, have: int, n_splits: int, what: str) -> None:
@@ -176,12 +178,17 @@ def _enough(dataset: Dataset, have: int, n_splits: int, what: str) -> None:
         )
 
 
-def _folds(spec: SplitSpec, units: pd.Index, classes: np.ndarray, seed: int) -> list[Split]:
+def _folds(spec: SplitSpec, units: pd.Index, classes: pd.Series, seed: int) -> list[Split]:
+    """Return folds of the units; those without a class take turns in being held out, where they count as excluded."""
+    known = classes.notna().to_numpy()
+    turn = np.cumsum(~known) - 1
     found = []
     for repeat in range(spec.repeats):
         state = int(stream(seed, "split", spec.kind, repeat).integers(2**31 - 1))
         maker = KFold if spec.kind == "group-kfold" else StratifiedKFold
-        folds = maker(spec.n_splits, shuffle=True, random_state=state).split(np.zeros((len(units), 1)), classes)
-        for fold, (train, test) in enumerate(folds):
-            found.append(Split(units[train], units[test], repeat, fold, "", spec))
+        folds = maker(spec.n_splits, shuffle=True, random_state=state)
+        for fold, (_, held) in enumerate(folds.split(np.zeros((known.sum(), 1)), classes[known])):
+            test = ~known & (turn % spec.n_splits == fold)
+            test[np.flatnonzero(known)[held]] = True
+            found.append(Split(units[~test], units[test], repeat, fold, "", spec))
     return found

@@ -187,6 +187,9 @@ class Task(ABC):
     #: The one of `TaskSpec.probes` in use.
     probe: str = "default"
 
+    def check(self, view: MethodView) -> None:  # noqa: B027
+        """Raise `MmcellError` when the question cannot be put to these data; called for every split beforehand."""
+
     @abstractmethod
     def run(
         self, view: MethodView, embeddings: Mapping[str, Embedding], split: Split, rng: np.random.Generator

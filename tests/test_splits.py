@@ -108,12 +108,25 @@ def test_no_unit_is_on_both_sides_and_no_side_is_empty(refused, train, test, pie
         ("technical", {}, ["no role or column 'technical'"]),
         ("site", {"site": ["north", "south"] * 12}, ["'site' takes 2 values in donor", "8 units", "finer unit"]),
         ("cell_type", {}, ["'kind' takes 2 values in donor"]),
-        ("site", {"site": [None] * 3 + ["a"] * 9 + ["b"] * 12}, ["1 units have no 'site' (d0)", "fill it in"]),
     ],
 )
 def test_groups_that_cannot_be_split(cohort, refused, kind, by, columns, pieces):
     with refused(*pieces):
         make_splits(cohort({"cell_type": "kind"}, **columns), kind, by, n_splits=2)
+
+
+SITES = {"site": [None] * 3 + ["a"] * 9 + ["b"] * 12}
+
+
+def test_units_without_a_group_to_leave_out_are_refused(cohort, refused):
+    with refused("1 units have no site (d0)", "fill it in"):
+        make_splits(cohort(**SITES), "leave-one-group-out", "site")
+
+
+def test_units_without_a_class_are_held_out_once(cohort):
+    splits = make_splits(cohort(**SITES), "stratified-group-kfold", "site", n_splits=2)
+    assert sorted(u for s in splits for u in s.test) == sorted(DONORS)
+    assert sum("d0" in s.test for s in splits) == 1
 
 
 @pytest.mark.parametrize(

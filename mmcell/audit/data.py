@@ -115,7 +115,8 @@ def _one_batch_types(dataset: Dataset) -> list[Finding]:
         Finding(
             severity="warning",
             code="types-in-one-batch",
-            message=f"{len(single)} of {len(table)} cell types live in one batch only: composition tells the batch",
+            message=f"{len(single)} of {len(table)} cell types live in one batch only: composition tells the batch, "
+            "and no label can be carried over to them from other batches",
             evidence=names,
             cure="read composition scores under leave-one-batch-out",
         )

