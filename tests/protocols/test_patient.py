@@ -5,7 +5,6 @@ import pytest
 from mmcell import Embedding, MethodView, Split, SplitSpec
 from mmcell.plan import make_plan
 from mmcell.splits import splits_of
-from mmcell.task import MethodView
 from tests.toys import PATIENT, cite
 
 TOY = cite(12, 3)
