@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
+from threadpoolctl import threadpool_limits
 
 from mmcell.audit.scores import audit_scores
 from mmcell.candidates import Cache, Candidate, embeddings_of
@@ -18,7 +19,8 @@ from mmcell.items import Items
 from mmcell.plan import Plan
 from mmcell.provenance import provenance
 from mmcell.records import RunRecord, Score, jsonable
-from mmcell.task import MethodView
+from mmcell.splits import Split
+from mmcell.task import MethodView, Task
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,18 +37,12 @@ def answer(plan: Plan, candidate: Candidate, cache: Cache | None = None) -> Outc
     """Run one candidate over all splits. Whatever goes wrong inside it is its own outcome and stops no other."""
     cache = cache or Cache()
     begun = time.perf_counter()
-    dataset, level = plan.dataset, plan.task.spec.slot[2]
     task = plan.task if candidate.probe == "default" else plan.task.using(candidate.probe)
-    parts = []
     try:
-        for split in plan.splits:
-            embeddings = embeddings_of(candidate, task, dataset, split, cache, plan.seed)
-            rng = stream(plan.seed, task.spec.name, *candidate.name, split.key)
-            items = task.run(MethodView.of(dataset, split, level), embeddings, split, rng)
-            if not isinstance(items, Items):
-                raise MmcellError(f"task {task.spec.name!r}: run returned {type(items).__name__}; return Items")
-            parts.append(grade(items, dataset, split, level))
-        return Outcome(Items.concat(parts), "", time.perf_counter() - begun)
+        # One BLAS thread a job: on small matrices several spin rather than help, and sums depend on their number.
+        with threadpool_limits(1, user_api="blas"):
+            items = Items.concat([_one(plan, candidate, task, split, cache) for split in plan.splits])
+        return Outcome(items, "", time.perf_counter() - begun)
     except MmcellError as error:
         return Outcome(None, str(error), time.perf_counter() - begun)
     except Exception as error:
@@ -54,6 +50,17 @@ def answer(plan: Plan, candidate: Candidate, cache: Cache | None = None) -> Outc
         text = str(error).strip().splitlines()
         reason = f"{candidate.label}: {type(error).__name__}: {text[0] if text else 'no message'}"
         return Outcome(None, reason, time.perf_counter() - begun, traceback.format_exc())
+
+
+def _one(plan: Plan, candidate: Candidate, task: Task, split: Split, cache: Cache) -> Items:
+    """Return the graded items of one split."""
+    level = task.spec.slot[2]
+    embeddings = embeddings_of(candidate, task, plan.dataset, split, cache, plan.seed)
+    rng = stream(plan.seed, task.spec.name, *candidate.name, split.key)
+    items = task.run(MethodView.of(plan.dataset, split, level), embeddings, split, rng)
+    if not isinstance(items, Items):
+        raise MmcellError(f"task {task.spec.name!r}: run returned {type(items).__name__}; return Items")
+    return grade(items, plan.dataset, split, level)
 
 
 def record_of(

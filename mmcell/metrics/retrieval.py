@@ -56,52 +56,61 @@ class Ranks:
 @njit(cache=True, nogil=True)
 def _count(
     similarity: np.ndarray, void_query: np.ndarray, void: np.ndarray, start: np.ndarray, correct: np.ndarray,
-    mark: np.ndarray, tolerance: float, out: np.ndarray, percentile: np.ndarray,
+    scope_query: np.ndarray, scope: np.ndarray, mark: np.ndarray, tolerance: float, out: np.ndarray,
+    percentile: np.ndarray,
 ) -> None:  # fmt: skip
-    """Fill (above, tied, tied_correct) and percentile for a block of queries; `void` marks rows without direction."""
+    """Fill (above, tied, tied_correct, n_correct, n_gallery) and percentile for a block of queries.
+
+    `void` marks rows without direction; a query's gallery is the rows of its own scope, and a scope below 0 is none.
+    """
     n, m = similarity.shape
     for i in range(n):
-        first, last = start[i], start[i + 1]
+        own = scope_query[i]
         best = -np.inf
-        for p in range(first, last):
-            mark[correct[p]] = 1
-            if not void[correct[p]] and similarity[i, correct[p]] > best:
-                best = similarity[i, correct[p]]
+        n_correct = 0
+        for p in range(start[i], start[i + 1]):
+            c = correct[p]
+            if own >= 0 and scope[c] == own:
+                mark[c] = 1
+                n_correct += 1
+                if not void[c] and similarity[i, c] > best:
+                    best = similarity[i, c]
         all_tied = void_query[i] or best == -np.inf
-        above, tied, tied_correct = 0, 0, 0
-        if all_tied:
-            tied_correct = last - first
-            tied = m - tied_correct
-        else:
+        above, tied, tied_correct, n_gallery = 0, 0, 0, 0
+        if own >= 0:
             for j in range(m):
+                if scope[j] != own:
+                    continue
+                n_gallery += 1
                 gap = similarity[i, j] - best
-                if void[j] or abs(gap) <= tolerance:
+                if all_tied or void[j] or abs(gap) <= tolerance:
                     if mark[j]:
                         tied_correct += 1
                     else:
                         tied += 1
                 elif gap > 0 and not mark[j]:
                     above += 1
-        out[i, 0], out[i, 1], out[i, 2] = above, tied, tied_correct
-        wrong = m - (last - first)
-        if wrong == 0:
-            percentile[i] = np.nan
-        elif last - first == 1:
+        out[i, 0], out[i, 1], out[i, 2], out[i, 3], out[i, 4] = above, tied, tied_correct, n_correct, n_gallery
+        wrong = n_gallery - n_correct
+        percentile[i] = np.nan
+        if wrong > 0 and n_correct == 1:
             percentile[i] = (wrong - above - 0.5 * tied) / wrong
-        else:
+        elif wrong > 0 and n_correct > 1:
             good = 0.0
-            for p in range(first, last):
+            for p in range(start[i], start[i + 1]):
                 c = correct[p]
+                if not mark[c]:
+                    continue
                 for j in range(m):
-                    if mark[j]:
+                    if mark[j] or scope[j] != own:
                         continue
                     gap = similarity[i, c] - similarity[i, j]
                     if void_query[i] or void[c] or void[j] or abs(gap) <= tolerance:
                         good += 0.5
                     elif gap > 0:
                         good += 1.0
-            percentile[i] = good / (wrong * (last - first))
-        for p in range(first, last):
+            percentile[i] = good / (wrong * n_correct)
+        for p in range(start[i], start[i + 1]):
             mark[correct[p]] = 0
 
 
@@ -129,6 +138,33 @@ def ranks(
     MmcellError
         A query without a correct item, or an index outside the gallery or listed twice.
     """
+    everything = (np.zeros(len(query), dtype=np.int64), np.zeros(len(gallery), dtype=np.int64))
+    return ranks_within(query, gallery, correct, [everything], block=block)[0]
+
+
+def ranks_within(
+    query: np.ndarray,
+    gallery: np.ndarray,
+    correct: np.ndarray | Sequence[np.ndarray],
+    scopes: Sequence[tuple[np.ndarray, np.ndarray]],
+    *,
+    block: int | None = None,
+) -> list[Ranks]:
+    """Rank several galleries for every query, computing every similarity once.
+
+    Parameters
+    ----------
+    query, gallery, correct, block
+        As in `ranks`.
+    scopes
+        Per gallery the codes (n,) of queries and (m,) of items, such as their batch: a query's gallery is the items of
+        its own code. A code below 0 belongs to no gallery; such a query has ``n_gallery`` 0.
+
+    Raises
+    ------
+    MmcellError
+        As in `ranks`.
+    """
     lists = [np.atleast_1d(np.asarray(c)) for c in correct]
     lengths = np.array([len(c) for c in lists], dtype=np.int64)
     flat = np.concatenate(lists).astype(np.int64) if lists else np.zeros(0, dtype=np.int64)
@@ -145,16 +181,18 @@ def ranks(
     n, m = len(left), len(right)
     block = block or max(1, (1 << 26) // (kind.itemsize * max(m, 1)))
     start = np.concatenate([[0], np.cumsum(lengths)])
-    out, percentile = np.empty((n, 3), dtype=np.int64), np.empty(n)
+    out, percentile = np.empty((len(scopes), n, 5), dtype=np.int64), np.empty((len(scopes), n))
     mark = np.zeros(m, dtype=np.uint8)
     for a in range(0, n, block):
         b = min(n, a + block)
-        offsets = start[a : b + 1] - start[a]
-        _count(
-            left[a:b] @ right.T, void_query[a:b], void, offsets, flat[start[a] : start[b]], mark, TOLERANCE[kind],
-            out[a:b], percentile[a:b],
-        )  # fmt: skip
-    return Ranks(out[:, 0], out[:, 1], out[:, 2], lengths, np.full(n, m), percentile)
+        similarity = left[a:b] @ right.T
+        for s, (of_query, of_item) in enumerate(scopes):
+            _count(
+                similarity, void_query[a:b], void, start[a : b + 1] - start[a], flat[start[a] : start[b]],
+                np.ascontiguousarray(of_query[a:b], dtype=np.int64), np.ascontiguousarray(of_item, dtype=np.int64),
+                mark, TOLERANCE[kind], out[s, a:b], percentile[s, a:b],
+            )  # fmt: skip
+    return [Ranks(c[:, 0], c[:, 1], c[:, 2], c[:, 3], c[:, 4], share) for c, share in zip(out, percentile, strict=True)]
 
 
 def _unit_rows(values: np.ndarray, kind: np.dtype) -> tuple[np.ndarray, np.ndarray]:

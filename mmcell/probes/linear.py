@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
+from scipy.sparse import csr_array
+from scipy.special import softmax
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GroupKFold
 
@@ -19,12 +20,24 @@ SHRINKAGE = 0.1
 
 
 @dataclass(frozen=True, eq=False)
+class _Discriminant:
+    """Linear scores of each class; (d, k) weights and (k,) offsets."""
+
+    weights: np.ndarray
+    offsets: np.ndarray
+
+    def predict_proba(self, x: np.ndarray) -> np.ndarray:
+        """Return (n, k) probabilities under equal priors."""
+        return np.asarray(softmax(x @ self.weights + self.offsets, axis=1))
+
+
+@dataclass(frozen=True, eq=False)
 class Classifier:
     """A fitted probe; `model` is None where no input varies, and every class is then equally likely."""
 
     scale: Scale
     classes: np.ndarray
-    model: LogisticRegression | LinearDiscriminantAnalysis | None
+    model: LogisticRegression | _Discriminant | None
 
     def probability(self, x: np.ndarray) -> np.ndarray:
         """Return (n, k) class probabilities."""
@@ -59,8 +72,8 @@ def fit_logistic(x: np.ndarray, y: np.ndarray, *, penalty: float = 1.0) -> Class
 def fit_discriminant(x: np.ndarray, y: np.ndarray) -> Classifier:
     """Fit a linear discriminant with equal priors on standardised inputs: a probe for many cells and classes.
 
-    In closed form, so that tens of thousands of cells of many types cost a second. The classes share one covariance,
-    shrunk by a fixed share.
+    In closed form, so that tens of thousands of cells of many types cost a fraction of a second. The classes share
+    the covariance within classes, of which a fixed share is replaced by a multiple of the identity.
 
     Parameters
     ----------
@@ -73,12 +86,19 @@ def fit_discriminant(x: np.ndarray, y: np.ndarray) -> Classifier:
     ----------
     Friedman: Regularized discriminant analysis. JASA 84, 165–175 (1989).
     """
-    scale, classes = Scale.fit(x), np.unique(y)
+    scale = Scale.fit(x)
+    classes, code = np.unique(y, return_inverse=True)
     if not scale.keep.any():
         return Classifier(scale, classes, None)
-    priors = np.full(len(classes), 1.0 / len(classes))
-    model = LinearDiscriminantAnalysis(solver="lsqr", shrinkage=SHRINKAGE, priors=priors)
-    return Classifier(scale, classes, model.fit(scale.transform(x), y))
+    z = scale.transform(x)
+    member = csr_array((np.ones(len(z)), (code, np.arange(len(z)))))
+    means = (member @ z) / np.bincount(code)[:, None]
+    within = (z.T @ z - (means.T * np.bincount(code)) @ means) / max(1, len(z) - len(classes))
+    d = len(within)
+    shrunk = (1 - SHRINKAGE) * within + SHRINKAGE * (np.trace(within) / d + 1e-12) * np.eye(d)
+    weights = np.linalg.solve(shrunk, means.T)
+    offsets = -0.5 * np.einsum("kd,dk->k", means, weights)
+    return Classifier(scale, classes, _Discriminant(weights, offsets))
 
 
 @dataclass(frozen=True, eq=False)

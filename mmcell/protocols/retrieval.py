@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 
 import numpy as np
 import pandas as pd
 
 from mmcell.embedding import Embedding
 from mmcell.items import Items
-from mmcell.metrics.retrieval import ranks
+from mmcell.metrics.retrieval import ranks_within
 from mmcell.probes.linear import fit_ridge
 from mmcell.splits import Split
 from mmcell.task import MethodView, Task, TaskSpec
@@ -36,44 +36,26 @@ class Retrieval(Task):
         head = fit_ridge(
             query.align(view.train).values, gallery.align(view.train).values, view.unit[view.train].to_numpy()
         )
-        left = head.predict(query.align(view.test).values)
-        right = head.target(gallery.align(view.test).values)
+        left = head.predict(query.align(view.test).values).astype(np.float32)
+        right = head.target(gallery.align(view.test).values).astype(np.float32)
+        galleries = self._galleries(view)
+        scopes = [(codes, codes) for codes in galleries.values()]
+        pairs = np.arange(len(view.test))
         frames = []
-        for stratum, groups in self._galleries(view):
-            for rows in groups:
-                if len(rows) < 2:
-                    continue
-                ways = ((left[rows], right[rows], names), (right[rows], left[rows], names[::-1]))
-                for one, other, (a, b) in ways:
-                    found = ranks(one.astype(np.float32), other.astype(np.float32), np.arange(len(rows)))
-                    frames.append(
-                        pd.DataFrame(
-                            {
-                                "item": view.test[rows],
-                                "target": "pairs",
-                                "query": modality[a],
-                                "gallery": modality[b],
-                                "stratum": stratum,
-                                "above": found.above,
-                                "tied": found.tied,
-                                "tied_correct": found.tied_correct,
-                                "n_correct": found.n_correct,
-                                "n_gallery": found.n_gallery,
-                                "percentile": found.percentile,
-                            }
-                        )
-                    )
+        for one, other, (a, b) in ((left, right, names), (right, left, names[::-1])):
+            for stratum, found in zip(galleries, ranks_within(one, other, pairs, scopes), strict=True):
+                columns = ("above", "tied", "tied_correct", "n_correct", "n_gallery", "percentile")
+                frame = pd.DataFrame({name: getattr(found, name) for name in columns})
+                facts = {"target": "pairs", "query": modality[a], "gallery": modality[b], "stratum": stratum}
+                frames.append(frame.assign(item=view.test, **facts)[found.n_gallery > found.n_correct])
         return Items(pd.concat(frames, ignore_index=True), "retrieval", details={"alpha": head.alpha})
 
     @staticmethod
-    def _galleries(view: MethodView) -> Iterator[tuple[str, list[np.ndarray]]]:
-        """Yield each stratum with the rows of test ids in each of its groups."""
-        yield "all", [np.arange(len(view.test))]
+    def _galleries(view: MethodView) -> dict[str, np.ndarray]:
+        """Return each stratum with the group of every test id; -1 where an item lacks its batch or type."""
+        found = {"all": np.zeros(len(view.test), dtype=np.int64)}
         roles = [r for r in ("batch", "cell_type") if r in view.columns]
         for depth in range(1, len(roles) + 1):
-            keys = [view.role(r)[view.test] for r in roles[:depth]]
-            # An item that lacks its batch or type belongs to no such gallery.
-            known = np.flatnonzero(np.all([k.notna() for k in keys], axis=0))
-            table = pd.DataFrame({i: k.astype(str).to_numpy()[known] for i, k in enumerate(keys)})
-            groups = table.groupby(list(range(depth)), sort=True).indices.values()
-            yield "×".join(roles[:depth]), [known[rows] for rows in groups]
+            keys = pd.DataFrame({r: view.role(r)[view.test].astype(object) for r in roles[:depth]})
+            found["×".join(roles[:depth])] = keys.groupby(list(keys)).ngroup().fillna(-1).to_numpy(np.int64)
+        return found

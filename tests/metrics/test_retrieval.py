@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mmcell import Items, get_metric
-from mmcell.metrics.retrieval import chance_recall, ranks, recall_at, reciprocal_rank
+from mmcell.metrics.retrieval import chance_recall, ranks, ranks_within, recall_at, reciprocal_rank
 
 SEEDS = st.integers(0, 10_000)
 BLOCKS = [(g, t, c) for g in range(4) for t in range(4) for c in range(1, 4)]
@@ -231,3 +231,20 @@ def test_chance_is_the_value_of_a_collapsed_embedding(seed):
     for name in ("recall@1", "recall@5", "recall@10", "mrr", "percentile"):
         metric = get_metric(name)
         np.testing.assert_allclose(metric.chance_of(items), metric.fn(Items(flat, "retrieval")))
+
+
+def test_a_gallery_of_its_own_scope_is_that_gallery_alone():
+    rng = np.random.default_rng(3)
+    x, y = np.round(rng.normal(size=(2, 40, 3)), 1)
+    scope = rng.integers(-1, 3, 40)
+    correct = [np.unique(rng.integers(0, 40, 3)) for _ in range(40)]
+    whole, found = ranks_within(x, y, correct, [(np.zeros(40), np.zeros(40)), (scope, scope)])
+    np.testing.assert_array_equal(whole.above, ranks(x, y, correct).above)
+    for i in range(40):
+        members = np.flatnonzero(scope == scope[i]) if scope[i] >= 0 else np.zeros(0, dtype=int)
+        own = [int(np.flatnonzero(members == c)[0]) for c in correct[i] if c in members]
+        assert (found.n_gallery[i], found.n_correct[i]) == (len(members), len(own))
+        if own:
+            alone = ranks(x[i : i + 1], y[members], [np.array(own)])
+            for column in ("above", "tied", "tied_correct", "percentile"):
+                np.testing.assert_allclose(getattr(found, column)[i], getattr(alone, column)[0])
