@@ -14,6 +14,7 @@ _LAZY = {
     "MethodView": "mmcell.task",
     "MmcellError": "mmcell.errors",
     "ModelCard": "mmcell.embedding",
+    "Registry": "mmcell.registry",
     "Results": "mmcell.results",
     "Roles": "mmcell.roles",
     "RunRecord": "mmcell.records",
@@ -47,6 +48,7 @@ if TYPE_CHECKING:
     from mmcell.metrics.base import list_metrics as list_metrics
     from mmcell.records import RunRecord as RunRecord
     from mmcell.records import Score as Score
+    from mmcell.registry import Registry as Registry
     from mmcell.results import Results as Results
     from mmcell.roles import Roles as Roles
     from mmcell.run import evaluate as evaluate

@@ -121,7 +121,7 @@ def modality_of(wanted: str, dataset: Dataset) -> str:
     return next(iter(dataset.card.modalities)) if wanted == "*" else wanted
 
 
-def resolve(encoders: Any) -> dict[str, tuple[Encoder | Embedding, str]]:
+def resolve(encoders: Any, seed: int = 0) -> dict[str, tuple[Encoder | Embedding, str]]:
     """Return name -> (encoder or embedding, key) for whatever the user gave.
 
     Parameters
@@ -132,17 +132,19 @@ def resolve(encoders: Any) -> dict[str, tuple[Encoder | Embedding, str]]:
     """
     if isinstance(encoders, (str, Embedding)) or callable(getattr(encoders, "encode", None)):
         encoders = [encoders]
+    if not isinstance(encoders, (Mapping, Sequence)):
+        raise MmcellError(f"encoders: {type(encoders).__name__} is neither an encoder, a list of them nor a mapping")
     pairs = list(encoders.items()) if isinstance(encoders, Mapping) else [(None, e) for e in encoders]
     found: dict[str, tuple[Encoder | Embedding, str]] = {}
     for name, given in pairs:
-        chosen, source, key = _one(name, given)
+        chosen, source, key = _one(name, given, seed)
         if chosen in found:
             raise MmcellError(f"encoder {chosen!r} is given twice; give the second another name")
         found[chosen] = (source, key)
     return found
 
 
-def _one(name: str | None, given: Any) -> tuple[str, Encoder | Embedding, str]:
+def _one(name: str | None, given: Any, seed: int) -> tuple[str, Encoder | Embedding, str]:
     if isinstance(given, str):
         given = {"name": given}
     if isinstance(given, Embedding):
@@ -152,12 +154,19 @@ def _one(name: str | None, given: Any) -> tuple[str, Encoder | Embedding, str]:
     if isinstance(given, Mapping):
         parameters = {k: v for k, v in given.items() if k not in ("name", "use")}
         kind = str(given.get("use", given.get("name", name)))
+        parameters = _seeded(kind, parameters, seed)
         encoder = make_encoder(kind, parameters)
         # The code counts too: the same card with another implementation is another encoder.
         code = digest_file(Path(inspect.getfile(type(encoder)))) if kind in ENCODERS.references else ""
         return name or str(given.get("name", kind)), encoder, digest(encoder.card.key, parameters, code) if code else ""
     checked = check_encoder(given, name or type(given).__name__)
     return name or checked.card.name, checked, ""
+
+
+def _seeded(kind: str, parameters: dict[str, Any], seed: int) -> dict[str, Any]:
+    """Give a shipped encoder that draws at random the seed of the run, where it has none of its own."""
+    found = ENCODERS.get(kind) if kind in ENCODERS.references else None
+    return {"seed": seed, **parameters} if "seed" in getattr(found, "__dataclass_fields__", {}) else parameters
 
 
 def _file(name: str | None, given: Mapping[str, Any]) -> tuple[str, Embedding, str]:
@@ -179,6 +188,7 @@ def build(
     patient_encoders: Sequence[str] | None,
     probes: Sequence[str] | None,
     control_names: Sequence[str],
+    seed: int = 0,
 ) -> tuple[list[Candidate], list[str]]:
     """Return every candidate and control of a task, and in words what could not be run and why.
 
@@ -191,7 +201,7 @@ def build(
     modality = modality_of(wanted, dataset)
     dataset.modality(modality)
     skipped: list[str] = []
-    partners, partner_key = _partners(task, dataset, encoders)
+    partners, partner_key = _partners(task, dataset, encoders, seed)
     own = {n: e for n, e in encoders.items() if not n.endswith("=")}
     unused = [n for n in encoders if n.endswith("=") and n[:-1] not in partners]
     skipped += [f"{n} was not used by {task.spec.name}: it has no such slot" for n in unused]
@@ -238,13 +248,13 @@ def build(
                 )
     if own and not found:
         raise MmcellError(f"task {task.spec.name!r}: no encoder can read its data ({'; '.join(skipped)})")
-    found = _with_controls(found, task, dataset, control_names, pooled, partners, key, skipped)
+    found = _with_controls(found, task, dataset, control_names, pooled, partners, key, skipped, seed)
     return found, skipped
 
 
 def _with_controls(
     found: list[Candidate], task: Task, dataset: Dataset, names: Sequence[str], pooled: bool,
-    partners: Mapping[str, Encoder | Embedding], key: Any, skipped: list[str],
+    partners: Mapping[str, Encoder | Embedding], key: Any, skipped: list[str], seed: int,
 ) -> list[Candidate]:  # fmt: skip
     probe = task.spec.probes[0]
     for name in names:
@@ -257,7 +267,7 @@ def _with_controls(
         elif name in PATIENT_ENCODERS.references:
             made = Candidate("", make_encoder("constant"), "control", name, probe, key("labels", name, probe), partners)
         else:
-            encoder = make_encoder(name)
+            encoder = make_encoder(name, _seeded(name, {}, seed))
             pooling = _CONTROL_POOLING if pooled else ""
             made = Candidate(name, encoder, "control", pooling, probe, key(encoder.card.key, pooling, probe), partners)
         same = [c for c in found if c.name == made.name]
@@ -278,7 +288,7 @@ def _equal(a: Encoder | Embedding | str, b: Encoder | Embedding | str) -> bool:
 
 
 def _partners(
-    task: Task, dataset: Dataset, encoders: Mapping[str, tuple[Encoder | Embedding, str]]
+    task: Task, dataset: Dataset, encoders: Mapping[str, tuple[Encoder | Embedding, str]], seed: int
 ) -> tuple[dict[str, Encoder | Embedding], str | None]:
     """Return the encoder of every further slot (``slot=name`` among the encoders replaces the task's own)."""
     found: dict[str, Encoder | Embedding] = {}
@@ -288,7 +298,7 @@ def _partners(
         if given is None:
             if slot not in task.spec.partners:
                 raise MmcellError(f"task {task.spec.name!r}: nothing is given for its slot {slot!r}; give {slot}=FILE")
-            encoder = make_encoder(task.spec.partners[slot])
+            encoder = make_encoder(task.spec.partners[slot], _seeded(task.spec.partners[slot], {}, seed))
             found[slot] = encoder
             keys.append(encoder.card.key)
         else:

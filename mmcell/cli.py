@@ -110,6 +110,8 @@ def evaluate(
             raise MmcellError(f"--embedding {text}: {name!r} is given twice; rename one of the files")
         given[name] = found
     for name in encoder or []:
+        if name in given:
+            raise MmcellError(f"--encoder {name}: an embedding file has this name too; rename the file")
         given[name] = name
     with _executor(workers) as executor, _progress() as progress:
         results = evaluate_(
@@ -144,10 +146,13 @@ def score(
         n_boot=1000 if n_boot is None else n_boot,
     )  # fmt: skip
     if out is not None:
-        out.mkdir(parents=True, exist_ok=True)
-        found.table.to_csv(out / "scores.csv", index=False)
-        if found.comparison is not None:
-            found.comparison.table.to_csv(out / "comparisons.csv", index=False)
+        try:
+            out.mkdir(parents=True, exist_ok=True)
+            found.table.to_csv(out / "scores.csv", index=False)
+            if found.comparison is not None:
+                found.comparison.table.to_csv(out / "comparisons.csv", index=False)
+        except OSError as error:
+            raise MmcellError(f"{out}: cannot be written ({error.strerror}); choose another --out") from error
     show_scoring(found, shape)
 
 
@@ -256,6 +261,8 @@ def _finish(results: Results, shape: Format, folder: Path | None) -> None:
     if folder is not None:
         page = results.report(folder / "report.html")
         print(f"wrote {page} beside records/, items/ and table.csv", file=sys.stderr)
+    for note in results.notes:
+        print(f"note: {note}", file=sys.stderr)
     for record in results.failed:
         print(f"mmcell: {record.task['name']}, {record.label}: failed: {record.error}", file=sys.stderr)
     if results.failed:

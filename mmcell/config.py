@@ -44,7 +44,7 @@ class RunConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    name: str
+    name: str = Field(pattern=r"^[A-Za-z0-9][\w.-]*$")
     description: str = ""
     tasks: list[Annotated[TaskEntry, BeforeValidator(_entry)]] = Field(min_length=1)
     encoders: list[EncoderEntry] | None = None

@@ -39,6 +39,8 @@ def grade(items: Items, dataset: Dataset, split: Split, level: str) -> Items:
             f"({first(frame.loc[foreign, 'item'])}); score only view.test"
         )
     frame["split"], frame["repeat"], frame["fold"] = split.spec.name, split.repeat, split.fold
+    if set(frame["target"]) == {"label"} and "label" not in split.spec.targets:
+        frame["target"] = split.spec.targets[0]
     if items.kind == "retrieval":
         return Items(frame, items.kind, details=items.details)
     parts = []

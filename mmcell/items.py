@@ -71,6 +71,12 @@ class Items:
                     f"items: {column!r} is {what} for {len(bad)} items ({first(bad)}); "
                     "leave such items out, they are then counted as excluded"
                 )
+        for column in ("repeat", "fold"):
+            if frame[column].isna().any():
+                raise MmcellError(
+                    f"items: {column!r} is missing for {int(frame[column].isna().sum())} items "
+                    f"({first(frame.loc[frame[column].isna(), 'item'])}); fill it in, or leave the column out"
+                )
         twice = frame.duplicated(["item", "repeat", *PANEL])
         if twice.any():
             raise MmcellError(
@@ -104,10 +110,10 @@ class Items:
         return self.units.get_indexer(self.frame["unit"])
 
     @cached_property
-    def folds(self) -> list[tuple[int, np.ndarray]]:
+    def folds(self) -> list[tuple[Any, np.ndarray]]:
         """(repeat, rows) of every fold: predictions are comparable within one only."""
         grouped = self.frame.groupby(["repeat", "fold"], sort=True).indices
-        return [(int(repeat), rows) for (repeat, _), rows in grouped.items()]
+        return [(repeat, rows) for (repeat, _), rows in grouped.items()]
 
     def column(self, name: str) -> np.ndarray:
         """Return one column as an array."""
@@ -127,7 +133,7 @@ class Items:
 
     def _of(self, frame: pd.DataFrame) -> Self:
         part = object.__new__(type(self))
-        for name, value in (("frame", frame), ("kind", self.kind), ("arrays", {}), ("details", {})):
+        for name, value in (("frame", frame), ("kind", self.kind), ("arrays", self.arrays), ("details", {})):
             object.__setattr__(part, name, value)
         return part
 
@@ -158,7 +164,8 @@ class Items:
 
     @classmethod
     def concat(cls, parts: list[Items]) -> Items:
-        """Join the items of several folds; details become a list."""
+        """Join the items of several folds; details become a list, arrays are named by their part."""
         frames = [part.frame for part in parts]
         details = {"folds": [dict(part.details) for part in parts]} if any(part.details for part in parts) else {}
-        return cls(pd.concat(frames, ignore_index=True), parts[0].kind, details=details)
+        arrays = {f"{i}/{name}": array for i, part in enumerate(parts) for name, array in part.arrays.items()}
+        return cls(pd.concat(frames, ignore_index=True), parts[0].kind, arrays, details)

@@ -87,6 +87,15 @@ def record_of(
     level = spec.slot[2]
     details: dict[str, Any] = {}
     estimates: Estimates = {}
+    scores: list[Score] = []
+    if outcome.items is not None:
+        try:
+            estimates = estimate(outcome.items, plan.metrics, n_boot=plan.n_boot, seed=plan.seed)
+            scores = scores_of(estimates, base, plan.splits, plan.dataset.units_of(level), level)
+        except Exception as error:
+            # A user's metric may raise anything: these rows fail with its reason, the others stand.
+            reason = f"{candidate.label}: scoring failed: {type(error).__name__}: {' '.join(str(error).split())}"
+            outcome = Outcome(None, reason, outcome.seconds, traceback.format_exc())
     if outcome.items is None:
         names = {s.spec.name: s.spec.shift for s in plan.splits}
         scores = [
@@ -105,8 +114,6 @@ def record_of(
         content = outcome.error
         details = {"traceback": outcome.trace} if outcome.trace else {}
     else:
-        estimates = estimate(outcome.items, plan.metrics, n_boot=plan.n_boot, seed=plan.seed)
-        scores = scores_of(estimates, base, plan.splits, plan.dataset.units_of(level), level)
         content = str(pd.util.hash_pandas_object(outcome.items.frame, index=False).sum())
         details = dict(outcome.items.details)
     key = plan.key(candidate) or digest(spec.facts(), candidate.name, plan.split_hash, plan.seed, plan.n_boot, content)

@@ -16,9 +16,9 @@ from mmcell.errors import MmcellError
 from mmcell.metrics.base import get_metric
 from mmcell.provenance import code_digest
 from mmcell.records import FORMAT, Finding
-from mmcell.splits import Split, SplitSpec, splits_of
+from mmcell.splits import Split, splits_of
 from mmcell.stats.bootstrap import MINIMUM_DRAWS
-from mmcell.task import MethodView, Task, get_task
+from mmcell.task import MethodView, Task, get_task, unasked
 
 ControlNames = Literal["default"] | Sequence[str]
 
@@ -33,6 +33,10 @@ class Plan:
         What will be run.
     findings
         What is known of the data before anything runs.
+    notes
+        In words, what was asked for and cannot be run here; about the run, not about any one record.
+    control_names
+        The controls that were asked for.
     n_boot, seed
         Bootstrap draws, and the seed of everything random.
     """
@@ -42,6 +46,8 @@ class Plan:
     splits: list[Split]
     candidates: list[Candidate]
     findings: list[Finding]
+    notes: tuple[str, ...]
+    control_names: tuple[str, ...]
     n_boot: int
     seed: int
 
@@ -68,7 +74,7 @@ class Plan:
             return ""
         reference = self.reference
         return digest(
-            self.task.spec.facts(), [m.name for m in self.metrics], candidate.key, candidate.name, candidate.role,
+            self.task.spec.facts(), candidate.key, candidate.name, candidate.role, sorted(self.control_names),
             reference.key if reference else "", self.dataset.fingerprint, repr(self.dataset.roles), self.split_hash,
             self.n_boot, self.seed, code,
         )  # fmt: skip
@@ -100,16 +106,17 @@ def make_plan(
     if data.name != task.spec.dataset:
         task = task.on(data.name)
     spec = task.spec
+    if spec.unit != "unit":
+        raise MmcellError(f"task {spec.name!r}: unit {spec.unit!r} is not supported; set roles.unit in the card")
     splits, findings = _splits(task, data, seed)
     names = spec.controls if controls == "default" else _tuple(controls)
-    given = resolve(spec.encoders if encoders is None else encoders)
-    candidates, skipped = build(task, data, given, _tuple(patient_encoders), _tuple(probes), names)
-    findings += [Finding(severity="info", code="not-run", message=text) for text in skipped]
+    given = resolve(spec.encoders if encoders is None else encoders, seed)
+    candidates, skipped = build(task, data, given, _tuple(patient_encoders), _tuple(probes), names, seed)
     missing = [c for c in spec.controls if c not in names]
     if missing:
         text = f"controls left out: {', '.join(missing)}; the scores stand without them"
         findings.append(Finding(severity="warning", code="controls-missing", message=text))
-    plan = Plan(task, data, splits, candidates, findings, n_boot, seed)
+    plan = Plan(task, data, splits, candidates, findings, tuple(sorted(skipped)), tuple(names), n_boot, seed)
     if plan.reference is None:
         text = f"the reference control {spec.reference} was not run: no score has a difference from it"
         findings.append(Finding(severity="warning", code="reference-missing", message=text))
@@ -125,23 +132,30 @@ def _splits(task: Task, dataset: Dataset, seed: int) -> tuple[list[Split], list[
     """Return all splits; one that needs groups the dataset lacks is named and left out where another one remains."""
     found: list[Split] = []
     findings = []
+    level = task.spec.slot[2]
+    reasons = []
     for spec in task.spec.splits:
-        if _lacks(spec, dataset) and len(task.spec.splits) > 1:
-            text = f"split {spec.name} was not run: the dataset has no two groups of {spec.by} to leave out"
+        if spec.targets[0] != "pairs":
+            dataset.truth(spec.targets[0], level)
+        try:
+            some = splits_of(dataset, spec, seed)
+        except MmcellError as error:
+            if spec.kind != "leave-one-group-out" or len(task.spec.splits) == 1:
+                raise
+            reasons.append(str(error))
+            text = f"split {spec.name} was not run: {error}"
             findings.append(Finding(severity="warning", code="split-not-run", message=text))
             continue
-        for target in spec.targets[:1]:
-            if target != "pairs":
-                dataset.truth(target, task.spec.slot[2])
-        some = splits_of(dataset, spec, seed)
-        # Looks at the truth once, before anything is computed: one class, no events, two values in a unit.
+        # Looks at the truth before anything is computed: one class, no events, two values in a unit.
         for split in some:
-            task.check(MethodView.of(dataset, split, task.spec.slot[2]))
+            task.check(MethodView.of(dataset, split, level))
+        for target in spec.targets[1:]:
+            if why := unasked(dataset, target, level):
+                text = f"whether {target} shows was not asked: {why}"
+                findings.append(Finding(severity="warning", code="leak-not-asked", message=text))
         found += some
     if not found:
-        raise MmcellError(
-            f"task {task.spec.name!r}: none of its splits can be made on {dataset.name!r}; set roles.batch"
-        )
+        raise MmcellError(reasons[0])
     ranking = [m.name for m in map(get_metric, task.spec.metrics) if m.within_fold]
     if ranking and all(len(s.test) == 1 for s in found):
         raise MmcellError(
@@ -149,10 +163,3 @@ def _splits(task: Task, dataset: Dataset, seed: int) -> tuple[list[Split], list[
             "leave out groups of units instead"
         )
     return found, findings
-
-
-def _lacks(spec: SplitSpec, dataset: Dataset) -> bool:
-    if spec.kind != "leave-one-group-out" or spec.by is None:
-        return False
-    column = getattr(dataset.roles, spec.by, None)
-    return column is None or dataset.obs[column].nunique() < 2

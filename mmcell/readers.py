@@ -51,6 +51,8 @@ def read_matrix(path: Path, key: str | None) -> tuple[pd.Index, np.ndarray, list
                 return _read_zarr(path, key)
             case ".npz":
                 return _read_npz(path, key)
+            case ".parquet" | ".csv" if key is not None:
+                raise MmcellError(f"{path}: a {path.suffix} has no element {key!r}; leave the key out")
             case ".parquet" | ".csv":
                 return _read_table(path)
     except UNREADABLE as error:

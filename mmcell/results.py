@@ -38,10 +38,13 @@ class Results:
         One per task and candidate or control, in a fixed order.
     items
         Record key -> items, for comparisons and figures.
+    notes
+        What was asked for and could not be run, in words.
     """
 
     records: Sequence[RunRecord]
     items: Mapping[str, Items] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
     @classmethod
     def read(cls, folder: str | Path) -> Self:
@@ -55,9 +58,9 @@ class Results:
         from mmcell.store import Store
 
         store = Store.open(Path(folder))
-        records = store.records()
+        records, notes = store.records(), store.notes()
         items = {r.key: store.items(r) for r in records}
-        return cls(records, {k: i for k, i in items.items() if i is not None})
+        return cls(records, {k: i for k, i in items.items() if i is not None}, notes)
 
     @property
     def failed(self) -> list[RunRecord]:

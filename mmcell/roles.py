@@ -39,10 +39,8 @@ class Roles:
         Time and event of the unit.
     technical, clinical
         Covariates: of the measurement, and of the patient.
-    strata
-        Columns in whose groups scores are also given.
-    relevant
-        Columns that carry the biology of interest.
+    strata, relevant
+        Columns of subgroups and of the biology of interest: kept with the data, not read by the tasks of this version.
     """
 
     unit: str

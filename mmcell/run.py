@@ -113,6 +113,9 @@ def run_plans(
     cache = Cache()
     for plan in plans:
         stored = {c.name: _stored(store, plan.key(c), reuse) for c in plan.candidates}
+        if plan.reference is not None and stored[plan.reference.name] is None:
+            # What was compared with an earlier reference, or with none, is compared anew.
+            stored = dict.fromkeys(stored)
         todo = [c for c in plan.candidates if stored[c.name] is None]
         # Each job travels without the other candidates: one that cannot be sent is then its own fault alone.
         job = replace(plan, candidates=[])
@@ -136,7 +139,8 @@ def run_plans(
             records.append(found[0])
             if found[1] is not None:
                 items[found[0].key] = found[1]
-    results = Results(sorted(records, key=lambda r: r.order), items)
+    notes = tuple(dict.fromkeys(note for plan in plans for note in plan.notes))
+    results = Results(sorted(records, key=lambda r: r.order), items, notes)
     if store is not None:
         store.finish(results)
     return results

@@ -73,6 +73,8 @@ def score_table(
     MmcellError
         A column is missing or not what it should be; one class only; no event.
     """
+    if seed < 0:
+        raise MmcellError(f"seed is {seed}; use a whole number from 0 on")
     where = "table" if isinstance(table, pd.DataFrame) else str(table)
     frame = table if isinstance(table, pd.DataFrame) else read_table(Path(table))
     long, notes = _long(frame, where)
@@ -84,6 +86,7 @@ def score_table(
     if kind == "binary" and not all(i.frame["y_pred"].between(0, 1).all() for i in family.values()) and not metrics:
         chosen = [m for m in chosen if m.name != "balanced_accuracy"]
         notes.append("predictions leave [0, 1], so nothing that needs a threshold is given")
+    notes.append(f"the truth is read as {kind}")
     comparison = None
     if len(family) > 1:
         comparison = compare(
@@ -138,6 +141,18 @@ def _long(frame: pd.DataFrame, where: str) -> tuple[pd.DataFrame, list[str]]:
             f"{where}: {int(missing.sum())} rows have no 'unit' (first items: {first(base.loc[missing, 'item'])}); "
             "fill in the patient of every row"
         )
+    for column in ("fold", "repeat"):
+        if column in base and base[column].isna().any():
+            raise MmcellError(
+                f"{where}: {int(base[column].isna().sum())} rows have no {column!r} (first items: "
+                f"{first(base.loc[base[column].isna(), 'item'])}); fill it in, or leave the column out"
+            )
+    keys = [c for c in ("item", "repeat", "predictor") if c in base]
+    if base.duplicated(keys).any():
+        raise MmcellError(
+            f"{where}: {int(base.duplicated(keys).sum())} items are scored twice (first: "
+            f"{first(base.loc[base.duplicated(keys), 'item'])}); keep one row of each, or give a column 'repeat'"
+        )
     keep = [c for c in ("item", "unit", "repeat", "fold", "y_true", "time", "event") if c in base]
     if "predictor" in base:
         if len(columns) > 1:
@@ -158,6 +173,10 @@ def _family(long: pd.DataFrame, where: str) -> tuple[dict[str, Items], str]:
         known = long["y_true"].dropna()
         numbers = pd.api.types.is_numeric_dtype(long["y_pred"])
         two = set(known.unique()) <= {0, 1}
+        if numbers and pd.api.types.is_numeric_dtype(known) and known.nunique() == 2 and not two:
+            raise MmcellError(
+                f"{where}: 'y_true' has the two values {first(sorted(known.unique()))}; write 0 and 1, 1 = positive"
+            )
         kind = "multiclass" if not numbers else "binary" if two else "regression"
         if kind == "regression" and not pd.api.types.is_numeric_dtype(known):
             raise MmcellError(

@@ -162,7 +162,8 @@ def _groups(dataset: Dataset, spec: SplitSpec, units: pd.Index) -> pd.Series:
     if spec.by is None:
         raise MmcellError(f"split kind {spec.kind!r} needs 'by': the role or column whose groups it works on")
     role = "outcome.event" if spec.by == "outcome" else spec.by
-    column = dataset.roles.columns.get(role, spec.by if spec.by in dataset.obs else None)
+    own = spec.by if spec.by in dataset.obs and spec.by not in type(dataset.roles).__dataclass_fields__ else None
+    column = dataset.roles.columns.get(role, own)
     if column is None:
         raise MmcellError(f"dataset {dataset.name!r}: no role or column {spec.by!r} to split by; set roles.{spec.by}")
     groups = dataset.per_unit(column).reindex(units)

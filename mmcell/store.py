@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import os
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
+import numpy as np
 import pandas as pd
 from pydantic import ValidationError
 
@@ -69,6 +71,9 @@ class Store:
             frame = items.frame.copy()
             frame.attrs = {"kind": items.kind, "key": record.key}
             _atomic(self._items_file(record.key), lambda p: frame.to_parquet(p, index=False))
+            if items.arrays:
+                # Through an open file, for numpy would add an ending to the temporary name.
+                _atomic(self._items_file(record.key).with_suffix(".npz"), lambda p: _savez(p, items.arrays))
         text = json.dumps(record.model_dump(mode="json"), indent=1, sort_keys=True, ensure_ascii=False)
         _atomic(self._record_file(record), lambda p: p.write_text(text + "\n", encoding="utf-8"))
 
@@ -98,7 +103,9 @@ class Store:
         try:
             frame = pd.read_parquet(path)
             if frame.attrs["key"] == record.key:
-                return Items(frame, frame.attrs["kind"])
+                beside = path.with_suffix(".npz")
+                arrays = dict(np.load(beside, allow_pickle=False)) if beside.is_file() else {}
+                return Items(frame, frame.attrs["kind"], arrays)
         except (OSError, ValueError, LookupError) as error:
             raise MmcellError(f"{path}: are not readable items; run again with reuse='only-missing'") from error
         raise MmcellError(f"{path}: belongs to another record; run again with reuse='only-missing'")
@@ -111,13 +118,7 @@ class Store:
         MmcellError
             A record is not readable.
         """
-        index = self.folder / "run.json"
-        if not index.is_file():
-            raise MmcellError(f"{self.folder}: the run is not finished (no run.json); run it again, it will be resumed")
-        try:
-            names = json.loads(index.read_bytes())["records"]
-        except (OSError, ValueError, LookupError, TypeError) as error:
-            raise MmcellError(f"{index}: is not readable; run again with reuse='only-missing'") from error
+        names = self._index("records")
         found = []
         for name in names:
             path = self.folder / "records" / Path(name).name
@@ -127,14 +128,30 @@ class Store:
                 raise MmcellError(f"{path}: is not a readable record; run again with reuse='only-missing'") from error
         return found
 
+    def notes(self) -> tuple[str, ...]:
+        """Return what the last run could not do, in words."""
+        return tuple(self._index("notes"))
+
+    def _index(self, what: str) -> list[str]:
+        index = self.folder / "run.json"
+        if not index.is_file():
+            raise MmcellError(f"{self.folder}: the run is not finished (no run.json); run it again, it will be resumed")
+        try:
+            return [str(text) for text in json.loads(index.read_bytes())[what]]
+        except (OSError, ValueError, LookupError, TypeError) as error:
+            raise MmcellError(f"{index}: is not readable; run again with reuse='only-missing'") from error
+
     def finish(self, results: Results) -> None:
         """Write the table and the list of records that belong to this run."""
         names = [self._record_file(r).name for r in results.records]
         _atomic(self.folder / "table.csv", lambda p: results.table().to_csv(p, index=False))
-        _atomic(
-            self.folder / "run.json",
-            lambda p: p.write_text(json.dumps({"records": names}, indent=1) + "\n", encoding="utf-8"),
-        )
+        index = json.dumps({"records": names, "notes": results.notes}, indent=1, ensure_ascii=False)
+        _atomic(self.folder / "run.json", lambda p: p.write_text(f"{index}\n", encoding="utf-8"))
+
+
+def _savez(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
+    with path.open("wb") as file:
+        np.savez(file, allow_pickle=False, **dict(arrays))
 
 
 def _atomic(path: Path, write: object) -> None:

@@ -15,6 +15,7 @@ from mmcell.dataset import Dataset
 from mmcell.embedding import Embedding
 from mmcell.errors import MmcellError, did_you_mean
 from mmcell.items import Items
+from mmcell.metrics.base import Metric
 from mmcell.splits import Split, SplitSpec
 
 Slot = tuple[str, str]
@@ -36,7 +37,7 @@ class TaskSpec:
     split
         One `SplitSpec` or several.
     metrics, primary
-        Names of metrics, and the one that headlines.
+        Names of metrics or `Metric` objects, and the name of the one that headlines.
     controls
         Run with every evaluation: see `mmcell.controls`.
     reference
@@ -56,7 +57,7 @@ class TaskSpec:
     dataset: str
     slots: Mapping[str, Slot]
     split: SplitSpec | tuple[SplitSpec, ...]
-    metrics: tuple[str, ...]
+    metrics: tuple[str | Metric, ...]
     primary: str
     version: str = "1"
     unit: str = "unit"
@@ -69,13 +70,18 @@ class TaskSpec:
     superseded_by: str | None = None
 
     def __post_init__(self) -> None:
-        if self.primary not in self.metrics:
+        if self.primary not in self.metric_names:
             raise MmcellError(
                 f"task {self.name!r}: primary {self.primary!r} is not among its metrics; "
-                f"{did_you_mean(self.primary, self.metrics)}"
+                f"{did_you_mean(self.primary, self.metric_names)}"
             )
         if self.reference not in self.controls:
             raise MmcellError(f"task {self.name!r}: the reference {self.reference!r} must be one of its controls")
+
+    @property
+    def metric_names(self) -> tuple[str, ...]:
+        """The names of the metrics."""
+        return tuple(m if isinstance(m, str) else m.name for m in self.metrics)
 
     @property
     def splits(self) -> tuple[SplitSpec, ...]:
@@ -89,8 +95,8 @@ class TaskSpec:
         return name, *self.slots[name]
 
     def facts(self) -> dict[str, Any]:
-        """Return all fields as JSON-able values."""
-        return asdict(self)
+        """Return all fields as JSON-able values; a metric by its name."""
+        return {**asdict(self), "metrics": self.metric_names}
 
 
 @dataclass(frozen=True, eq=False)
@@ -138,10 +144,11 @@ class MethodView:
                 columns[role] = dataset.obs[column]
         labels = {}
         for i, target in enumerate(targets):
-            # A further target (a leak that is watched) is left out where the dataset does not have the role.
-            if target != "pairs" and (i == 0 or getattr(dataset.roles, target.partition("=")[0], None) is not None):
-                truth = dataset.truth(target, level)
-                labels[target] = truth[truth.index.isin(train)]
+            # A further target is a leak that is watched: where the data cannot answer, the question itself stands.
+            if target == "pairs" or (i > 0 and unasked(dataset, target, level)):
+                continue
+            truth = dataset.truth(target, level)
+            labels[target] = truth[truth.index.isin(train)]
         clinical = dataset.covariates("clinical")
         clinical = clinical[[c for c in clinical if c not in hidden]]
         return cls(train, test, unit, pd.DataFrame(columns, index=unit.index), clinical, labels, targets)
@@ -174,6 +181,15 @@ class MethodView:
         truth = truth.loc[self.train[self.train.isin(truth.index)]]
         values = truth.to_numpy()
         return pd.Index(truth.index), values if target == "outcome" else values[:, 0]
+
+
+def unasked(dataset: Dataset, target: str, level: str) -> str:
+    """Return why a target cannot be asked of a dataset, "" when it can."""
+    try:
+        dataset.truth(target, level)
+    except MmcellError as error:
+        return str(error)
+    return ""
 
 
 class Task(ABC):

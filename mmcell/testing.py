@@ -11,6 +11,7 @@ import pandas as pd
 
 from mmcell.dataset import Dataset
 from mmcell.embedding import Embedding
+from mmcell.errors import MmcellError
 from mmcell.items import Items
 from mmcell.roles import DatasetCard, ModalityCard, Outcome, Roles
 from mmcell.splits import Split, SplitSpec
@@ -211,7 +212,15 @@ def check_encoder(
         Anything that `mmcell.evaluate` takes.
     tasks
         Names of tasks.
+
+    Raises
+    ------
+    MmcellError
+        The encoder failed, with its reason.
     """
     from mmcell.run import evaluate
 
-    return evaluate(encoder, tasks, dataset=tiny_cohort(), n_boot=100)
+    results = evaluate(encoder, tasks, dataset=tiny_cohort(), n_boot=100)
+    if results.failed:
+        raise MmcellError(results.failed[0].error)
+    return results

@@ -51,10 +51,15 @@ def test_missing_controls_and_reference_are_findings():
 
 
 def test_a_split_that_cannot_be_made_is_named():
-    alone = cite(8, 10, roles={"batch": None})
-    plan = make_plan(PATIENT, "pca", alone)
-    assert {s.spec.name for s in plan.splits} == {"grouped"}
-    assert "split-not-run" in codes(plan)
+    for alone in (cite(8, 10, roles={"batch": None}), cite(8, 10, batch="b1")):
+        plan = make_plan(PATIENT, "pca", alone)
+        assert {s.spec.name for s in plan.splits} == {"grouped"}
+        assert "split-not-run" in codes(plan)
+
+
+def test_a_leak_that_the_data_cannot_show_stops_nothing():
+    plan = make_plan(PATIENT, "pca", cite(8, 10, batch="b1"))
+    assert "leak-not-asked" in codes(plan)
 
 
 def key(task=PATIENT, encoders="pca", dataset=TOY, **options):

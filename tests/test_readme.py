@@ -30,11 +30,11 @@ def test_the_encoder_of_the_readme_runs_on_real_data(capsys):
 
 
 def test_the_task_of_the_readme_runs_and_is_short():
-    code = block("class OldOrYoung")
+    code = block("class IllOrWell")
     assert len([line for line in code.splitlines() if line.strip()]) <= 25
     space = {}
     exec(code, space)
-    table = mmcell.evaluate("pca", space["OldOrYoung"](), dataset=tiny_cohort(), n_boot=100).table()
+    table = mmcell.evaluate("pca", space["IllOrWell"](), dataset=tiny_cohort(), n_boot=100).table()
     assert (table["status"] != "failed").all()
     assert {"candidate", "control"} == set(table["role"])
 

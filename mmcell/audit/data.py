@@ -9,6 +9,7 @@ from mmcell.metrics.classification import auroc
 from mmcell.records import Finding
 from mmcell.splits import Split
 from mmcell.stats.units import FEW
+from mmcell.task import unasked
 
 #: Fewer events than this: Cox models and concordances are unstable.
 _FEW_EVENTS = 50
@@ -82,6 +83,8 @@ def _excluded(dataset: Dataset, targets: set[str], level: str) -> list[Finding]:
     for target in sorted(targets - {"pairs"}):
         role = "outcome" if target == "outcome" else target
         if getattr(dataset.roles, role, None) is None:
+            continue
+        if unasked(dataset, target, level):
             continue
         known = dataset.truth(target, level).index
         missing = dataset.units_of(level).index.difference(known)

@@ -120,6 +120,23 @@ def macro_f1(y_true: np.ndarray, y_pred: np.ndarray) -> float:
     return float(_f1_mean(_table(y_true, y_pred)))
 
 
+def balanced_accuracy_resampled(y_true: np.ndarray, y_pred: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Return the balanced accuracy (draws,) under each row of weights (draws, n)."""
+    return _recall_mean(_tables(y_true, y_pred, weights))
+
+
+def macro_f1_resampled(y_true: np.ndarray, y_pred: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Return the macro-F1 (draws,) under each row of weights (draws, n)."""
+    return _f1_mean(_tables(y_true, y_pred, weights))
+
+
+def _tables(y_true: np.ndarray, y_pred: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    classes, codes = confusion(np.asarray(y_true), np.asarray(y_pred))
+    k = len(classes)
+    cell = np.eye(k * k)[codes[:, 0] * k + codes[:, 1]]
+    return (np.asarray(weights, dtype=float) @ cell).reshape(-1, k, k)
+
+
 def _table(y_true: np.ndarray, y_pred: np.ndarray) -> np.ndarray:
     classes, codes = confusion(np.asarray(y_true), np.asarray(y_pred))
     table = np.zeros((len(classes), len(classes)))
@@ -160,20 +177,18 @@ def smaller_class(items: Items) -> int:
     return int(truth.value_counts().min())
 
 
-def _classes_chance(items: Items) -> float:
-    return 1.0 / len(np.unique(items.column("y_true").astype(str)))
+def _shuffled(summary: Callable[[np.ndarray], np.ndarray]) -> Callable[[Items], float]:
+    """Return the chance level: the summary of what is expected when predictions are shuffled within their fold."""
 
+    def chance(items: Items) -> float:
+        classes, codes = confusion(*_labels(items))
+        expected: dict[object, np.ndarray] = {}
+        for repeat, rows in items.folds:
+            truth, predicted = (np.bincount(codes[rows, side], minlength=len(classes)) for side in (0, 1))
+            expected[repeat] = expected.get(repeat, 0) + np.outer(truth, predicted) / len(rows)
+        return float(np.mean([summary(table) for table in expected.values()]))
 
-def _f1_chance(items: Items) -> float:
-    """Exact mean of macro-F1 when the predictions are shuffled against the truth, averaged over repeats."""
-    y_true, y_pred = _labels(items)
-    repeat = items.column("repeat")
-    values = []
-    for r in np.unique(repeat):
-        table = _table(y_true[repeat == r], y_pred[repeat == r])
-        truth, predicted = table.sum(1), table.sum(0)
-        values.append(np.mean(2 * truth * predicted / table.sum() / (truth + predicted)))
-    return float(np.mean(values))
+    return chance
 
 
 _auroc_fn, _auroc_fast = within_folds(_auroc_kernel)
@@ -182,16 +197,16 @@ _f1_fn, _f1_fast = _from_tables(_f1_mean)
 
 AUROC = Metric("auroc", _auroc_fn, True, 0.5, (0, 1), _auroc_fast, ("binary",), "", True, smaller_class)
 BALANCED_ACCURACY = Metric(
-    "balanced_accuracy", _balanced_fn, True, _classes_chance, (0, 1), _balanced_fast, ("binary", "multiclass"),
+    "balanced_accuracy", _balanced_fn, True, _shuffled(_recall_mean), (0, 1), _balanced_fast, ("binary", "multiclass"),
     size=smaller_class,
 )  # fmt: skip
 MACRO_F1 = Metric(
-    "macro_f1", _f1_fn, True, _f1_chance, (0, 1), _f1_fast, ("binary", "multiclass"), size=smaller_class
+    "macro_f1", _f1_fn, True, _shuffled(_f1_mean), (0, 1), _f1_fast, ("binary", "multiclass"), size=smaller_class
 )  # fmt: skip
 #: Leaks: how well a probe of the same embedding tells the batch of held-out donors. Better low.
 BATCH_PREDICTABILITY = Metric(
-    "batch_predictability", _balanced_fn, False, _classes_chance, (0, 1), _balanced_fast, ("multiclass",), "batch",
-    size=smaller_class,
+    "batch_predictability", _balanced_fn, False, _shuffled(_recall_mean), (0, 1), _balanced_fast, ("multiclass",),
+    "batch", size=smaller_class,
 )  # fmt: skip
 BATCH_AUROC = Metric(
     "batch_auroc", _auroc_fn, False, 0.5, (0, 1), _auroc_fast, ("binary",), "batch", True, smaller_class

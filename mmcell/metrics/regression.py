@@ -10,7 +10,7 @@ from mmcell.metrics.base import Metric
 
 
 def spearman(items: Items) -> float:
-    """Return Spearman's ρ of truth and prediction within folds, weighted by fold size and averaged over repeats.
+    """Return Spearman's ρ of truth and prediction within folds, weighted by its pairs and averaged over repeats.
 
     NaN where a fold has fewer than three items or no spread.
     """
@@ -19,7 +19,8 @@ def spearman(items: Items) -> float:
         y, p = (items.column(c)[rows].astype(float) for c in ("y_true", "y_pred"))
         flat = len(rows) < 3 or np.ptp(y) == 0 or np.ptp(p) == 0
         sums.setdefault(repeat, []).append((len(rows), np.nan if flat else float(spearmanr(y, p).statistic)))
-    return float(np.mean([np.average([r for _, r in part], weights=[n for n, _ in part]) for part in sums.values()]))
+    parts = [(np.array([n**2 for n, _ in p]), np.array([rho for _, rho in p])) for p in sums.values()]
+    return float(np.mean([np.average(rho, weights=pairs) for pairs, rho in parts]))
 
 
 SPEARMAN = Metric("spearman", spearman, True, 0.0, (-1, 1), None, ("regression",), within_fold=True)

@@ -210,12 +210,17 @@ def fit_cox(
         raise MmcellError(
             f"Cox probe: {int(event.sum())} events among {len(event)} training patients; at least 2 are needed"
         )
+    if beside is not None and beside.shape[1] >= MAX_DIM:
+        raise MmcellError(
+            f"Cox probe: {beside.shape[1]} clinical columns leave no room for others (at most {MAX_DIM} in all); "
+            "name fewer covariates"
+        )
     keep = Scale.fit(x).keep
     z = np.asarray(x)[:, keep].astype(np.float64)
     named = len(columns) == len(keep)
     names = [c for c, k in zip(columns, keep, strict=True) if k] if named else [f"x{i}" for i in range(z.shape[1])]
     reduce = None
-    room = max(1, MAX_DIM - (0 if beside is None else beside.shape[1]))
+    room = MAX_DIM - (0 if beside is None else beside.shape[1])
     if z.shape[1] > room:
         reduce = _components(z, room)
         z, names = reduce.transform(z), [f"PC{i + 1}" for i in range(reduce.n_components_)]

@@ -132,17 +132,20 @@ def fit_ridge(x: np.ndarray, y: np.ndarray, groups: np.ndarray) -> Ridge:
     x_scale, y_scale = Scale.fit(x), Scale.fit(y)
     a, b = x_scale.transform(x), y_scale.transform(y)
     n_groups = len(np.unique(groups))
-    gram, cross = a.T @ a, a.T @ b
     alpha = ALPHAS[len(ALPHAS) // 2]
     if n_groups >= INNER_FOLDS:
         loss = np.zeros(len(ALPHAS))
-        for _, held in GroupKFold(INNER_FOLDS).split(a, groups=groups):
-            held_gram, held_cross = a[held].T @ a[held], a[held].T @ b[held]
+        folds = [held for _, held in GroupKFold(INNER_FOLDS).split(a, groups=groups)]
+        parts = [(a[held].T @ a[held], a[held].T @ b[held]) for held in folds]
+        gram, cross = sum(g for g, _ in parts), sum(c for _, c in parts)
+        for held_gram, held_cross in parts:
             # What training on the other folds would have seen: the totals less this fold.
             solutions = _solve(gram - held_gram, cross - held_cross)
             # ‖A w − B‖² on the held-out rows without ‖B‖², which is the same for every penalty.
             loss += [float(((held_gram @ w - 2 * held_cross) * w).sum()) for w in solutions]
         alpha = ALPHAS[int(np.argmin(loss))]
+    else:
+        gram, cross = a.T @ a, a.T @ b
     return Ridge(x_scale, y_scale, _solve(gram, cross, (alpha,))[0], alpha)
 
 

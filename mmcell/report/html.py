@@ -89,6 +89,7 @@ def render(results: Results) -> str:
         tasks=tasks,
         records=results.records,
         failed=results.failed,
+        notes=results.notes,
         settings=_settings(results.records),
         dates=sorted({r.provenance.created[:10] for r in results.records if r.provenance.created}),
         machines=_machines(results.records, tasks),

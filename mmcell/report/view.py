@@ -220,7 +220,9 @@ class TaskView:
             for row in other.scored
             if row.record.key == best.record.key
         ]
-        return max(rows, key=lambda r: _rank(r.score), default=None)
+        last = max(rows, key=lambda r: _rank(r.score), default=None)
+        # Groups may hold fewer classes than all together; where even the worst is no worse, none is worth naming.
+        return last if last is not None and _rank(last.score) > _rank(best.score) else None
 
 
 def tasks_of(records: Sequence[RunRecord]) -> list[TaskView]:

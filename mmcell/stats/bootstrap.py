@@ -22,6 +22,8 @@ ALPHA = 0.05
 MINIMUM_DRAWS = 100
 #: With more undefined draws than this share, an interval would describe the lucky draws only.
 _UNDEFINED_SHARE = 0.2
+#: Draws that differ by less do not differ: rounding is not spread.
+_SPREAD = 1e-9
 
 
 @dataclass(frozen=True, eq=False)
@@ -133,8 +135,12 @@ def _interval(
     if undefined.any():
         notes.append(f"undefined in {undefined.sum()} of {len(draws)} draws")
     defined = draws[~undefined]
-    if np.ptp(defined) == 0 and value in metric.bounds:
-        low, high = score_interval(value, metric.bounds, (metric.size or n_units)(items))
+    if np.ptp(defined) < _SPREAD:
+        bound = next((b for b in metric.bounds if abs(value - b) < _SPREAD), None)
+        if bound is None:
+            notes.insert(0, "no interval: no draw differs from the value")
+            return *nothing, "ok", "; ".join(notes)
+        low, high = score_interval(bound, metric.bounds, (metric.size or n_units)(items))
         notes.insert(0, "every draw lies on the bound; one-sided 95 % score interval")
         return low, high, "score", "boundary", "; ".join(notes)
     low, high, how = interval(value, defined, jackknife, method)

@@ -38,11 +38,11 @@ class Comparison:
     metric
         Name.
     table
-        One row per pair: ``a b difference ci_low ci_high p p_adjusted``.
+        One row per pair: ``a b difference ci_low ci_high p p_adjusted n_items``, on the items that the two share.
     letters
-        Predictor -> letters; two that share one cannot be told apart at 5 % after adjustment.
+        Predictor -> letters; two that share one cannot be told apart at 5 % after adjustment. None without a value.
     rank
-        Predictor -> (rank, lowest, highest): 1 is best, 95 % interval over the shared draws.
+        Predictor -> (rank, lowest, highest): 1 is best, 95 % interval over draws of the items that all share.
     """
 
     metric: str
@@ -54,7 +54,13 @@ class Comparison:
 def difference(a: Estimate, b: Estimate) -> Difference:
     """Return a − b with its BCa interval; both must come from `bootstrap` with the same seed.
 
-    There is no interval where the two were not scored on the same units: their draws are then not paired.
+    There is no interval where the two were not scored on the same units: their draws are then not paired. Where a
+    side lies on a bound its draws have no spread and would hide its uncertainty; the two sides' own intervals are
+    then combined as if they were independent (MOVER), which is wide rather than narrow.
+
+    References
+    ----------
+    Newcombe: Interval estimation for the difference between independent proportions. Stat Med 17, 873–890 (1998).
     """
     value = a.value - b.value
     if len(a.draws) != len(b.draws) or not a.units.equals(b.units):
@@ -63,15 +69,12 @@ def difference(a: Estimate, b: Estimate) -> Difference:
     defined = draws[np.isfinite(draws)]
     if not np.isfinite(value) or len(defined) < 0.8 * len(draws):
         return Difference(value, np.nan, np.nan)
-    if np.ptp(defined) == 0 and not _same(a, b):
-        # Two different predictors that no draw tells apart, both on a bound: no spread is not certainty.
-        return Difference(value, np.nan, np.nan)
+    if "boundary" in (a.status, b.status):
+        low = value - np.hypot(a.value - a.low, b.high - b.value)
+        high = value + np.hypot(a.high - a.value, b.value - b.low)
+        return Difference(value, float(low), float(high))
     low, high, _ = interval(value, defined, a.jackknife - b.jackknife)
     return Difference(value, low, high)
-
-
-def _same(a: Estimate, b: Estimate) -> bool:
-    return bool(np.array_equal(a.draws, b.draws, equal_nan=True)) and a.status == b.status == "ok"
 
 
 def compare(
@@ -91,7 +94,7 @@ def compare(
     Parameters
     ----------
     family
-        Predictor -> items. Only items that all of them score are used.
+        Predictor -> items. A pair is compared on the items that both score.
     metric
         Of all.
     n_boot, n_permutations, seed
@@ -108,19 +111,30 @@ def compare(
         raise MmcellError(f"adjust is {adjust!r}; use 'holm' or 'bh'")
     if len(family) < 2:
         raise MmcellError(f"a comparison needs at least two predictors, there is {first(family) or 'none'}")
-    aligned = _shared(family)
-    estimates = {name: bootstrap(i, [metric], n_boot=n_boot, seed=seed)[metric.name] for name, i in aligned.items()}
+    _shared(family)
+
+    def estimated(items: Mapping[str, Items]) -> dict[str, Estimate]:
+        return {name: bootstrap(i, [metric], n_boot=n_boot, seed=seed)[metric.name] for name, i in items.items()}
+
     rows = []
-    for a, b in combinations(aligned, 2):
-        gap = difference(estimates[a], estimates[b])
-        p = _swap_p(aligned[a], aligned[b], metric, gap.value, n_permutations, stream(seed, "swap", *sorted((a, b))))
-        rows.append({"a": a, "b": b, "difference": gap.value, "ci_low": gap.low, "ci_high": gap.high, "p": p})
+    for a, b in combinations(family, 2):
+        pair = _shared({a: family[a], b: family[b]})
+        both = estimated(pair)
+        gap = difference(both[a], both[b])
+        p = _swap_p(pair[a], pair[b], metric, gap.value, n_permutations, stream(seed, "swap", *sorted((a, b))))
+        row = {"a": a, "b": b, "difference": gap.value, "ci_low": gap.low, "ci_high": gap.high, "p": p}
+        rows.append({**row, "n_items": pair[a].frame["item"].nunique()})
     table = pd.DataFrame(rows)
-    table["p_adjusted"] = adjusted(table["p"].to_numpy(), adjust)
-    apart = {(r.a, r.b) for r in table.itertuples() if r.p_adjusted <= ALPHA}
+    table.insert(6, "p_adjusted", adjusted(table["p"].to_numpy(), adjust))
+    values = {name: metric.fn(items) for name, items in family.items()}
+    known = {name: family[name] for name, value in values.items() if np.isfinite(value)}
     sign = 1.0 if metric.higher_is_better else -1.0
-    order = sorted(aligned, key=lambda name: (np.isnan(estimates[name].value), -sign * estimates[name].value))
-    return Comparison(metric.name, table, letters(order, apart), _ranks(estimates, sign))
+    order = sorted(known, key=lambda name: -sign * values[name])
+    apart = {(r.a, r.b) for r in table.itertuples() if r.p_adjusted <= ALPHA}
+    # A predictor without a value is neither like nor unlike any other: it has no letter and no rank.
+    shown = dict.fromkeys(family, "") | letters(order, {pair for pair in apart if known.keys() >= set(pair)})
+    rank = dict.fromkeys(family, (np.nan, np.nan, np.nan)) | _ranks(estimated(_shared(known)) if known else {}, sign)
+    return Comparison(metric.name, table, shown, rank)
 
 
 def letters(order: list[str], apart: set[tuple[str, str]]) -> dict[str, str]:
@@ -236,6 +250,8 @@ def _within_fold_ranks(items: Items, column: str) -> np.ndarray:
 
 def _ranks(estimates: Mapping[str, Estimate], sign: float) -> dict[str, tuple[float, float, float]]:
     names = list(estimates)
+    if not names:
+        return {}
     values = np.array([estimates[n].value for n in names])
     draws = np.array([estimates[n].draws for n in names])
     defined = np.isfinite(draws).all(axis=0)

@@ -110,11 +110,11 @@ def test_a_mean_of_items_is_weighted_by_unit():
     np.testing.assert_allclose(fast(items, np.array([[1, 0], [0, 1], [1, 2], [0, 0]])), [2, 8, 5, np.nan])
 
 
-def test_spearman_is_within_folds_weighted_by_their_size(random_items):
+def test_spearman_is_within_folds_weighted_by_their_pairs(random_items):
     items = random_items("regression", n_units=12, n_folds=2)
     values = []
     for _, repeat in items.frame.groupby("repeat"):
-        rho = [(len(f), spearmanr(f["y_true"], f["y_pred"]).statistic) for _, f in repeat.groupby("fold")]
+        rho = [(len(f) ** 2, spearmanr(f["y_true"], f["y_pred"]).statistic) for _, f in repeat.groupby("fold")]
         values.append(sum(n * r for n, r in rho) / sum(n for n, _ in rho))
     np.testing.assert_allclose(get_metric("spearman").fn(items), np.mean(values))
 

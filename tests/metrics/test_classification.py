@@ -168,15 +168,16 @@ def test_a_binary_score_is_cut_at_one_half(random_items):
     np.testing.assert_allclose(get_metric("balanced_accuracy").fn(Items(frame, "binary")), expected)
 
 
-def test_chance_of_balanced_accuracy_is_one_over_the_classes(random_items):
-    assert get_metric("balanced_accuracy").chance_of(random_items("binary")) == 1 / 2
-    assert get_metric("balanced_accuracy").chance_of(random_items("multiclass")) == 1 / 3
+def test_chance_of_balanced_accuracy_in_one_fold_is_one_over_the_classes(random_items):
+    frame = random_items("binary").frame.assign(fold=0)
+    assert get_metric("balanced_accuracy").chance_of(Items(frame, "binary")) == pytest.approx(1 / 2)
 
 
-def test_chance_of_macro_f1_is_the_mean_over_shuffled_predictions(random_items):
-    metric, items = get_metric("macro_f1"), random_items("multiclass", n_units=14)
+@pytest.mark.parametrize("name", ["balanced_accuracy", "macro_f1"])
+def test_chance_is_the_mean_over_predictions_shuffled_within_folds(random_items, name):
+    metric, items = get_metric(name), random_items("multiclass", n_units=14)
     rng = np.random.default_rng(0)
-    of_repeat = items.frame.groupby("repeat")["y_pred"]
+    of_repeat = items.frame.groupby(["repeat", "fold"])["y_pred"]
     null = []
     for _ in range(400):
         shuffled = of_repeat.transform(lambda p: rng.permutation(p.to_numpy()))

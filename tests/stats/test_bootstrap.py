@@ -131,9 +131,11 @@ def test_the_score_interval_is_wilsons(n):
         np.testing.assert_allclose(score_interval(value, (0.0, 1.0), n), [wilson.low, wilson.high], atol=1e-9)
 
 
-def test_a_constant_prediction_is_at_chance_and_not_at_a_bound():
+def test_a_constant_prediction_is_at_chance_and_has_no_interval():
     found = one(binary(score=np.zeros(30)))
-    assert (found.value, found.low, found.high, found.status) == (0.5, 0.5, 0.5, "ok")
+    assert (found.value, found.status, found.method) == (0.5, "ok", "")
+    assert np.isnan([found.low, found.high]).all()
+    assert "no draw differs" in found.reason
 
 
 def test_one_class_is_undefined_with_its_reason():

@@ -33,7 +33,7 @@ def estimate(items, **options):
 
 
 def test_a_difference_is_paired():
-    base = scored(1.0)
+    base = scored(3.0)
     near = Items(base.frame.assign(y_pred=base.frame["y_pred"] + scored(0.1, 1).frame["y_pred"]), "binary")
     a, b = estimate(near), estimate(base)
     gap = difference(a, b)
@@ -53,7 +53,25 @@ def test_two_predictors_on_one_bound_are_not_known_to_be_equal():
     other = Items(perfect.frame.assign(y_pred=2 * perfect.frame["y_pred"]), "binary")
     gap = difference(estimate(perfect), estimate(other))
     assert gap.value == 0
-    assert np.isnan([gap.low, gap.high]).all()
+    assert gap.low < -0.05
+    assert gap.high > 0.05
+
+
+def test_a_side_on_a_bound_keeps_its_uncertainty():
+    perfect, other = estimate(scored(0.0)), estimate(scored(3.0))
+    gap = difference(perfect, other)
+    assert gap.low == pytest.approx(gap.value - np.hypot(1 - perfect.low, other.high - other.value))
+    assert gap.low < 1 - other.high
+
+
+def test_a_predictor_without_a_value_spoils_no_other_comparison():
+    good, noise = scored(0.5), scored(50.0, 1)
+    one_class = good.where(good.frame["y_true"] == 1)
+    alone = compare({"good": good, "noise": noise}, AUROC, n_boot=200, n_permutations=200)
+    found = compare({"good": good, "noise": noise, "part": one_class}, AUROC, n_boot=200, n_permutations=200)
+    assert found.letters == {**alone.letters, "part": ""}
+    assert found.table.iloc[0]["difference"] == alone.table.iloc[0]["difference"]
+    assert found.table.iloc[1]["n_items"] == len(one_class.frame)
 
 
 def test_other_units_are_not_paired():
