@@ -12,6 +12,7 @@ import pandas as pd
 
 from mmcell.digest import digest, digest_array, digest_ids
 from mmcell.errors import MmcellError, did_you_mean, first
+from mmcell.modalities import join
 from mmcell.roles import DatasetCard, ModalityCard, Roles
 
 if TYPE_CHECKING:
@@ -358,11 +359,8 @@ def _rebuild(
 ) -> Dataset:
     if obs is None:
         return Dataset(name, next(iter(parts.values())), roles, card, fingerprint)
-    import mudata
 
-    with mudata.set_options(pull_on_update=False):
-        data = mudata.MuData(parts)
-    data.obs = obs
+    data = join(parts, obs)
     return Dataset(name, data, roles, card, fingerprint)
 
 

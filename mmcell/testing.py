@@ -13,6 +13,7 @@ from mmcell.dataset import Dataset
 from mmcell.embedding import Embedding
 from mmcell.errors import MmcellError
 from mmcell.items import Items
+from mmcell.modalities import join, not_pulling
 from mmcell.roles import DatasetCard, ModalityCard, Outcome, Roles
 from mmcell.splits import Split, SplitSpec
 from mmcell.task import MethodView, Task, TaskSpec
@@ -37,7 +38,6 @@ def tiny_cohort(n_donors: int = 12, n_cells: int = 25, seed: int = 0) -> Dataset
         Of the simulation.
     """
     import anndata as ad
-    import mudata
 
     rng = np.random.default_rng(seed)
     donor = np.repeat(np.arange(n_donors), n_cells)
@@ -65,9 +65,7 @@ def tiny_cohort(n_donors: int = 12, n_cells: int = 25, seed: int = 0) -> Dataset
         parts[name] = ad.AnnData(values)
         parts[name].obs_names = ids
         parts[name].var_names = [f"{prefix}{i}" for i in range(values.shape[1])]
-    with mudata.set_options(pull_on_update=False):
-        data = mudata.MuData(parts)
-    data.obs = obs.loc[data.obs_names]
+    data = join(parts, obs)
     counts = ModalityCard(preprocessing="counts", identifiers="other")
     card = DatasetCard(
         name="tiny-cohort", description="Simulated; for tests", source="simulated", licence="BSD-3-Clause",
@@ -145,10 +143,9 @@ def write_cohort(folder: str | Path, dataset: Dataset | None = None) -> Path:
 
 
 def _write(data: AnnData | MuData, file: Path) -> None:
-    import mudata
 
     if hasattr(data, "mod"):
-        with mudata.set_options(pull_on_update=False):
+        with not_pulling():
             data.write_h5mu(file)
     else:
         data.write_h5ad(file)

@@ -10,6 +10,7 @@ import yaml
 
 from mmcell import Dataset, Roles
 from mmcell.data.cohort import read_cohort
+from mmcell.modalities import not_pulling
 from mmcell.roles import DatasetCard, Outcome
 from mmcell.testing import tiny_cohort
 
@@ -304,7 +305,7 @@ def mudata_folder(tmp_path, cohort_adata):
     protein = ad.AnnData(protein.X[::-1] + 1, obs=pd.DataFrame(index=protein.obs_names[::-1]))
     protein.var_names = [f"p{i}" for i in range(5)]
     protein.obs["n_proteins"] = [int(name[1:]) for name in protein.obs_names]
-    with mudata.set_options(pull_on_update=False):
+    with not_pulling():
         both = mudata.MuData({"rna": rna, "protein": protein})
         both.obs["donor"] = rna.obs["donor"].reindex(both.obs_names)
         both.write(tmp_path / "both.h5mu")

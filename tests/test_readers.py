@@ -6,6 +6,7 @@ import pandas as pd
 import pytest
 import scipy.sparse as sp
 
+from mmcell.modalities import not_pulling
 from mmcell.readers import existing, read_matrix, read_table
 
 IDS = ["a", "b", "c"]
@@ -22,7 +23,7 @@ def adata(prefix="g"):
 
 
 def write_mudata(path):
-    with mudata.set_options(pull_on_update=False):
+    with not_pulling():
         mudata.MuData({"rna": adata(), "protein": adata("p")}).write(path)
 
 

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 
 from mmcell import Dataset, Roles, SplitSpec, TaskSpec
+from mmcell.modalities import not_pulling
 from mmcell.protocols.alignment import Alignment
 from mmcell.protocols.patient import PatientState
 from mmcell.protocols.retrieval import Retrieval
@@ -50,7 +51,7 @@ def cite(n_donors=12, n_cells=40, *, effect=3.0, seed=0, roles=None, **columns):
     for name, part in parts.items():
         part.obs_names = ids
         part.var_names = [f"{name}{i}" for i in range(part.n_vars)]
-    with mudata.set_options(pull_on_update=False):
+    with not_pulling():
         data = mudata.MuData(parts)
     data.obs = obs.loc[data.obs_names]
     usual = {
@@ -87,7 +88,7 @@ def survivors(n=40, *, effect=2.5, seed=0, roles=None, **columns):
 
 def keep(dataset, rows):
     """The dataset with some of its items."""
-    with mudata.set_options(pull_on_update=False):
+    with not_pulling():
         return Dataset(dataset.name, dataset.data[rows].copy(), dataset.roles, dataset.card)
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from mmcell.dataset import Dataset
 from mmcell.digest import digest, digest_file
 from mmcell.errors import MmcellError, did_you_mean
+from mmcell.modalities import not_pulling
 from mmcell.roles import CohortCard, DatasetCard, parse
 
 if TYPE_CHECKING:
@@ -71,7 +72,7 @@ def _read_data(path: Path) -> AnnData | MuData:
             case ".h5mu":
                 import mudata
 
-                with mudata.set_options(pull_on_update=False):
+                with not_pulling():
                     return mudata.read_h5mu(path)
     except UNREADABLE as error:
         raise unreadable(path, error) from error

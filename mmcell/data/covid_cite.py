@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from mmcell.data.sources import package_file
 from mmcell.dataset import Dataset
+from mmcell.modalities import join
 from mmcell.roles import DatasetCard, ModalityCard, Roles
 
 _SHA = "998bac96dfa205e7d4e06faced7de5945bc87ef83028d170fff77ef2d6a4cc77"
@@ -49,7 +50,6 @@ def load() -> Dataset:
     import warnings
 
     import anndata as ad
-    import mudata
 
     path = package_file("m3", "datasets/_data/liu_demo.h5ad", _SHA)
     with warnings.catch_warnings():
@@ -62,7 +62,5 @@ def load() -> Dataset:
     obs = both.obs
     for part in parts.values():
         part.obs = part.obs[[]]
-    with mudata.set_options(pull_on_update=False):
-        data = mudata.MuData(parts)
-    data.obs = obs.loc[data.obs_names]
+    data = join(parts, obs)
     return Dataset("covid-cite", data, ROLES, CARD, _SHA)
