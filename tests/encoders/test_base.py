@@ -57,7 +57,8 @@ def seen(monkeypatch):
 def test_data_come_without_labels(seen, step):
     data = seen[step]
     assert data.obs.shape[1] == data.var.shape[1] == 0
-    assert not len(data.obsm) + len(data.layers) + len(data.uns) + len(data.obsp)
+    layers = [name for name in data.layers if name is not None]
+    assert not len(data.obsm) + len(layers) + len(data.uns) + len(data.obsp)
 
 
 def test_fitting_sees_training_units_only(seen):
