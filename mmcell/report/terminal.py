@@ -17,6 +17,8 @@ from mmcell.scoring import Scoring
 
 #: Wide enough for every table when nobody's window decides.
 _PIPE_WIDTH = 160
+#: Windows narrower than this get fewer columns.
+_WIDE = 130
 
 
 def _console() -> Console:
@@ -58,19 +60,17 @@ def show_results(results: Results, shape: str) -> None:
         table = Table(
             title=f"{task} on {records[0].dataset}: {spec['question']}", title_justify="left", box=None, pad_edge=False
         )
-        for name in ("encoder", "probe", "role", "metric", "of", "value"):
-            table.add_column(name, justify="right" if name == "value" else "left", overflow="fold")
-        table.add_column("95 % interval")
-        table.add_column("chance", justify="right")
-        table.add_column(f"minus {spec['reference']}")
-        table.add_column("n", justify="right")
-        table.add_column("status")
-        for record in records:
-            for score in headline(record):
-                table.add_row(*_cells(record, score))
+        rows = [_cells(record, score, spec["reference"]) for record in records for score in headline(record)]
+        # A narrow window gets what says most; a column without any entry is left out everywhere.
+        left_out = set() if console.width >= _WIDE else {"role", "chance", "n", "status"}
+        names = [n for n in rows[0] if n not in left_out and any(row[n] for row in rows)] if rows else []
+        for name in names:
+            table.add_column(name, justify="right" if name in ("value", "chance", "n") else "left", overflow="fold")
+        for row in rows:
+            table.add_row(*(row[name] for name in names))
         console.print(table)
         for line in _leaks(records):
-            console.print(line, markup=False)
+            console.print(line, markup=False, highlight=False)
         console.print()
 
 
@@ -92,17 +92,19 @@ def _leaks(records: list[RunRecord]) -> list[str]:
     return list(dict.fromkeys(lines))
 
 
-def _cells(record: RunRecord, score: Score) -> list[str]:
+def _cells(record: RunRecord, score: Score, reference: str) -> dict[str, str]:
     ways = f"{score.query}→{score.gallery}" if score.query else ""
     group = score.target.partition("=")[2] or (score.stratum if score.stratum != "all" else "")
     of = ", ".join(filter(None, (ways, group, score.split)))
     gap = score.difference
     minus = f"{number(gap.value)} ({interval(gap.low, gap.high)})" if gap is not None else "–"
     name = record.label.replace("[", "\\[")
-    return [
-        name, record.probe, record.role, score.metric, of, number(score.value), interval(score.low, score.high),
-        number(score.chance, 4 if (score.chance or 1) < 0.01 else 3), minus, str(score.n_units), score.status,
-    ]  # fmt: skip
+    return {
+        "encoder": name, "probe": record.probe, "role": record.role, "metric": score.metric, "of": of,
+        "value": number(score.value), "95 % interval": interval(score.low, score.high),
+        "chance": number(score.chance, 4 if (score.chance or 1) < 0.01 else 3), f"minus {reference}": minus,
+        "n": str(score.n_units), "status": score.status,
+    }  # fmt: skip
 
 
 def _print_frame(frame: pd.DataFrame, shape: str) -> None:

@@ -69,6 +69,9 @@ def difference(a: Estimate, b: Estimate) -> Difference:
     defined = draws[np.isfinite(draws)]
     if not np.isfinite(value) or len(defined) < 0.8 * len(draws):
         return Difference(value, np.nan, np.nan)
+    if np.ptp(defined) == 0 and np.isnan([a.low, b.low]).all():
+        # Neither moves under any draw: there is nothing to make an interval of.
+        return Difference(value, np.nan, np.nan)
     if "boundary" in (a.status, b.status):
         low = value - np.hypot(a.value - a.low, b.high - b.value)
         high = value + np.hypot(a.high - a.value, b.value - b.low)
