@@ -31,7 +31,7 @@ def technical_only(dataset: Dataset, modality: str, level: str, split: Split) ->
         unit = dataset.unit
         grouped = table.groupby(unit.reindex(table.index))
         table = grouped.mean().assign(log_n_items=np.log(grouped.size()))
-    return _embedding("technical-only", level, table, "depth, detected features, number of items")
+    return _embedding("technical-only", level, table, ", ".join(map(str, table.columns)))
 
 
 def _technical_items(dataset: Dataset, modality: str, hidden: Collection[str]) -> pd.DataFrame:

@@ -47,8 +47,8 @@ def _of(score: Score, record: RunRecord) -> list[Finding]:
             Finding(
                 severity="leak",
                 code="technical-leak",
-                message=f"what was measured besides biology (depth, detected features, number of items, …) alone "
-                f"reaches {score.metric} {score.value:.2f} ({score.split})",
+                message=f"the measurement alone (technical-only) reaches {score.metric} {score.value:.2f} "
+                f"({score.split})",
                 evidence=_interval(score),
                 cure="an embedding must beat this control, not chance",
             )
