@@ -26,6 +26,7 @@ app = typer.Typer(
 
 Out = Annotated[Path | None, typer.Option(help="Folder for records, items, table.csv and report.html.")]
 Workers = Annotated[int, typer.Option(min=1, help="Processes that compute candidates; the results are the same.")]
+Null = Annotated[int | None, typer.Option(help="Permutations of the labels through the whole pipeline (19 or more).")]
 Shape = Annotated[Format, typer.Option("--format", help="What is printed.")]
 Seed = Annotated[int | None, typer.Option(help="Seed of everything random.")]
 Boot = Annotated[int | None, typer.Option(help="Bootstrap draws (at least 100).")]
@@ -54,6 +55,7 @@ def run(
     workers: Workers = 1,
     seed: Seed = None,
     n_boot: Boot = None,
+    null: Null = None,
     reuse: Annotated[
         Literal["only-missing", "always", "never"], typer.Option(help="What to do with finished results in --out.")
     ] = "only-missing",
@@ -67,7 +69,7 @@ def run(
     from mmcell.run import run_plans
 
     asked = read_config(config)
-    changed = {k: v for k, v in (("seed", seed), ("n_boot", n_boot)) if v is not None}
+    changed = {k: v for k, v in (("seed", seed), ("n_boot", n_boot), ("null", null)) if v is not None}
     asked = asked.model_copy(update=changed)
     folder = out or Path("runs") / asked.name
     plans = plans_of(asked, config.parent)
@@ -94,6 +96,7 @@ def evaluate(
     workers: Workers = 1,
     seed: Seed = None,
     n_boot: Boot = None,
+    null: Null = None,
     shape: Shape = "table",
 ) -> None:
     """Evaluate embeddings or encoders on tasks, with the controls that each task demands.
@@ -117,7 +120,7 @@ def evaluate(
         results = evaluate_(
             given or None, task, dataset=dataset, patient_encoders=patient_encoder or None, out=out,
             executor=executor, progress=progress, command=_command(), seed=0 if seed is None else seed,
-            n_boot=1000 if n_boot is None else n_boot,
+            n_boot=1000 if n_boot is None else n_boot, null=null or 0,
         )  # fmt: skip
     _finish(results, shape, out)
 
@@ -138,7 +141,7 @@ def score(
 
     Example: mmcell score predictions.csv
     """
-    from mmcell.report.terminal import show_scoring
+    from mmcell.report.pairs import show_scoring
     from mmcell.scoring import score_table
 
     found = score_table(
@@ -156,6 +159,42 @@ def score(
     show_scoring(found, shape)
 
 
+@app.command()
+def compare(
+    runs: Annotated[list[Path], typer.Argument(help="Output folders of runs; several are joined.")],
+    metric: Annotated[str, typer.Option(help="Metric that all are compared by.")],
+    task: Annotated[
+        list[str] | None, typer.Option(help="TASK[:SPLIT]; several are one family, with the mean over them.")
+    ] = None,
+    split: Annotated[str | None, typer.Option(help="Split, where a task has several.")] = None,
+    target: Annotated[str | None, typer.Option(help="Target, where several are predicted.")] = None,
+    query: Annotated[
+        str | None, typer.Option(help="Modality that is looked up, where a retrieval goes both ways.")
+    ] = None,
+    stratum: Annotated[str, typer.Option(help="Gallery or group.")] = "all",
+    adjust: Annotated[Literal["holm", "bh"], typer.Option(help="Adjustment over all pairs.")] = "holm",
+    candidates_only: Annotated[bool, typer.Option("--candidates-only", help="Leave the controls out.")] = False,
+    n_permutations: Annotated[int, typer.Option(min=19, help="Draws behind each p.")] = 1000,
+    shape: Shape = "table",
+) -> None:
+    """Compare the encoders of finished runs pair by pair: differences, p-values, letters for ties, ranks.
+
+    Example: mmcell compare runs/ours runs/theirs --task patient-severity --split grouped --metric auroc
+    """
+    from mmcell.joined import join, rivals
+    from mmcell.report.pairs import notes_of, show_comparison
+    from mmcell.results import Results
+
+    results = rivals(join({str(run): Results.read(run) for run in runs}), candidates_only=candidates_only)
+    named = [dict(zip(("task", "split"), text.split(":", 1), strict=False)) for text in task or []]
+    one: dict[str, Any] = {"split": split, **named[0]} if len(named) == 1 else {"split": split}
+    found = results.compare(
+        metric, adjust, tasks=named if len(named) > 1 else (), target=target, query=query, stratum=stratum,
+        n_permutations=n_permutations, **one,
+    )  # fmt: skip
+    show_comparison(found, shape, notes_of(found, adjust, n_permutations))
+
+
 @app.command("list")
 def list_(
     what: Annotated[Literal["tasks", "datasets", "encoders", "patient-encoders", "metrics"], typer.Argument()],
@@ -164,7 +203,7 @@ def list_(
 
     Example: mmcell list tasks
     """
-    from mmcell.report.terminal import show_list
+    from mmcell.report.cards import show_list
 
     show_list(what)
 
@@ -175,7 +214,7 @@ def show(name: Annotated[str, typer.Argument(help="A task, dataset, encoder, pat
 
     Example: mmcell show covid-cite
     """
-    from mmcell.report.terminal import show_card
+    from mmcell.report.cards import show_card
 
     show_card(name)
 

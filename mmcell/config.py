@@ -50,6 +50,7 @@ class RunConfig(BaseModel):
     encoders: list[EncoderEntry] | None = None
     patient_encoders: list[str] | None = None
     n_boot: int = 1000
+    null: int = 0
     seed: int = 0
 
 
@@ -98,6 +99,7 @@ def plans_of(config: RunConfig, folder: Path) -> list[Plan]:
                 probes=task.probes,
                 controls=task.controls,
                 n_boot=config.n_boot,
+                null=config.null,
                 seed=config.seed,
             )
         )

@@ -1,4 +1,4 @@
-"""Controls: what a score is worth. Floors, what was measured besides biology, and what the clinic knows anyway."""
+"""Controls: what a score is worth. Floors, ceilings, what was measured besides biology, what the clinic knows."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from mmcell.embedding import Embedding, ModelCard
 from mmcell.errors import MmcellError
 from mmcell.probes.design import ClinicalDesign
 from mmcell.splits import Split
+from mmcell.task import Task
 
 #: name -> (dataset, modality, level, split) -> embedding, for the controls that are no encoders.
 Builder = Callable[[Dataset, str, str, Split], Embedding]
@@ -82,19 +83,97 @@ def clinical_only(dataset: Dataset, modality: str, level: str, split: Split) -> 
     return _embedding("clinical-only", level, matrix, ", ".join(dataset.roles.clinical))
 
 
+def stratum_only(dataset: Dataset, modality: str, level: str, split: Split) -> Embedding:  # noqa: ARG001
+    """Return the subgroups of roles.strata as indicators: what a cancer type or a cohort says of all its patients.
+
+    Groups are those of training units; a group that these lack gets zeros. A column that is predicted under this split
+    is left out.
+
+    Raises
+    ------
+    MmcellError
+        The dataset has no strata.
+    """
+    hidden = dataset.roles.hidden(split.spec.targets)
+    columns = [c for c in dataset.roles.strata if c not in hidden]
+    if not columns:
+        raise MmcellError(f"dataset {dataset.name!r}: roles.strata is not set; name the columns of subgroups")
+    table = pd.DataFrame({c: dataset.per_unit(c).astype(str) for c in columns})
+    indicators = {}
+    for column in columns:
+        for group in sorted(table.loc[table.index.isin(split.train), column].unique()):
+            indicators[f"{column}={group}"] = (table[column] == group).astype(float)
+    matrix = pd.DataFrame(indicators, index=table.index)
+    if level != "patient":
+        matrix = matrix.loc[dataset.unit].set_axis(dataset.ids, axis=0)
+    return _embedding("stratum-only", level, matrix, ", ".join(columns))
+
+
+def oracle(dataset: Dataset, modality: str, level: str, split: Split) -> Embedding:  # noqa: ARG001
+    """Return the planted truth of a simulated dataset: what no embedding can beat, but for luck.
+
+    Raises
+    ------
+    MmcellError
+        The dataset is not simulated.
+    """
+    if dataset.planted is None:
+        raise MmcellError(f"dataset {dataset.name!r}: has no planted truth; only simulated data have an oracle")
+    table = dataset.planted["patients" if level == "patient" else "cells"]
+    return _embedding("oracle", level, pd.get_dummies(table, dtype=float), "the planted truth")
+
+
 def _embedding(name: str, level: str, table: pd.DataFrame, description: str) -> Embedding:
     card = ModelCard(name=name, description=description)
     ids = pd.Index(table.index.astype(str), name="id")
     return Embedding(name, level, "clinical", ids, table.to_numpy(dtype=float), card, tuple(map(str, table.columns)))
 
 
-BUILDERS: dict[str, Builder] = {"technical-only": technical_only, "clinical-only": clinical_only}
+BUILDERS: dict[str, Builder] = {
+    "technical-only": technical_only,
+    "clinical-only": clinical_only,
+    "stratum-only": stratum_only,
+    "oracle": oracle,
+}
+#: The task's own first encoder with labels, or with the partners of a retrieval, permuted on both sides of the split.
+PERMUTED = ("label-permuted", "partner-permuted")
+#: A gallery modality's counts split in two: how well a measurement finds its own repetition.
+SPLIT_HALF = "split-half"
+#: For every encoder that has one, the same architecture with random weights.
+UNTRAINED = "untrained"
 
 
-def applies(name: str, dataset: Dataset) -> str:
-    """Return "" when a control can be built from this dataset, otherwise why not."""
+def names_of(task: Task) -> tuple[str, ...]:
+    """Return what runs with a task by default: its own controls, those that its protocol requires, and its ceilings."""
+    required = [name for need in task.required for name in need.split("|")]
+    return tuple(dict.fromkeys([*task.spec.controls, *required, UNTRAINED, *task.ceilings]))
+
+
+def missing(task: Task, dataset: Dataset, present: Collection[str]) -> tuple[str, ...]:
+    """Return the requirements that `present` does not meet; one that cannot be met with these data is none."""
+    found = []
+    for need in task.required:
+        possible = [name for name in need.split("|") if not applies(name, task, dataset)]
+        if possible and not set(possible) & set(present):
+            found.append(" or ".join(possible))
+    return tuple(found)
+
+
+def applies(name: str, task: Task, dataset: Dataset) -> str:
+    """Return "" when a control can be built for a task on this dataset, otherwise why not."""
+    predicted = {c for spec in task.spec.splits for c in dataset.roles.hidden(spec.targets)}
+    level = task.spec.slot[2]
     if name == "clinical-only" and not dataset.roles.clinical:
         return "the dataset has no clinical covariates"
-    if name in ("composition", "celltype-pseudobulk") and dataset.roles.cell_type is None:
-        return "the dataset has no cell types"
+    if name == "stratum-only" and not set(dataset.roles.strata) - predicted:
+        return "the dataset has no strata"
+    if name in ("composition", "celltype-pseudobulk"):
+        if dataset.card.level == "patient" or level != "patient":
+            return "there are no cells to make patients of"
+        if dataset.roles.cell_type is None:
+            return "the dataset has no cell types"
+    if name == "oracle" and dataset.planted is None:
+        return "the dataset is not simulated"
+    if name == SPLIT_HALF and len(task.spec.slots) < 2:
+        return "the task has no gallery"
     return ""

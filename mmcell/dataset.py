@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, Any
@@ -81,8 +81,8 @@ class Dataset:
         """Travel as a name or path where there is one, otherwise as the parts of the data."""
         if self.origin:
             return _reopen, (self.origin, self.fingerprint, self.name, self.roles, self.card)
-        obs = self.data.obs if hasattr(self.data, "mod") else None
-        return _rebuild, (self.name, self._modalities, obs, self.roles, self.card, self.fingerprint)
+        common = (self.data.obs, dict(self.data.uns)) if hasattr(self.data, "mod") else None
+        return _rebuild, (self.name, self._modalities, common, self.roles, self.card, self.fingerprint)
 
     # -- items ---------------------------------------------------------------------------------------------------
 
@@ -287,6 +287,11 @@ class Dataset:
         return pd.DataFrame({"y_true": found})
 
     @cached_property
+    def planted(self) -> Mapping[str, pd.DataFrame] | None:
+        """What a simulation planted, one table for ``cells`` and one for ``patients``; None for real data."""
+        return self.data.uns.get("planted")
+
+    @cached_property
     def positive(self) -> str:
         """The class that a binary score points to."""
         classes = sorted(_as_text(self.obs[self.roles.label].dropna()).unique())
@@ -355,12 +360,17 @@ def _opened(origin: str, fingerprint: str) -> Dataset:
 
 
 def _rebuild(
-    name: str, parts: dict[str, AnnData], obs: pd.DataFrame | None, roles: Roles, card: DatasetCard, fingerprint: str
+    name: str,
+    parts: dict[str, AnnData],
+    common: tuple[Any, ...] | None,
+    roles: Roles,
+    card: DatasetCard,
+    fingerprint: str,
 ) -> Dataset:
-    if obs is None:
+    if common is None:
         return Dataset(name, next(iter(parts.values())), roles, card, fingerprint)
-
-    data = join(parts, obs)
+    data = join(parts, common[0])
+    data.uns.update(common[1])
     return Dataset(name, data, roles, card, fingerprint)
 
 

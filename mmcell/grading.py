@@ -3,24 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pandas as pd
 
+from mmcell.candidates import Candidate
 from mmcell.dataset import Dataset
 from mmcell.errors import MmcellError, first
 from mmcell.items import Items
 from mmcell.metrics.base import Metric
-from mmcell.records import Gap, Score
+from mmcell.plan import Plan
+from mmcell.records import Gap, Score, Versus
 from mmcell.splits import Split
 from mmcell.stats.bootstrap import Estimate, bootstrap
 from mmcell.stats.comparison import difference
+from mmcell.stats.permutation import p_value
+from mmcell.verdict import verdict
+from mmcell.worst import worst
 
 #: (target, query, gallery, stratum, split, metric) -> the items, the metric and its estimate there.
 Estimates = Mapping[tuple[str, ...], tuple[Items, Metric, Estimate]]
 
 
-def grade(items: Items, dataset: Dataset, split: Split, level: str) -> Items:
+def grade(items: Items, dataset: Dataset, split: Split, level: str, unit: str = "unit") -> Items:
     """Return the items of one split with unit, repeat, fold and truth attached by id.
 
     Items whose truth is missing are left out; they are counted as excluded when the split is scored.
@@ -39,8 +45,11 @@ def grade(items: Items, dataset: Dataset, split: Split, level: str) -> Items:
             f"({first(frame.loc[foreign, 'item'])}); score only view.test"
         )
     frame["split"], frame["repeat"], frame["fold"] = split.spec.name, split.repeat, split.fold
+    if crossed := unit.partition("×")[2]:
+        frame["crossed"] = dataset.obs[dataset.roles.columns[crossed]].reindex(frame["item"]).to_numpy()
     if set(frame["target"]) == {"label"} and "label" not in split.spec.targets:
         frame["target"] = split.spec.targets[0]
+    frame = frame.assign(**_groups(dataset, frame["item"], level))
     if items.kind == "retrieval":
         return Items(frame, items.kind, details=items.details)
     parts = []
@@ -65,54 +74,135 @@ def estimate(items: Items, metrics: list[Metric], *, n_boot: int, seed: int) -> 
     return found
 
 
+def _groups(dataset: Dataset, items: pd.Series, level: str) -> dict[str, np.ndarray]:
+    """Return the subgroups of items, one column ``by:NAME`` each: cell type, batch, and every column of the strata."""
+    named = {role: dataset.roles.columns.get(role) for role in ("cell_type", "batch")}
+    named |= {column: column for column in dataset.roles.strata}
+    table = dataset.patients if level == "patient" else dataset.obs
+    return {
+        f"by:{name}": table[column].reindex(items).astype(str).to_numpy()
+        for name, column in named.items()
+        if column is not None and column in table
+    }
+
+
+@dataclass(frozen=True, eq=False)
+class Beside:
+    """Estimates of what stands beside a candidate: label -> estimates, for the controls that have been run.
+
+    Attributes
+    ----------
+    reference
+        The control that every score is compared with; None for itself, or where it could not be run.
+    reference_name
+        Its label.
+    ceiling
+        What skill is measured against; None where there is none.
+    controls
+        All controls that are no ceilings and no permutations.
+    """
+
+    reference: Estimates | None = None
+    reference_name: str = ""
+    ceiling: Estimates | None = None
+    controls: Mapping[str, Estimates] = field(default_factory=dict)
+
+    def joined(self, candidate: Candidate, estimates: Estimates, plan: Plan) -> Beside:
+        """Return the same with one more control or ceiling."""
+        if candidate is plan.ceiling:
+            return replace(self, ceiling=estimates)
+        if candidate.role != "control" or candidate.permuted:
+            return self
+        controls = {**self.controls, candidate.label: estimates}
+        return replace(self, controls=controls, reference=estimates if candidate is plan.reference else self.reference)
+
+
 def scores_of(
-    estimates: Estimates, reference: Estimates | None, splits: list[Split], unit: pd.Series, level: str
+    plan: Plan, estimates: Estimates, beside: Beside, nulls: Mapping[tuple[str, ...], np.ndarray], *, headline: bool
 ) -> list[Score]:
     """Return the scores of one candidate, each with its difference from the reference.
 
     Parameters
     ----------
-    estimates, reference
-        Of the candidate and of the reference control; None for the reference itself, or where there is none.
-    splits
-        All splits that were run.
-    unit
-        Item -> unit, for what should have been scored.
-    level
-        The level of the items.
+    plan
+        What was run.
+    estimates, beside
+        Of the candidate, and of what it is compared with.
+    nulls
+        Place -> values under permuted labels, where these were run.
+    headline
+        Whether its scores on the primary metric are compared with every control and put into words.
     """
+    level = plan.task.spec.slot[2]
+    unit = plan.dataset.units_of(level)
     found = []
     for place, (panel, metric, value) in estimates.items():
         target, query, gallery, stratum, split, _ = place
-        of_spec = [s for s in splits if s.spec.name == split]
+        of_spec = [s for s in plan.splits if s.spec.name == split]
         there = [s for s in of_spec if s.group == stratum] or of_spec
         expected = unit.index[unit.isin(np.concatenate([s.test for s in there]))]
         scored = pd.Index(panel.frame["item"].unique())
-        other = reference.get(place) if reference is not None else None
-        gap = difference(value, other[2]) if other is not None else None
-        found.append(
-            Score(
-                metric=metric.name,
-                higher_is_better=metric.higher_is_better,
-                target=target,
-                query=query,
-                gallery=gallery,
-                stratum=stratum,
-                split=split,
-                shift=of_spec[0].spec.shift,
-                value=value.value,
-                status=value.status,
-                reason=value.reason,
-                low=value.low,
-                high=value.high,
-                method=value.method,
-                level=level,
-                n_items=len(scored),
-                n_units=value.n_units,
-                n_excluded=len(expected.difference(scored)),
-                chance=metric.chance_of(panel),
-                difference=None if gap is None else Gap(value=gap.value, low=gap.low, high=gap.high),
-                n_gallery=float(panel.frame["n_gallery"].median()) if "n_gallery" in panel.frame else None,
-            )
+        gap = _gap(value, beside.reference, place)
+        primary = metric.name == plan.task.spec.primary
+        null = nulls.get(place, np.empty(0))
+        drawn = null[np.isfinite(null)]
+        score = Score(
+            metric=metric.name,
+            higher_is_better=metric.higher_is_better,
+            target=target,
+            query=query,
+            gallery=gallery,
+            stratum=stratum,
+            split=split,
+            shift=of_spec[0].spec.shift,
+            value=value.value,
+            status=value.status,
+            reason=value.reason,
+            low=value.low,
+            high=value.high,
+            method=value.method,
+            level=level,
+            n_items=len(scored),
+            n_units=value.n_units,
+            n_excluded=len(expected.difference(scored)),
+            chance=metric.chance_of(panel),
+            difference=gap,
+            worst=worst(panel, metric) if primary else None,
+            skill=_skill(value, beside, place),
+            p_null=p_value(null, value.value, metric.higher_is_better),
+            n_null=len(drawn),
+            null_mean=float(drawn.mean()) if len(drawn) else None,
+            n_gallery=float(panel.frame["n_gallery"].median()) if "n_gallery" in panel.frame else None,
         )
+        if primary and headline:
+            gaps = [(name, _gap(value, control, place)) for name, control in beside.controls.items()]
+            versus = tuple(Versus(control=name, **dict(g)) for name, g in gaps if g is not None)
+            score = score.model_copy(update={"versus": versus})
+            words = verdict(score, metric, beside.reference_name)
+            score = score.model_copy(update={"verdict": words})
+        found.append(score)
     return found
+
+
+def _gap(value: Estimate, other: Estimates | None, place: tuple[str, ...]) -> Gap | None:
+    if other is None or place not in other:
+        return None
+    found = difference(value, other[place][2])
+    return Gap(value=found.value, low=found.low, high=found.high, mde=getattr(found, "mde", None))
+
+
+def _skill(value: Estimate, beside: Beside, place: tuple[str, ...]) -> float | None:
+    """Return (value − reference)/(ceiling − reference), None unless the ceiling is told apart from the reference.
+
+    Both differences carry the metric's direction, so it cancels; nothing is clipped.
+    """
+    if beside.reference is None or beside.ceiling is None:
+        return None
+    if place not in beside.reference or place not in beside.ceiling:
+        return None
+    base = beside.reference[place][2]
+    room = difference(beside.ceiling[place][2], base)
+    sign = 1.0 if beside.ceiling[place][1].higher_is_better else -1.0
+    if not (room.low * sign > 0 and room.high * sign > 0):
+        return None
+    return float((value.value - base.value) / room.value)

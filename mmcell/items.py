@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 import pandas as pd
 
 from mmcell.errors import MmcellError, first
+
+if TYPE_CHECKING:
+    from mmcell.stats.units import Units
 
 #: kind -> columns that a task of this kind must return, and those that grading adds.
 KINDS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
@@ -34,7 +37,8 @@ class Items:
     Attributes
     ----------
     frame
-        One row per scored item. Always: ``item unit split repeat fold target query gallery stratum group``; by kind:
+        One row per scored item. Always: ``item unit split repeat fold target query gallery stratum group``; where units
+        are crossed (donor × perturbation) the second factor as ``crossed``; by kind:
         ``y_true y_pred``, ``time event y_pred`` (risk: higher = shorter survival), or
         ``above tied tied_correct n_correct n_gallery percentile``.
     kind
@@ -86,28 +90,24 @@ class Items:
         object.__setattr__(self, "frame", frame)
 
     @cached_property
-    def units(self) -> pd.Index:
-        """The sorted unit ids: the columns of every weight matrix.
+    def units(self) -> Units:
+        """The independent units of the items, from their columns ``unit`` and, where units are crossed, ``crossed``.
 
         Raises
         ------
         MmcellError
             A unit id is missing.
         """
+        from mmcell.stats.units import Units
+
         if "unit" not in self.frame:
             raise MmcellError("items: the column 'unit' is missing; name the independent thing of each item")
-        missing = self.frame["unit"].isna()
-        if missing.any():
-            raise MmcellError(
-                f"items: {int(missing.sum())} of them have no unit ({first(self.frame.loc[missing, 'item'])}); "
-                "fill the unit in, or leave these items out"
-            )
-        return pd.Index(sorted(self.frame["unit"].unique()), name="unit")
+        return Units.of(self.frame["unit"], self.frame.get("crossed"), item=self.frame["item"])
 
-    @cached_property
+    @property
     def codes(self) -> np.ndarray:
-        """(n,) position of each item's unit in `units`."""
-        return self.units.get_indexer(self.frame["unit"])
+        """(n,) position of each item's unit among the columns of a weight matrix."""
+        return self.units.codes
 
     @cached_property
     def folds(self) -> list[tuple[Any, np.ndarray]]:

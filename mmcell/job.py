@@ -4,33 +4,40 @@ from __future__ import annotations
 
 import time
 import traceback
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import pandas as pd
 from threadpoolctl import threadpool_limits
 
 from mmcell.audit.scores import audit_scores
-from mmcell.candidates import Cache, Candidate, embeddings_of
-from mmcell.digest import digest, stream
+from mmcell.candidates import Cache, Candidate
+from mmcell.digest import digest
 from mmcell.errors import MmcellError
-from mmcell.grading import Estimates, estimate, grade, scores_of
+from mmcell.grading import Beside, Estimates, estimate, scores_of
 from mmcell.items import Items
 from mmcell.plan import Plan
 from mmcell.provenance import provenance
 from mmcell.records import RunRecord, Score, jsonable
-from mmcell.splits import Split
-from mmcell.task import MethodView, Task
+from mmcell.work import Work
 
 
 @dataclass(frozen=True, eq=False)
 class Outcome:
-    """What one candidate answered: its items, or an error in one line; and the seconds it took."""
+    """What one candidate answered: its items, or an error in one line; and the seconds it took.
+
+    `nulls` holds, per place and metric, the values under permuted labels; `retention` what its patient vectors say of
+    the measurement.
+    """
 
     items: Items | None
     error: str
     seconds: float
     trace: str = ""
+    nulls: Mapping[tuple[str, ...], np.ndarray] = field(default_factory=dict)
+    retention: pd.DataFrame | None = None
 
 
 def answer(plan: Plan, candidate: Candidate, cache: Cache | None = None) -> Outcome:
@@ -41,8 +48,11 @@ def answer(plan: Plan, candidate: Candidate, cache: Cache | None = None) -> Outc
     try:
         # One BLAS thread a job: on small matrices several spin rather than help, and sums depend on their number.
         with threadpool_limits(1, user_api="blas"):
-            items = Items.concat([_one(plan, candidate, task, split, cache) for split in plan.splits])
-        return Outcome(items, "", time.perf_counter() - begun)
+            work = Work(plan, candidate, task, cache)
+            items = work.items()
+            nulls = work.nulls() if plan.n_null and not candidate.permuted else {}
+            retention = work.retention()
+        return Outcome(items, "", time.perf_counter() - begun, "", nulls, retention)
     except MmcellError as error:
         return Outcome(None, str(error), time.perf_counter() - begun)
     except Exception as error:
@@ -52,19 +62,8 @@ def answer(plan: Plan, candidate: Candidate, cache: Cache | None = None) -> Outc
         return Outcome(None, reason, time.perf_counter() - begun, traceback.format_exc())
 
 
-def _one(plan: Plan, candidate: Candidate, task: Task, split: Split, cache: Cache) -> Items:
-    """Return the graded items of one split."""
-    level = task.spec.slot[2]
-    embeddings = embeddings_of(candidate, task, plan.dataset, split, cache, plan.seed)
-    rng = stream(plan.seed, task.spec.name, *candidate.name, split.key)
-    items = task.run(MethodView.of(plan.dataset, split, level), embeddings, split, rng)
-    if not isinstance(items, Items):
-        raise MmcellError(f"task {task.spec.name!r}: run returned {type(items).__name__}; return Items")
-    return grade(items, plan.dataset, split, level)
-
-
 def record_of(
-    plan: Plan, candidate: Candidate, outcome: Outcome, base: Estimates | None, command: str
+    plan: Plan, candidate: Candidate, outcome: Outcome, beside: Beside, missing: tuple[str, ...], command: str
 ) -> tuple[RunRecord, Estimates]:
     """Score an outcome and write down all that belongs to it.
 
@@ -72,8 +71,10 @@ def record_of(
     ----------
     plan, candidate, outcome
         What was run and what came of it.
-    base
-        Estimates of the reference control; None for itself, or where it could not be run.
+    beside
+        Estimates of the controls that it is compared with, as far as they have been run.
+    missing
+        Controls that are required and were left out or failed.
     command
         For the provenance.
 
@@ -91,7 +92,7 @@ def record_of(
     if outcome.items is not None:
         try:
             estimates = estimate(outcome.items, plan.metrics, n_boot=plan.n_boot, seed=plan.seed)
-            scores = scores_of(estimates, base, plan.splits, plan.dataset.units_of(level), level)
+            scores = scores_of(plan, estimates, beside, outcome.nulls, headline=candidate.role == "candidate")
         except Exception as error:
             # A user's metric may raise anything: these rows fail with its reason, the others stand.
             reason = f"{candidate.label}: scoring failed: {type(error).__name__}: {' '.join(str(error).split())}"
@@ -116,6 +117,8 @@ def record_of(
     else:
         content = str(pd.util.hash_pandas_object(outcome.items.frame, index=False).sum())
         details = dict(outcome.items.details)
+        if outcome.retention is not None:
+            details["retention"] = outcome.retention.to_dict("records")
     key = plan.key(candidate) or digest(spec.facts(), candidate.name, plan.split_hash, plan.seed, plan.n_boot, content)
     record = RunRecord(
         key=key,
@@ -129,11 +132,17 @@ def record_of(
         probe="" if candidate.probe == "default" else candidate.probe,
         role=candidate.role,
         cards=candidate.cards,
-        parameters={"n_boot": plan.n_boot, "seed": plan.seed},
+        parameters={"n_boot": plan.n_boot, "n_null": plan.n_null, "seed": plan.seed},
         scores=tuple(scores),
+        missing_controls=missing,
         details=jsonable(details),
         error=outcome.error,
         provenance=provenance(outcome.seconds, command),
     )
-    findings = (*plan.findings, *audit_scores(record))
+    leaks: Any = ()
+    if outcome.retention is not None:
+        from mmcell.audit.retention import retention_findings
+
+        leaks = retention_findings(outcome.retention)
+    findings = (*plan.findings, *leaks, *audit_scores(record))
     return record.model_copy(update={"findings": findings}), estimates

@@ -7,12 +7,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from mmcell import controls as controls_
 from mmcell.audit.data import audit_data
-from mmcell.candidates import Candidate, build, modality_of, resolve
+from mmcell.candidates import Candidate, modality_of
 from mmcell.data.catalog import load_dataset
 from mmcell.dataset import Dataset
 from mmcell.digest import digest
 from mmcell.errors import MmcellError
+from mmcell.lineup import build, resolve
 from mmcell.metrics.base import get_metric
 from mmcell.provenance import code_digest
 from mmcell.records import FORMAT, Finding
@@ -21,6 +23,8 @@ from mmcell.stats.bootstrap import MINIMUM_DRAWS
 from mmcell.task import MethodView, Task, get_task, unasked
 
 ControlNames = Literal["default"] | Sequence[str]
+#: With fewer permutations the smallest p, 1/(n + 1), lies above 0.05.
+MINIMUM_NULL = 19
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,8 +41,11 @@ class Plan:
         In words, what was asked for and cannot be run here; about the run, not about any one record.
     control_names
         The controls that were asked for.
-    n_boot, seed
-        Bootstrap draws, and the seed of everything random.
+    missing
+        What the task's protocol requires and was not asked for: every record of this plan is incomplete.
+    n_boot, n_null, seed
+        Bootstrap draws, permutations of the labels through the whole pipeline (0: none), and the seed of everything
+        random.
     """
 
     task: Task
@@ -48,7 +55,9 @@ class Plan:
     findings: list[Finding]
     notes: tuple[str, ...]
     control_names: tuple[str, ...]
+    missing: tuple[str, ...]
     n_boot: int
+    n_null: int
     seed: int
 
     @property
@@ -76,8 +85,24 @@ class Plan:
         return digest(
             self.task.spec.facts(), candidate.key, candidate.name, candidate.role, sorted(self.control_names),
             reference.key if reference else "", self.dataset.fingerprint, repr(self.dataset.roles), self.split_hash,
-            self.n_boot, self.seed, code,
+            self.n_boot, self.n_null, self.seed, code,
         )  # fmt: skip
+
+    @property
+    def ceiling(self) -> Candidate | None:
+        """The first ceiling of the task's protocol that could be built; skill is measured against it."""
+        found = {c.encoder: c for c in self.candidates if c.role == "ceiling"}
+        return next((found[name] for name in self.task.ceilings if name in found), None)
+
+    def unmet(self, failed: Sequence[str]) -> tuple[str, ...]:
+        """Return the requirements that were asked for and that the failed controls leave unmet."""
+        present = set(self.control_names) - set(failed)
+        return tuple(n for n in controls_.missing(self.task, self.dataset, present) if n not in self.missing)
+
+    @property
+    def null_within(self) -> tuple[str, ...]:
+        """The roles of `TaskSpec.null_within` that these data have in a form that labels can be permuted within."""
+        return tuple(role for role in self.task.spec.null_within if _groups_units(role, self.task, self.dataset))
 
     @property
     def metrics(self) -> list[Any]:
@@ -94,11 +119,14 @@ def make_plan(
     probes: Sequence[str] | None = None,
     controls: ControlNames = "default",
     n_boot: int = 1000,
+    null: int = 0,
     seed: int = 0,
 ) -> Plan:
     """Return what `mmcell.evaluate` will run for one task; arguments and errors as there."""
     if n_boot < MINIMUM_DRAWS:
         raise MmcellError(f"n_boot is {n_boot}; use at least {MINIMUM_DRAWS} draws for a 95 % interval")
+    if null and null < MINIMUM_NULL:
+        raise MmcellError(f"null is {null}; with fewer than {MINIMUM_NULL} permutations no p can reach 0.05; 0 = none")
     if seed < 0:
         raise MmcellError(f"seed is {seed}; use a whole number from 0 on")
     task = get_task(asked) if isinstance(asked, str) else asked
@@ -106,22 +134,40 @@ def make_plan(
     if data.name != task.spec.dataset:
         task = task.on(data.name)
     spec = task.spec
-    if spec.unit != "unit":
-        raise MmcellError(f"task {spec.name!r}: unit {spec.unit!r} is not supported; set roles.unit in the card")
+    crossed = spec.unit.partition("×")[2]
+    if crossed and data.roles.columns.get(crossed) is None:
+        raise MmcellError(f"task {spec.name!r}: units are crossed with {crossed!r}; set roles.{crossed} in the card")
     splits, findings = _splits(task, data, seed)
-    names = spec.controls if controls == "default" else _tuple(controls)
+    names = controls_.names_of(task) if controls == "default" else _tuple(controls)
     given = resolve(spec.encoders if encoders is None else encoders, seed)
     candidates, skipped = build(task, data, given, _tuple(patient_encoders), _tuple(probes), names, seed)
-    missing = [c for c in spec.controls if c not in names]
+    missing = controls_.missing(task, data, names)
     if missing:
-        text = f"controls left out: {', '.join(missing)}; the scores stand without them"
-        findings.append(Finding(severity="warning", code="controls-missing", message=text))
-    plan = Plan(task, data, splits, candidates, findings, tuple(sorted(skipped)), tuple(names), n_boot, seed)
+        findings.append(
+            Finding(
+                severity="warning",
+                code="controls-missing",
+                message=f"controls left out: {', '.join(missing)}; the result is incomplete, no leaderboard takes it",
+                cure="run with the default controls",
+            )
+        )
+    lost = [role for role in spec.null_within if not _groups_units(role, task, data)]
+    if lost and null:
+        skipped.append(f"{spec.name}: labels are not permuted within {', '.join(lost)}, which these data do not have")
+    notes = tuple(sorted(skipped))
+    plan = Plan(task, data, splits, candidates, findings, notes, tuple(names), missing, n_boot, null, seed)
     if plan.reference is None:
         text = f"the reference control {spec.reference} was not run: no score has a difference from it"
         findings.append(Finding(severity="warning", code="reference-missing", message=text))
     findings += audit_data(data, splits, spec.slot[2], modality_of(spec.slot[1], data))
     return plan
+
+
+def _groups_units(role: str, task: Task, dataset: Dataset) -> bool:
+    """Whether a role is there and, where labels of units are permuted, constant within units."""
+    column = dataset.roles.columns.get(role)
+    of_pairs = any("pairs" in spec.targets for spec in task.spec.splits)
+    return column is not None and (of_pairs or column in dataset.patients)
 
 
 def _tuple(names: str | Sequence[str] | None) -> tuple[str, ...]:

@@ -13,7 +13,7 @@ from mmcell.embedding import ModelCard
 from mmcell.stats.bootstrap import Status
 
 #: Part of every record's key: raised when the meaning of a stored field changes.
-FORMAT = 1
+FORMAT = 2
 
 
 def _absent(value: Any) -> Any:
@@ -40,11 +40,43 @@ class _Record(BaseModel):
 
 
 class Gap(_Record):
-    """A paired difference with its 95 % interval (None where there is none)."""
+    """A paired difference with its 95 % interval, and the smallest one that 80 % of such studies would find.
+
+    None stands for what there is not.
+    """
 
     value: Number
     low: Number = None
     high: Number = None
+    mde: Number = None
+
+
+class Versus(Gap):
+    """The paired difference from one control."""
+
+    control: str
+
+
+class Worst(_Record):
+    """The subgroup in which a metric is worst.
+
+    Attributes
+    ----------
+    role, name
+        What is grouped (``cell_type``, ``batch``, a column of roles.strata), and the group.
+    value, n_units, n_items
+        The metric there.
+    n_groups, n_small
+        Groups that were compared, and those left out for having fewer than 10 units.
+    """
+
+    role: str
+    name: str
+    value: Number
+    n_units: int
+    n_items: int
+    n_groups: int
+    n_small: int = 0
 
 
 class Score(_Record):
@@ -67,8 +99,14 @@ class Score(_Record):
         The value without skill.
     difference
         From the task's reference control.
-    skill, p_null
-        (value − reference)/(ceiling − reference) where there is a ceiling; p of a permutation null where one was run.
+    versus, verdict
+        Headline scores of candidates: the differences from all controls, and what they allow to say, in words.
+    worst
+        Headline scores: the worst subgroup, beside the mean.
+    skill
+        (value − reference)/(ceiling − reference), where a ceiling is told apart from the reference.
+    p_null, n_null, null_mean
+        p of the null in which labels are permuted through the whole pipeline; its draws with a value, and their mean.
     n_gallery
         Median size of the galleries of a retrieval.
     """
@@ -93,8 +131,13 @@ class Score(_Record):
     n_excluded: int = 0
     chance: Number = None
     difference: Gap | None = None
+    versus: tuple[Versus, ...] = ()
+    verdict: str = ""
+    worst: Worst | None = None
     skill: Number = None
     p_null: Number = None
+    n_null: int = 0
+    null_mean: Number = None
     n_gallery: Number = None
 
     @property
@@ -137,7 +180,11 @@ class Provenance(_Record):
 
 
 class RunRecord(_Record):
-    """One candidate or control on one task."""
+    """One candidate or control on one task.
+
+    `missing_controls` names those that the task's protocol requires and that were left out or failed: the record is
+    then incomplete, and no leaderboard takes it.
+    """
 
     format: int = FORMAT
     key: str
@@ -154,6 +201,7 @@ class RunRecord(_Record):
     cards: dict[str, ModelCard] = {}
     parameters: dict[str, Any] = {}
     scores: tuple[Score, ...] = ()
+    missing_controls: tuple[str, ...] = ()
     findings: tuple[Finding, ...] = ()
     details: dict[str, Any] = {}
     error: str = ""

@@ -7,13 +7,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
 
+import numpy as np
 import pandas as pd
 
 from mmcell.errors import MmcellError, did_you_mean
 from mmcell.items import Items
-from mmcell.metrics.base import get_metric
+from mmcell.metrics.base import Metric, get_metric
 from mmcell.records import RunRecord, Score
 from mmcell.stats.comparison import Adjust, Comparison, compare
+from mmcell.stats.family import compare_across
 
 COLUMNS = (
     "task", "dataset", "encoder", "patient_encoder", "probe", "correction", "role", "metric", "query", "gallery",
@@ -21,10 +23,13 @@ COLUMNS = (
     "n_items", "n_excluded", "status", "reason", "seconds",
 )  # fmt: skip
 #: Beside `COLUMNS` when details are asked for.
-DETAILS = ("target", "difference_low", "difference_high", "higher_is_better", "method", "n_gallery", "primary")
+DETAILS = (
+    "target", "difference_low", "difference_high", "mde", "verdict", "worst", "worst_value", "worst_n", "n_null",
+    "missing_controls", "higher_is_better", "method", "n_gallery", "primary",
+)  # fmt: skip
 _NUMBERS = (
     "value", "ci_low", "ci_high", "chance", "difference", "skill", "p_null", "seconds", "difference_low",
-    "difference_high", "n_gallery",
+    "difference_high", "mde", "worst_value", "n_gallery",
 )  # fmt: skip
 
 
@@ -73,8 +78,9 @@ class Results:
         Parameters
         ----------
         details
-            Adds the target, the interval of the difference, the direction, the kind of interval, the median gallery
-            size, and whether the metric headlines its task.
+            Adds the target, the interval of the difference and the smallest one that 80 % of such studies would find,
+            the verdict, the worst subgroup, what the record lacks, the direction, the kind of interval, the median
+            gallery size, and whether the metric headlines its task.
 
         Returns
         -------
@@ -93,22 +99,26 @@ class Results:
         adjust: Adjust = "holm",
         *,
         task: str | None = None,
+        tasks: Sequence[str | Mapping[str, str]] = (),
         split: str | None = None,
         target: str | None = None,
         query: str | None = None,
         stratum: str = "all",
         n_permutations: int = 1000,
     ) -> Comparison:
-        """Compare all encoders of one task, pair by pair, on the items they share.
+        """Compare all encoders pair by pair, on the items they share, in one task or over a declared family of tasks.
 
         Parameters
         ----------
         metric
             Its name.
         adjust
-            ``holm`` or ``bh`` over all pairs.
+            ``holm`` or ``bh`` over all pairs, of all tasks.
         task, split, target, query, stratum
             Which family is meant, where the run holds several.
+        tasks
+            Several tasks: every pair in each, and in the mean over them (see `mmcell.stats.family`). An entry is a
+            name, or what is meant in that task: ``{"task": "patient-severity", "split": "batch-out"}``.
         n_permutations
             Draws of the permutation null.
 
@@ -117,40 +127,102 @@ class Results:
         MmcellError
             Nothing, or more than one family, fits the description.
         """
-        chosen = get_metric(metric)
+        chosen, parameters = get_metric(metric), self.records[0].parameters
+        wanted = {"task": task, "split": split, "target": target, "query": query, "stratum": stratum}
+        options = {
+            "n_boot": parameters["n_boot"], "seed": parameters["seed"], "adjust": adjust,
+            "n_permutations": n_permutations,
+        }  # fmt: skip
+        if not tasks:
+            return compare(self._family(chosen, wanted)[1], chosen, **options)
+        if task is not None:
+            raise MmcellError("compare: give either task= or tasks=, not both")
+        declared = [wanted | ({"task": entry} if isinstance(entry, str) else dict(entry)) for entry in tasks]
+        found = [self._family(chosen, facts) for facts in declared]
+        names = [place[0] for place, _ in found]
+        called = [_label(place) if names.count(place[0]) > 1 else place[0] for place, _ in found]
+        twice = [name for i, name in enumerate(called) if name in called[:i]]
+        if twice:
+            raise MmcellError(f"compare: {twice[0]} is declared twice; name each place once")
+        families = {name: family for name, (_, family) in zip(called, found, strict=True)}
+        datasets = {name: place[1] for name, (place, _) in zip(called, found, strict=True)}
+        return compare_across(families, chosen, datasets=datasets, **options)
+
+    def _family(self, metric: Metric, wanted: Mapping[str, str | None]) -> tuple[tuple[str, ...], dict[str, Items]]:
+        """Return the one place (task, dataset, target, …) that fits, and its predictors."""
+        unknown = sorted(wanted.keys() - {"task", "split", "target", "query", "stratum"})
+        if unknown:
+            raise MmcellError(f"compare: {unknown[0]!r} does not say which; use task, split, target, query or stratum")
         families: dict[tuple[str, ...], dict[str, Items]] = {}
         for record in self.records:
-            if record.key not in self.items or task not in (None, record.task["name"]):
+            if record.key not in self.items or wanted["task"] not in (None, record.task["name"]):
                 continue
             for facts, panel in self.items[record.key].panels():
-                fits = chosen.reads(panel.kind, facts["target"]) and facts["stratum"] == stratum
-                wanted = {"split": split, "target": target, "query": query}
-                if fits and all(value in (None, facts[name]) for name, value in wanted.items()):
+                fits = metric.reads(panel.kind, facts["target"])
+                if fits and all(wanted[k] in (None, facts[k]) for k in ("split", "target", "query", "stratum")):
                     place = (record.task["name"], record.dataset, *facts.values())
                     label = " · ".join(filter(None, (record.label, record.probe)))
                     families.setdefault(place, {})[label] = panel
         if not families:
             known = sorted({s.metric for r in self.records for s in r.scores})
+            where = f" of task {wanted['task']!r}" if wanted["task"] else ""
             raise MmcellError(
-                f"compare: no items with {metric!r} in stratum {stratum!r}; {did_you_mean(metric, known)}"
+                f"compare: no items{where} with {metric.name!r} in stratum {wanted['stratum']!r}; "
+                f"{did_you_mean(metric.name, known)}"
             )
         if len(families) > 1:
-            places = ["/".join(filter(None, place)) for place in families]
             raise MmcellError(
-                f"compare: {metric!r} is scored in {len(families)} places ({'; '.join(places[:6])}); say which with "
-                "task=, split=, target=, query= or stratum="
+                f"compare: {metric.name!r} is scored in {len(families)} places "
+                f"({'; '.join(map(_label, list(families)[:6]))}); say which with task=, split=, target=, query= or "
+                "stratum=, or declare several with tasks="
             )
-        parameters = self.records[0].parameters
-        return compare(
-            next(iter(families.values())), chosen, n_boot=parameters["n_boot"], seed=parameters["seed"], adjust=adjust,
-            n_permutations=n_permutations,
-        )  # fmt: skip
+        return next(iter(families.items()))
+
+    def leaderboard(self, task: str | None = None) -> pd.DataFrame:
+        """Return the candidates' headline scores, best first within each task and split.
+
+        Parameters
+        ----------
+        task
+            One task only.
+
+        Returns
+        -------
+        pandas.DataFrame
+            ``task dataset split query encoder patient_encoder probe metric value ci_low ci_high difference verdict
+            worst``; rows are on whole galleries and cohorts.
+
+        Raises
+        ------
+        MmcellError
+            A result is incomplete: a control that its protocol requires was left out or failed.
+        """
+        records = [r for r in self.records if task in (None, r.task["name"])]
+        for record in records:
+            if record.missing_controls:
+                raise MmcellError(
+                    f"leaderboard: {record.label} on {record.task['name']} is incomplete, it lacks the control "
+                    f"{', '.join(record.missing_controls)}; run it with controls='default'"
+                )
+        table = Results(records).table(details=True)
+        rows = table[(table["role"] == "candidate") & table["primary"] & (table["stratum"] == "all")]
+        sign = np.where(rows["higher_is_better"], -1.0, 1.0)
+        rows = rows.assign(_order=rows["value"].astype(float) * sign)
+        columns = [
+            "task", "dataset", "split", "query", "encoder", "patient_encoder", "probe", "metric", "value", "ci_low",
+            "ci_high", "difference", "verdict", "worst",
+        ]  # fmt: skip
+        return rows.sort_values(["task", "dataset", "split", "query", "_order"])[columns].reset_index(drop=True)
 
     def report(self, path: str | Path) -> Path:
         """Write the report, one self-contained HTML file, and return its path."""
         from mmcell.report.html import write_report
 
         return write_report(self, Path(path))
+
+
+def _label(place: tuple[str, ...]) -> str:
+    return "/".join(filter(None, place))
 
 
 def _row(record: RunRecord, score: Score) -> dict[str, object]:
@@ -165,6 +237,11 @@ def _row(record: RunRecord, score: Score) -> dict[str, object]:
         "n_units": score.n_units, "n_items": score.n_items, "n_excluded": score.n_excluded, "status": score.status,
         "reason": score.reason, "seconds": record.provenance.seconds, "target": score.target,
         "difference_low": gap.low if gap else None, "difference_high": gap.high if gap else None,
+        "mde": gap.mde if gap else None, "verdict": score.verdict,
+        "worst": f"{score.worst.role}={score.worst.name}" if score.worst else "",
+        "worst_value": score.worst.value if score.worst else None,
+        "worst_n": score.worst.n_units if score.worst else pd.NA, "n_null": score.n_null,
+        "missing_controls": ", ".join(record.missing_controls),
         "higher_is_better": score.higher_is_better, "method": score.method, "n_gallery": score.n_gallery,
         "primary": score.metric == record.task["primary"],
     }  # fmt: skip

@@ -11,7 +11,7 @@ from typing import Any, Literal, get_args
 from mmcell.candidates import Cache, Candidate
 from mmcell.dataset import Dataset
 from mmcell.errors import MmcellError
-from mmcell.grading import Estimates, estimate
+from mmcell.grading import Beside, estimate
 from mmcell.items import Items
 from mmcell.job import Outcome, answer, record_of
 from mmcell.plan import ControlNames, Plan, make_plan
@@ -21,6 +21,8 @@ from mmcell.store import Store
 from mmcell.task import Task
 
 Reuse = Literal["only-missing", "always", "never"]
+#: In which order roles are run and scored: each is compared with those before it.
+_ORDER = {"control": 0, "ceiling": 1, "candidate": 2}
 #: Called with (what is being done, steps done, steps in all).
 Progress = Callable[[str, int, int], None]
 
@@ -35,6 +37,7 @@ def evaluate(
     corrections: None = None,
     controls: ControlNames = "default",
     n_boot: int = 1000,
+    null: int = 0,
     seed: int = 0,
     executor: Executor | None = None,
     out: str | Path | None = None,
@@ -61,6 +64,9 @@ def evaluate(
         ``default`` runs those that the task demands; otherwise their names.
     n_boot, seed
         Bootstrap draws, and the seed of everything random.
+    null
+        Permutations of the labels (or of the partners of a retrieval) through the whole pipeline, for `Score.p_null`;
+        0 for none, otherwise at least 19.
     executor
         Where candidates are computed; None means here, one after the other. The results are the same.
     out
@@ -90,7 +96,8 @@ def evaluate(
     if not asked:
         raise MmcellError("no task was named; see mmcell.list_tasks()")
     options: dict[str, Any] = {
-        "patient_encoders": patient_encoders, "probes": probes, "controls": controls, "n_boot": n_boot, "seed": seed
+        "patient_encoders": patient_encoders, "probes": probes, "controls": controls, "n_boot": n_boot, "null": null,
+        "seed": seed,
     }  # fmt: skip
     plans = [make_plan(task, encoders, dataset, **options) for task in asked]
     return run_plans(plans, executor=executor, out=out, reuse=reuse, progress=progress, command=command)
@@ -113,29 +120,35 @@ def run_plans(
     cache = Cache()
     for plan in plans:
         stored = {c.name: _stored(store, plan.key(c), reuse) for c in plan.candidates}
-        if plan.reference is not None and stored[plan.reference.name] is None:
-            # What was compared with an earlier reference, or with none, is compared anew.
+        # The reference comes first, then what else stands beside a candidate: all of it is part of its record.
+        order = sorted(plan.candidates, key=lambda c: (c is not plan.reference, _ORDER[c.role], c.permuted))
+        if any(stored[c.name] is None for c in order if c.role != "candidate"):
+            # What was compared with an earlier control, or with none, is compared anew.
             stored = dict.fromkeys(stored)
         todo = [c for c in plan.candidates if stored[c.name] is None]
         # Each job travels without the other candidates: one that cannot be sent is then its own fault alone.
         job = replace(plan, candidates=[])
         futures = {c.name: executor.submit(answer, job, c) for c in todo} if executor is not None else {}
-        base: Estimates | None = None
-        # The reference comes first: every other score is compared with it.
-        for candidate in sorted(plan.candidates, key=lambda c: c is not plan.reference):
+        beside = Beside(reference_name=plan.reference.label if plan.reference else "")
+        failed: list[str] = []
+        for candidate in order:
             if progress is not None:
                 progress(f"{plan.task.spec.name}: {candidate.label}", len(records), total)
             found = stored[candidate.name]
             if found is None:
                 outcome = _outcome(plan, candidate, futures.get(candidate.name), cache)
-                record, estimates = record_of(plan, candidate, outcome, base, command)
+                missing = plan.missing + plan.unmet(failed)
+                record, estimates = record_of(plan, candidate, outcome, beside, missing, command)
                 found = (record, outcome.items)
                 if store is not None:
                     store.write(record, outcome.items)
-            elif candidate is plan.reference and found[1] is not None and todo:
+            elif candidate.role != "candidate" and found[1] is not None and todo:
                 estimates = estimate(found[1], plan.metrics, n_boot=plan.n_boot, seed=plan.seed)
-            if candidate is plan.reference and todo:
-                base = estimates
+            if candidate.role != "candidate":
+                if found[0].error:
+                    failed.append(candidate.encoder or candidate.patient_encoder)
+                elif todo:
+                    beside = beside.joined(candidate, estimates, plan)
             records.append(found[0])
             if found[1] is not None:
                 items[found[0].key] = found[1]

@@ -12,6 +12,7 @@ from sklearn.model_selection import KFold, StratifiedKFold
 from mmcell.dataset import Dataset
 from mmcell.digest import digest, stream
 from mmcell.errors import MmcellError, first
+from mmcell.stats.units import Units
 
 Kind = Literal["group-kfold", "stratified-group-kfold", "leave-one-group-out"]
 KINDS: tuple[Kind, ...] = ("group-kfold", "stratified-group-kfold", "leave-one-group-out")
@@ -122,7 +123,7 @@ def make_splits(
     if n_splits < 2 or repeats < 1:
         raise MmcellError(f"split {name or kind!r}: {n_splits} folds × {repeats} repeats; give at least 2 × 1")
     spec = SplitSpec(name or kind, kind, by, n_splits, repeats, targets)
-    units = pd.Index(sorted(dataset.unit.unique()), name="unit")
+    units = Units.of(dataset.unit, item=dataset.ids).ids
     if kind == "group-kfold":
         _enough(dataset, len(units), n_splits, "units")
         return _folds(spec, units, pd.Series(0, index=units), seed)

@@ -6,7 +6,7 @@ import copy
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import pandas as pd
@@ -39,7 +39,7 @@ class TaskSpec:
     metrics, primary
         Names of metrics or `Metric` objects, and the name of the one that headlines.
     controls
-        Run with every evaluation: see `mmcell.controls`.
+        Run with every evaluation, beside those that the protocol requires: see `mmcell.controls`.
     reference
         The control that every score is compared with: an encoder's or patient encoder's name, fixed beforehand.
     partners
@@ -48,8 +48,14 @@ class TaskSpec:
         How cells become patients where the slot's level is ``patient`` and the embedding's is not.
     probes
         Names of the models that the protocol fits, each a row of its own.
+    unit
+        ``unit``: what roles.unit names; ``unit×ROLE`` where units are crossed with another role (donor × perturbation):
+        both are then resampled.
     encoders
-        What is evaluated when nothing is named.
+        What is evaluated when nothing is named; the first one also stands in for all where labels or partners are
+        permuted.
+    null_within
+        Roles (``batch``, …) within whose groups labels are permuted; none: among all units.
     """
 
     name: str
@@ -67,6 +73,7 @@ class TaskSpec:
     patient_encoders: tuple[str, ...] = ()
     probes: tuple[str, ...] = ("default",)
     encoders: tuple[str, ...] = ("pca",)
+    null_within: tuple[str, ...] = ()
     superseded_by: str | None = None
 
     def __post_init__(self) -> None:
@@ -77,6 +84,8 @@ class TaskSpec:
             )
         if self.reference not in self.controls:
             raise MmcellError(f"task {self.name!r}: the reference {self.reference!r} must be one of its controls")
+        if self.unit.partition("×")[0] != "unit":
+            raise MmcellError(f"task {self.name!r}: unit {self.unit!r} is not 'unit' or 'unit×ROLE'; set roles.unit")
 
     @property
     def metric_names(self) -> tuple[str, ...]:
@@ -202,6 +211,10 @@ class Task(ABC):
     spec: TaskSpec
     #: The one of `TaskSpec.probes` in use.
     probe: str = "default"
+    #: Controls without which a result is incomplete; of several names joined by ``|`` one is enough.
+    required: ClassVar[tuple[str, ...]] = ("random", "constant", "technical-only")
+    #: What a perfect embedding would score, where the data allow it; the first that can be built gives the skill.
+    ceilings: ClassVar[tuple[str, ...]] = ()
 
     def check(self, view: MethodView) -> None:  # noqa: B027
         """Raise `MmcellError` when the question cannot be put to these data; called for every split beforehand."""

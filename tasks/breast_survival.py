@@ -19,6 +19,7 @@ task = Survival(
         controls=("random", "constant", "technical-only", "clinical-only"),
         reference="clinical-only",
         probes=PROBES,
+        null_within=("batch",),
         encoders=("pca",),
     )
 )

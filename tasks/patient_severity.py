@@ -23,6 +23,7 @@ task = PatientState(
         controls=("random", "constant", "technical-only", "clinical-only", "composition"),
         reference="composition",
         patient_encoders=("pseudobulk", "celltype-pseudobulk"),
+        null_within=("batch",),
         encoders=("pca", "gene2vec", "gene2vec-untrained"),
     )
 )

@@ -21,6 +21,7 @@ task = Retrieval(
         primary="percentile",
         controls=("random", "constant", "technical-only", "pca"),
         reference="pca",
+        null_within=("batch", "cell_type"),
         encoders=("pca", "hvg", "gene2vec", "gene2vec-untrained"),
     )
 )

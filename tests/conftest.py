@@ -93,7 +93,9 @@ def truth_of(kind, rng, n):
         case "regression":
             return {"y_true": rng.integers(0, 6, n), "y_pred": rng.normal(size=n).round(1)}
         case "survival":
-            return {"time": rng.integers(1, 6, n), "event": rng.integers(0, 2, n), "y_pred": rng.integers(0, 4, n)}
+            truth = {"time": rng.integers(1, 6, n), "event": rng.integers(0, 2, n), "y_pred": rng.integers(0, 4, n)}
+            # Weights as censoring gives them: 0 from some time on, and quarters, whose sums are exact.
+            return truth | {"ipcw": rng.choice([0.0, 1.0, 1.75], n), "brier": rng.integers(0, 9, n) / 8}
     tied, correct = rng.integers(0, 4, n), rng.integers(1, 3, n)
     above = rng.integers(0, 6, n)
     return {

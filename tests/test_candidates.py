@@ -3,7 +3,8 @@ import pandas as pd
 import pytest
 
 from mmcell import Embedding, ModelCard, Split
-from mmcell.candidates import Cache, build, embeddings_of, resolve
+from mmcell.candidates import Cache, embeddings_of
+from mmcell.lineup import build, resolve
 from mmcell.encoders.baselines import PCA
 from tests.toys import ALIGNMENT, PATIENT, RETRIEVAL, SURVIVAL, Noise, cite, keep, survivors
 

@@ -189,7 +189,7 @@ def test_debug_shows_the_traceback(tmp_path):
 
 @pytest.mark.parametrize("what", ["tasks", "datasets", "encoders", "patient-encoders", "metrics"])
 def test_list_names_everything_with_a_line_about_it(what):
-    from mmcell.report.terminal import _sources, describe
+    from mmcell.report.cards import _sources, describe
 
     found = run("list", what)
     assert found.returncode == 0

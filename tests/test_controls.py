@@ -5,9 +5,18 @@ import pandas as pd
 import pytest
 
 from mmcell import Dataset, Roles, Split, SplitSpec
-from mmcell.controls import BUILDERS, applies, clinical_only, technical_only
+from mmcell.controls import (
+    BUILDERS,
+    applies,
+    clinical_only,
+    missing,
+    names_of,
+    oracle,
+    stratum_only,
+    technical_only,
+)
 from mmcell.roles import DatasetCard, Outcome
-from tests.toys import COUNTS, cite, survivors
+from tests.toys import COUNTS, PATIENT, RETRIEVAL, SURVIVAL, cite, survivors
 
 TOY = cite(8, 10)
 CARD = DatasetCard(name="x", modalities={"rna": COUNTS})
@@ -101,8 +110,43 @@ def test_no_control_sees_what_is_predicted(role, target, column):
 
 def test_controls_that_cannot_be_built_say_why(refused):
     bare = cite(8, 10, roles={"clinical": (), "cell_type": None})
-    assert applies("clinical-only", bare) == "the dataset has no clinical covariates"
-    assert applies("composition", bare) == "the dataset has no cell types"
-    assert applies("composition", TOY) == applies("random", bare) == ""
+    assert applies("clinical-only", PATIENT, bare) == "the dataset has no clinical covariates"
+    assert applies("composition", PATIENT, bare) == "the dataset has no cell types"
+    assert applies("composition", PATIENT, TOY) == applies("random", PATIENT, bare) == ""
+    assert applies("composition", SURVIVAL, survivors()) == "there are no cells to make patients of"
+    assert applies("stratum-only", PATIENT, TOY) == "the dataset has no strata"
+    assert applies("oracle", PATIENT, TOY) == "the dataset is not simulated"
+    assert applies("split-half", PATIENT, TOY) == "the task has no gallery"
+    assert applies("split-half", RETRIEVAL, TOY) == ""
+
+
+def test_a_protocol_says_what_must_stand_beside_its_results():
+    everything = names_of(PATIENT)
+    assert set(PATIENT.spec.controls) <= set(everything)
+    assert missing(PATIENT, TOY, everything) == ()
+    less = set(everything) - {"pca", "clinical-only", "stratum-only"}
+    assert missing(PATIENT, TOY, less) == ("clinical-only", "pca")
+    # What the data cannot show is not missing; of two that would do, one is enough.
+    bare = cite(8, 10, roles={"clinical": (), "cell_type": None})
+    assert missing(PATIENT, bare, less) == ("pca",)
+    strata = cite(8, 10, roles={"strata": ("site",)}, site=np.repeat(list("aabbabbc"), 10))
+    assert missing(PATIENT, strata, less) == ("clinical-only or stratum-only", "pca")
+    assert missing(PATIENT, strata, less | {"stratum-only", "pca"}) == ()
+
+
+def test_strata_are_indicators_of_training_groups():
+    toy = cite(8, 10, roles={"strata": ("site", "state")}, site=np.repeat(list("aabbabbc"), 10))
+    found = stratum_only(toy, "rna", "patient", half("label"))
+    assert found.columns == ("site=a", "site=b")
+    expected = np.array([[s == "a", s == "b"] for s in "aabbabbc"], dtype=float)
+    np.testing.assert_array_equal(found.values, expected)
+    np.testing.assert_array_equal(stratum_only(toy, "rna", "cell", half("label")).values, expected.repeat(10, axis=0))
+
+
+def test_without_strata_there_is_no_such_control(refused):
+    with refused("roles.strata is not set"):
+        stratum_only(TOY, "rna", "patient", half("label"))
+    with refused("no planted truth"):
+        oracle(TOY, "rna", "patient", half("label"))
     with refused("roles.clinical is not set"):
-        clinical_only(bare, "rna", "patient", half("label"))
+        clinical_only(cite(8, 10, roles={"clinical": ()}), "rna", "patient", half("label"))

@@ -1,14 +1,22 @@
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
 
 from mmcell import Items, Split, SplitSpec, get_metric
-from mmcell.grading import estimate, grade, scores_of
-from tests.toys import cite
+from mmcell.grading import Beside, estimate, grade, scores_of
+from mmcell.plan import make_plan
+from tests.toys import PATIENT, cite
 
 TOY = cite(24, 5)
 UNITS = pd.Index([f"D{i:02d}" for i in range(24)])
 AUROC = get_metric("auroc")
+
+
+def scored(found, splits, beside=None, dataset=TOY, nulls=None, headline=False):
+    plan = replace(make_plan(PATIENT, "features", dataset, controls=[]), splits=splits)
+    return scores_of(plan, found, beside or Beside(), nulls or {}, headline=headline)
 
 
 def fold(test=slice(0, 12), *, targets=("label",), group="", number=0):
@@ -66,9 +74,7 @@ def test_items_without_truth_are_left_out_and_counted():
     items = graded(dataset=toy)
     assert "D03" not in set(items.frame["item"])
     assert set(items.frame["y_true"]) == {0, 1}
-    score = scores_of(estimate(items, [AUROC], n_boot=100, seed=0), None, [fold()], toy.units_of("patient"), "patient")[
-        0
-    ]
+    score = scored(estimate(items, [AUROC], n_boot=100, seed=0), [fold()], dataset=toy)[0]
     assert (score.n_items, score.n_units, score.n_excluded) == (11, 11, 1)
 
 
@@ -99,7 +105,7 @@ def two_groups(seed=0):
 def test_each_group_has_its_own_row():
     splits, items = two_groups()
     found = estimate(items, [AUROC], n_boot=100, seed=0)
-    scores = {s.stratum: s for s in scores_of(found, None, splits, TOY.units_of("patient"), "patient")}
+    scores = {s.stratum: s for s in scored(found, splits)}
     assert set(scores) == {"all", "g0", "g1"}
     assert [scores[k].n_items for k in ("all", "g0", "g1")] == [24, 12, 12]
     assert [s.n_excluded for s in scores.values()] == [0, 0, 0]
@@ -110,9 +116,70 @@ def test_a_score_says_how_far_it_is_from_the_reference():
     splits, items = two_groups()
     base = estimate(two_groups(seed=1)[1], [AUROC], n_boot=100, seed=0)
     found = estimate(items, [AUROC], n_boot=100, seed=0)
-    scores = scores_of(found, base, splits, TOY.units_of("patient"), "patient")
+    scores = scored(found, splits, Beside(base))
     for score, (place, value) in zip(scores, found.items(), strict=True):
         assert score.difference.value == value[2].value - base[place][2].value
         assert score.difference.low <= score.difference.value <= score.difference.high
-    assert all(s.difference is None for s in scores_of(found, None, splits, TOY.units_of("patient"), "patient"))
-    assert all(s.difference is None for s in scores_of(found, {}, splits, TOY.units_of("patient"), "patient"))
+    assert all(s.difference is None for s in scored(found, splits))
+    assert all(s.difference is None for s in scored(found, splits, Beside({})))
+
+
+def test_a_headline_is_compared_with_every_control_and_put_into_words():
+    splits, items = two_groups()
+    found, one, two = (estimate(two_groups(seed=k)[1], [AUROC], n_boot=100, seed=0) for k in range(3))
+    beside = Beside(one, "composition", None, {"composition": one, "random": two})
+    for score, place in zip(scored(found, splits, beside, headline=True), found, strict=True):
+        assert [v.control for v in score.versus] == ["composition", "random"]
+        assert score.versus[1].value == found[place][2].value - two[place][2].value
+        assert dict(score.difference) == {k: v for k, v in dict(score.versus[0]).items() if k != "control"}
+        assert "composition" in score.verdict
+    assert all(s.versus == () and s.verdict == "" for s in scored(found, splits, beside))
+
+
+def planted(quality, seed=0):
+    """Items whose scores follow the truth as closely as `quality` says."""
+    splits, items = two_groups(seed=seed)
+    noise = np.random.default_rng(seed).normal(size=len(items.frame))
+    return estimate(items.having({"y_pred": quality * items.column("y_true") + noise}), [AUROC], n_boot=300, seed=0)
+
+
+def test_skill_only_where_the_ceiling_is_told_apart_from_the_reference():
+    splits, _ = two_groups()
+    low, middle, high = planted(0.0), planted(1.0), planted(5.0)
+    place = next(iter(low))
+    score = scored(middle, splits, Beside(low, "random", high))[0]
+    values = [e[place][2].value for e in (low, middle, high)]
+    assert score.skill == pytest.approx((values[1] - values[0]) / (values[2] - values[0]))
+    assert scored(middle, splits, Beside(low, "random", planted(0.0, seed=4)))[0].skill is None
+    assert scored(middle, splits, Beside(low, "random", None))[0].skill is None
+
+
+def test_the_null_gives_p_with_the_one_added():
+    splits, _ = two_groups()
+    found = planted(1.0)
+    place = next(iter(found))
+    value = found[place][2].value
+    null = np.array([value, value - 0.1, value + 0.1, np.nan])
+    score = scored(found, splits, nulls={place: null})[0]
+    assert score.p_null == pytest.approx(3 / 4)
+    assert score.n_null == 3
+    assert score.null_mean == pytest.approx(value)
+    assert scored(found, splits)[0].p_null is None
+
+
+def test_subgroups_are_attached_by_id():
+    frame = graded().frame.set_index("item")
+    assert frame["by:batch"].equals(TOY.patients.loc[frame.index, "batch"].astype(str).rename("by:batch").rename_axis("item"))
+    assert "by:cell_type" not in frame
+    cells = TOY.ids[TOY.unit.isin(UNITS[:12])]
+    items = Items(pd.DataFrame({"item": cells, "y_pred": "T", "target": "cell_type"}), "multiclass")
+    found = grade(items, TOY, fold(targets=("cell_type",)), "cell").frame.set_index("item")
+    assert (found["by:cell_type"] == TOY.obs.loc[found.index, "kind"]).all()
+
+
+def test_crossed_units_are_attached():
+    toy = cite(24, 5, roles={"perturbation": "drug"}, drug=np.tile(list("abcde"), 24))
+    cells = toy.ids[toy.unit.isin(UNITS[:12])]
+    items = Items(pd.DataFrame({"item": cells, "y_pred": "T", "target": "cell_type"}), "multiclass")
+    found = grade(items, toy, fold(targets=("cell_type",)), "cell", "unit×perturbation").frame.set_index("item")
+    assert (found["crossed"] == toy.obs.loc[found.index, "drug"]).all()

@@ -27,7 +27,7 @@ def test_the_callers_table_is_not_changed():
 
 def test_units_are_sorted_and_codes_point_to_them():
     made = items(unit=["b", "a", "b", "c"])
-    assert list(made.units) == ["a", "b", "c"]
+    assert list(made.units.ids) == ["a", "b", "c"]
     assert list(made.codes) == [1, 0, 1, 2]
 
 
@@ -105,3 +105,11 @@ def test_units_must_be_there(refused):
         assert Items(items().frame.drop(columns="unit"), "binary").units
     with refused("items", "1 of them have no unit (i1)", "fill the unit in"):
         assert items(unit=["a", None, "b", "b"]).units
+
+
+def test_a_second_unit_makes_them_crossed(refused):
+    made = items(unit=["b", "a", "b", "b"], crossed=["x", "x", "y", "x"])
+    assert list(made.units.ids) == [("a", "x"), ("b", "x"), ("b", "y")]
+    assert list(made.codes) == [1, 0, 2, 1]
+    with refused("items", "2 of them have no 'crossed' unit (i0, i3)"):
+        assert items(crossed=[None, "x", "y", np.nan]).units

@@ -22,10 +22,11 @@ def codes(plan):
 
 
 def test_a_plan_holds_all_that_will_be_run():
-    plan = make_plan(PATIENT, "pca", TOY)
+    plan = make_plan(PATIENT, "features", TOY)
     assert len(plan.splits) == 3 * 2 + 2
     assert {(c.encoder, c.patient_encoder) for c in plan.candidates} == {
-        ("pca", "pseudobulk"), ("random", "pseudobulk"), ("constant", "pseudobulk"), ("technical-only", ""),
+        ("features", "pseudobulk"), ("pca", "pseudobulk"), ("random", "pseudobulk"), ("constant", "pseudobulk"),
+        ("label-permuted", "pseudobulk"), ("technical-only", ""),
         ("clinical-only", ""), ("", "composition"),
     }  # fmt: skip
     assert plan.reference.patient_encoder == "composition"
@@ -62,14 +63,14 @@ def test_a_leak_that_the_data_cannot_show_stops_nothing():
     assert "leak-not-asked" in codes(plan)
 
 
-def key(task=PATIENT, encoders="pca", dataset=TOY, **options):
+def key(task=PATIENT, encoders="features", dataset=TOY, **options):
     plan = make_plan(task, encoders, dataset, **options)
     return plan.key(next(c for c in plan.candidates if c.role == "candidate"))
 
 
 def test_the_key_is_the_same_again():
     assert key() == key()
-    assert key(encoders=["pca", "hvg"]) == key()
+    assert key(encoders=["features", "hvg"]) == key()
 
 
 @pytest.mark.parametrize(
@@ -78,8 +79,9 @@ def test_the_key_is_the_same_again():
         {"seed": 1},
         {"n_boot": 200},
         {"encoders": "hvg"},
-        {"encoders": {"other name": "pca"}},
-        {"encoders": [{"name": "pca", "n_components": 3}]},
+        {"encoders": {"other name": "features"}},
+        {"encoders": [{"name": "hvg", "n_top": 3}]},
+        {"null": 19},
         {"patient_encoders": "pseudobulk:all-cells"},
         {"dataset": cite(8, 10, seed=1)},
         {"dataset": replace(TOY, roles=replace(TOY.roles, clinical=()))},

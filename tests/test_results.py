@@ -88,6 +88,43 @@ def test_an_ambiguous_comparison_is_refused(patients, refused, options, pieces):
         patients.compare(**options)
 
 
+BOTH = [{"task": "toy-patient", "split": "grouped"}, {"task": "toy-patient", "split": "batch-out"}]
+
+
+def test_a_family_is_declared_over_several_places(patients):
+    found = patients.compare("auroc", tasks=BOTH, n_permutations=49)
+    grouped = patients.compare("auroc", split="grouped", n_permutations=49).table
+    places = list(found.table["place"].unique())
+    assert len(places) == 3
+    assert places[-1] == "all"
+    assert all(place.startswith("toy-patient/toy/") for place in places[:-1])
+    there = found.table[found.table["place"] == places[0]].reset_index(drop=True)
+    unadjusted = grouped.columns.drop("p_adjusted")
+    pd.testing.assert_frame_equal(there[unadjusted], grouped[unadjusted])
+    assert (there["p_adjusted"] >= grouped["p_adjusted"]).all()
+    assert found.absent == {}
+
+
+@pytest.mark.parametrize(
+    ("tasks", "pieces"),
+    [
+        (["toy-patient", "toy-patient"], ["'auroc' is scored in 2 places", "tasks="]),
+        ([BOTH[0], BOTH[0]], ["toy-patient/toy/label/all/grouped is declared twice"]),
+        ([BOTH[0], "other"], ["no items of task 'other' with 'auroc'"]),
+        ([{"fold": "1"}], ["'fold' does not say which"]),
+        ([BOTH[0]], ["at least two"]),
+    ],
+)
+def test_a_family_that_was_not_declared_is_refused(patients, refused, tasks, pieces):
+    with refused("family" if pieces == ["at least two"] else "compare", *pieces):
+        patients.compare("auroc", tasks=tasks)
+
+
+def test_one_task_or_several(patients, refused):
+    with refused("either task= or tasks="):
+        patients.compare("auroc", task="toy-patient", tasks=BOTH)
+
+
 def test_a_direction_and_a_gallery_are_chosen(pairs):
     found = pairs.compare("percentile", query="rna", stratum="batch", n_permutations=49)
     assert found.rank["pca"][0] == 1

@@ -18,6 +18,8 @@ DATASETS = Registry(
         "hcc-immune": "mmcell.data.survset:load_hcc",
         "breast-expression": "mmcell.data.survset:load_breast",
         "ovarian-expression": "mmcell.data.survset:load_ovarian",
+        "sim-cohort": "mmcell.data.simulate:load_cohort",
+        "sim-null": "mmcell.data.simulate:load_null",
     },
 )
 

@@ -40,7 +40,7 @@ def read_cohort(path: str | Path) -> Dataset:
         raise MmcellError(f"{card_path}: not valid YAML ({str(error).splitlines()[0]}); correct it") from error
     card: CohortCard = parse(CohortCard, content, str(card_path))
     file = existing(card_path.parent / card.data)
-    data = _read_data(file)
+    data = read_data(file)
     names = list(data.mod) if hasattr(data, "mod") else [card.modality]
     stated = card.preprocessing if isinstance(card.preprocessing, dict) else dict.fromkeys(names, card.preprocessing)
     unknown = sorted(set(stated) - set(names))
@@ -58,7 +58,8 @@ def read_cohort(path: str | Path) -> Dataset:
     return Dataset(name, data, card.roles, dataset_card, fingerprint, str(card_path.resolve()))
 
 
-def _read_data(path: Path) -> AnnData | MuData:
+def read_data(path: Path) -> AnnData | MuData:
+    """Return what an ``.h5ad``, ``.h5mu`` or AnnData ``.zarr`` holds; raises on another ending or a broken file."""
     import anndata as ad
 
     from mmcell.readers import UNREADABLE, unreadable

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
@@ -14,6 +14,8 @@ from mmcell.errors import MmcellError
 
 if TYPE_CHECKING:
     from anndata import AnnData
+
+    from mmcell.encoders.base import Encoder
 
 _FOLDER = "pipeline/bin/scbert/data"
 _VECTORS_SHA = "fbf26c229cf7d6c01bc0449fde4b0bb85e558ae53c5ff19b27eaa9ae5447604d"
@@ -42,6 +44,7 @@ class Gene2Vec:
     log1p of counts scaled to 10,000 a cell; genes without a vector are left out.
     """
 
+    dim: ClassVar[int] = 200
     card: ModelCard = field(init=False)
 
     def __post_init__(self) -> None:
@@ -56,6 +59,10 @@ class Gene2Vec:
             url="https://github.com/jingcheng-du/Gene2vec",
             description="expression-weighted mean of gene vectors",
         )
+
+    def untrained(self, seed: int) -> Encoder:
+        """Return the same architecture with random vectors."""
+        return Gene2VecUntrained(seed=seed)
 
     def _vectors(self, names: tuple[str, ...], pretrained: np.ndarray) -> np.ndarray:  # noqa: ARG002
         return pretrained
@@ -103,6 +110,10 @@ class Gene2VecUntrained(Gene2Vec):
             parameters={"seed": self.seed},
             description="random gene vectors in place of the pretrained ones",
         )
+
+    def untrained(self, seed: int) -> Encoder:
+        """Return itself with another seed: it has no training to lose."""
+        return Gene2VecUntrained(seed=seed)
 
     def _vectors(self, names: tuple[str, ...], pretrained: np.ndarray) -> np.ndarray:
         rng = stream(self.seed, "gene2vec-untrained")

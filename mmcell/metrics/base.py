@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
+from numba import njit
 
+from mmcell.errors import MmcellError
 from mmcell.items import Items
 from mmcell.registry import Registry
 
@@ -16,6 +18,7 @@ METRICS = Registry(
     "mmcell.metrics",
     {
         "auroc": "mmcell.metrics.classification:AUROC",
+        "auprc": "mmcell.metrics.classification:AUPRC",
         "balanced_accuracy": "mmcell.metrics.classification:BALANCED_ACCURACY",
         "macro_f1": "mmcell.metrics.classification:MACRO_F1",
         "batch_predictability": "mmcell.metrics.classification:BATCH_PREDICTABILITY",
@@ -27,6 +30,8 @@ METRICS = Registry(
         "mrr": "mmcell.metrics.retrieval:MRR",
         "percentile": "mmcell.metrics.retrieval:PERCENTILE",
         "harrell_c": "mmcell.metrics.survival:HARRELL_C",
+        "uno_c": "mmcell.metrics.survival:UNO_C",
+        "ibs": "mmcell.metrics.survival:IBS",
     },
 )
 
@@ -34,6 +39,9 @@ METRICS = Registry(
 LEAKS = ("batch",)
 
 Resampled = Callable[[Items, np.ndarray], np.ndarray]
+
+#: Draws that a kernel carries side by side: its inner loop then runs as wide as the machine allows.
+LANES = 32
 
 
 @dataclass(frozen=True)
@@ -65,6 +73,8 @@ class Metric:
     size
         Items -> number of independent units that carry the estimate (the smaller class, the events): what a
         one-sided interval at a bound rests on. Default: the number of units.
+    needs
+        Columns that it reads and that items of its kinds may lack (``ipcw``); without them it is left out.
     """
 
     name: str
@@ -77,11 +87,13 @@ class Metric:
     target: str = ""
     within_fold: bool = False
     size: Callable[[Items], int] | None = None
+    needs: tuple[str, ...] = ()
 
-    def reads(self, kind: str, target: str) -> bool:
-        """Whether it is defined on items of this kind and target."""
+    def reads(self, kind: str, target: str, columns: Iterable[str] | None = None) -> bool:
+        """Whether it is defined on items of this kind and target, and, where they are given, with these columns."""
         role = target.partition("=")[0]
-        return kind in self.kinds and (role == self.target if self.target else role not in LEAKS)
+        there = columns is None or set(self.needs) <= set(columns)
+        return there and kind in self.kinds and (role == self.target if self.target else role not in LEAKS)
 
     def chance_of(self, items: Items) -> float:
         """Return the value without skill on these items, NaN where there is none."""
@@ -154,15 +166,29 @@ def within_folds(
         out = np.empty(len(weights))
         for start in range(0, len(weights), block):
             part = np.asarray(weights[start : start + block], dtype=float)
-            top, bottom = np.zeros((2, len(repeats), len(part)))
+            top, bottom, count = np.zeros((3, len(repeats), len(part)))
             for repeat, rows in items.folds:
-                a, b = kernel(items, rows, np.ascontiguousarray(part[:, items.codes[rows]]))
+                of_rows = np.ascontiguousarray(part[:, items.codes[rows]])
+                a, b = kernel(items, rows, of_rows)
                 top[repeats.index(repeat)] += a
                 bottom[repeats.index(repeat)] += b
-            out[start : start + block] = ratio(top, bottom).mean(axis=0)
+                count[repeats.index(repeat)] += of_rows.sum(axis=1)
+            out[start : start + block] = over_repeats(ratio(top, bottom), count)
         return out
 
     return plain(resampled), resampled
+
+
+def over_repeats(values: np.ndarray, count: np.ndarray) -> np.ndarray:
+    """Return the mean (draws,) over the repeats in which a draw has items; undefined where one of them is.
+
+    Parameters
+    ----------
+    values, count
+        (repeats, draws) the value, and how many items there are.
+    """
+    drawn = count > 0
+    return ratio(np.where(drawn, values, 0.0).sum(axis=0), drawn.sum(axis=0))
 
 
 def plain(resampled: Resampled) -> Callable[[Items], float]:
@@ -180,5 +206,65 @@ def ratio(top: np.ndarray, bottom: np.ndarray) -> np.ndarray:
 
 
 def n_units(items: Items) -> int:
-    """Return the number of units."""
-    return len(items.units)
+    """Return the number of independent units."""
+    return items.units.independent
+
+
+def checked(what: str, **arrays: np.ndarray) -> list[np.ndarray]:
+    """Return arrays of numbers as float64, after a look at what would pass through a sort unseen.
+
+    Raises
+    ------
+    MmcellError
+        An entry is NaN, or the lengths differ.
+    """
+    found = [np.asarray(a, dtype=np.float64) for a in arrays.values()]
+    for name, array in zip(arrays, found, strict=True):
+        if len(array) != len(found[0]):
+            raise MmcellError(f"{what}: {name} has length {len(array)} and {next(iter(arrays))} {len(found[0])}")
+        missing = np.isnan(array).sum()
+        if missing:
+            raise MmcellError(f"{what}: {name} is NaN for {missing} of {len(array)} items; leave such items out")
+    return found
+
+
+@njit(cache=True, nogil=True)
+def _turn(weights: np.ndarray, place: np.ndarray, out: np.ndarray) -> None:
+    """Write column i of the weights to row `place[i]`, a few columns at a time so that reading stays in step."""
+    n_lanes, n = weights.shape
+    for start in range(0, n, 16):
+        stop = min(n, start + 16)
+        for b in range(n_lanes):
+            for i in range(start, stop):
+                out[place[i], b] = weights[b, i]
+
+
+def lanes(weights: np.ndarray, order: np.ndarray) -> Iterator[tuple[slice, np.ndarray]]:
+    """Yield blocks of draws with their weights (n, lanes), rows in `order`: what a kernel takes side by side.
+
+    The weights of a block are overwritten by the next one.
+
+    Raises
+    ------
+    MmcellError
+        The weights have not one column per row.
+    """
+    weights = np.asarray(weights)
+    if weights.ndim != 2 or weights.shape[1] != len(order):
+        raise MmcellError(f"weights have the shape {weights.shape}; give (draws, {len(order)})")
+    weights = np.ascontiguousarray(weights, dtype=None if weights.dtype == np.int64 else np.float64)
+    out, place = np.empty((len(order), 0)), np.empty_like(order)
+    place[order] = np.arange(len(order))
+    for start in range(0, len(weights), LANES):
+        block = slice(start, min(start + LANES, len(weights)))
+        if out.shape[1] != block.stop - start:
+            out = np.empty((len(order), block.stop - start))
+        _turn(weights[block], place, out)
+        yield block, out
+
+
+def weighted_mean(values: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Return the mean of values (n, …) under each row of weights (draws, n), as (draws, …); NaN for a row of zeros."""
+    weights = np.asarray(weights, dtype=np.float64)
+    total = weights.sum(axis=1).reshape(-1, *(1,) * (np.ndim(values) - 1))
+    return ratio(weights @ values, np.broadcast_to(total, (len(weights), *np.shape(values)[1:])))

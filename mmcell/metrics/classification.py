@@ -1,4 +1,4 @@
-"""Classification: AUROC within folds, balanced accuracy and macro-F1 from confusion tables per unit."""
+"""Classification: AUROC and average precision within folds, balanced accuracy and macro-F1 from confusion tables."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 from numba import njit
 
 from mmcell.items import Items
-from mmcell.metrics.base import Metric, Resampled, plain, within_folds
+from mmcell.metrics.base import Metric, Resampled, checked, lanes, over_repeats, plain, ratio, within_folds
 
 THRESHOLD = 0.5
 
@@ -16,35 +16,80 @@ THRESHOLD = 0.5
 @njit(cache=True, nogil=True)
 def _pairs(positive: np.ndarray, tie: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Weighted (concordant, all) pairs of a positive and a negative; rows sorted by score, `tie` numbers equal ones."""
-    n_draws, n = weights.shape
-    top = np.zeros(n_draws)
-    bottom = np.zeros(n_draws)
-    for b in range(n_draws):
-        below = 0.0
-        seen = 0.0
-        i = 0
-        while i < n:
-            p = 0.0
-            q = 0.0
-            group = tie[i]
-            while i < n and tie[i] == group:
-                if positive[i]:
-                    p += weights[b, i]
-                else:
-                    q += weights[b, i]
-                i += 1
-            top[b] += p * (below + 0.5 * q)
-            below += q
-            seen += p
-        bottom[b] = seen * below
+    n, n_lanes = weights.shape
+    top = np.zeros(n_lanes)
+    below = np.zeros(n_lanes)
+    seen = np.zeros(n_lanes)
+    equal = np.zeros(n_lanes)
+    start = 0
+    while start < n:
+        stop = start
+        equal[:] = 0.0
+        while stop < n and tie[stop] == tie[start]:
+            if not positive[stop]:
+                own = weights[stop]
+                for b in range(n_lanes):
+                    equal[b] += own[b]
+            stop += 1
+        for i in range(start, stop):
+            if positive[i]:
+                own = weights[i]
+                for b in range(n_lanes):
+                    top[b] += own[b] * (below[b] + 0.5 * equal[b])
+                    seen[b] += own[b]
+        for b in range(n_lanes):
+            below[b] += equal[b]
+        start = stop
+    return top, seen * below
+
+
+@njit(cache=True, nogil=True)
+def _precision(positive: np.ndarray, tie: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Sum over positives of the precision at their score, and their weight; rows sorted by falling score.
+
+    (0, 0) where a class is missing: there is nothing to tell apart.
+    """
+    n, n_lanes = weights.shape
+    top = np.zeros(n_lanes)
+    all_seen = np.zeros(n_lanes)
+    seen = np.zeros(n_lanes)
+    own = np.zeros(n_lanes)
+    start = 0
+    while start < n:
+        stop = start
+        own[:] = 0.0
+        while stop < n and tie[stop] == tie[start]:
+            w = weights[stop]
+            for b in range(n_lanes):
+                all_seen[b] += w[b]
+            if positive[stop]:
+                for b in range(n_lanes):
+                    own[b] += w[b]
+            stop += 1
+        for b in range(n_lanes):
+            seen[b] += own[b]
+            if own[b] > 0:
+                top[b] += own[b] * (seen[b] / all_seen[b])
+        start = stop
+    for b in range(n_lanes):
+        if seen[b] == all_seen[b]:
+            top[b] = 0.0
+            seen[b] = 0.0
+    return top, seen
+
+
+def _by_score(
+    kernel: Callable[[np.ndarray, np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]],
+    y: np.ndarray, score: np.ndarray, weights: np.ndarray,
+) -> tuple[np.ndarray, np.ndarray]:  # fmt: skip
+    """Return numerator and denominator (draws,) of a kernel that goes through rows of rising score."""
+    order = np.argsort(score)
+    ranked, positive = score[order], y[order] > 0
+    tie = np.cumsum(np.concatenate([[False], ranked[1:] != ranked[:-1]])) if len(ranked) else order
+    top, bottom = np.empty((2, len(weights)))
+    for block, side_by_side in lanes(weights, order):
+        top[block], bottom[block] = kernel(positive, tie, side_by_side)
     return top, bottom
-
-
-def _auroc_pairs(y: np.ndarray, score: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    order = np.argsort(score, kind="stable")
-    ranked = score[order]
-    tie = np.concatenate(([0], np.cumsum(ranked[1:] != ranked[:-1]))) if len(ranked) else np.zeros(0, dtype=np.int64)
-    return _pairs(y[order].astype(np.bool_), tie, np.ascontiguousarray(weights[:, order], dtype=np.float64))
 
 
 def auroc_resampled(y: np.ndarray, score: np.ndarray, weights: np.ndarray) -> np.ndarray:
@@ -64,8 +109,8 @@ def auroc_resampled(y: np.ndarray, score: np.ndarray, weights: np.ndarray) -> np
     numpy.ndarray
         (draws,) in [0, 1]; NaN where a draw has one class only.
     """
-    top, bottom = _auroc_pairs(np.asarray(y), np.asarray(score, dtype=float), np.asarray(weights))
-    return np.divide(top, bottom, out=np.full(len(top), np.nan), where=bottom > 0)
+    y, score = checked("auroc", y=y, score=score)
+    return ratio(*_by_score(_pairs, y, score, weights))
 
 
 def auroc(y: np.ndarray, score: np.ndarray) -> float:
@@ -82,8 +127,45 @@ def auroc(y: np.ndarray, score: np.ndarray) -> float:
     -------
     float
         In [0, 1]; NaN with one class only. Equals ``sklearn.metrics.roc_auc_score``.
+
+    Raises
+    ------
+    MmcellError
+        An entry is NaN, or the lengths differ.
     """
     return float(auroc_resampled(y, score, np.ones((1, len(y))))[0])
+
+
+def auprc_resampled(y: np.ndarray, score: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Return the average precision (draws,) under each row of weights (draws, n); see `auprc`."""
+    y, score = checked("auprc", y=y, score=score)
+    return ratio(*_by_score(_precision, y, -score, weights))
+
+
+def auprc(y: np.ndarray, score: np.ndarray) -> float:
+    """Return the area under the precision-recall curve as average precision: the mean precision at the positives.
+
+    Items of one score enter together, so the precision at a positive counts all that share its score.
+
+    Parameters
+    ----------
+    y
+        (n,) 0 or 1.
+    score
+        (n,) any scale.
+
+    Returns
+    -------
+    float
+        In [0, 1]; the prevalence for a score that is the same for all. Equals
+        ``sklearn.metrics.average_precision_score``, except that it is NaN with one class only.
+
+    Raises
+    ------
+    MmcellError
+        An entry is NaN, or the lengths differ.
+    """
+    return float(auprc_resampled(y, score, np.ones((1, len(y))))[0])
 
 
 def confusion(y_true: np.ndarray, y_pred: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -156,19 +238,36 @@ def _from_tables(summary: Callable[[np.ndarray], np.ndarray]) -> tuple[Callable[
         classes, codes = confusion(*_labels(items))
         k, u = len(classes), len(items.units)
         repeat = items.column("repeat")
-        values = []
+        values, count = [], []
         for r in np.unique(repeat):
             rows = repeat == r
             flat = (items.codes[rows] * k + codes[rows, 0]) * k + codes[rows, 1]
-            tables = np.bincount(flat, minlength=u * k * k).reshape(u, k * k)
-            values.append(summary((np.asarray(weights, dtype=float) @ tables).reshape(-1, k, k)))
-        return np.mean(values, axis=0)
+            of_units = np.bincount(flat, minlength=u * k * k).reshape(u, k * k)
+            tables = (np.asarray(weights, dtype=float) @ of_units).reshape(-1, k, k)
+            values.append(summary(tables))
+            count.append(tables.sum(axis=(1, 2)))
+        return over_repeats(np.array(values), np.array(count))
 
     return plain(resampled), resampled
 
 
 def _auroc_kernel(items: Items, rows: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    return _auroc_pairs(items.column("y_true")[rows].astype(int), items.column("y_pred")[rows].astype(float), weights)
+    y, score = (items.column(c)[rows].astype(float) for c in ("y_true", "y_pred"))
+    return _by_score(_pairs, y, score, weights)
+
+
+def _auprc_kernel(items: Items, rows: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    y, score = (items.column(c)[rows].astype(float) for c in ("y_true", "y_pred"))
+    return _by_score(_precision, y, -score, weights)
+
+
+def prevalence(items: Items) -> float:
+    """Return the average precision when all scores are equal: the prevalence within folds, averaged over positives.
+
+    Folds with one class only do not count, as they do not for the metric.
+    """
+    flat = items.having({"y_pred": np.zeros(len(items.frame))})
+    return _auprc_fn(flat)
 
 
 def smaller_class(items: Items) -> int:
@@ -192,10 +291,12 @@ def _shuffled(summary: Callable[[np.ndarray], np.ndarray]) -> Callable[[Items], 
 
 
 _auroc_fn, _auroc_fast = within_folds(_auroc_kernel)
+_auprc_fn, _auprc_fast = within_folds(_auprc_kernel)
 _balanced_fn, _balanced_fast = _from_tables(_recall_mean)
 _f1_fn, _f1_fast = _from_tables(_f1_mean)
 
 AUROC = Metric("auroc", _auroc_fn, True, 0.5, (0, 1), _auroc_fast, ("binary",), "", True, smaller_class)
+AUPRC = Metric("auprc", _auprc_fn, True, prevalence, (0, 1), _auprc_fast, ("binary",), "", True, smaller_class)
 BALANCED_ACCURACY = Metric(
     "balanced_accuracy", _balanced_fn, True, _shuffled(_recall_mean), (0, 1), _balanced_fast, ("binary", "multiclass"),
     size=smaller_class,

@@ -3,24 +3,105 @@
 from __future__ import annotations
 
 import numpy as np
-from scipy.stats import spearmanr
+from numba import njit
 
 from mmcell.items import Items
-from mmcell.metrics.base import Metric
+from mmcell.metrics.base import Metric, checked, lanes, within_folds
 
 
-def spearman(items: Items) -> float:
-    """Return Spearman's ρ of truth and prediction within folds, weighted by its pairs and averaged over repeats.
+@njit(cache=True, nogil=True)
+def _centred_ranks(order: np.ndarray, values: np.ndarray, total: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Twice the distance (n, lanes) of each midrank from the mean rank: whole numbers, so that sums are exact."""
+    n, n_lanes = weights.shape
+    ranks = np.empty((n, n_lanes))
+    twice = -total
+    start = 0
+    while start < n:
+        stop = start
+        level = np.zeros(n_lanes)
+        while stop < n and values[order[stop]] == values[order[start]]:
+            own = weights[order[stop]]
+            for b in range(n_lanes):
+                level[b] += own[b]
+            stop += 1
+        for i in range(start, stop):
+            row = ranks[order[i]]
+            for b in range(n_lanes):
+                row[b] = twice[b] + level[b]
+        for b in range(n_lanes):
+            twice[b] += 2.0 * level[b]
+        start = stop
+    return ranks
 
-    NaN where a fold has fewer than three items or no spread.
+
+@njit(cache=True, nogil=True)
+def _products(x: np.ndarray, y: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Weighted sums over rows of xx, yy and xy, (lanes,) each."""
+    n, n_lanes = weights.shape
+    xx = np.zeros(n_lanes)
+    yy = np.zeros(n_lanes)
+    xy = np.zeros(n_lanes)
+    for i in range(n):
+        for b in range(n_lanes):
+            w = weights[i, b]
+            xx[b] += w * x[i, b] * x[i, b]
+            yy[b] += w * y[i, b] * y[i, b]
+            xy[b] += w * x[i, b] * y[i, b]
+    return xx, yy, xy
+
+
+def _rho(y_true: np.ndarray, y_pred: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return Spearman's ρ and the number of items, (draws,) each."""
+    n = len(y_true)
+    by_true, by_pred = np.argsort(y_true), np.argsort(y_pred)
+    rho, count = np.full((2, len(weights)), np.nan)
+    for block, side_by_side in lanes(weights, np.arange(n)):
+        total = side_by_side.sum(axis=0)
+        x = _centred_ranks(by_true, y_true, total, side_by_side)
+        y = _centred_ranks(by_pred, y_pred, total, side_by_side)
+        xx, yy, xy = _products(x, y, side_by_side)
+        defined = (total >= 3) & (xx > 0) & (yy > 0)
+        spread = np.sqrt(xx) * np.sqrt(yy)
+        rho[block] = np.divide(xy, spread, out=np.full(len(total), np.nan), where=defined)
+        count[block] = total
+    return rho, count
+
+
+def spearman_resampled(y_true: np.ndarray, y_pred: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Return Spearman's ρ (draws,) under each row of weights (draws, n), midranks drawn anew; see `spearman`."""
+    y_true, y_pred = checked("spearman", y_true=y_true, y_pred=y_pred)
+    return _rho(y_true, y_pred, weights)[0]
+
+
+def spearman(y_true: np.ndarray, y_pred: np.ndarray) -> float:
+    """Return Spearman's rank correlation, ties at their midrank.
+
+    Parameters
+    ----------
+    y_true, y_pred
+        (n,) numbers.
+
+    Returns
+    -------
+    float
+        In [−1, 1], chance 0; NaN with fewer than three items or without spread in either. Equals
+        ``scipy.stats.spearmanr``.
+
+    Raises
+    ------
+    MmcellError
+        An entry is NaN, or the lengths differ.
     """
-    sums: dict[int, list[tuple[int, float]]] = {}
-    for repeat, rows in items.folds:
-        y, p = (items.column(c)[rows].astype(float) for c in ("y_true", "y_pred"))
-        flat = len(rows) < 3 or np.ptp(y) == 0 or np.ptp(p) == 0
-        sums.setdefault(repeat, []).append((len(rows), np.nan if flat else float(spearmanr(y, p).statistic)))
-    parts = [(np.array([n**2 for n, _ in p]), np.array([rho for _, rho in p])) for p in sums.values()]
-    return float(np.mean([np.average(rho, weights=pairs) for pairs, rho in parts]))
+    return float(spearman_resampled(y_true, y_pred, np.ones((1, len(y_true))))[0])
 
 
-SPEARMAN = Metric("spearman", spearman, True, 0.0, (-1, 1), None, ("regression",), within_fold=True)
+def _kernel(items: Items, rows: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """ρ of a fold, weighted by its pairs; a fold that is there and undefined makes the draw undefined."""
+    y_true, y_pred = (items.column(c)[rows].astype(float) for c in ("y_true", "y_pred"))
+    rho, count = _rho(y_true, y_pred, weights)
+    pairs = count**2
+    return np.where(count > 0, rho * pairs, 0.0), pairs
+
+
+_fn, _fast = within_folds(_kernel)
+SPEARMAN = Metric("spearman", _fn, True, 0.0, (-1, 1), _fast, ("regression",), within_fold=True)

@@ -10,10 +10,15 @@ from numba import njit
 
 from mmcell.errors import MmcellError
 from mmcell.items import Items
-from mmcell.metrics.base import Metric, mean_of
+from mmcell.metrics.base import Metric, checked, mean_of, weighted_mean
+from mmcell.metrics.matching import foscttm
+from mmcell.metrics.similarity import TOLERANCE, Similarity, similarities
 
-#: Similarities closer than this are ties.
-TOLERANCE = {np.dtype(np.float32): 1e-6, np.dtype(np.float64): 1e-12}
+__all__ = [
+    "MRR", "PERCENTILE", "RECALL_1", "RECALL_5", "RECALL_10", "TOLERANCE", "Ranks", "chance_recall", "foscttm",
+    "mrr_resampled", "percentile_resampled", "ranks", "ranks_within", "recall_at", "recall_resampled",
+    "reciprocal_rank",
+]  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -124,26 +129,30 @@ def ranks(
     correct: np.ndarray | Sequence[np.ndarray],
     *,
     block: int | None = None,
+    similarity: Similarity = "cosine",
 ) -> Ranks:
-    """Rank a gallery for every query by cosine similarity.
+    """Rank a gallery for every query by similarity.
 
     Parameters
     ----------
     query, gallery
-        (n, d) and (m, d) vectors of one space. A row of length zero has no direction and ties with everything.
-        Products are float32 unless both are float64; a tie is a difference of at most 1e-6 (1e-12 in float64).
+        (n, d) and (m, d) vectors of one space. A row of length zero has no direction, and its cosine ties with
+        everything. Products are float32 unless both are float64; a tie is a difference of at most 1e-6 (1e-12 in
+        float64), for distances times the greatest length of a query plus that of an item.
     correct
         (n,) index of the correct gallery row of each query, or n arrays of indices.
     block
         Queries per block; the default keeps a block of similarities under 64 MB.
+    similarity
+        ``cosine``, ``l2`` (nearest in Euclidean distance) or ``l1`` (in the sum of absolute differences).
 
     Raises
     ------
     MmcellError
-        A query without a correct item, or an index outside the gallery or listed twice.
+        A query without a correct item, an index outside the gallery or listed twice, or no such similarity.
     """
     everything = (np.zeros(len(query), dtype=np.int64), np.zeros(len(gallery), dtype=np.int64))
-    return ranks_within(query, gallery, correct, [everything], block=block)[0]
+    return ranks_within(query, gallery, correct, [everything], block=block, similarity=similarity)[0]
 
 
 def ranks_within(
@@ -153,12 +162,13 @@ def ranks_within(
     scopes: Sequence[tuple[np.ndarray, np.ndarray]],
     *,
     block: int | None = None,
+    similarity: Similarity = "cosine",
 ) -> list[Ranks]:
     """Rank several galleries for every query, computing every similarity once.
 
     Parameters
     ----------
-    query, gallery, correct, block
+    query, gallery, correct, block, similarity
         As in `ranks`.
     scopes
         Per gallery the codes (n,) of queries and (m,) of items, such as their batch: a query's gallery is the items of
@@ -178,35 +188,22 @@ def ranks_within(
         raise MmcellError(f"ranks: a correct index lies outside the gallery of {len(gallery)} rows")
     if len(np.unique(np.repeat(np.arange(len(lists)), lengths) * len(gallery) + flat)) < len(flat):
         raise MmcellError("ranks: a query lists one correct index twice; list each correct item once")
-    double = query.dtype == np.float64 and gallery.dtype == np.float64
-    kind = np.dtype(np.float64 if double else np.float32)
-    left, void_query = _unit_rows(query, kind)
-    right, void = _unit_rows(gallery, kind)
-    n, m = len(left), len(right)
-    block = block or max(1, (1 << 26) // (kind.itemsize * max(m, 1)))
+    of_rows, void_query, void, tolerance, itemsize = similarities(query, gallery, similarity)
+    n, m = len(void_query), len(void)
+    block = block or max(1, (1 << 26) // (itemsize * max(m, 1)))
     start = np.concatenate([[0], np.cumsum(lengths)])
     out, percentile = np.empty((len(scopes), n, 5), dtype=np.int64), np.empty((len(scopes), n))
     mark = np.zeros(m, dtype=np.uint8)
     for a in range(0, n, block):
         b = min(n, a + block)
-        similarity = left[a:b] @ right.T
+        found = of_rows(a, b)
         for s, (of_query, of_item) in enumerate(scopes):
             _count(
-                similarity, void_query[a:b], void, start[a : b + 1] - start[a], flat[start[a] : start[b]],
+                found, void_query[a:b], void, start[a : b + 1] - start[a], flat[start[a] : start[b]],
                 np.ascontiguousarray(of_query[a:b], dtype=np.int64), np.ascontiguousarray(of_item, dtype=np.int64),
-                mark, TOLERANCE[kind], out[s, a:b], percentile[s, a:b],
+                mark, tolerance, out[s, a:b], percentile[s, a:b],
             )  # fmt: skip
     return [Ranks(c[:, 0], c[:, 1], c[:, 2], c[:, 3], c[:, 4], share) for c, share in zip(out, percentile, strict=True)]
-
-
-def _unit_rows(values: np.ndarray, kind: np.dtype) -> tuple[np.ndarray, np.ndarray]:
-    array = np.asarray(values, dtype=np.float64)
-    # Scaling by the largest entry first keeps very small rows from vanishing in the square.
-    peak = np.abs(array).max(axis=1, initial=0.0)
-    void = peak == 0
-    array = array / np.where(void, 1.0, peak)[:, None]
-    norm = np.sqrt(np.einsum("ij,ij->i", array, array))
-    return (array / np.where(void, 1.0, norm)[:, None]).astype(kind), void
 
 
 @njit(cache=True, nogil=True)
@@ -258,6 +255,29 @@ def chance_recall(k: int, n_correct: np.ndarray, n_gallery: np.ndarray) -> np.nd
     """Return recall@k of a random order, 1 − C(M − P, k)/C(M, k), per query."""
     p, m = np.asarray(n_correct), np.asarray(n_gallery)
     return recall_at(k, np.zeros_like(p), m - p, p)
+
+
+def recall_resampled(
+    k: int, above: np.ndarray, tied: np.ndarray, tied_correct: np.ndarray, weights: np.ndarray
+) -> np.ndarray:
+    """Return recall@k (draws,) under each row of weights (draws, n queries); the counts are those of `Ranks`."""
+    return weighted_mean(recall_at(k, above, tied, tied_correct), weights)
+
+
+def mrr_resampled(above: np.ndarray, tied: np.ndarray, tied_correct: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Return the mean reciprocal rank (draws,) under each row of weights (draws, n queries)."""
+    return weighted_mean(reciprocal_rank(above, tied, tied_correct), weights)
+
+
+def percentile_resampled(percentile: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Return the mean percentile (draws,) of `Ranks` under each row of weights (draws, n queries).
+
+    Raises
+    ------
+    MmcellError
+        A query has no percentile, for every item of its gallery is correct.
+    """
+    return weighted_mean(checked("percentile", percentile=percentile)[0], weights)
 
 
 _RANKS = ("above", "tied", "tied_correct")

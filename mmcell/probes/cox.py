@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import pandas as pd
@@ -125,6 +125,39 @@ def newton_cox(
 
 
 @dataclass(frozen=True, eq=False)
+class Baseline:
+    """Breslow's cumulative hazard of a patient whose log hazard ratio is 0: a step function.
+
+    Attributes
+    ----------
+    times
+        (k,) rising times at which a training patient had the event.
+    hazard
+        (k,) cumulative hazard from each of them on.
+    """
+
+    times: np.ndarray
+    hazard: np.ndarray
+
+    @classmethod
+    def fit(cls, time: np.ndarray, event: np.ndarray, risk: np.ndarray) -> Self:
+        """Estimate it from (n,) times, events and log hazard ratios.
+
+        References
+        ----------
+        Breslow: Covariance analysis of censored survival data. Biometrics 30, 89–99 (1974).
+        """
+        times, code = np.unique(time, return_inverse=True)
+        at_risk = np.bincount(code, np.exp(risk))[::-1].cumsum()[::-1]
+        died = np.bincount(code, event)
+        return cls(times[died > 0], np.cumsum(died[died > 0] / at_risk[died > 0]))
+
+    def at(self, times: np.ndarray) -> np.ndarray:
+        """Return the cumulative hazard at any times; beyond the last event it stays as it is."""
+        return np.concatenate([[0.0], self.hazard])[np.searchsorted(self.times, times, "right")]
+
+
+@dataclass(frozen=True, eq=False)
 class Cox:
     """A fitted Cox probe: reduce to at most 32 dimensions, standardise, ridge Cox.
 
@@ -141,6 +174,8 @@ class Cox:
         lifelines' ``CoxPHFitter`` of the reduced inputs; None where no input varies, and every risk is then 0.
     penalty
         Chosen in the inner loop.
+    baseline
+        Hazard of a patient of risk 0.
     """
 
     keep: np.ndarray
@@ -148,6 +183,7 @@ class Cox:
     scale: Scale
     model: Any
     penalty: float
+    baseline: Baseline
 
     def _inputs(self, x: np.ndarray, beside: np.ndarray | None = None) -> np.ndarray:
         z = np.asarray(x)[:, self.keep].astype(np.float64)
@@ -159,6 +195,15 @@ class Cox:
         if self.model is None:
             return np.zeros(len(x))
         return np.asarray(self._inputs(x, beside) @ self.model.params_.to_numpy())
+
+    def survival(self, x: np.ndarray, times: np.ndarray, beside: np.ndarray | None = None) -> np.ndarray:
+        """Return (n, k) the predicted probability of being without the event beyond each of k times.
+
+        lifelines' ``predict_survival_function`` at training times; between them it interpolates, this keeps the step.
+        """
+        with np.errstate(divide="ignore", over="ignore"):
+            # A hazard of 0 has the logarithm −inf, and one beyond all numbers leaves a survival of 0: both are right.
+            return np.exp(-np.exp(self.risk(x, beside)[:, None] + np.log(self.baseline.at(times))))
 
     def summary(self) -> dict[str, Any]:
         """Return JSON-able facts: penalty, counts, hazard ratios per standard deviation, baseline hazard."""
@@ -229,13 +274,13 @@ def fit_cox(
     scale = Scale.fit(z)
     z = scale.transform(z)
     if not z.shape[1]:
-        return Cox(keep, reduce, scale, None, float("nan"))
+        return Cox(keep, reduce, scale, None, float("nan"), Baseline.fit(time, event, np.zeros(len(time))))
     penalty = _choose(z, time, event, rng)
     names = [n for n, k in zip(names, scale.keep, strict=True) if k]
     names = [n if names.count(n) == 1 else f"{n} #{i + 1}" for i, n in enumerate(names)]
     frame = pd.DataFrame(z, columns=names).assign(**{"·time": time, "·event": event})
     model = CoxPHFitter(penalizer=penalty).fit(frame, "·time", "·event")
-    return Cox(keep, reduce, scale, model, penalty)
+    return Cox(keep, reduce, scale, model, penalty, Baseline.fit(time, event, z @ model.params_.to_numpy()))
 
 
 def _components(z: np.ndarray, most: int) -> PCA:

@@ -21,6 +21,8 @@ class Alignment(Task):
     donors, the label is the batch: what should not show. The two are reported side by side and never averaged.
     """
 
+    required = ("random", "constant", "technical-only", "pca", "label-permuted")
+
     def __init__(self, spec: TaskSpec) -> None:
         self.spec = spec
 

@@ -18,6 +18,11 @@ from mmcell.task import MethodView, Task, TaskSpec
 class PatientState(Task):
     """A logistic probe on patient vectors: the label, and each batch against the rest as a leak."""
 
+    required = (
+        "random", "constant", "technical-only", "clinical-only|stratum-only", "composition", "pca", "label-permuted",
+    )  # fmt: skip
+    ceilings = ("oracle",)
+
     def __init__(self, spec: TaskSpec) -> None:
         self.spec = spec
 

@@ -10,6 +10,7 @@ import pandas as pd
 from mmcell.embedding import Embedding
 from mmcell.items import Items
 from mmcell.metrics.retrieval import ranks_within
+from mmcell.metrics.similarity import Similarity
 from mmcell.probes.linear import fit_ridge
 from mmcell.splits import Split
 from mmcell.task import MethodView, Task, TaskSpec
@@ -20,8 +21,14 @@ class Retrieval(Task):
 
     The head maps the query space into the gallery's and is fitted on training units, its penalty chosen on inner
     folds of units. Every held-out item then ranks the whole held-out gallery, the part in its own batch, and the part
-    in its own batch and cell type, each by cosine similarity.
+    in its own batch and cell type, each by `similarity`.
     """
+
+    #: ``cosine``, ``l2`` or ``l1``, see `mmcell.metrics.retrieval.ranks`.
+    similarity: Similarity = "cosine"
+
+    required = ("random", "constant", "technical-only", "pca", "partner-permuted")
+    ceilings = ("oracle", "split-half")
 
     def __init__(self, spec: TaskSpec) -> None:
         self.spec = spec
@@ -43,7 +50,8 @@ class Retrieval(Task):
         pairs = np.arange(len(view.test))
         frames = []
         for one, other, (a, b) in ((left, right, names), (right, left, names[::-1])):
-            for stratum, found in zip(galleries, ranks_within(one, other, pairs, scopes), strict=True):
+            ranked = ranks_within(one, other, pairs, scopes, similarity=self.similarity)
+            for stratum, found in zip(galleries, ranked, strict=True):
                 columns = ("above", "tied", "tied_correct", "n_correct", "n_gallery", "percentile")
                 frame = pd.DataFrame({name: getattr(found, name) for name in columns})
                 facts = {"target": "pairs", "query": modality[a], "gallery": modality[b], "stratum": stratum}

@@ -22,6 +22,10 @@ class Survival(Task):
     """A ridge Cox probe on patient vectors (``cox``), and on vectors and clinical covariates (``cox+clinical``)."""
 
     probe = "cox"
+    required = (
+        "random", "constant", "technical-only", "clinical-only|stratum-only", "composition", "pca", "label-permuted",
+    )  # fmt: skip
+    ceilings = ("oracle",)
 
     def __init__(self, spec: TaskSpec) -> None:
         self.spec = spec
@@ -29,7 +33,10 @@ class Survival(Task):
     def run(
         self, view: MethodView, embeddings: Mapping[str, Embedding], split: Split, rng: np.random.Generator
     ) -> Items:
-        """See `Task.run`; the risk group of a held-out patient is high above the training patients' median risk."""
+        """See `Task.run`; the risk group of a held-out patient is high above the training patients' median risk.
+
+        The arrays hold the predicted ``survival`` (items, k) beyond each of the ``times`` (k,) of training events.
+        """
         if self.probe not in PROBES:
             raise MmcellError(f"task {self.spec.name!r}: probe {self.probe!r} is not one of {', '.join(PROBES)}")
         x = embeddings[self.spec.slot[0]]
@@ -47,4 +54,6 @@ class Survival(Task):
         risk = model.risk(test, beside[1])
         frame = pd.DataFrame({"item": view.test, "target": "outcome", "y_pred": risk, "group": split.group})
         frame["risk_group"] = np.where(risk > cut, "high", "low")
-        return Items(frame, "survival", details=model.summary())
+        times = model.baseline.times
+        curves = {"times": times, "survival": model.survival(test, times, beside[1])}
+        return Items(frame, "survival", curves, model.summary())

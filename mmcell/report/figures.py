@@ -32,6 +32,8 @@ _MORE_GROUPS = ("#009E73", "#CC79A7", "#56B4E9", "#E69F00")
 _LINES = ("-", (0, (5, 1.5)), (0, (1.5, 1.5)), "-.")
 _INK, _SOFT = "#1c2024", "#5f6670"
 _LEFT, _RIGHT = 6, 10
+#: Room above the ceilings.
+_APART = 26
 #: So many fit beside each other in one panel.
 _LETTERS = 46
 
@@ -60,12 +62,12 @@ class Curve:
 
 
 def forest(lines: Sequence[Line], *, limits: tuple[float, float], label: str, ident: str, title: str) -> str:
-    """Draw values with their intervals, one above the other, chance as a dashed line.
+    """Draw values with their intervals, one above the other, chance as a dashed line; ceilings below a rule.
 
     Parameters
     ----------
     lines
-        From top to bottom.
+        From top to bottom, ceilings last.
     limits
         Of the axis; shared by the panels of a task.
     label, title
@@ -81,19 +83,26 @@ def forest(lines: Sequence[Line], *, limits: tuple[float, float], label: str, id
     from matplotlib.ticker import MaxNLocator
 
     step, top, foot = 38, 4, 40
-    height = top + step * len(lines) + foot
+    apart = next((i for i, x in enumerate(lines) if x.kind == "ceiling"), len(lines))
+    # Ceilings are no rivals: they stand below a rule of their own.
+    starts = [step * i + (_APART if i >= apart else 0) for i in range(len(lines))]
+    length = step * len(lines) + (_APART if apart < len(lines) else 0)
+    height = top + length + foot
     right = [_in_numbers(x) if x.value is not None else plain(x.note) or "no value" for x in lines]
     if any(len(plain(x.name)) + len(text) > _LETTERS for x, text in zip(lines, right, strict=True)):
         # Names that are longer than the room beside an interval: the line itself shows it.
         right = [number(x.value) if x.value is not None else text for x, text in zip(lines, right, strict=True)]
     with _style():
         figure, axes = _canvas(height, (_LEFT, top, _RIGHT, foot))
-        axes.set(xlim=limits, ylim=(step * len(lines), 0), yticks=[])
+        axes.set(xlim=limits, ylim=(length, 0), yticks=[])
         axes.xaxis.set_major_locator(MaxNLocator(5))
-        for i, line in enumerate(lines):
-            _forest_line(axes, line, right[i], step * i + 14, step * i + 24, limits)
+        if apart < len(lines):
+            axes.plot(limits, [starts[apart] - _APART + 7] * 2, color="#9aa0a6", lw=1, zorder=0)
+            axes.text(limits[0], starts[apart] - 3, "What could be reached", color=_SOFT, va="baseline", ha="left")
+        for line, text, at in zip(lines, right, starts, strict=True):
+            _forest_line(axes, line, text, at + 14, at + 24, limits)
             if line.chance is not None:
-                axes.plot([line.chance] * 2, [step * i + 18, step * i + 34], color=_INK, lw=1, ls=(0, (3, 2)), zorder=1)
+                axes.plot([line.chance] * 2, [at + 18, at + 34], color=_INK, lw=1, ls=(0, (3, 2)), zorder=1)
         _bottom_only(axes)
         axes.set_xlabel(plain(label))
         said = [f"{x.name}: " + (_in_words(x) if x.value is not None else x.note or "no value") for x in lines]

@@ -9,12 +9,14 @@ from importlib.resources import files
 from pathlib import Path
 
 import pandas as pd
-from jinja2 import Environment, StrictUndefined
+from jinja2 import Environment, FunctionLoader, StrictUndefined
 from markupsafe import Markup
 
+from mmcell.controls import PERMUTED
 from mmcell.errors import MmcellError
 from mmcell.records import Provenance, RunRecord
 from mmcell.report import figures, words
+from mmcell.report.trust import retention, said
 from mmcell.report.view import Panel, Row, TaskView, tasks_of
 from mmcell.results import Results
 
@@ -76,16 +78,17 @@ def write_report(results: Results, path: Path) -> Path:
 
 def render(results: Results) -> str:
     """Return the page as text; everything in it that comes from users is escaped."""
-    folder = files("mmcell.report")
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    environment = Environment(
+        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, loader=FunctionLoader(_text)
+    )
     environment.filters.update(
         number=words.number, whole=words.whole, bracket=words.bracket, metric=words.metric_name,
         split=words.split_in_words, listed=words.any_of, count=words.counted, heading=words.heading, shown=_shown,
     )  # fmt: skip
-    template = environment.from_string(folder.joinpath("report.html").read_text(encoding="utf-8"))
+    environment.globals.update(words=words, said=said)
     tasks = tasks_of(results.records)
-    page = template.render(
-        css=Markup(folder.joinpath("report.css").read_text(encoding="utf-8")),
+    page = environment.get_template("report.html").render(
+        css=Markup(_text("report.css")),
         tasks=tasks,
         records=results.records,
         failed=results.failed,
@@ -96,16 +99,35 @@ def render(results: Results) -> str:
         forests={t.ident: list(_forests(t)) for t in tasks},
         hidden={t.ident: max(len(t.panels) - _MOST_PANELS, 0) for t in tasks},
         curves={t.ident: list(_curves(t, results)) for t in tasks},
-        colours=figures.COLOURS,
-        words=words,
+        retained={t.ident: retention(t.records, t.names) for t in tasks},
+        present=_present(results.records),
     )
     return page.strip() + "\n"
 
 
+def _text(name: str) -> str:
+    return files("mmcell.report").joinpath(name).read_text(encoding="utf-8")
+
+
+def _present(records: Sequence[RunRecord]) -> set[str]:
+    """Return which of the things that need an explanation the page shows."""
+    scores = [s for r in records for s in r.scores]
+    shown = {
+        "worst": any(s.worst is not None for s in scores),
+        "null": any(s.p_null is not None for s in scores),
+        "skill": any(s.skill is not None for s in scores),
+        "unseen": any(words.unseen(gap) for s in scores for gap in (s.difference, *s.versus)),
+        "versus": any(s.versus for s in scores),
+        "ceiling": any(r.role == "ceiling" for r in records),
+        "permuted": any(r.encoder in PERMUTED for r in records),
+        "retention": any(r.details.get("retention") for r in records),
+    }
+    return {name for name, there in shown.items() if there}
+
+
 def _shown(panels: Sequence[Panel]) -> list[str]:
-    """Return which of the numbers that seldom apply are known in some row."""
-    scores = [row.score for panel in panels for row in panel.rows if row.score is not None]
-    return [name for name in ("n_gallery", "skill", "p_null") if any(getattr(s, name) is not None for s in scores)]
+    """Return which of the facts that seldom apply are known in some panel."""
+    return list(dict.fromkeys(name for panel in panels for name in panel.known))
 
 
 def _settings(records: Sequence[RunRecord]) -> list[str]:

@@ -11,6 +11,8 @@ from mmcell.report.words import Outcome, metric_name, outcome, place_name, tally
 
 _ROLES = ("candidate", "control", "ceiling")
 _SEVERITIES = ("leak", "warning", "info")
+#: Facts of a score that get a column where some row has them.
+_SELDOM = ("n_gallery", "worst", "skill", "p_null")
 #: Target, query, gallery, stratum, split: what is scored apart.
 Place = tuple[str, str, str, str, str]
 
@@ -123,9 +125,10 @@ class Panel:
         return None if best is None or best.is_reference else best
 
     @property
-    def has_galleries(self) -> bool:
-        """Whether something was looked up in a gallery."""
-        return any(r.score is not None and r.score.n_gallery is not None for r in self.rows)
+    def known(self) -> list[str]:
+        """Which of the facts that seldom apply are known of some row."""
+        scores = [r.score for r in self.rows if r.score is not None]
+        return [name for name in _SELDOM if any(getattr(s, name) is not None for s in scores)]
 
 
 @dataclass(frozen=True)
@@ -204,14 +207,26 @@ class TaskView:
         return max((s.n_items for r in self.records for s in r.scores), default=0)
 
     @property
+    def incomplete(self) -> list[tuple[tuple[str, ...], tuple[str, ...]]]:
+        """Controls that are lacking, with the names of the rows that lack them; no name where all do."""
+        found: dict[tuple[str, ...], list[str]] = {}
+        for record in self.records:
+            if record.missing_controls:
+                found.setdefault(record.missing_controls, []).append(self.names[record.key])
+        return [(m, () if len(who) == len(self.records) else tuple(who)) for m, who in found.items()]
+
+    @property
     def leaks(self) -> list[FindingGroup]:
         """Findings of severity ``leak``."""
         return [g for g in self.findings if g.severity == "leak"]
 
     def worst(self, panel: Panel) -> Row | None:
-        """Return the leading candidate's row in the held-out group where it does worst; None without groups."""
+        """Return the leading candidate's row in the held-out group where it does worst.
+
+        None without groups, and where its score knows its worst subgroup itself.
+        """
         best = panel.best
-        if best is None or best.score is None or not best.score.shift:
+        if best is None or best.score is None or not best.score.shift or best.score.worst is not None:
             return None
         rows = [
             row

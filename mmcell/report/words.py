@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Literal
 
-from mmcell.records import Score
+from mmcell.records import Gap, Score, Worst
 
-Outcome = Literal["better", "same", "worse", "unknown"]
+Outcome = Literal["better", "same", "worse", "few", "unknown"]
 
 _METRICS = {
     "auroc": "AUROC",
@@ -21,11 +21,24 @@ _METRICS = {
     "harrell_c": "Harrell's C",
     "uno_c": "Uno's C",
 }
+#: How a verdict begins that says nothing, for want of units.
+_FEW = "too few"
+_COVARIATES = {
+    "n_items": "number of cells",
+    "n_features": "number of detected features",
+    "share_mito": "share of mitochondrial counts",
+}
+#: What the page explains where it shows it.
+_EXPLAINED = {
+    "versus": "verdicts", "unseen": "“needs”", "worst": "worst groups", "null": "the p of the null",
+    "ceiling": "ceilings", "skill": "skill", "permuted": "permuted controls",
+}  # fmt: skip
 #: What is said of the leading candidate and its reference.
 VERBS: dict[Outcome, str] = {
     "better": "is better than",
     "same": "cannot be told apart from",
     "worse": "is worse than",
+    "few": "has too few units to be compared with",
     "unknown": "cannot be compared with",
 }
 SEVERITIES = {"leak": "Leak", "warning": "Warning", "info": "Note"}
@@ -105,14 +118,53 @@ def split_in_words(spec: Mapping[str, Any]) -> str:
     return f"units are held out in {n} folds{balanced}{again}"
 
 
-def outcome(score: Score) -> Outcome:
-    """Say what the interval of the difference from the reference allows to say."""
-    gap = score.difference
+def told(gap: Gap | None, higher_is_better: bool) -> Outcome:
+    """Say what the interval of a difference allows to say."""
     if gap is None or gap.low is None or gap.high is None:
         return "unknown"
     if gap.low <= 0 <= gap.high:
         return "same"
-    return "better" if (gap.low > 0) == score.higher_is_better else "worse"
+    return "better" if (gap.low > 0) == higher_is_better else "worse"
+
+
+def outcome(score: Score) -> Outcome:
+    """Say what is known of a score beside the reference; a verdict that there are too few units comes first."""
+    return "few" if score.verdict.startswith(_FEW) else told(score.difference, score.higher_is_better)
+
+
+def unseen(gap: Gap | None) -> str:
+    """Say how large a difference would have had to be; "" where one was found, or nothing is known of it."""
+    if gap is None or gap.mde is None or told(gap, True) != "same":
+        return ""
+    return f"only {number(gap.mde)} or more would have shown in 80 % of such studies"
+
+
+def group_name(worst: Worst) -> str:
+    """Name the worst subgroup by what is grouped and which it is."""
+    return f"{worst.role.replace('_', ' ')} {worst.name}"
+
+
+def compared(worst: Worst) -> str:
+    """Say how many groups a worst one was picked from, and how many were too small for that."""
+    text = f"worst of {whole(worst.n_groups)}" if worst.n_groups > 1 else "the only one that is large enough"
+    small = f"; {counted(worst.n_small, 'group')} below 10 units left out" if worst.n_small else ""
+    return f"{text}{small}"
+
+
+def null_in_words(score: Score) -> str:
+    """Say what stands behind the p of the null: its permutations and their mean."""
+    text = counted(score.n_null, "permutation")
+    return text if score.null_mean is None else f"{text}, mean {number(score.null_mean)}"
+
+
+def explained(present: Collection[str]) -> list[str]:
+    """Name what the page explains, of what it shows."""
+    return [text for name, text in _EXPLAINED.items() if name in present]
+
+
+def covariate_name(name: str) -> str:
+    """Return what a reader calls a covariate of the measurement."""
+    return _COVARIATES.get(name, name.replace("_", " "))
 
 
 def gap_in_words(score: Score) -> str:
@@ -123,7 +175,8 @@ def gap_in_words(score: Score) -> str:
     text = f"{name} {number(gap.value, signed=True)}"
     if gap.low is None or gap.high is None:
         return f"{text}, without an interval, so nothing is claimed"
-    return f"{text} (95 % interval {number(gap.low, signed=True)} to {number(gap.high, signed=True)})"
+    text = f"{text} (95 % interval {number(gap.low, signed=True)} to {number(gap.high, signed=True)})"
+    return "; ".join(filter(None, (text, unseen(gap))))
 
 
 def tally(outcomes: Sequence[Outcome], without_value: int = 0) -> str:
@@ -132,6 +185,7 @@ def tally(outcomes: Sequence[Outcome], without_value: int = 0) -> str:
         "better": ("is better", "are better"),
         "same": ("cannot be told apart from the reference", "cannot be told apart from the reference"),
         "worse": ("is worse", "are worse"),
+        "few": ("has too few units to say", "have too few units to say"),
         "unknown": ("has no interval of its difference", "have no interval of their difference"),
     }
     n = len(outcomes) + without_value

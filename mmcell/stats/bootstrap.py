@@ -7,13 +7,12 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-import pandas as pd
-from scipy.stats import norm
+from scipy.stats import norm, t
 
 from mmcell.errors import MmcellError
 from mmcell.items import Items
 from mmcell.metrics.base import Metric, n_units
-from mmcell.stats.units import FEW, MINIMUM, bootstrap_weights, jackknife_weights
+from mmcell.stats.units import FEW, MINIMUM, Units
 
 Method = Literal["bca", "percentile"]
 Status = Literal["ok", "boundary", "undefined", "too_few_units", "failed"]
@@ -48,9 +47,9 @@ class Estimate:
     jackknife
         The value with each unit (or group of units) left out.
     n_items, n_units, n_undefined
-        Counts of items, units and undefined draws.
+        Counts of items, independent units (the fewer levels where two factors are crossed) and undefined draws.
     units
-        Sorted unit ids; two estimates are paired only when these are equal.
+        Two estimates are paired only when theirs are equal.
     """
 
     metric: str
@@ -65,7 +64,7 @@ class Estimate:
     n_items: int
     n_units: int
     n_undefined: int
-    units: pd.Index
+    units: Units
 
 
 def bootstrap(
@@ -84,7 +83,7 @@ def bootstrap(
     seed
         Of the draws.
     method
-        ``bca``: bias-corrected and accelerated; ``percentile``.
+        ``bca``: bias-corrected and accelerated, see `interval`; ``percentile``.
 
     Returns
     -------
@@ -103,18 +102,18 @@ def bootstrap(
     if n_boot < MINIMUM_DRAWS:
         raise MmcellError(f"n_boot is {n_boot}; use at least {MINIMUM_DRAWS} draws for a 95 % interval")
     units = items.units
-    weights = bootstrap_weights(units, n_boot, seed)
-    left_out = jackknife_weights(len(units))
+    weights = units.bootstrap(n_boot, seed)
+    left_out = units.jackknife()
     found = {}
     for metric in metrics:
         value = metric.fn(items)
-        enough = len(units) >= MINIMUM and np.isfinite(value)
+        enough = units.independent >= MINIMUM and np.isfinite(value)
         draws = metric.draws(items, weights) if enough else np.full(n_boot, np.nan)
         jackknife = metric.draws(items, left_out) if enough else np.full(len(left_out), np.nan)
         low, high, how, status, reason = _interval(items, metric, value, draws, jackknife, method)
         found[metric.name] = Estimate(
-            metric.name, value, status, reason, low, high, how, draws, jackknife, len(items.frame), len(units),
-            int(np.isnan(draws).sum()) if enough else 0, units,
+            metric.name, value, status, reason, low, high, how, draws, jackknife, len(items.frame),
+            units.independent, int(np.isnan(draws).sum()) if enough else 0, units,
         )  # fmt: skip
     return found
 
@@ -123,7 +122,7 @@ def _interval(
     items: Items, metric: Metric, value: float, draws: np.ndarray, jackknife: np.ndarray, method: Method
 ) -> tuple[float, float, str, Status, str]:
     nothing = (np.nan, np.nan, "")
-    units = len(items.units)
+    units = items.units.independent
     if not np.isfinite(value):
         return *nothing, "undefined", undefined_reason(items, metric)
     if units < MINIMUM:
@@ -167,8 +166,9 @@ def interval(
 ) -> tuple[float, float, str]:
     """Return low, high and the method used for a statistic with finite draws.
 
-    BCa falls back to the percentile interval, and says so, where the bias correction is infinite (no draw on one
-    side of the value) or the jackknife is undefined.
+    BCa, widened by what is not known of the spread itself: Student's quantiles with `degrees_of_freedom` stand for the
+    normal ones. It falls back to the percentile interval, and says so, where the bias correction is infinite (no draw
+    on one side of the value) or the jackknife is undefined.
     """
     tail = np.array([alpha / 2, 1 - alpha / 2])
     if method == "bca":
@@ -178,13 +178,40 @@ def interval(
             gaps = left_out.mean() - left_out
             spread = np.sum(gaps**2)
             acceleration = np.sum(gaps**3) / (6 * spread**1.5) if spread > 0 else 0.0
-            z = norm.ppf(below) + norm.ppf(tail)
+            z = norm.ppf(below) + t.ppf(tail, degrees_of_freedom(gaps))
             scale = 1 - acceleration * z
-            if (scale > 0).all():
-                low, high = np.quantile(draws, norm.cdf(norm.ppf(below) + z / scale))
-                return float(low), float(high), "bca"
+            # Beyond the pole of the transformation lies the most extreme draw.
+            moved = np.divide(z, scale, out=np.copysign(np.inf, z), where=scale > 0)
+            low, high = np.quantile(draws, norm.cdf(norm.ppf(below) + moved))
+            return float(low), float(high), "bca"
     low, high = np.quantile(draws, tail)
     return float(low), float(high), "percentile"
+
+
+def degrees_of_freedom(influence: np.ndarray) -> float:
+    """Return how many degrees of freedom an estimated variance has, from what each unit adds to it.
+
+    About the number of units where all weigh alike; few where the variance hangs on a few units, such as the small
+    class of an AUROC near 1, for which intervals with normal quantiles are too narrow.
+
+    Parameters
+    ----------
+    influence
+        (units,) the value moved by each unit, centred: the variance is the sum of their squares.
+
+    Returns
+    -------
+    float
+        At least 1; infinite where nothing varies.
+
+    References
+    ----------
+    Satterthwaite: An approximate distribution of estimates of variance components. Biometrics 2, 110–114 (1946).
+    """
+    squares = np.asarray(influence, dtype=float) ** 2
+    variance = squares.sum()
+    error = np.sum(squares**2) - variance**2 / len(squares)
+    return float("inf") if error <= 1e-12 * variance**2 else float(max(1.0, 2 * variance**2 / error))
 
 
 def score_interval(value: float, bounds: tuple[float, float], n: int, alpha: float = ALPHA) -> tuple[float, float]:

@@ -2,31 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import cache
 from itertools import combinations
-from typing import Literal
 
 import numpy as np
 import pandas as pd
-from scipy.stats import rankdata
+from scipy.stats import norm, rankdata
 
 from mmcell.digest import stream
 from mmcell.errors import MmcellError, first
 from mmcell.items import Items
 from mmcell.metrics.base import Metric
 from mmcell.stats.bootstrap import ALPHA, Estimate, bootstrap, interval
+from mmcell.stats.multiplicity import Adjust as Adjust
+from mmcell.stats.multiplicity import adjusted, checked, letters
+from mmcell.stats.power import minimum_detectable_effect
+from mmcell.stats.shared import Shared
+from mmcell.stats.swap import swap_p, swapper
 
-Adjust = Literal["holm", "bh"]
+#: With fewer defined draws than this share, an interval would describe the lucky draws only.
+DEFINED_SHARE = 0.8
 
 
 @dataclass(frozen=True)
 class Difference:
-    """A paired difference with its interval; `low` and `high` are NaN where there is none."""
+    """A paired difference with its interval, and the smallest one that 80 % of such studies would find.
+
+    `low`, `high` and `mde` are NaN where there is none.
+    """
 
     value: float
     low: float
     high: float
+    mde: float = float("nan")
 
 
 @dataclass(frozen=True)
@@ -38,17 +48,23 @@ class Comparison:
     metric
         Name.
     table
-        One row per pair: ``a b difference ci_low ci_high p p_adjusted n_items``, on the items that the two share.
+        One row per pair: ``a b difference ci_low ci_high p p_adjusted mde win_probability n_items``, on the items that
+        the two share. ``mde`` is the difference that would be found with 80 % power; ``win_probability`` the share of
+        draws in which a is better than b, ties one half. Across several places the first column is ``place``, and the
+        place ``all`` is the mean over them.
     letters
         Predictor -> letters; two that share one cannot be told apart at 5 % after adjustment. None without a value.
     rank
         Predictor -> (rank, lowest, highest): 1 is best, 95 % interval over draws of the items that all share.
+    absent
+        Predictor -> places it was not scored in: it then has no part in the mean over places, no letter and no rank.
     """
 
     metric: str
     table: pd.DataFrame
     letters: dict[str, str]
     rank: dict[str, tuple[float, float, float]]
+    absent: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 def difference(a: Estimate, b: Estimate) -> Difference:
@@ -63,21 +79,54 @@ def difference(a: Estimate, b: Estimate) -> Difference:
     Newcombe: Interval estimation for the difference between independent proportions. Stat Med 17, 873–890 (1998).
     """
     value = a.value - b.value
-    if len(a.draws) != len(b.draws) or not a.units.equals(b.units):
+    draws = paired_draws(a, b)
+    if not np.isfinite(value) or not len(draws):
         return Difference(value, np.nan, np.nan)
-    draws = a.draws - b.draws
-    defined = draws[np.isfinite(draws)]
-    if not np.isfinite(value) or len(defined) < 0.8 * len(draws):
-        return Difference(value, np.nan, np.nan)
-    if np.ptp(defined) == 0 and np.isnan([a.low, b.low]).all():
+    if np.ptp(draws) == 0 and np.isnan([a.low, b.low]).all():
         # Neither moves under any draw: there is nothing to make an interval of.
         return Difference(value, np.nan, np.nan)
     if "boundary" in (a.status, b.status):
-        low = value - np.hypot(a.value - a.low, b.high - b.value)
-        high = value + np.hypot(a.high - a.value, b.value - b.low)
-        return Difference(value, float(low), float(high))
-    low, high, _ = interval(value, defined, a.jackknife - b.jackknife)
-    return Difference(value, low, high)
+        low = float(value - np.hypot(a.value - a.low, b.high - b.value))
+        high = float(value + np.hypot(a.high - a.value, b.value - b.low))
+        return Difference(value, low, high, minimum_detectable_effect(standard_error(low, high)))
+    low, high, _ = interval(value, draws, a.jackknife - b.jackknife)
+    return Difference(value, low, high, minimum_detectable_effect(draws))
+
+
+def paired_draws(a: Estimate, b: Estimate) -> np.ndarray:
+    """Return the defined draws of a − b; none where they are not paired, or where over a fifth is undefined."""
+    if len(a.draws) != len(b.draws) or not a.units.equals(b.units):
+        return np.empty(0)
+    return mostly_defined(a.draws - b.draws)
+
+
+def mostly_defined(draws: np.ndarray) -> np.ndarray:
+    """Return the defined draws, or none of them where over a fifth is undefined."""
+    defined = draws[np.isfinite(draws)]
+    return defined if len(defined) >= DEFINED_SHARE * len(draws) else np.empty(0)
+
+
+def standard_error(low: float, high: float) -> float:
+    """Return the standard error that a 95 % interval of this width stands for."""
+    return float((high - low) / (2 * norm.ppf(1 - ALPHA / 2)))
+
+
+def win_probability(draws: np.ndarray, higher_is_better: bool) -> float:
+    """Return the share of draws of a − b in which a is better, ties one half; NaN without draws."""
+    if not len(draws):
+        return float("nan")
+    better = draws > 0 if higher_is_better else draws < 0
+    return float(np.mean(better) + 0.5 * np.mean(draws == 0))
+
+
+def bootstrap_p(value: float, draws: np.ndarray) -> float:
+    """Return the two-sided p of a difference from its centred bootstrap draws, with the +1.
+
+    For crossed units, where nothing can be swapped that leaves both factors' variance in the null.
+    """
+    if not np.isfinite(value) or not len(draws):
+        return float("nan")
+    return float((np.sum(np.abs(draws - value) >= abs(value) - 1e-12) + 1) / (len(draws) + 1))
 
 
 def compare(
@@ -92,7 +141,8 @@ def compare(
     """Compare every pair of a declared family of predictors on the items they share.
 
     The p-value of a pair comes from swapping the two predictors' within-fold ranks (for a metric that ranks;
-    otherwise their predictions) inside random units: under the null the two are exchangeable unit by unit.
+    otherwise their predictions) inside random units: under the null the two are exchangeable unit by unit. Crossed
+    units cannot be swapped; their p comes from the two-way bootstrap.
 
     Parameters
     ----------
@@ -110,157 +160,102 @@ def compare(
     MmcellError
         Fewer than two predictors, no shared item, different truths for one item.
     """
-    if adjust not in ("holm", "bh"):
-        raise MmcellError(f"adjust is {adjust!r}; use 'holm' or 'bh'")
+    checked(adjust)
+    shared = family_of(family)
+
+    @cache
+    def estimated(items: Items) -> Estimate:
+        return bootstrap(items, [metric], n_boot=n_boot, seed=seed)[metric.name]
+
+    rows = pair_rows(shared, list(family), metric, estimated, n_permutations, seed)
+    table = with_adjusted(pd.DataFrame(rows), adjust)
+    values = {name: metric.fn(items) for name, items in family.items()}
+    known = [name for name, value in values.items() if np.isfinite(value)]
+    ranked = {name: estimated(items) for name, items in shared.on(known).items()} if known else {}
+    return Comparison(
+        metric.name, table,
+        lettered(table, {name: values[name] for name in known}, family, metric),
+        ranks(family, {n: e.value for n, e in ranked.items()}, {n: e.draws for n, e in ranked.items()}, metric),
+    )  # fmt: skip
+
+
+def family_of(family: Mapping[str, Items]) -> Shared:
+    """Return a family of at least two predictors that share items, aligned."""
     if len(family) < 2:
         raise MmcellError(f"a comparison needs at least two predictors, there is {first(family) or 'none'}")
-    _shared(family)
+    shared = Shared(family)
+    shared.on(family)
+    return shared
 
-    def estimated(items: Mapping[str, Items]) -> dict[str, Estimate]:
-        return {name: bootstrap(i, [metric], n_boot=n_boot, seed=seed)[metric.name] for name, i in items.items()}
 
+def pair_rows(
+    shared: Shared,
+    names: list[str],
+    metric: Metric,
+    estimated: Callable[[Items], Estimate],
+    n_permutations: int,
+    seed: int,
+) -> list[dict[str, object]]:
+    """Return a row for every pair, still without adjustment."""
     rows = []
-    for a, b in combinations(family, 2):
-        pair = _shared({a: family[a], b: family[b]})
-        both = estimated(pair)
-        gap = difference(both[a], both[b])
-        p = _swap_p(pair[a], pair[b], metric, gap.value, n_permutations, stream(seed, "swap", *sorted((a, b))))
-        row = {"a": a, "b": b, "difference": gap.value, "ci_low": gap.low, "ci_high": gap.high, "p": p}
-        rows.append({**row, "n_items": pair[a].frame["item"].nunique()})
-    table = pd.DataFrame(rows)
-    table.insert(6, "p_adjusted", adjusted(table["p"].to_numpy(), adjust))
-    values = {name: metric.fn(items) for name, items in family.items()}
-    known = {name: family[name] for name, value in values.items() if np.isfinite(value)}
+    for a, b in combinations(names, 2):
+        pair = shared.on([a, b])
+        left, right = (estimated(items) for items in pair.values())
+        gap, draws = difference(left, right), paired_draws(left, right)
+        if left.units.crossed:
+            p = bootstrap_p(gap.value, draws)
+        else:
+            swaps = stream(seed, "swap", *sorted((a, b))).random((n_permutations, len(left.units))) < 0.5
+            p = _swapped(pair[a], pair[b], metric, swaps) if np.isfinite(gap.value) else np.nan
+        rows.append(pair_row(a, b, gap, p, draws, metric, pair[a].frame["item"].nunique()))
+    return rows
+
+
+def pair_row(
+    a: str, b: str, gap: Difference, p: float, draws: np.ndarray, metric: Metric, n_items: int
+) -> dict[str, object]:
+    """Return one row of `Comparison.table`, still without adjustment."""
+    wins = win_probability(draws, metric.higher_is_better)
+    return {
+        "a": a, "b": b, "difference": gap.value, "ci_low": gap.low, "ci_high": gap.high, "p": p, "mde": gap.mde,
+        "win_probability": wins, "n_items": n_items,
+    }  # fmt: skip
+
+
+def _swapped(a: Items, b: Items, metric: Metric, swaps: np.ndarray) -> float:
+    differences = swapper(a, b, metric)
+    observed = differences(np.zeros((1, swaps.shape[1]), dtype=bool))[0]
+    return swap_p(differences(swaps), observed) if np.isfinite(observed) else float("nan")
+
+
+def with_adjusted(table: pd.DataFrame, adjust: Adjust) -> pd.DataFrame:
+    """Return the table with p adjusted over all its rows: they are the family."""
+    table.insert(table.columns.get_loc("p") + 1, "p_adjusted", adjusted(table["p"].to_numpy(), adjust))
+    return table
+
+
+def lettered(
+    table: pd.DataFrame, values: Mapping[str, float], names: Mapping[str, object], metric: Metric
+) -> dict[str, str]:
+    """Return the letters of all names; one without a value is neither like nor unlike any other, and has none."""
     sign = 1.0 if metric.higher_is_better else -1.0
-    order = sorted(known, key=lambda name: -sign * values[name])
+    order = sorted(values, key=lambda name: -sign * values[name])
     apart = {(r.a, r.b) for r in table.itertuples() if r.p_adjusted <= ALPHA}
-    # A predictor without a value is neither like nor unlike any other: it has no letter and no rank.
-    shown = dict.fromkeys(family, "") | letters(order, {pair for pair in apart if known.keys() >= set(pair)})
-    rank = dict.fromkeys(family, (np.nan, np.nan, np.nan)) | _ranks(estimated(_shared(known)) if known else {}, sign)
-    return Comparison(metric.name, table, shown, rank)
+    return dict.fromkeys(names, "") | letters(order, {pair for pair in apart if values.keys() >= set(pair)})
 
 
-def letters(order: list[str], apart: set[tuple[str, str]]) -> dict[str, str]:
-    """Return the compact letter display: names share a letter exactly when no pair under that letter is told apart.
-
-    Parameters
-    ----------
-    order
-        All names, best first: letters are handed out in this order.
-    apart
-        Pairs that differ, in either order.
-
-    References
-    ----------
-    Piepho: An algorithm for a letter-based representation of all-pairwise comparisons.
-    J Comput Graph Stat 13, 456–466 (2004): insert and absorb.
-    """
-    groups: list[set[str]] = [set(order)]
-    for a, b in sorted(apart):
-        split = []
-        for group in groups:
-            split += [group - {a}, group - {b}] if {a, b} <= group else [group]
-        unique = [g for i, g in enumerate(split) if g not in split[:i]]
-        groups = [g for g in unique if not any(g < other for other in unique)]
-    groups.sort(key=lambda g: sorted(order.index(n) for n in g))
-    return {name: "".join(_letter(i) for i, g in enumerate(groups) if name in g) for name in order}
-
-
-def _letter(i: int) -> str:
-    return chr(ord("a") + i % 26) + ("'" * (i // 26))
-
-
-def adjusted(p: np.ndarray, how: Adjust) -> np.ndarray:
-    """Return p-values adjusted over the family by Holm or Benjamini–Hochberg; an undefined p stays undefined."""
-    p = np.asarray(p, dtype=float)
-    out = np.full(len(p), np.nan)
-    known = np.flatnonzero(np.isfinite(p))
-    order = known[np.argsort(p[known], kind="stable")]
-    m = len(order)
-    if how == "holm":
-        out[order] = np.minimum(1.0, np.maximum.accumulate(p[order] * (m - np.arange(m))))
-    else:
-        steps = p[order] * m / (np.arange(m) + 1)
-        out[order] = np.minimum(1.0, np.minimum.accumulate(steps[::-1])[::-1])
-    return out
-
-
-def _shared(family: Mapping[str, Items]) -> dict[str, Items]:
-    keys = ["item", "repeat", "fold"]
-    tables = {name: items.frame.set_index(keys).sort_index() for name, items in family.items()}
-    for name, table in tables.items():
-        if table.index.has_duplicates:
-            raise MmcellError(
-                f"predictor {name!r} holds several panels (galleries, splits, …); compare one of Items.panels()"
-            )
-    common = None
-    for table in tables.values():
-        common = table.index if common is None else common.intersection(table.index)
-    if common is None or not len(common):
-        raise MmcellError(
-            f"the predictors {first(family)} share no item in the same fold; score them on the same split"
-        )
-    common = common.sort_values()
-    kind = next(iter(family.values())).kind
-    aligned = {name: Items(t.loc[common].reset_index(), kind) for name, t in tables.items()}
-    truth = [c for c in ("unit", "y_true", "time", "event") if c in next(iter(aligned.values())).frame]
-    reference = next(iter(aligned.values())).frame[truth]
-    for name, items in aligned.items():
-        if not items.frame[truth].equals(reference):
-            raise MmcellError(f"predictor {name!r} carries another truth or unit for the same items; mend the table")
-    return aligned
-
-
-def _swap_p(a: Items, b: Items, metric: Metric, observed: float, n: int, rng: np.random.Generator) -> float:
-    if not np.isfinite(observed):
-        return np.nan
-    columns = [c for c in ("y_pred", "above", "tied", "tied_correct", "percentile") if c in a.frame]
-    left, right = (
-        pd.DataFrame({c: _within_fold_ranks(i, c) if metric.within_fold else i.column(c) for c in columns})
-        for i in (a, b)
-    )
-    start = _paired_value(a, b, left, right, np.zeros(len(left), dtype=bool), metric)
-    if not np.isfinite(start):
-        return np.nan
-    more, valid = 0, 0
-    for _ in range(n):
-        swap = (rng.random(len(a.units)) < 0.5)[a.codes]
-        value = _paired_value(a, b, left, right, swap, metric)
-        if np.isfinite(value):
-            valid += 1
-            more += abs(value) >= abs(start) - 1e-12
-    return (more + 1) / (valid + 1)
-
-
-def _paired_value(
-    a: Items, b: Items, left: pd.DataFrame, right: pd.DataFrame, swap: np.ndarray, metric: Metric
-) -> float:
-    keep = swap[:, None]
-    one, two = np.where(keep, right, left), np.where(keep, left, right)
-    values = []
-    for items, block in ((a, one), (b, two)):
-        values.append(metric.fn(items.having({column: block[:, i] for i, column in enumerate(left)})))
-    return values[0] - values[1]
-
-
-def _within_fold_ranks(items: Items, column: str) -> np.ndarray:
-    out = np.empty(len(items.frame))
-    values = items.column(column).astype(float)
-    for _, rows in items.folds:
-        out[rows] = rankdata(values[rows])
-    return out
-
-
-def _ranks(estimates: Mapping[str, Estimate], sign: float) -> dict[str, tuple[float, float, float]]:
-    names = list(estimates)
-    if not names:
-        return {}
-    values = np.array([estimates[n].value for n in names])
-    draws = np.array([estimates[n].draws for n in names])
-    defined = np.isfinite(draws).all(axis=0)
-    point = rankdata(-sign * values) if np.isfinite(values).all() else np.full(len(names), np.nan)
-    if not defined.any():
-        return {name: (float(r), np.nan, np.nan) for name, r in zip(names, point, strict=True)}
-    drawn = rankdata(-sign * draws[:, defined], axis=0)
-    low, high = np.quantile(drawn, [ALPHA / 2, 1 - ALPHA / 2], axis=1)
-    return {n: (float(r), float(a), float(b)) for n, r, a, b in zip(names, point, low, high, strict=True)}
+def ranks(
+    names: Mapping[str, object], values: Mapping[str, float], draws: Mapping[str, np.ndarray], metric: Metric
+) -> dict[str, tuple[float, float, float]]:
+    """Return (rank, lowest, highest) of all names: 1 is best, 95 % interval over draws; NaN for one without a value."""
+    nothing = dict.fromkeys(names, (np.nan, np.nan, np.nan))
+    if not values:
+        return nothing
+    sign = 1.0 if metric.higher_is_better else -1.0
+    at, drawn = np.array(list(values.values())), np.array(list(draws.values()))
+    defined = np.isfinite(drawn).all(axis=0)
+    point = rankdata(-sign * at) if np.isfinite(at).all() else np.full(len(at), np.nan)
+    low, high = np.full((2, len(at)), np.nan)
+    if defined.any():
+        low, high = np.quantile(rankdata(-sign * drawn[:, defined], axis=0), [ALPHA / 2, 1 - ALPHA / 2], axis=1)
+    return nothing | {n: (float(r), float(a), float(b)) for n, r, a, b in zip(values, point, low, high, strict=True)}

@@ -3,17 +3,19 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy.stats import spearmanr
 
 from mmcell import Items, Metric, get_metric, list_metrics
-from mmcell.metrics.base import mean_of, n_units
+from mmcell.metrics.base import LANES, checked, lanes, mean_of, n_units, weighted_mean
 
 PAIRS = [(name, kind) for name in list_metrics() for kind in get_metric(name).kinds]
 FAST = [(name, kind) for name, kind in PAIRS if get_metric(name).resampled is not None]
 SEEDS = st.integers(0, 10_000)
 each = pytest.mark.parametrize(("name", "kind"), PAIRS)
+# Each of these runs for every metric and kind.
+settings.register_profile("each", parent=settings.get_profile("mmcell"), max_examples=12)
+few = settings(settings.get_profile("each"))
 
 
 def random_weights(seed, n_draws, n):
@@ -26,6 +28,7 @@ def random_weights(seed, n_draws, n):
 
 
 @pytest.mark.parametrize(("name", "kind"), FAST)
+@few
 @given(seed=SEEDS, n_folds=st.integers(1, 3), n_repeats=st.integers(1, 3))
 def test_the_fast_path_equals_resampling_the_items(random_items, name, kind, seed, n_folds, n_repeats):
     metric = get_metric(name)
@@ -37,7 +40,28 @@ def test_the_fast_path_equals_resampling_the_items(random_items, name, kind, see
     assert np.isnan(fast[0])
 
 
+@pytest.mark.parametrize(("name", "kind"), FAST)
+@few
+@given(seed=SEEDS)
+def test_the_fast_path_equals_resampling_where_units_are_missing_from_folds_and_repeats(random_items, name, kind, seed):
+    metric, whole = get_metric(name), random_items(kind, seed, n_units=7, n_folds=2, n_repeats=3)
+    rng = np.random.default_rng(seed)
+    absent = pd.DataFrame({"unit": whole.frame["unit"], "repeat": whole.frame["repeat"]}).drop_duplicates()
+    absent = pd.MultiIndex.from_frame(absent.sample(frac=0.4, random_state=seed))
+    keep = ~pd.MultiIndex.from_frame(whole.frame[["unit", "repeat"]]).isin(absent)
+    items = whole.where(keep)
+    weights = random_weights(seed, 8, len(items.units))
+    weights[2:5] *= rng.integers(0, 2, (3, len(items.units)))
+    slow = replace(metric, resampled=None).draws(items, weights)
+    np.testing.assert_allclose(metric.draws(items, weights), slow, rtol=1e-12, atol=1e-12)
+
+
+def test_every_shipped_metric_has_a_fast_path():
+    assert FAST == PAIRS
+
+
 @each
+@few
 @given(seed=SEEDS)
 def test_the_estimate_is_the_draw_in_which_everybody_occurs_once(random_items, name, kind, seed):
     metric, items = get_metric(name), random_items(kind, seed)
@@ -45,6 +69,7 @@ def test_the_estimate_is_the_draw_in_which_everybody_occurs_once(random_items, n
 
 
 @each
+@few
 @given(seed=SEEDS)
 def test_the_order_of_the_rows_does_not_matter(random_items, name, kind, seed):
     metric, items = get_metric(name), random_items(kind, seed)
@@ -55,6 +80,7 @@ def test_the_order_of_the_rows_does_not_matter(random_items, name, kind, seed):
 
 
 @each
+@few
 @given(seed=SEEDS)
 def test_the_names_of_the_units_do_not_matter(random_items, name, kind, seed):
     metric, items = get_metric(name), random_items(kind, seed)
@@ -68,6 +94,7 @@ def test_the_names_of_the_units_do_not_matter(random_items, name, kind, seed):
 
 
 @each
+@few
 @given(seed=SEEDS)
 def test_duplicating_every_unit_leaves_the_estimate(random_items, name, kind, seed):
     metric, items = get_metric(name), random_items(kind, seed)
@@ -88,19 +115,47 @@ def test_inputs_are_not_mutated(random_items, name, kind):
 
 
 @each
+@few
 @given(seed=SEEDS)
 def test_values_and_chance_lie_within_the_bounds(random_items, name, kind, seed):
     metric, items = get_metric(name), random_items(kind, seed)
     low, high = metric.bounds
     draws = metric.draws(items, random_weights(seed, 6, len(items.units)))
     assert np.all(np.isnan(draws) | ((draws >= low - 1e-12) & (draws <= high + 1e-12)))
-    assert low <= metric.chance_of(items) <= high
+    chance = metric.chance_of(items)
+    assert metric.chance is None or np.isnan(chance) or low <= chance <= high
 
 
 def test_draws_do_not_depend_on_how_many_there_are(random_items):
     metric, items = get_metric("auroc"), random_items("binary")
     weights = random_weights(0, 150, len(items.units))
     np.testing.assert_array_equal(metric.draws(items, weights)[100:], metric.draws(items, weights[100:]))
+
+
+def test_more_draws_than_lanes_are_carried_in_blocks():
+    weights = np.random.default_rng(0).integers(0, 5, (2 * LANES + 3, 6))
+    order = np.array([3, 1, 5, 0, 2, 4])
+    blocks = [(block, side_by_side.copy()) for block, side_by_side in lanes(weights, order)]
+    assert [b.stop - b.start for b, _ in blocks] == [LANES, LANES, 3]
+    np.testing.assert_array_equal(np.concatenate([w.T for _, w in blocks]), weights[:, order])
+
+
+def test_weights_of_another_shape_are_refused(refused):
+    with refused("weights have the shape (2, 5)", "(draws, 6)"):
+        list(lanes(np.ones((2, 5)), np.arange(6)))
+
+
+def test_a_missing_number_is_refused(refused):
+    with refused("mine: score is NaN for 1 of 2 items"):
+        checked("mine", y=np.array([1, 0]), score=np.array([np.nan, 1.0]))
+    with refused("mine: score has length 3 and y 2"):
+        checked("mine", y=np.array([1, 0]), score=np.ones(3))
+
+
+def test_weighted_means_keep_further_axes():
+    values, weights = np.arange(6.0).reshape(3, 2), np.array([[1, 0, 1], [0, 0, 0], [2, 1, 0]])
+    np.testing.assert_allclose(weighted_mean(values, weights), [[2, 3], [np.nan, np.nan], [2 / 3, 5 / 3]])
+    np.testing.assert_allclose(weighted_mean(values[:, 1], weights), [3, np.nan, 5 / 3])
 
 
 def test_a_mean_of_items_is_weighted_by_unit():
@@ -110,21 +165,6 @@ def test_a_mean_of_items_is_weighted_by_unit():
     np.testing.assert_allclose(fast(items, np.array([[1, 0], [0, 1], [1, 2], [0, 0]])), [2, 8, 5, np.nan])
 
 
-def test_spearman_is_within_folds_weighted_by_their_pairs(random_items):
-    items = random_items("regression", n_units=12, n_folds=2)
-    values = []
-    for _, repeat in items.frame.groupby("repeat"):
-        rho = [(len(f) ** 2, spearmanr(f["y_true"], f["y_pred"]).statistic) for _, f in repeat.groupby("fold")]
-        values.append(sum(n * r for n, r in rho) / sum(n for n, _ in rho))
-    np.testing.assert_allclose(get_metric("spearman").fn(items), np.mean(values))
-
-
-def test_spearman_of_a_constant_is_undefined(random_items):
-    items = random_items("regression")
-    flat = Items(items.frame.assign(y_pred=1.0), "regression")
-    assert np.isnan(get_metric("spearman").fn(flat))
-
-
 def test_metrics_say_what_they_read():
     assert get_metric("batch_auroc").reads("binary", "batch=south")
     assert not get_metric("batch_auroc").reads("binary", "label")
@@ -132,9 +172,18 @@ def test_metrics_say_what_they_read():
     assert get_metric("macro_f1").reads("multiclass", "cell_type")
 
 
-def test_leaks_are_better_low():
-    for name in list_metrics():
-        assert get_metric(name).higher_is_better == (get_metric(name).target != "batch")
+def test_a_metric_is_left_out_where_a_column_that_it_needs_is_missing():
+    uno = get_metric("uno_c")
+    assert uno.reads("survival", "outcome")
+    assert uno.reads("survival", "outcome", ["item", "ipcw"])
+    assert not uno.reads("survival", "outcome", ["item", "time"])
+    assert not uno.reads("binary", "label", ["item", "ipcw"])
+    assert get_metric("harrell_c").reads("survival", "outcome", [])
+
+
+def test_leaks_and_errors_are_better_low():
+    low = {name for name in list_metrics() if not get_metric(name).higher_is_better}
+    assert low == {"batch_predictability", "batch_auroc", "ibs"}
 
 
 def test_a_metric_needs_no_chance(random_items):

@@ -2,10 +2,20 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from sklearn.metrics import balanced_accuracy_score, f1_score, roc_auc_score
+from sklearn.metrics import average_precision_score, balanced_accuracy_score, f1_score, roc_auc_score
 
 from mmcell import Items, get_metric
-from mmcell.metrics.classification import auroc, auroc_resampled, balanced_accuracy, confusion, macro_f1
+from mmcell.metrics.classification import (
+    auprc,
+    auprc_resampled,
+    auroc,
+    auroc_resampled,
+    balanced_accuracy,
+    balanced_accuracy_resampled,
+    confusion,
+    macro_f1,
+    macro_f1_resampled,
+)
 
 SCORED = st.lists(st.tuples(st.integers(0, 1), st.integers(-3, 3)), min_size=1, max_size=25).map(
     lambda rows: tuple(np.array(rows).T)
@@ -109,6 +119,67 @@ def test_a_fold_of_one_class_adds_no_pair(random_items):
     assert get_metric("auroc").fn(Items(alone, "binary")) == auroc(alone["y_true"], alone["y_pred"])
 
 
+# -- average precision -------------------------------------------------------------------------------------------------
+
+
+def slow_precision(y, score):
+    """(sum over positives of the share of positives among all that score at least as high, number of positives)."""
+    positives = [i for i in range(len(y)) if y[i]]
+    if len(positives) in (0, len(y)):
+        return 0.0, 0
+    return sum(np.mean(y[score >= score[i]]) for i in positives), len(positives)
+
+
+@given(SCORED)
+def test_auprc_is_the_mean_precision_at_the_positives(data):
+    top, bottom = slow_precision(*data)
+    np.testing.assert_allclose(auprc(*data), top / bottom if bottom else np.nan)
+
+
+@given(SCORED)
+def test_auprc_equals_scikit_learn(data):
+    y, score = data
+    if len(set(y)) == 2:
+        np.testing.assert_allclose(auprc(y, score), average_precision_score(y, score))
+
+
+@given(SCORED, st.integers(0, 99))
+def test_weighted_auprc_is_that_of_the_repeated_rows(data, seed):
+    weights = np.random.default_rng(seed).integers(0, 3, (40, len(data[0])))
+    expected = [auprc(*(a.repeat(row) for a in data)) for row in weights]
+    np.testing.assert_allclose(auprc_resampled(*data, weights), expected)
+
+
+@pytest.mark.parametrize("y", [[0], [1], [0, 0, 0], [1, 1], []])
+def test_auprc_of_one_class_is_undefined(y):
+    assert np.isnan(auprc(np.array(y, dtype=int), np.arange(len(y))))
+
+
+@given(seed=st.integers(0, 999))
+def test_auprc_of_items_is_pooled_over_folds_and_averaged_over_repeats(random_items, seed):
+    items = random_items("binary", seed)
+    repeats = []
+    for _, repeat in items.frame.groupby("repeat"):
+        folds = [slow_precision(*f[["y_true", "y_pred"]].to_numpy().T) for _, f in repeat.groupby("fold")]
+        top, bottom = np.sum(folds, axis=0)
+        repeats.append(top / bottom if bottom else np.nan)
+    np.testing.assert_allclose(get_metric("auprc").fn(items), np.mean(repeats))
+
+
+def test_chance_of_auprc_is_the_prevalence_within_folds(random_items):
+    frame = random_items("binary", n_folds=2, n_repeats=1).frame
+    folds = [(f["y_true"].mean(), f["y_true"].sum()) for _, f in frame.groupby("fold") if f["y_true"].nunique() == 2]
+    expected = sum(p * n for p, n in folds) / sum(n for _, n in folds)
+    assert get_metric("auprc").chance_of(Items(frame, "binary")) == pytest.approx(expected)
+    assert get_metric("auprc").fn(Items(frame.assign(y_pred=0.3), "binary")) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("function", [auroc, auprc])
+def test_a_missing_score_is_refused(refused, function):
+    with refused("score is NaN for 1 of 2 items"):
+        function(np.array([0, 1]), np.array([np.nan, 1.0]))
+
+
 # -- classes -----------------------------------------------------------------------------------------------------------
 
 
@@ -137,6 +208,15 @@ def test_macro_f1_is_the_mean_over_classes(data):
     y, p = data
     np.testing.assert_allclose(macro_f1(y, p), slow_f1(y, p))
     np.testing.assert_allclose(macro_f1(y, p), f1_score(y, p, average="macro"))
+
+
+@pytest.mark.parametrize(
+    ("function", "fast"), [(balanced_accuracy, balanced_accuracy_resampled), (macro_f1, macro_f1_resampled)]
+)
+@given(data=CLASSES, seed=st.integers(0, 99))
+def test_weighted_classes_are_those_of_the_repeated_rows(function, fast, data, seed):
+    weights = np.random.default_rng(seed).integers(0, 3, (5, len(data[0])))
+    np.testing.assert_allclose(fast(*data, weights), [function(*(a.repeat(row) for a in data)) for row in weights])
 
 
 @pytest.mark.parametrize("function", [balanced_accuracy, macro_f1])

@@ -8,7 +8,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mmcell import Items, get_metric
-from mmcell.metrics.retrieval import chance_recall, ranks, ranks_within, recall_at, reciprocal_rank
+from mmcell.metrics.retrieval import (
+    chance_recall,
+    foscttm,
+    mrr_resampled,
+    percentile_resampled,
+    ranks,
+    ranks_within,
+    recall_at,
+    recall_resampled,
+    reciprocal_rank,
+)
 
 SEEDS = st.integers(0, 10_000)
 BLOCKS = [(g, t, c) for g in range(4) for t in range(4) for c in range(1, 4)]
@@ -32,10 +42,18 @@ def tie(a, b):
     return a is None or b is None or abs(a - b) < 1e-9
 
 
-def slow_ranks(query, gallery, correct):
+def near(order):
+    """How near two vectors are: the distance with its sign turned, rounded so that what is equal is equal."""
+    return lambda a, b: -np.round(np.sum(np.abs(a - b) ** order), 9)
+
+
+SIMILARITIES = {"cosine": cosine, "l2": near(2), "l1": near(1)}
+
+
+def slow_ranks(query, gallery, correct, similarity="cosine"):
     rows = []
     for q, right in zip(query, correct, strict=True):
-        scores = [cosine(q, g) for g in gallery]
+        scores = [SIMILARITIES[similarity](q, g) for g in gallery]
         wrong = [j for j in range(len(gallery)) if j not in set(right)]
         best = max((scores[c] for c in right if scores[c] is not None), default=None)
         above = sum(not tie(scores[j], best) and scores[j] > best for j in wrong)
@@ -63,16 +81,53 @@ def first_places(above, tied, tied_correct):
 # -- ranks -------------------------------------------------------------------------------------------------------------
 
 
-@given(SEEDS)
-def test_ranks_equal_the_slow_count(seed):
-    data = small_vectors(seed)
-    np.testing.assert_allclose(table(ranks(*data)), slow_ranks(*data))
+@pytest.mark.parametrize("similarity", SIMILARITIES)
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@given(seed=SEEDS)
+def test_ranks_equal_the_slow_count(seed, similarity, dtype):
+    query, gallery, correct = small_vectors(seed)
+    found = ranks(query.astype(dtype), gallery.astype(dtype), correct, similarity=similarity)
+    np.testing.assert_allclose(table(found), slow_ranks(query, gallery, correct, similarity))
 
 
-@given(SEEDS, st.integers(1, 7))
-def test_the_block_size_changes_nothing(seed, block):
+@pytest.mark.parametrize("similarity", SIMILARITIES)
+@given(seed=SEEDS, block=st.integers(1, 7))
+def test_the_block_size_changes_nothing(seed, block, similarity):
     data = small_vectors(seed)
-    np.testing.assert_array_equal(table(ranks(*data, block=block)), table(ranks(*data)))
+    whole = table(ranks(*data, similarity=similarity))
+    np.testing.assert_array_equal(table(ranks(*data, block=block, similarity=similarity)), whole)
+
+
+@pytest.mark.parametrize("similarity", ["l2", "l1"])
+@given(seed=SEEDS, scale=st.sampled_from([1e-8, 0.1, 3.0, 1e6]))
+def test_the_unit_of_a_distance_does_not_matter(seed, scale, similarity):
+    query, gallery, correct = small_vectors(seed)
+    query, gallery = query + 0.1, gallery + 0.1
+    scaled = ranks(scale * query, scale * gallery, correct, similarity=similarity)
+    np.testing.assert_array_equal(table(scaled), table(ranks(query, gallery, correct, similarity=similarity)))
+
+
+@pytest.mark.parametrize("similarity", ["l2", "l1"])
+def test_a_shift_of_both_spaces_leaves_distances_and_moves_cosines(similarity):
+    rng = np.random.default_rng(0)
+    query, gallery = rng.normal(size=(20, 4)), rng.normal(size=(30, 4))
+    for other, same in ((similarity, True), ("cosine", False)):
+        a, b = (ranks(query + s, gallery + s, np.arange(20), similarity=other) for s in (0.0, 3.0))
+        assert np.array_equal(a.above, b.above) == same
+
+
+@pytest.mark.parametrize("similarity", SIMILARITIES)
+def test_rounding_of_a_collapsed_float32_embedding_is_no_skill(similarity):
+    rng = np.random.default_rng(0)
+    gallery = rng.normal(size=(40, 8)).astype(np.float32)
+    query = (np.full((40, 8), 2.7) + 1e-8 * rng.normal(size=(40, 8))).astype(np.float32)
+    both = ranks(gallery, query, np.arange(40), similarity=similarity)
+    np.testing.assert_array_equal(both.percentile, 0.5)
+
+
+def test_a_mistyped_similarity_gets_a_hint(refused):
+    with refused("unknown similarity 'cosin'", "did you mean cosine"):
+        ranks(*small_vectors(0), similarity="cosin")
 
 
 @given(SEEDS)
@@ -221,6 +276,32 @@ def test_metrics_of_items_are_those_of_the_ranks(seed):
         np.testing.assert_allclose(get_metric(f"recall@{k}").fn(items), found.recall(k))
     np.testing.assert_allclose(get_metric("mrr").fn(items), found.mrr)
     np.testing.assert_allclose(get_metric("percentile").fn(items), found.percentile.mean())
+
+
+@given(SEEDS)
+def test_draws_of_the_ranks_are_those_of_repeated_queries(seed):
+    query, gallery, correct = small_vectors(seed)
+    found = ranks(query, gallery, correct)
+    weights = np.random.default_rng(seed).integers(0, 3, (5, len(query)))
+    weights[0] = 0
+    again = [[i for i, w in enumerate(row) for _ in range(w)] for row in weights]
+    repeated = [ranks(query[rows], gallery, [correct[i] for i in rows]) if rows else None for rows in again]
+    counts = found.above, found.tied, found.tied_correct
+    for fast, value in (
+        (recall_resampled(2, *counts, weights), lambda r: r.recall(2)),
+        (mrr_resampled(*counts, weights), lambda r: r.mrr),
+        (percentile_resampled(found.percentile, weights), lambda r: r.percentile.mean()),
+    ):
+        np.testing.assert_allclose(fast, [value(r) if r else np.nan for r in repeated])
+
+
+def test_a_query_without_percentile_is_refused(refused):
+    with refused("percentile is NaN for 1 of 2 items"):
+        percentile_resampled(np.array([0.5, np.nan]), np.ones((1, 2)))
+
+
+def test_matching_stands_beside_retrieval():
+    assert foscttm(np.eye(3), np.eye(3)) == 0
 
 
 @given(SEEDS)

@@ -3,10 +3,10 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
-from lifelines import CoxPHFitter
+from lifelines import CoxPHFitter, NelsonAalenFitter
 
 from mmcell.metrics.survival import harrell_c
-from mmcell.probes.cox import MAX_DIM, PENALTIES, fit_cox, newton_cox
+from mmcell.probes.cox import MAX_DIM, PENALTIES, Baseline, fit_cox, newton_cox
 
 
 def cohort(n=80, d=4, seed=0, effect=1.0):
@@ -164,3 +164,57 @@ def test_one_event_is_not_enough(refused):
     x, time, _event = cohort()
     with refused("Cox probe: 1 events among 80 training patients"):
         fitted(x, time, (np.arange(80) == 3).astype(int))
+
+
+@pytest.mark.parametrize("decimals", [6, 0])
+def test_survival_is_that_of_lifelines_at_training_times(decimals):
+    x, time, event = cohort()
+    time = np.round(5 * time, decimals) + 1
+    model = fitted(x, time, event, tuple("abcd"))
+    at = np.unique(time)
+    z = pd.DataFrame((x - x.mean(axis=0)) / x.std(axis=0, ddof=1), columns=list("abcd"))
+    oracle = model.model.predict_survival_function(z, times=at).to_numpy().T
+    np.testing.assert_allclose(model.survival(x, at), oracle, atol=1e-9)
+    assert model.survival(x, at).shape == (80, len(at))
+
+
+def test_survival_is_a_falling_step_from_one():
+    x, time, event = cohort()
+    model = fitted(x, time, event)
+    first, last = time[event == 1].min(), time[event == 1].max()
+    before, at, between, end, beyond = model.survival(x, [first / 2, first, np.nextafter(first, 9), last, 9 * last]).T
+    np.testing.assert_array_equal(before, 1)
+    np.testing.assert_array_equal(at, between)
+    np.testing.assert_array_equal(end, beyond)
+    assert (end < at).all()
+    assert (at < 1).all()
+
+
+def test_the_riskier_survives_less():
+    x, time, event = cohort()
+    model = fitted(x, time, event)
+    order = np.argsort(model.risk(x))
+    assert (np.diff(model.survival(x, [np.median(time)])[order, 0]) <= 0).all()
+
+
+def test_constant_inputs_give_everybody_the_cohort_curve():
+    _, time, event = cohort()
+    model = fitted(np.ones((80, 2)), time, event)
+    at = np.unique(time)
+    hazard = NelsonAalenFitter(nelson_aalen_smoothing=False).fit(time, event).cumulative_hazard_.loc[at].to_numpy()
+    np.testing.assert_allclose(model.survival(np.ones((3, 2)), at), np.exp(-hazard.T).repeat(3, axis=0))
+
+
+def test_a_wild_risk_leaves_no_survival_and_no_warning():
+    x, time, event = cohort()
+    with np.errstate(all="raise", under="ignore"):
+        curves = fitted(x, time, event).survival(1e5 * x, np.append(0.0, np.unique(time)))
+    assert np.isfinite(curves).all()
+    assert (curves[:, 0] == 1).all()
+
+
+def test_a_baseline_counts_the_hazard_at_each_event():
+    found = Baseline.fit(np.array([1.0, 2.0, 2.0, 3.0, 4.0]), np.array([1, 1, 1, 0, 1]), np.log([1.0, 1, 2, 1, 2]))
+    np.testing.assert_array_equal(found.times, [1, 2, 4])
+    np.testing.assert_allclose(found.hazard, np.cumsum([1 / 7, 2 / 6, 1 / 2]))
+    np.testing.assert_allclose(found.at([0, 1, 1.5, 3, 9]), [0, *found.hazard[[0, 0, 1, 2]]])

@@ -105,3 +105,17 @@ def test_scale_shift_and_turn_of_an_embedding_change_nothing():
     turned = Embedding.from_array("x", x.ids, 7 * x.values + 2)
     a, b = (answered(view, slots | {"query": q}, split) for q in (x, turned))
     pd.testing.assert_frame_equal(a, b)
+
+
+def test_a_protocol_may_rank_by_distance():
+    class Nearest(type(RETRIEVAL)):
+        similarity = "l2"
+
+    view, slots, split = parts()
+    frame = Nearest(RETRIEVAL.spec).run(view, slots, split, RNG).frame.query("stratum == 'all' and query == 'rna'")
+    x, y = slots["query"], slots["gallery"]
+    head = fit_ridge(x.align(view.train).values, y.align(view.train).values, view.unit[view.train].to_numpy())
+    left, right = head.predict(x.align(view.test).values), head.target(y.align(view.test).values)
+    distance = np.linalg.norm(left[:, None] - right[None], axis=2)
+    np.testing.assert_array_equal(frame["above"], (distance < np.diag(distance)[:, None]).sum(axis=1))
+    assert (frame["above"].to_numpy() != answered(view, slots, split)["above"].to_numpy()[: len(frame)]).any()

@@ -2,8 +2,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from mmcell import Embedding, MethodView, Split, SplitSpec
-from mmcell.metrics.survival import harrell_c
+from mmcell import Embedding, Items, MethodView, Split, SplitSpec, get_metric
+from mmcell.metrics.survival import common_tau, harrell_c, with_censoring
 from mmcell.probes.cox import fit_cox
 from mmcell.probes.design import ClinicalDesign
 from tests.toys import SURVIVAL, survivors
@@ -82,3 +82,30 @@ def test_patients_without_outcome_do_not_train_and_are_predicted():
 def test_an_unknown_probe_is_refused(refused, probe):
     with refused(f"probe {probe!r} is not one of cox, cox+clinical"):
         answered(probe=probe)
+
+
+@pytest.mark.parametrize("probe", ["cox", "cox+clinical"])
+def test_curves_are_those_of_the_model_at_the_events_of_training_patients(probe):
+    view, items = answered(probe=probe)
+    times, curves = items.arrays["times"], items.arrays["survival"]
+    _, outcome = view.training("outcome")
+    np.testing.assert_array_equal(times, np.unique(outcome[outcome[:, 1] == 1, 0].astype(float)))
+    assert curves.shape == (len(items.frame), len(times))
+    assert ((curves >= 0) & (curves < 1)).all()
+    order = np.argsort(items.frame["y_pred"])
+    assert (np.diff(curves[order], axis=0) <= 0).all()
+
+
+def test_curves_score_better_than_those_of_a_collapsed_embedding():
+    flat = Embedding.from_array("flat", TOY.ids, np.ones((60, 2)), level="patient")
+    truth = TOY.truth("outcome", "patient")
+    train = truth.loc[SPLIT.train]
+    outcome = train["time"].to_numpy(), train["event"].to_numpy()
+    scores = []
+    for x in (X, flat):
+        items = answered(x)[1]
+        graded = items.frame.join(truth, on="item").assign(unit=items.frame["item"])
+        scored = Items(with_censoring(graded, items, *outcome, common_tau([outcome])), "survival")
+        scores.append(get_metric("ibs").fn(scored))
+        assert np.isnan(get_metric("uno_c").fn(scored)) == 0
+    assert scores[0] < scores[1]

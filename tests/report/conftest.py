@@ -14,14 +14,14 @@ TASK = {
 
 @pytest.fixture(scope="session")
 def score():
-    """A score; keywords replace its fields, `gap` is (value, low, high)."""
+    """A score; keywords replace its fields, `gap` is (value, low, high) or with an mde."""
 
     def make(gap=None, **fields):
         usual = {
             "metric": "auroc", "split": "grouped", "value": 0.75, "low": 0.65, "high": 0.85, "chance": 0.5,
             "method": "bca", "level": "patient", "n_units": 40, "n_items": 41,
         }  # fmt: skip
-        difference = None if gap is None else Gap(value=gap[0], low=gap[1], high=gap[2])
+        difference = None if gap is None else Gap(**dict(zip(("value", "low", "high", "mde"), gap, strict=False)))
         return Score(**usual | {"difference": difference} | fields)
 
     return make

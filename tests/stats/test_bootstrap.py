@@ -4,13 +4,12 @@ import numpy as np
 import pandas as pd
 import pytest
 import scipy.stats
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from mmcell import Items, Metric, get_metric
 from mmcell.metrics.base import mean_of
-from mmcell.stats.bootstrap import bootstrap, interval, score_interval
-from mmcell.stats.units import bootstrap_weights, jackknife_weights
+from mmcell.stats.bootstrap import bootstrap, degrees_of_freedom, interval, score_interval
 
 AUROC = get_metric("auroc")
 _fn, _fast = mean_of(lambda items: items.column("y_pred").astype(float))
@@ -39,24 +38,54 @@ def test_the_estimate_is_that_of_the_items_not_the_mean_of_the_draws():
 
 def test_a_draw_is_the_metric_of_the_units_drawn():
     items = binary(12)
-    weights = bootstrap_weights(items.units, 100, 3)
+    weights = items.units.bootstrap(100, 3)
     expected = [AUROC.fn(items.resample(row)) for row in weights]
     np.testing.assert_allclose(one(items, n_boot=100, seed=3).draws, expected)
 
 
 def test_the_jackknife_leaves_units_out():
     items = binary(12)
-    expected = [AUROC.fn(items.resample(row)) for row in jackknife_weights(12)]
+    expected = [AUROC.fn(items.resample(row)) for row in items.units.jackknife()]
     np.testing.assert_allclose(one(items).jackknife, expected)
 
 
 def test_bca_agrees_with_scipy():
     values = np.random.default_rng(5).exponential(size=40)
     found = one(binary(y=np.arange(40) % 2, score=values), MEAN, n_boot=10000)
-    oracle = scipy.stats.bootstrap((values,), np.mean, n_resamples=10000, method="BCa", rng=np.random.default_rng(0))
+    # scipy's has normal quantiles: ask it for the level that Student's stand for.
+    df = degrees_of_freedom(values - values.mean())
+    level = 2 * scipy.stats.norm.cdf(scipy.stats.t.ppf(0.975, df)) - 1
+    oracle = scipy.stats.bootstrap(
+        (values,), np.mean, n_resamples=10000, method="BCa", confidence_level=level, rng=np.random.default_rng(0)
+    )
     spread = values.std() / np.sqrt(40)
     np.testing.assert_allclose([found.low, found.high], oracle.confidence_interval, atol=0.1 * spread)
     assert found.method == "bca"
+
+
+def test_degrees_of_freedom_count_the_units_that_matter():
+    rng = np.random.default_rng(0)
+    even = rng.normal(size=20000)
+    assert degrees_of_freedom(even) == pytest.approx(20000, rel=0.05)
+    assert degrees_of_freedom(np.where(np.arange(20000) < 20, even, 0.0)) < 40
+    assert degrees_of_freedom(np.array([1.0, -1.0, 1.0, -1.0])) == np.inf
+    assert degrees_of_freedom(np.zeros(5)) == np.inf
+    assert degrees_of_freedom(np.array([1.0] + [0.0] * 99)) >= 1
+
+
+@given(st.lists(st.floats(-1e3, 1e3), min_size=2, max_size=30), st.floats(1e-3, 1e3))
+def test_degrees_of_freedom_know_no_unit_of_measurement(values, scale):
+    gaps = np.array(values) - np.mean(values)
+    assume(np.ptp(gaps) > 1e-3)
+    assert degrees_of_freedom(scale * gaps) == pytest.approx(degrees_of_freedom(gaps), rel=1e-3)
+
+
+def test_an_acceleration_beyond_the_pole_ends_at_the_most_extreme_draw():
+    draws = np.linspace(-1, 1, 1001)
+    low, high, how = interval(0.998, draws, -np.array([10.0] + [0.0] * 9))
+    assert how == "bca"
+    assert high == 1.0
+    assert -1 < low < 0.998
 
 
 def test_percentiles_on_request():

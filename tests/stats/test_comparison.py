@@ -1,17 +1,17 @@
 from dataclasses import replace
-from itertools import combinations, product
+from itertools import product
 
 import numpy as np
 import pandas as pd
 import pytest
 import scipy.stats
-from hypothesis import given
-from hypothesis import strategies as st
 from sklearn.metrics import roc_auc_score
 
 from mmcell import Items, get_metric
 from mmcell.stats.bootstrap import bootstrap
-from mmcell.stats.comparison import adjusted, compare, difference, letters
+from mmcell.stats.comparison import compare, difference
+from mmcell.stats.power import minimum_detectable_effect
+from mmcell.stats.swap import swapper
 
 AUROC = get_metric("auroc")
 QUICK = {"n_boot": 100, "n_permutations": 49}
@@ -88,6 +88,20 @@ def test_an_undefined_score_has_no_difference():
     assert np.isnan([gap.value, gap.low, gap.high]).all()
 
 
+def test_the_detectable_difference_is_that_of_the_paired_draws():
+    a, b = estimate(scored(1.0, 1)), estimate(scored(1.5, 2))
+    gap = difference(a, b)
+    assert gap.mde == minimum_detectable_effect(a.draws - b.draws)
+    assert np.isnan(difference(a, a).mde)
+
+
+def test_on_a_bound_the_detectable_difference_follows_the_wider_interval():
+    a, b = estimate(scored(0.0)), estimate(scored(3.0))
+    gap = difference(a, b)
+    assert gap.mde == pytest.approx(2.8016 * (gap.high - gap.low) / 3.9199, rel=1e-3)
+    assert gap.mde > minimum_detectable_effect(a.draws - b.draws)
+
+
 # -- the family --------------------------------------------------------------------------------------------------------
 
 
@@ -110,6 +124,76 @@ def test_a_leak_is_better_low():
     found = compare({"shows": scored(0.3, 1), "hides": scored(50, 2)}, lower, n_permutations=199)
     assert found.rank["hides"][0] == 1
     assert found.letters == {"hides": "a", "shows": "b"}
+
+
+def test_the_table_says_what_could_have_been_found_and_who_wins():
+    family = {"a": scored(1.0, 1), "b": scored(2.0, 2)}
+    row = compare(family, AUROC, **QUICK).table.iloc[0]
+    a, b = (estimate(items, n_boot=100) for items in family.values())
+    assert row["mde"] == difference(a, b).mde
+    assert row["win_probability"] == np.mean(a.draws > b.draws) + 0.5 * np.mean(a.draws == b.draws)
+    leak = compare(family, replace(AUROC, higher_is_better=False), **QUICK).table.iloc[0]
+    assert leak["win_probability"] == pytest.approx(1 - row["win_probability"])
+
+
+def test_few_units_win_nothing():
+    row = compare({"a": scored(1.0, 1, n=8), "b": scored(2.0, 2, n=8)}, AUROC, **QUICK).table.iloc[0]
+    assert np.isnan([row["win_probability"], row["mde"], row["ci_low"]]).all()
+    assert 0 < row["p"] <= 1
+
+
+@pytest.mark.parametrize(("kind", "metric"), [
+    ("binary", "auroc"), ("binary", "balanced_accuracy"), ("multiclass", "macro_f1"), ("survival", "harrell_c"),
+    ("retrieval", "recall@5"), ("retrieval", "percentile"), ("regression", "spearman"),
+])  # fmt: skip
+def test_a_swap_is_the_metric_of_swapped_tables(random_items, kind, metric):
+    a = random_items(kind, 1, n_units=12, n_folds=2)
+    rng = np.random.default_rng(5)
+    predicted = [c for c in ("y_pred", "above", "tied", "percentile") if c in a.frame]
+    b = a.having({c: rng.permutation(a.column(c)) for c in predicted})
+    chosen = get_metric(metric)
+    swaps = rng.random((20, 12)) < 0.5
+    expected = []
+    for swap in swaps[:, a.codes]:
+        sides = []
+        for items in (a, b):
+            ranks = {c: ranked(items, c) if chosen.within_fold else items.column(c) for c in predicted}
+            sides.append(ranks)
+        one = a.having({c: np.where(swap, sides[1][c], sides[0][c]) for c in predicted})
+        two = b.having({c: np.where(swap, sides[0][c], sides[1][c]) for c in predicted})
+        expected.append(chosen.fn(one) - chosen.fn(two))
+    np.testing.assert_allclose(swapper(a, b, chosen)(swaps), expected, atol=1e-12)
+    slow = replace(chosen, resampled=None)
+    np.testing.assert_allclose(swapper(a, b, slow)(swaps), expected, atol=1e-12)
+
+
+def ranked(items, column):
+    out = np.empty(len(items.frame))
+    for _, rows in items.folds:
+        out[rows] = scipy.stats.rankdata(items.column(column)[rows])
+    return out
+
+
+def test_swaps_in_blocks_are_the_same_swaps(monkeypatch):
+    family = {"a": scored(1.0, 1), "b": scored(2.0, 2)}
+    whole = compare(family, AUROC, **QUICK)
+    monkeypatch.setattr("mmcell.stats.swap._BLOCK", 100)
+    pd.testing.assert_frame_equal(compare(family, AUROC, **QUICK).table, whole.table)
+
+
+def test_rows_meet_by_id_whatever_their_order():
+    a, b = scored(1.0, 1), scored(2.0, 2)
+    turned = Items(b.frame.sample(frac=1, random_state=0), "binary")
+    one, two = (compare({"a": a, "b": other}, AUROC, **QUICK).table for other in (b, turned))
+    pd.testing.assert_frame_equal(one, two)
+
+
+def test_inputs_stay_as_they_are():
+    family = {"a": scored(1.0, 1), "b": scored(2.0, 2)}
+    before = {name: items.frame.copy() for name, items in family.items()}
+    compare(family, AUROC, **QUICK)
+    for name, items in family.items():
+        pd.testing.assert_frame_equal(items.frame, before[name])
 
 
 def test_equal_predictors_share_a_letter():
@@ -168,6 +252,21 @@ def test_what_cannot_be_compared_is_refused(refused, change, pieces):
         compare({"a": scored(1.0), "b": Items(scored(1.0).frame.assign(**change), "binary")}, AUROC)
 
 
+def test_a_truth_may_be_written_as_another_type():
+    a, b = scored(1.0, 1), scored(2.0, 2)
+    other = Items(b.frame.assign(y_true=b.frame["y_true"].astype(float)), "binary")
+    one, two = (compare({"a": a, "b": right}, AUROC, **QUICK).table for right in (b, other))
+    pd.testing.assert_frame_equal(one, two)
+
+
+def test_a_truth_is_checked_where_only_two_of_three_meet(refused):
+    a, b, c = (scored(1.0, i).frame for i in range(3))
+    wrong = c.assign(y_true=np.where(c["item"] == "u20", 1 - c["y_true"], c["y_true"]))
+    family = {"a": a[a["item"] < "u10"], "b": b, "c": wrong}
+    with refused("predictor 'c' carries another truth"):
+        compare({name: Items(frame, "binary") for name, frame in family.items()}, AUROC)
+
+
 def test_several_panels_are_refused(refused):
     frame = scored(1.0).frame
     both = Items(pd.concat([frame, frame.assign(stratum="batch")]), "binary")
@@ -185,37 +284,3 @@ def test_several_panels_are_refused(refused):
 def test_a_family_that_is_none_is_refused(refused, family, adjust, pieces):
     with refused(*pieces):
         compare(family, AUROC, adjust=adjust)
-
-
-# -- adjustment and letters --------------------------------------------------------------------------------------------
-
-P = st.lists(st.floats(0, 1), min_size=1, max_size=12).map(np.array)
-
-
-@given(P)
-def test_bh_is_scipys(p):
-    np.testing.assert_allclose(adjusted(p, "bh"), scipy.stats.false_discovery_control(p), atol=1e-12)
-
-
-@given(P)
-def test_holm_steps_down(p):
-    expected = [min(1.0, max((p >= q).sum() * q for q in p if q <= own)) for own in p]
-    np.testing.assert_allclose(adjusted(p, "holm"), expected, atol=1e-12)
-
-
-def test_an_undefined_p_stays_undefined_and_counts_for_nothing():
-    found = adjusted(np.array([0.01, np.nan, 0.04]), "holm")
-    np.testing.assert_allclose(found, [0.02, np.nan, 0.04])
-
-
-@given(data=st.data(), n=st.integers(1, 7))
-def test_a_letter_is_shared_exactly_by_those_not_told_apart(data, n):
-    names = [f"m{i}" for i in range(n)]
-    apart = set(data.draw(st.lists(st.sampled_from(list(combinations(names, 2))), unique=True))) if n > 1 else set()
-    found = letters(names, apart)
-    for pair in combinations(names, 2):
-        assert bool(set(found[pair[0]]) & set(found[pair[1]])) == (pair not in apart)
-
-
-def test_the_best_has_the_first_letter():
-    assert letters(["x", "y", "z"], {("z", "x")}) == {"x": "a", "y": "ab", "z": "b"}

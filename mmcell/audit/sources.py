@@ -1,0 +1,300 @@
+"""`audit`: findings about a dataset, a bare file, a table of predictions or a finished run, before or after scoring."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from mmcell.audit.batches import batch_predictability, confounded, embedding_means, label_from_batch, unit_means
+from mmcell.audit.composition import composition_findings
+from mmcell.audit.duplicates import duplicate_findings
+from mmcell.audit.evidence import ordered
+from mmcell.audit.overlap import overlap_findings
+from mmcell.audit.predictions import audit_predictions, twin_findings, wide_predictions
+from mmcell.audit.retention import retention_findings, technical_retention, technical_table
+from mmcell.audit.technical import covariate_leaks, jointly
+from mmcell.audit.units import excluded, samples, small, targets_of, unusable, varying
+from mmcell.audit.values import values_findings
+from mmcell.dataset import Dataset
+from mmcell.embedding import Embedding, ModelCard
+from mmcell.errors import MmcellError, did_you_mean, first
+from mmcell.records import Finding
+from mmcell.roles import CohortCard, DatasetCard, ModalityCard, Roles, parse
+
+if TYPE_CHECKING:
+    from mmcell.results import Results
+
+_FILES = (".h5ad", ".h5mu", ".zarr")
+_TABLES = (".csv", ".parquet")
+#: Role -> what can be looked at when it is known.
+_OPENS = {
+    "unit": "duplicates between patients, numbers of patients",
+    "batch": "batch against label, how predictable the batch is",
+    "label": "confounding with batch, what the measurement alone says of it, rare classes",
+    "cell_type": "types in one batch, distorted compositions",
+    "sample": "several samples of one patient",
+}
+
+
+def audit(
+    source: str | Path | pd.DataFrame | Dataset | Results,
+    *,
+    roles: Mapping[str, Any] | None = None,
+    preprocessing: str | None = None,
+    modality: str = "rna",
+    embeddings: Iterable[Embedding] = (),
+    cards: Iterable[ModelCard] = (),
+    n_boot: int = 1000,
+    seed: int = 0,
+) -> list[Finding]:
+    """Return what a reader must know of data, predictions or results: leaks first, then warnings, then information.
+
+    Parameters
+    ----------
+    source
+        A `Dataset`, its name in the catalogue or the YAML of its card; a bare ``.h5ad``, ``.h5mu`` or ``.zarr``; a
+        table of predictions (``.csv``, ``.parquet`` or a frame); the output folder of a run, or its `Results`.
+    roles
+        Role -> column, see `Roles`: of a bare file, where no role is ever guessed; for a dataset they come on top of
+        its card.
+    preprocessing, modality
+        What the values of a bare file are (``counts``, ``log1p``, …), and of what.
+    embeddings
+        Of the dataset's items or patients: looked at for duplicates, batches and technical retention.
+    cards
+        Of models, whose pretraining manifests are compared with the dataset.
+    n_boot, seed
+        Of the intervals, and of everything random.
+
+    Returns
+    -------
+    list of Finding
+
+    Raises
+    ------
+    MmcellError
+        There is no such source, or it cannot be read; a role names a column that is not there.
+    """
+    from mmcell.results import Results
+
+    given = {k: v for k, v in (roles or {}).items() if v not in (None, (), [])}
+    embeddings, cards = list(embeddings), list(cards)
+    if isinstance(source, (str, Path)):
+        source = _opened(source)
+    if isinstance(source, (pd.DataFrame, Results)):
+        extra = {"roles": given, "preprocessing": preprocessing, "embeddings": embeddings}
+        unused = [name for name, value in extra.items() if value]
+        if unused:
+            raise MmcellError(f"audit: {unused[0]} are of data; a table or a run has none of its own, leave them out")
+    if isinstance(source, pd.DataFrame):
+        return ordered([*audit_predictions(source), *twin_findings(wide_predictions(source))])
+    if isinstance(source, Results):
+        from mmcell.audit.runs import audit_run
+
+        names = {r.dataset for r in source.records}
+        return ordered([*audit_run(source), *(f for n in sorted(names) for f in overlap_findings(cards, n))])
+    if isinstance(source, Dataset):
+        data = _with(source, given)
+        return ordered(audit_dataset(data, embeddings, cards, n_boot=n_boot, seed=seed))
+    path, content = source
+    return ordered(_bare(path, content, given, preprocessing, modality, embeddings, cards, n_boot, seed))
+
+
+def _opened(source: str | Path) -> pd.DataFrame | Dataset | Results | tuple[Path, Any]:
+    from mmcell.data.catalog import DATASETS, load_dataset
+    from mmcell.data.cohort import read_data
+    from mmcell.readers import existing, read_table
+    from mmcell.results import Results
+
+    path = Path(source)
+    if path.suffix in (".yaml", ".yml"):
+        return load_dataset(path)
+    if path.suffix in _TABLES:
+        return read_table(path)
+    if path.suffix in _FILES:
+        return path, read_data(existing(path))
+    if path.is_dir():
+        return Results.read(path)
+    if str(source) in DATASETS.references:
+        return load_dataset(str(source))
+    raise MmcellError(
+        f"{source}: is no dataset ({did_you_mean(str(source), DATASETS.names())}), no folder of a run, and ends in "
+        f"none of {', '.join((*_FILES, *_TABLES, '.yaml'))}"
+    )
+
+
+def _with(dataset: Dataset, given: Mapping[str, Any]) -> Dataset:
+    return replace(dataset, roles=replace(dataset.roles, **_checked(given))) if given else dataset
+
+
+def _checked(given: Mapping[str, Any]) -> dict[str, Any]:
+    known = Roles.__dataclass_fields__
+    for role in given:
+        if role not in known:
+            raise MmcellError(f"audit: there is no role {role!r}; {did_you_mean(role, known)}")
+    card = parse(CohortCard, {"data": "", "roles": {"unit": "", **given}}, "audit")
+    return {role: getattr(card.roles, role) for role in given}
+
+
+def _bare(
+    path: Path, content: Any, given: Mapping[str, Any], preprocessing: str | None, modality: str,
+    embeddings: list[Embedding], cards: list[ModelCard], n_boot: int, seed: int,
+) -> list[Finding]:  # fmt: skip
+    """Audit a file without a card: what needs no role always, the rest as far as roles are given."""
+    found, wanted = [], _checked(given)
+    parts = dict(content.mod) if hasattr(content, "mod") else {modality: content}
+    repeated = pd.Index(content.obs_names)[pd.Index(content.obs_names).duplicated()].unique()
+    if len(repeated):
+        found.append(
+            Finding(
+                severity="warning", code="repeated-names", evidence=first(repeated),
+                message=f"{len(repeated)} obs_names occur more than once",
+                cure="call obs_names_make_unique() before writing the file; without it nothing can be matched by id",
+            )
+        )  # fmt: skip
+    column, unit = wanted.get("unit"), None
+    if column is not None and column in content.obs and not len(repeated):
+        missing = content.obs[column].isna().to_numpy()
+        if missing.any():
+            found.append(
+                Finding(
+                    severity="warning", code="no-unit", evidence=first(content.obs_names[missing]),
+                    message=f"{int(missing.sum())} items have no {column!r} and are not looked at further",
+                    cure="fill in the patient of every item, or drop these items",
+                )
+            )  # fmt: skip
+            content = content[~missing].copy()
+            parts = dict(content.mod) if hasattr(content, "mod") else {modality: content}
+        unit = content.obs[column]
+    if unit is None:
+        if column is not None and column not in content.obs:
+            raise MmcellError(f"{path}: no column {column!r} in obs; {did_you_mean(column, map(str, content.obs))}")
+        for name, part in parts.items():
+            found += _matrix(part, name, preprocessing, None, seed)
+        found += [f for e in embeddings for f in duplicate_findings(e.values, e.ids, None, e.name, counts=False)]
+        found += overlap_findings([*cards, *(e.card for e in embeddings)], path.stem)
+        return [*found, *_unopened({r for r in wanted if r == "unit" or "unit" in wanted}, "--{}")]
+    stated: Any = preprocessing or "values"
+    modalities = {name: ModalityCard(preprocessing=stated, identifiers="other") for name in parts}
+    dataset = Dataset(path.stem, content, Roles(**wanted), DatasetCard(name=path.stem, modalities=modalities))
+    shown = None if preprocessing is None else "card"
+    found += audit_dataset(dataset, embeddings, cards, n_boot=n_boot, seed=seed, stated=shown is not None)
+    return [*found, *_unopened(set(wanted), "--{}")]
+
+
+def _unopened(given: set[str], option: str) -> list[Finding]:
+    rest = {role: what for role, what in _OPENS.items() if role not in given}
+    if not rest:
+        return []
+    words = "; ".join(f"{option.format(role.replace('_', '-'))}: {what}" for role, what in rest.items())
+    return [
+        Finding(
+            severity="info", code="roles-not-given", evidence=words,
+            message="not looked at, for nobody said which column it is: "
+            + ", ".join(role.replace("_", " ") for role in rest),
+            cure="name these columns, or write a card",
+        )
+    ]  # fmt: skip
+
+
+def audit_dataset(
+    dataset: Dataset,
+    embeddings: Iterable[Embedding] = (),
+    cards: Iterable[ModelCard] = (),
+    *,
+    n_boot: int = 1000,
+    seed: int = 0,
+    stated: bool = True,
+) -> list[Finding]:
+    """Return all findings about a dataset that need no model, and those about embeddings of it.
+
+    Parameters
+    ----------
+    dataset, embeddings, cards, n_boot, seed
+        See `audit`.
+    stated
+        Whether its card says what the values are.
+    """
+    cells = dataset.card.level != "patient"
+    targets, modality = targets_of(dataset), next(iter(dataset.card.modalities))
+    draws = {"n_boot": n_boot, "seed": seed}
+    found = [*unusable(dataset), *small(dataset, targets), *excluded(dataset, targets, "patient"), *_crossed(dataset)]
+    found += confounded(dataset, **draws)
+    found += label_from_batch(dataset, **draws)
+    if cells:
+        found += [*composition_findings(dataset), *samples(dataset)]
+        found += covariate_leaks(dataset, modality, targets, all_values=True, **draws)
+        found += jointly(dataset, modality, **draws)
+    for name in dataset.card.modalities:
+        part = dataset.anndata(name)
+        said = dataset.modality(name).preprocessing if stated else None
+        found += _matrix(part, name, said, dataset, seed)
+        if part.X is not None:
+            found += batch_predictability(
+                dataset, unit_means(dataset, name), f"mean {name} profiles" if cells else f"{name} profiles", **draws
+            )  # fmt: skip
+    for embedding in embeddings:
+        found += _embedding(dataset, embedding, modality, n_boot, seed)
+    models = [*cards, *(e.card for e in embeddings)]
+    found += overlap_findings(models, dataset.name, (dataset.card.source, dataset.card.description))
+    found += [Finding(severity="info", code="caveat", message=text) for text in dataset.card.caveats]
+    return found
+
+
+def _crossed(dataset: Dataset) -> list[Finding]:
+    """Say that units lie in several batches, which is no mistake."""
+    column = dataset.roles.batch
+    if column is None:
+        return []
+    several = varying(dataset, column)
+    if several.empty:
+        return []
+    return [
+        Finding(
+            severity="info", code="units-in-several-batches", evidence=first(several.index),
+            message=f"{len(several)} of {dataset.unit.nunique()} units lie in several batches ({column}): leaving one "
+            "out would cut them, and how predictable it is was not asked",
+        )
+    ]  # fmt: skip
+
+
+def _matrix(part: Any, name: str, stated: str | None, dataset: Dataset | None, seed: int) -> list[Finding]:
+    """Look at the values of one modality and at copies among its rows."""
+    if part.X is None:
+        return []
+    ids = pd.Index(part.obs_names.astype(str))
+    found = values_findings(part.X, ids, pd.Index(part.var_names.astype(str)), name, stated)
+    unit = None if dataset is None else dataset.unit
+    counts = stated == "counts"
+    x = dataset.features(name).X if dataset is not None and counts else part.X
+    # Without a card, rows with few values are taken for sparse ones where most values are zero.
+    sparse = counts or (hasattr(x, "nnz") and x.nnz < 0.5 * x.shape[0] * x.shape[1])
+    return [*found, *duplicate_findings(x, ids, unit, name, counts=sparse, seed=seed)]
+
+
+def _embedding(dataset: Dataset, embedding: Embedding, modality: str, n_boot: int, seed: int) -> list[Finding]:
+    found, ids = [], dataset.units_of("patient").index if embedding.level == "patient" else dataset.ids
+    absent = ids.difference(embedding.ids)
+    if len(absent):
+        found.append(
+            Finding(
+                severity="warning", code="no-vector", evidence=first(absent),
+                message=f"{embedding.name}: {len(absent)} of {len(ids)} {embedding.level}s have no row",
+                cure="embed them too",
+            )
+        )  # fmt: skip
+    rows = embedding.align(ids, missing="drop")
+    unit = dataset.units_of(embedding.level)
+    found += duplicate_findings(rows.values, rows.ids, unit, embedding.name, counts=False, seed=seed)
+    means = embedding_means(dataset, rows)
+    found += batch_predictability(dataset, means, f"mean vectors of {embedding.name}", n_boot=n_boot, seed=seed)
+    if dataset.card.level != "patient":
+        card = embedding.card
+        vectors = Embedding.from_array(embedding.name, means.index, means.to_numpy(), level="patient", card=card)
+        table = technical_retention(vectors, technical_table(dataset, modality), n_boot=n_boot, seed=seed)
+        found += [f.model_copy(update={"message": f"{embedding.name}: {f.message}"}) for f in retention_findings(table)]
+    return found

@@ -1,0 +1,201 @@
+"""Units and their targets: too few, without a truth, with two of them, in several samples."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from mmcell.dataset import Dataset
+from mmcell.errors import MmcellError, first
+from mmcell.probes.design import ClinicalDesign
+from mmcell.records import Finding
+from mmcell.splits import Split
+from mmcell.stats.units import FEW
+from mmcell.task import unasked
+
+#: Fewer events than this: Cox models and concordances are unstable.
+FEW_EVENTS = 50
+#: Units of the rarest class, or events, that each covariate of a model should have.
+PER_VARIABLE = 10
+
+
+def varying(dataset: Dataset, column: str) -> pd.Series:
+    """Return unit -> number of values for the units in which a column takes several."""
+    values = dataset.obs[column].groupby(dataset.unit).nunique()
+    return values[values > 1].sort_index()
+
+
+def label_of(dataset: Dataset) -> pd.Series | None:
+    """Return the label of each unit (0/1 for two classes), None where there is none that can be used."""
+    column = dataset.roles.label
+    if column is None or len(varying(dataset, column)) or dataset.obs[column].nunique() < 2:
+        return None
+    return dataset.truth("label", "patient")["y_true"]
+
+
+def targets_of(dataset: Dataset) -> set[str]:
+    """Return which of label and outcome the roles name and the data can answer."""
+    found = {"label"} if label_of(dataset) is not None else set()
+    outcome = dataset.roles.outcome
+    if outcome is not None and not unusable(dataset):
+        found.add("outcome")
+    return found
+
+
+def unusable(dataset: Dataset) -> list[Finding]:
+    """Return targets that cannot be used as they stand: they vary within a unit, have one class only, or no event."""
+    roles, found = dataset.roles, []
+    columns = [("label", roles.label)] if roles.label else []
+    if roles.outcome is not None:
+        columns += [("outcome", roles.outcome.time), ("outcome", roles.outcome.event)]
+    columns += [("clinical covariate", c) for c in roles.clinical]
+    n = dataset.unit.nunique()
+    clean = {"label": True, "outcome": True}
+    for role, column in columns:
+        twice = varying(dataset, column)
+        if twice.empty:
+            continue
+        clean[role] = False
+        values = dataset.obs[column].groupby(dataset.unit).unique()
+        shown = "; ".join(f"{u}: {first(sorted(map(str, pd.Series(values[u]).dropna())))}" for u in twice.index[:3])
+        found.append(
+            Finding(
+                severity="warning",
+                code="varies-within-unit",
+                message=f"the {role} {column!r} takes several values in {len(twice)} of {n} units: "
+                "what is to be predicted of a unit must be one value",
+                evidence=shown,
+                cure="correct the column, or choose a finer unit",
+            )
+        )
+    for target, asked in (("label", roles.label), ("outcome", roles.outcome)):
+        if asked is None or not clean[target]:
+            continue
+        try:
+            dataset.truth(target, "patient")
+        except MmcellError as error:
+            # What stops a run is what an audit reports.
+            found.append(Finding(severity="warning", code=f"unusable-{target}", message=str(error)))
+    return found
+
+
+def small(dataset: Dataset, targets: set[str]) -> list[Finding]:
+    """Return what is too small: the number of units, of units in a class, of events, and of either per covariate."""
+    found = []
+    n = dataset.unit.nunique()
+    if n < FEW:
+        found.append(
+            Finding(
+                severity="warning",
+                code="few-units",
+                message=f"{n} units ({dataset.roles.unit}): intervals are rough",
+                cure="add patients; cells do not replace them",
+            )
+        )
+    clinical = [c for c in dataset.roles.clinical if varying(dataset, c).empty]
+    variables = len(ClinicalDesign.fit(dataset.patients[clinical]).columns) if clinical else 0
+    if "outcome" in targets:
+        events = int(dataset.truth("outcome", "patient")["event"].sum())
+        if events < FEW_EVENTS:
+            found.append(
+                Finding(
+                    severity="warning",
+                    code="few-events",
+                    message=f"{events} events among {n} patients: intervals are wide",
+                    evidence=f"{events} events",
+                    cure="read the interval, not the value",
+                )
+            )
+        found += _per_variable(events, variables, "events")
+    truth = label_of(dataset) if "label" in targets else None
+    if truth is not None:
+        names = dataset.per_unit(str(dataset.roles.label)).astype(str)[truth.index]
+        counts = names.value_counts()
+        if counts.min() < PER_VARIABLE:
+            found.append(
+                Finding(
+                    severity="warning",
+                    code="few-in-class",
+                    message=f"{counts.min()} units of {dataset.roles.label} {counts.idxmin()!r}: each moves the scores",
+                    evidence=", ".join(f"{k} {name}" for name, k in counts.items()),
+                    cure="add patients of this class; read the interval, not the value",
+                )
+            )
+        found += _per_variable(int(counts.min()), variables, f"units of {dataset.roles.label} {counts.idxmin()!r}")
+    return found
+
+
+def _per_variable(have: int, variables: int, what: str) -> list[Finding]:
+    if not variables or have / variables >= PER_VARIABLE:
+        return []
+    return [
+        Finding(
+            severity="warning",
+            code="few-per-variable",
+            message=f"{have} {what} for {variables} clinical variables, {have / variables:.1f} each: a model of all of "
+            "them overfits",
+            evidence=f"fewer than {PER_VARIABLE} per variable",
+            cure="use fewer covariates, or a penalised model",
+        )
+    ]
+
+
+def excluded(dataset: Dataset, targets: set[str], level: str) -> list[Finding]:
+    """Return how many items or units lack the truth of a target."""
+    found = []
+    for target in sorted(targets - {"pairs"}):
+        role = "outcome" if target == "outcome" else target
+        if getattr(dataset.roles, role, None) is None:
+            continue
+        if unasked(dataset, target, level):
+            continue
+        known = dataset.truth(target, level).index
+        missing = dataset.units_of(level).index.difference(known)
+        if len(missing):
+            found.append(
+                Finding(
+                    severity="warning",
+                    code="no-truth",
+                    message=f"{len(missing)} of {len(dataset.units_of(level))} have no {target} and are not scored",
+                    evidence=", ".join(map(str, missing[:5])),
+                    cure="fill in the column, or remove them",
+                )
+            )
+    return found
+
+
+def samples(dataset: Dataset) -> list[Finding]:
+    """Return how many units have several samples."""
+    if dataset.roles.sample is None:
+        return []
+    per_unit = dataset.obs[dataset.roles.sample].astype(str).groupby(dataset.unit).nunique()
+    several = int((per_unit > 1).sum())
+    if not several:
+        return []
+    counts = per_unit.value_counts().sort_index()
+    return [
+        Finding(
+            severity="info",
+            code="several-samples",
+            message=f"{several} of {len(per_unit)} units have several samples; they are kept together in every split",
+            evidence=f"up to {per_unit.max()} a unit: " + ", ".join(f"{k} units with {n}" for n, k in counts.items()),
+            cure="samples of one unit are no independent patients; say whether they are replicates or time points",
+        )
+    ]
+
+
+def below_limit(dataset: Dataset, splits: list[Split]) -> list[Finding]:
+    """Return held-out units with fewer items than the training unit with the fewest."""
+    n = dataset.patients["n_items"]
+    below = sorted({u for s in splits for u in s.test[n[s.test].to_numpy() < n[s.train].min()]})
+    if not below:
+        return []
+    return [
+        Finding(
+            severity="info",
+            code="below-limit",
+            message=f"{len(below)} of {len(n)} units have fewer cells than every training unit of their fold: their "
+            "vectors are noisier than those of the others",
+            evidence=", ".join(f"{u} ({n[u]})" for u in below[:5]),
+            cure="compare the scores without them",
+        )
+    ]

@@ -1,0 +1,191 @@
+"""`simulate_cohort` and `simulate_perturbation`: datasets whose truth is known, and the two that are shipped."""
+
+from __future__ import annotations
+
+from mmcell.data.simulate.assemble import measure
+from mmcell.data.simulate.dials import Dials
+from mmcell.data.simulate.programme import TREATMENTS
+from mmcell.dataset import Dataset
+from mmcell.roles import DatasetCard
+
+_SOURCE = (
+    "Simulated: mmcell.data.simulate; counts per cell type after pbmc68k_reduced in the scanpy wheel (Zheng et al., "
+    "Nature Communications 8, 14049, 2017)"
+)
+
+
+def simulate_cohort(
+    n_patients: int = 60,
+    cells_per_patient: int = 200,
+    *,
+    composition_effect: float = 1.0,
+    state_effect: float = 1.0,
+    batch_effect: float = 0.5,
+    survival_effect: float = 1.0,
+    clinical_effect: float = 0.3,
+    coupling: float = 1.0,
+    cell_count_effect: float = 0.0,
+    confounding: float = 0.0,
+    censoring: float = 0.35,
+    n_batches: int = 3,
+    images: bool = True,
+    seed: int = 0,
+) -> Dataset:
+    """Return a cohort of patients whose cells were measured in four modalities, with a disease planted in them.
+
+    Half of the patients are ill. Severity, which is latent, is 1 on average in the ill, 0 in the well, and varies
+    within both. It shifts the composition of a patient's cells, raises a programme in the cells of some types, and
+    raises the hazard of death; each has its dial, and at 0 there is nothing to be found. Patients differ in
+    composition, in programme and in every gene whatever their disease, so the patient is the unit.
+
+    Modalities, all of the same cells: ``rna`` (negative-binomial counts, see `reference`), ``protein`` (counts),
+    ``morphology`` (features), ``image`` (bytes; ``uns["image"]`` holds ``shape`` and ``channels``, so
+    ``X.reshape(-1, *shape)`` are the images). ``rna.obsm["spatial"]`` holds positions in µm, where types form
+    neighbourhoods.
+
+    `Dataset.planted` holds the truth: per cell the latents and the type; per patient ``severity``,
+    ``composition_shift`` and ``programme_shift`` (severity times its effect) and ``log_hazard``.
+
+    Parameters
+    ----------
+    n_patients, cells_per_patient
+        Patients, and cells of a typical one; the number varies by patient (log-normal, 25 %).
+    composition_effect
+        Log-ratios of the types' shares per unit of severity, as a multiple of `programme.SHIFT`.
+    state_effect
+        Level of the disease's programme per unit of severity, in a type that responds fully.
+    batch_effect
+        Spread between batches: 0.3 in the log mean of each gene or protein, and in each feature, at 1.
+    survival_effect, clinical_effect
+        Log hazard ratio per unit of severity, and per stage (1 to 4), which has nothing to do with the cells.
+    coupling
+        How much protein, morphology and images show of the latents, relative to 1; at 0 they know type, patient and
+        batch alone, and nothing else pairs a cell's modalities.
+    cell_count_effect
+        Log ratio of the numbers of cells of ill and well patients.
+    confounding
+        Share of patients who are in a batch of their own kind: 0 balances the disease over batches, 1 makes it equal
+        to the batch or to a group of batches.
+    censoring
+        Expected share of censored patients.
+    n_batches
+        Batches.
+    images
+        Whether to draw the modality ``image``.
+    seed
+        Of everything. A dial leaves all that it does not govern as it is under the same seed.
+
+    Raises
+    ------
+    MmcellError
+        A value that cannot be simulated.
+    """
+    dials = Dials(
+        n_patients, cells_per_patient, composition_effect, state_effect, batch_effect, survival_effect, clinical_effect,
+        cell_count_effect, 0.0, coupling, confounding, censoring, n_batches, images, seed,
+    )  # fmt: skip
+    card = DatasetCard(
+        name="simulated-cohort",
+        description=f"Simulated: {n_patients} patients, half of them ill, with about {cells_per_patient} cells each",
+        source=_SOURCE,
+        licence="BSD-3-Clause",
+        time_unit="months",
+        caveats=_caveats(dials),
+    )
+    return measure(dials, card, "cohort")
+
+
+def simulate_perturbation(
+    n_patients: int = 60,
+    cells_per_patient: int = 200,
+    *,
+    treatment_effect: float = 1.0,
+    composition_effect: float = 1.0,
+    state_effect: float = 1.0,
+    batch_effect: float = 0.5,
+    coupling: float = 1.0,
+    confounding: float = 0.0,
+    n_batches: int = 3,
+    images: bool = False,
+    seed: int = 0,
+) -> Dataset:
+    """Return further cells of the patients of `simulate_cohort`, cultured with treatments.
+
+    They are a dataset of their own, because treated cells would blur every question about the patients. Equal arguments
+    give the same patients, types and programmes as there. Each patient's cells are shared out to ``control`` and four
+    treatments: ``reversal`` lowers the programme that the disease raises, in the types that respond; ``mimic`` raises
+    it; ``unrelated`` raises a programme of its own in all types; ``inert`` does nothing.
+
+    Parameters
+    ----------
+    n_patients, cells_per_patient
+        Patients, and cells of a typical one over all treatments.
+    treatment_effect
+        Of all treatments; at 1, `reversal` undoes what one unit of severity does at a state effect of 1.
+    composition_effect, state_effect, batch_effect, coupling, confounding, n_batches, images, seed
+        As in `simulate_cohort`.
+
+    Raises
+    ------
+    MmcellError
+        A value that cannot be simulated.
+    """
+    dials = Dials(
+        n_patients, cells_per_patient, composition_effect, state_effect, batch_effect, coupling=coupling,
+        treatment_effect=treatment_effect, confounding=confounding, n_batches=n_batches, images=images, seed=seed,
+    )  # fmt: skip
+    card = DatasetCard(
+        name="simulated-perturbation",
+        description=f"Simulated: cells of {n_patients} patients under control and {len(TREATMENTS) - 1} treatments",
+        source=_SOURCE,
+        licence="BSD-3-Clause",
+        caveats=_caveats(dials),
+    )
+    return measure(dials, card, "perturbation")
+
+
+def _caveats(dials: Dials) -> tuple[str, ...]:
+    planted = ", ".join(
+        f"{name.replace('_', ' ')} {value:g}"
+        for name, value in vars(dials).items()
+        if name.endswith("effect") or name in ("coupling", "confounding")
+    )
+    return (f"Simulated, so a score says what a method can find and nothing about patients; planted: {planted}.",)
+
+
+def load_cohort() -> Dataset:
+    """Return ``sim-cohort``: a disease in composition and state, batches, and survival; the truth is in `planted`."""
+    dials = Dials(
+        60, 150, composition_effect=1.0, state_effect=1.0, batch_effect=0.5, survival_effect=1.0, clinical_effect=0.3,
+        coupling=1.0, censoring=0.35, n_batches=3, images=True, seed=0,
+    )  # fmt: skip
+    card = DatasetCard(
+        name="sim-cohort",
+        description=(
+            "Simulated: 60 patients in 3 batches, half of them ill, with about 150 cells each of 7 types; RNA, "
+            "protein, morphology and images of the same cells; the disease changes composition and state, and shortens "
+            "survival"
+        ),
+        source=_SOURCE,
+        licence="BSD-3-Clause",
+        time_unit="months",
+        caveats=_caveats(dials),
+    )
+    return measure(dials, card, "cohort")
+
+
+def load_null() -> Dataset:
+    """Return ``sim-null``: the same patients, in whose cells, batches and survival there is nothing to be found."""
+    dials = Dials(60, 150, censoring=0.35, n_batches=3, images=True, seed=0)
+    card = DatasetCard(
+        name="sim-null",
+        description=(
+            "Simulated: 60 patients with about 150 cells each, as in sim-cohort, and every effect 0: disease, batch "
+            "and survival are names without meaning, and a cell's modalities share its type alone"
+        ),
+        source=_SOURCE,
+        licence="BSD-3-Clause",
+        time_unit="months",
+        caveats=("Every score but that of a cell's type must be at chance here.", *_caveats(dials)),
+    )
+    return measure(dials, card, "cohort")

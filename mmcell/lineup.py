@@ -1,0 +1,291 @@
+"""Who takes part in a task: what the user gave, made into candidates, with every control beside them."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from mmcell import controls
+from mmcell.candidates import ALL_CELLS, Candidate, Role, modality_of
+from mmcell.dataset import Dataset
+from mmcell.digest import digest, digest_file
+from mmcell.embedding import Embedding
+from mmcell.encoders.base import ENCODERS, Encoder, check_encoder, make_encoder, readable
+from mmcell.errors import MmcellError, did_you_mean
+from mmcell.patients.base import PATIENT_ENCODERS, make_patient_encoder
+from mmcell.task import Task
+
+#: Cell embeddings of controls become patients through this one.
+_CONTROL_POOLING = "pseudobulk"
+
+
+def resolve(encoders: Any, seed: int = 0) -> dict[str, tuple[Encoder | Embedding, str]]:
+    """Return name -> (encoder or embedding, key) for whatever the user gave.
+
+    Parameters
+    ----------
+    encoders
+        A list of names, ``module:attribute``, mappings with ``name`` and parameters, embeddings and objects with
+        ``encode``; or a mapping from name to any of these; or a single one.
+    """
+    if isinstance(encoders, (str, Embedding)) or callable(getattr(encoders, "encode", None)):
+        encoders = [encoders]
+    if not isinstance(encoders, (Mapping, Sequence)):
+        raise MmcellError(f"encoders: {type(encoders).__name__} is neither an encoder, a list of them nor a mapping")
+    pairs = list(encoders.items()) if isinstance(encoders, Mapping) else [(None, e) for e in encoders]
+    found: dict[str, tuple[Encoder | Embedding, str]] = {}
+    for name, given in pairs:
+        chosen, source, key = _one(name, given, seed)
+        if chosen in found:
+            raise MmcellError(f"encoder {chosen!r} is given twice; give the second another name")
+        found[chosen] = (source, key)
+    return found
+
+
+def _one(name: str | None, given: Any, seed: int) -> tuple[str, Encoder | Embedding, str]:
+    if isinstance(given, str):
+        given = {"name": given}
+    if isinstance(given, Embedding):
+        return name or given.name, given, given.fingerprint
+    if isinstance(given, Mapping) and "file" in given:
+        return _file(name, given)
+    if isinstance(given, Mapping):
+        parameters = {k: v for k, v in given.items() if k not in ("name", "use")}
+        kind = str(given.get("use", given.get("name", name)))
+        parameters = _seeded(kind, parameters, seed)
+        encoder = make_encoder(kind, parameters)
+        # The code counts too: the same card with another implementation is another encoder.
+        code = digest_file(Path(inspect.getfile(type(encoder)))) if kind in ENCODERS.references else ""
+        return name or str(given.get("name", kind)), encoder, digest(encoder.card.key, parameters, code) if code else ""
+    checked = check_encoder(given, name or type(given).__name__)
+    return name or checked.card.name, checked, ""
+
+
+def _seeded(kind: str, parameters: dict[str, Any], seed: int) -> dict[str, Any]:
+    """Give a shipped encoder that draws at random the seed of the run, where it has none of its own."""
+    found = ENCODERS.get(kind) if kind in ENCODERS.references else None
+    return {"seed": seed, **parameters} if "seed" in getattr(found, "__dataclass_fields__", {}) else parameters
+
+
+def _file(name: str | None, given: Mapping[str, Any]) -> tuple[str, Embedding, str]:
+    known = ("file", "key", "name", "level", "modality")
+    unknown = [k for k in given if k not in known]
+    if unknown:
+        raise MmcellError(
+            f"encoder file {given['file']}: unknown key {unknown[0]!r}; {did_you_mean(unknown[0], known)}"
+        )
+    options: dict[str, Any] = {k: str(given[k]) for k in ("name", "level", "modality") if k in given}
+    found = Embedding.read(given["file"], given.get("key"), **options)
+    return name or found.name, found, found.fingerprint
+
+
+def build(
+    task: Task,
+    dataset: Dataset,
+    encoders: Mapping[str, tuple[Encoder | Embedding, str]],
+    patient_encoders: Sequence[str] | None,
+    probes: Sequence[str] | None,
+    control_names: Sequence[str],
+    seed: int = 0,
+) -> tuple[list[Candidate], list[str]]:
+    """Return every candidate and control of a task, and in words what could not be run and why.
+
+    Raises
+    ------
+    MmcellError
+        None of the encoders can read the task's data, an unknown patient encoder, probe or control.
+    """
+    _, wanted, level = task.spec.slot
+    modality = modality_of(wanted, dataset)
+    dataset.modality(modality)
+    skipped: list[str] = []
+    partners, partner_key = _partners(task, dataset, encoders, seed)
+    own = {n: e for n, e in encoders.items() if not n.endswith("=")}
+    unused = [n for n in encoders if n.endswith("=") and n[:-1] not in partners]
+    skipped += [f"{n} was not used by {task.spec.name}: it has no such slot" for n in unused]
+    pooled = level == "patient" and dataset.card.level != "patient"
+    chosen_probes = tuple(probes or task.spec.probes)
+    for probe in chosen_probes:
+        if probe not in task.spec.probes:
+            raise MmcellError(f"task {task.spec.name!r}: unknown probe {probe!r}; known: {', '.join(task.spec.probes)}")
+    poolings = tuple(patient_encoders or task.spec.patient_encoders or (_CONTROL_POOLING,)) if pooled else ("",)
+    for pooling in poolings:
+        name, _, how = pooling.partition(":")
+        if pooling:
+            PATIENT_ENCODERS.get(name)
+        if how not in ("", ALL_CELLS):
+            raise MmcellError(f"patient encoder {pooling!r}: {how!r} is not known; write {name} or {name}:{ALL_CELLS}")
+
+    def key(*parts: str) -> str:
+        return digest(partner_key, *parts) if all(parts[:1]) and partner_key is not None else ""
+
+    found: list[Candidate] = []
+    for name, (source, source_key) in own.items():
+        if isinstance(source, Embedding):
+            check_ids(source, dataset, level)
+        else:
+            why = readable(source, dataset, modality)
+            if why:
+                skipped.append(f"{name} was not run on {task.spec.name}: {why}")
+                continue
+        is_patient = isinstance(source, Embedding) and source.level == "patient"
+        for pooling in ("",) if is_patient else poolings:
+            if pooling and not make_patient_encoder(pooling.partition(":")[0]).reads_embedding:
+                continue
+            for probe in chosen_probes:
+                found.append(
+                    Candidate(name, source, "candidate", pooling, probe, key(source_key, pooling, probe), partners)
+                )
+    # A patient encoder that reads labels alone is one candidate, whichever encoders there are.
+    for pooling in poolings:
+        if pooling and not make_patient_encoder(pooling.partition(":")[0]).reads_embedding:
+            for probe in chosen_probes:
+                source = make_encoder("constant")
+                found.append(
+                    Candidate("", source, "candidate", pooling, probe, key("labels", pooling, probe), partners)
+                )
+    if own and not found:
+        raise MmcellError(f"task {task.spec.name!r}: no encoder can read its data ({'; '.join(skipped)})")
+    makers = {n: s for n, (s, _) in own.items()}
+    found = _with_controls(found, makers, task, dataset, control_names, poolings, partners, key, skipped, seed)
+    return found, skipped
+
+
+def _with_controls(
+    found: list[Candidate], own: Mapping[str, Encoder | Embedding], task: Task, dataset: Dataset, names: Sequence[str],
+    poolings: tuple[str, ...], partners: Mapping[str, Encoder | Embedding], key: Callable[..., str],
+    skipped: list[str], seed: int,
+) -> list[Candidate]:  # fmt: skip
+    for name in names:
+        if name == controls.UNTRAINED:
+            twins = _untrained(own, task, dataset, seed)
+        else:
+            why = controls.applies(name, task, dataset) or _unpaired(name, task, dataset, partners)
+            if why:
+                # A ceiling or a subgroup that data do not have is no loss to anybody who did not ask for it.
+                if name in task.spec.controls or name not in (*task.ceilings, "stratum-only"):
+                    skipped.append(f"control {name} was not run on {task.spec.name}: {why}")
+                continue
+            twins = {name: name}
+        if name == "random":
+            twins |= _random_of_size(own, seed)
+        for label, source in twins.items():
+            made = _control(label, source, task, poolings, partners, key, seed)
+            same = [c for c in found if c.name == made.name]
+            if any(not _equal(c.source, made.source) for c in same):
+                raise MmcellError(
+                    f"encoder {label!r} is not the control of this name that task {task.spec.name!r} demands; "
+                    "give it another name"
+                )
+            # What the user asked for and what the task demands anyway is one row, and a control.
+            found = [replace(c, role="control") if c in same else c for c in found] if same else [*found, made]
+    return found
+
+
+def _control(
+    name: str, source: Encoder | str, task: Task, poolings: tuple[str, ...],
+    partners: Mapping[str, Encoder | Embedding], key: Callable[..., str], seed: int,
+) -> Candidate:  # fmt: skip
+    """Return one control as a candidate; `source` is an encoder or a name."""
+    probe = task.spec.probes[0]
+    pooling = _CONTROL_POOLING if poolings != ("",) else ""
+    if name in controls.PERMUTED:
+        known = [p for p in poolings if p and make_patient_encoder(p.partition(":")[0]).reads_embedding]
+        pooling = (known or [pooling])[0]
+        encoder = make_encoder(task.spec.encoders[0], _seeded(task.spec.encoders[0], {}, seed))
+        own_key = key(encoder.card.key, pooling, probe, name)
+        return Candidate(name, encoder, "control", pooling, probe, own_key, partners, permuted=True)
+    if name in controls.BUILDERS or name == controls.SPLIT_HALF:
+        role: Role = "ceiling" if name in (*task.ceilings, "oracle", controls.SPLIT_HALF) else "control"
+        return Candidate(name, name, role, "", probe, key(name, "", probe), partners)
+    if name in PATIENT_ENCODERS.references:
+        return Candidate("", make_encoder("constant"), "control", name, probe, key("labels", name, probe), partners)
+    encoder = make_encoder(source, _seeded(source, {}, seed)) if isinstance(source, str) else source
+    return Candidate(name, encoder, "control", pooling, probe, key(encoder.card.key, pooling, probe), partners)
+
+
+def _unpaired(name: str, task: Task, dataset: Dataset, partners: Mapping[str, Encoder | Embedding]) -> str:
+    """Return why a control that depends on the task's own encoder or partner cannot be built, "" when it can."""
+    if name in controls.PERMUTED:
+        _, wanted, _ = task.spec.slot
+        return readable(make_encoder(task.spec.encoders[0]), dataset, modality_of(wanted, dataset))
+    if name == controls.SPLIT_HALF:
+        slot = list(task.spec.slots)[1]
+        if isinstance(partners[slot], Embedding):
+            return "a precomputed gallery cannot be measured in halves"
+        if dataset.modality(modality_of(task.spec.slots[slot][0], dataset)).preprocessing != "counts":
+            return "the gallery holds no counts, and only counts can be split in halves"
+    return ""
+
+
+def _untrained(
+    own: Mapping[str, Encoder | Embedding], task: Task, dataset: Dataset, seed: int
+) -> dict[str, Encoder | str]:
+    """Return the untrained twin of every encoder that has one and can read the data."""
+    modality = modality_of(task.spec.slot[1], dataset)
+    return {
+        f"{name}-untrained": source.untrained(seed)
+        for name, source in own.items()
+        if callable(getattr(source, "untrained", None)) and not isinstance(source, Embedding)
+        and not name.endswith("-untrained") and not readable(source, dataset, modality)
+    }  # fmt: skip
+
+
+def _random_of_size(own: Mapping[str, Encoder | Embedding], seed: int) -> dict[str, Encoder | str]:
+    """Return noise of the size of every candidate whose size is known and is not that of ``random`` itself."""
+    standard = make_encoder("random", {"seed": seed}).n_components  # type: ignore[attr-defined]
+    sizes = {s.dim if isinstance(s, Embedding) else getattr(s, "dim", standard) for s in own.values()}
+    return {
+        f"random-{d}": make_encoder("random", {"n_components": d, "seed": seed}) for d in sorted(sizes - {standard})
+    }
+
+
+def _equal(a: Encoder | Embedding | str, b: Encoder | Embedding | str) -> bool:
+    if isinstance(a, str) or isinstance(b, str):
+        return a == b
+    return type(a) is type(b) and a.card == b.card
+
+
+def _partners(
+    task: Task, dataset: Dataset, encoders: Mapping[str, tuple[Encoder | Embedding, str]], seed: int
+) -> tuple[dict[str, Encoder | Embedding], str | None]:
+    """Return the encoder of every further slot (``slot=name`` among the encoders replaces the task's own)."""
+    found: dict[str, Encoder | Embedding] = {}
+    keys = []
+    for slot in list(task.spec.slots)[1:]:
+        given = encoders.get(f"{slot}=")
+        if given is None:
+            if slot not in task.spec.partners:
+                raise MmcellError(f"task {task.spec.name!r}: nothing is given for its slot {slot!r}; give {slot}=FILE")
+            encoder = make_encoder(task.spec.partners[slot], _seeded(task.spec.partners[slot], {}, seed))
+            found[slot] = encoder
+            keys.append(encoder.card.key)
+        else:
+            found[slot] = given[0]
+            keys.append(given[1])
+        modality, level = task.spec.slots[slot]
+        check(found[slot], f"{slot}={found[slot].card.name}", dataset, modality_of(modality, dataset), level)
+    return found, digest(keys) if all(keys) else None
+
+
+def check(source: Encoder | Embedding, name: str, dataset: Dataset, modality: str, level: str) -> None:
+    """Raise when what is given for a slot cannot fill it."""
+    if isinstance(source, Embedding):
+        check_ids(source, dataset, level)
+    elif why := readable(source, dataset, modality):
+        raise MmcellError(f"encoder {name!r}: {why}; choose another one for this slot")
+
+
+def check_ids(embedding: Embedding, dataset: Dataset, level: str) -> None:
+    """Raise when an embedding does not hold every id of the dataset at its own level."""
+    if embedding.level == "patient" and level == "patient":
+        embedding.align(pd.Index(sorted(dataset.unit.unique()), name="id"))
+        return
+    if embedding.level == "patient":
+        raise MmcellError(f"embedding {embedding.name!r} is at level 'patient'; the task needs {level!r}")
+    embedding.align(dataset.ids)

@@ -1,0 +1,103 @@
+"""What a permuted world is: labels moved between units, partners between items, and all else as it was."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+
+import numpy as np
+import pandas as pd
+
+from mmcell.dataset import Dataset
+from mmcell.embedding import Embedding
+from mmcell.errors import MmcellError
+from mmcell.stats.permutation import permuted_within
+from mmcell.task import MethodView
+from mmcell.variants import relabelled
+
+
+def permuted_labels(
+    dataset: Dataset, targets: Collection[str], within: Sequence[str], rng: np.random.Generator
+) -> Dataset:
+    """Return the dataset with every target's values moved at random.
+
+    What is constant within units (a label, an outcome, a batch) moves between units that have a value, as a whole;
+    what varies within them (a cell type) moves between the items of one unit, so that each unit keeps its own mixture.
+
+    Parameters
+    ----------
+    dataset
+        Left as it is.
+    targets
+        As in `SplitSpec.targets`; ``pairs`` has no values and is skipped.
+    within
+        Roles within whose groups labels stay; the target's own role is passed over.
+    rng
+        Of the permutation.
+
+    Raises
+    ------
+    MmcellError
+        A role of `within` is not set, or not constant within units.
+    """
+    moved: dict[str, pd.Series] = {}
+    for role in sorted({target.partition("=")[0] for target in targets} - {"pairs"}):
+        columns = [c for r, c in dataset.roles.columns.items() if r.partition(".")[0] == role]
+        strata = [r for r in within if r != role]
+        if columns and all(c in dataset.patients for c in columns):
+            moved |= _between_units(dataset, columns, strata, rng)
+        else:
+            for column in columns:
+                order = permuted_within(dataset.unit.to_numpy(), rng)
+                moved[column] = pd.Series(dataset.obs[column].to_numpy()[order], index=dataset.obs.index)
+    return relabelled(dataset, moved)
+
+
+def _between_units(
+    dataset: Dataset, columns: list[str], within: Sequence[str], rng: np.random.Generator
+) -> dict[str, pd.Series]:
+    values = pd.DataFrame({c: dataset.per_unit(c) for c in columns}).dropna()
+    groups = np.zeros(len(values), dtype=np.int64)
+    for role in within:
+        column = dataset.roles.columns.get(role)
+        if column is None or column not in dataset.patients:
+            raise MmcellError(
+                f"dataset {dataset.name!r}: labels cannot be permuted within {role!r}, which is not a role that is "
+                "constant within units; set it, or take it out of null_within"
+            )
+        member = pd.factorize(dataset.patients.loc[values.index, column].astype(str))[0]
+        groups = pd.factorize(groups * (member.max() + 1) + member)[0]
+    order = permuted_within(groups, rng)
+    unit = dataset.unit.reindex(dataset.obs.index)
+    found = {}
+    for column in columns:
+        by_unit = pd.Series(values[column].to_numpy()[order], index=values.index)
+        found[column] = pd.Series(by_unit.reindex(unit).to_numpy(), index=dataset.obs.index)
+    return found
+
+
+def permuted_partners(
+    embedding: Embedding, view: MethodView, within: Sequence[str], rng: np.random.Generator
+) -> Embedding:
+    """Return the gallery's embedding with its rows moved between items, on either side of the split for itself.
+
+    Parameters
+    ----------
+    embedding
+        Of the gallery.
+    view
+        Which ids are on which side, and the roles.
+    within
+        Roles within whose groups rows stay (batch and cell type: what is then still found is no more than these).
+    rng
+        Of the permutation.
+    """
+    ids = view.train.append(view.test)
+    keys = pd.DataFrame({"side": np.repeat([0, 1], [len(view.train), len(view.test)])}, index=ids)
+    for role in within:
+        if role in view.columns:
+            keys[role] = view.role(role)[ids].astype(str)
+    order = permuted_within(keys.groupby(list(keys), sort=False).ngroup().to_numpy(), rng)
+    moved = embedding.align(ids)
+    return Embedding(
+        moved.name, moved.level, moved.modality, moved.ids, moved.values[order], moved.card, moved.columns
+    )

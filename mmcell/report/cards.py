@@ -1,0 +1,94 @@
+"""What the command line prints of tasks, datasets, encoders and metrics: lists, and the card of one of them."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+from rich.table import Table
+
+from mmcell.errors import MmcellError, did_you_mean
+from mmcell.report.terminal import console_of
+
+
+def _sources() -> dict[str, Any]:
+    from mmcell.data.catalog import DATASETS
+    from mmcell.encoders.base import ENCODERS
+    from mmcell.metrics.base import METRICS
+    from mmcell.patients.base import PATIENT_ENCODERS
+    from mmcell.task import tasks_registry
+
+    return {
+        "tasks": tasks_registry(), "datasets": DATASETS, "encoders": ENCODERS, "patient-encoders": PATIENT_ENCODERS,
+        "metrics": METRICS,
+    }  # fmt: skip
+
+
+def describe(what: str, name: str) -> str:
+    """Return one line about a task, dataset, encoder, patient encoder or metric, without loading data."""
+    found = _sources()[what].get(name)
+    if what == "tasks":
+        return f"{found.spec.question} ({found.spec.dataset})"
+    if what == "metrics":
+        low, high = found.bounds
+        way = "higher" if found.higher_is_better else "lower"
+        return f"{', '.join(found.kinds)}; {way} is better, {low:g} to {high:g}"
+    return str(found.__doc__ or "").strip().splitlines()[0]
+
+
+def show_list(what: str) -> None:
+    """Print every name of one kind with one line about it."""
+    table = Table(box=None, pad_edge=False, show_header=False)
+    for name in _sources()[what].names():
+        table.add_row(name, describe(what, name))
+    console_of().print(table, markup=False)
+
+
+def show_card(name: str) -> None:
+    """Print all that is known of one name.
+
+    Raises
+    ------
+    MmcellError
+        Nothing has this name.
+    """
+    sources = _sources()
+    kind = next((k for k, registry in sources.items() if name in registry.references), None)
+    if kind is None:
+        known = [n for registry in sources.values() for n in registry.names()]
+        raise MmcellError(f"nothing is called {name!r}; {did_you_mean(name, known)}")
+    found = sources[kind].get(name)
+    lines: dict[str, Any] = {kind.removesuffix("s"): name}
+    if kind == "tasks":
+        facts = found.spec.facts()
+        module = sys.modules[sources[kind].references[name].partition(":")[0]]
+        lines |= {"about": (module.__doc__ or "").strip(), **{k: v for k, v in facts.items() if v and k != "name"}}
+    elif kind == "datasets":
+        from mmcell.data.catalog import load_dataset
+
+        data = load_dataset(name)
+        roles = data.roles.columns
+        lines |= {**data.card.model_dump(exclude={"name"}), "roles": roles, "fingerprint": data.fingerprint}
+        lines |= {"items": len(data.ids), "units": data.unit.nunique()}
+    elif kind == "metrics":
+        lines |= {"about": describe(kind, name), "fast resampling": found.resampled is not None}
+    else:
+        lines |= {"about": (found.__doc__ or "").strip()}
+    for key, value in lines.items():
+        _print_field(key, value)
+
+
+def _print_field(key: str, value: Any, indent: str = "") -> None:
+    if isinstance(value, dict) and value:
+        print(f"{indent}{key}:")
+        for inner, content in value.items():
+            _print_field(str(inner), content, indent + "  ")
+    elif isinstance(value, (list, tuple)) and value and not all(isinstance(v, str) and len(v) < 30 for v in value):
+        print(f"{indent}{key}:")
+        for content in value:
+            print(f"{indent}  - {content}")
+    elif isinstance(value, (list, tuple)):
+        print(f"{indent}{key}: {', '.join(map(str, value))}")
+    else:
+        text = str(value).replace("\n", "\n" + indent + "  ")
+        print(f"{indent}{key}: {text}")

@@ -1,0 +1,280 @@
+"""`Variant`: one thing changed about an evaluation, and the axes along which things are changed."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, replace
+from functools import partial
+
+import numpy as np
+import pandas as pd
+
+from mmcell.candidates import Candidate, modality_of
+from mmcell.digest import digest
+from mmcell.embedding import Embedding
+from mmcell.errors import MmcellError, did_you_mean, first
+from mmcell.patients.base import make_patient_encoder
+from mmcell.plan import Plan
+from mmcell.spaces import SPACES
+from mmcell.task import MethodView
+from mmcell.variants import subset, thinned
+
+#: What is changed, in the order of tables. ``metric`` and ``confounding`` are read in their own ways.
+AXES = ("space", "similarity", "metric", "patients", "cells", "depth", "balance", "batch", "confounding")
+#: Shares of the units, of every unit's cells, and of the counts that are kept.
+UNIT_SHARES, CELL_SHARES, DEPTH_SHARES = (0.75, 0.5), (0.5, 0.25), (0.5, 0.2)
+#: How often units are drawn: which patients are lost matters more than which cells.
+UNIT_DRAWS = 3
+
+Make = Callable[[Plan, np.random.Generator], Plan]
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One change of an evaluation.
+
+    Attributes
+    ----------
+    axis, name
+        What tables call it.
+    make
+        Plan and generator -> the changed plan; raises `MmcellError` when it cannot be asked. What it had to leave out
+        stands in the notes of the plan that it returns.
+    draws
+        How often it is made anew.
+    level
+        The share that is left, where it is a matter of degree; NaN otherwise.
+    reads
+        ``embedding``: nothing changes for what reads no embedding (composition, clinical covariates).
+    refuses
+        Candidate -> why it cannot be asked of this one, "" when it can.
+    """
+
+    axis: str
+    name: str
+    make: Make
+    draws: int = 1
+    level: float = float("nan")
+    reads: str = "all"
+    refuses: Callable[[Candidate], str] | None = None
+
+    def touches(self, candidate: Candidate) -> bool:
+        """Whether it can change anything for a candidate."""
+        return self.reads == "all" or _reads_embedding(candidate)
+
+    def refusal(self, candidate: Candidate) -> str:
+        """Return why it cannot be asked of a candidate, "" when it can."""
+        return self.refuses(candidate) if self.refuses is not None else ""
+
+
+def check_axes(axes: Collection[str] | None) -> tuple[str, ...]:
+    """Return the axes in the order of tables; None stands for all.
+
+    Raises
+    ------
+    MmcellError
+        An unknown one.
+    """
+    wanted = AXES if axes is None else (axes,) if isinstance(axes, str) else tuple(axes)
+    for axis in wanted:
+        if axis not in AXES:
+            raise MmcellError(f"axis {axis!r} is not known; {did_you_mean(axis, AXES)}")
+    return tuple(a for a in AXES if a in wanted)
+
+
+def variants_of(plan: Plan, axes: Collection[str]) -> tuple[list[Variant], list[str]]:
+    """Return what can be changed about a plan along some axes, and in words which axes cannot be asked and why."""
+    found: list[Variant] = []
+    notes = []
+    for axis in axes:
+        if axis not in _BUILDERS:
+            continue
+        try:
+            found += _BUILDERS[axis](plan)
+        except MmcellError as error:
+            notes.append(f"{plan.task.spec.name}: {axis} was not varied: {error}")
+    return found, notes
+
+
+def _spaces(plan: Plan) -> list[Variant]:  # noqa: ARG001
+    return [Variant("space", name, partial(_in_space, name=name), reads="embedding") for name in SPACES]
+
+
+def _in_space(plan: Plan, rng: np.random.Generator, name: str) -> Plan:  # noqa: ARG001
+    moved = [replace(c, space=name, key=digest(c.key, name) if c.key else "") for c in plan.candidates]
+    return replace(plan, candidates=moved)
+
+
+def _similarities(plan: Plan) -> list[Variant]:
+    used = getattr(plan.task, "similarity", None)
+    if used is None:
+        raise MmcellError("the task compares nothing by similarity")
+    others = [n for n in ("cosine", "l2", "l1") if n != used]
+    return [Variant("similarity", name, partial(_similar, name=name)) for name in others]
+
+
+def _similar(plan: Plan, rng: np.random.Generator, name: str) -> Plan:  # noqa: ARG001
+    task = copy.copy(plan.task)
+    task.similarity = name  # type: ignore[attr-defined]
+    return replace(plan, task=task)
+
+
+def _patients(plan: Plan) -> list[Variant]:
+    if len(plan.dataset.unit.unique()) < 2:
+        raise MmcellError("there is one unit only")
+    return [
+        Variant("patients", f"{share:.0%}", partial(_fewer_units, share=share), UNIT_DRAWS, share)
+        for share in UNIT_SHARES
+    ]
+
+
+def _fewer_units(plan: Plan, rng: np.random.Generator, share: float) -> Plan:
+    keep: list[str] = []
+    for _, members in classes_of(plan).groupby(classes_of(plan), sort=True):
+        keep += list(rng.choice(members.index, max(1, round(share * len(members))), replace=False))
+    return among(plan, keep)
+
+
+def _cells(plan: Plan) -> list[Variant]:
+    if plan.dataset.card.level == "patient":
+        raise MmcellError("the data hold one row a patient, no cells")
+    return [
+        Variant("cells", f"{share:.0%}", partial(_fewer_cells, share=share), level=share, refuses=_of_patients)
+        for share in CELL_SHARES
+    ]
+
+
+def _fewer_cells(plan: Plan, rng: np.random.Generator, share: float) -> Plan:
+    unit = plan.dataset.unit
+    order = pd.Series(rng.random(len(unit)), index=unit.index).groupby(unit).rank(method="first")
+    size = unit.map(unit.value_counts())
+    keep = order <= np.maximum(1, np.round(share * size))
+    return replace(plan, dataset=subset(plan.dataset, pd.Index(unit.index[keep])))
+
+
+def _depth(plan: Plan) -> list[Variant]:
+    modality = modality_of(plan.task.spec.slot[1], plan.dataset)
+    if plan.dataset.modality(modality).preprocessing != "counts":
+        raise MmcellError(f"{modality} holds no counts, and only counts can be thinned")
+    return [
+        Variant(
+            "depth", f"{share:.0%}", partial(_thinner, modality=modality, share=share), level=share,
+            reads="embedding", refuses=_computed,
+        )
+        for share in DEPTH_SHARES
+    ]  # fmt: skip
+
+
+def _thinner(plan: Plan, rng: np.random.Generator, modality: str, share: float) -> Plan:
+    return replace(plan, dataset=thinned(plan.dataset, modality, share, rng))
+
+
+def _balances(plan: Plan) -> list[Variant]:
+    classes = classes_of(plan)
+    names = sorted(set(classes) - {""})
+    if len(names) < 2:
+        raise MmcellError("the task predicts no class of units")
+    return [Variant("balance", f"half of {name}", partial(_halved, name=name)) for name in names]
+
+
+def _halved(plan: Plan, rng: np.random.Generator, name: str) -> Plan:
+    classes = classes_of(plan)
+    members = classes.index[classes == name]
+    lost = rng.choice(members, len(members) // 2, replace=False)
+    return among(plan, classes.index.difference(lost))
+
+
+def _batches(plan: Plan) -> list[Variant]:
+    column = plan.dataset.roles.columns.get("batch")
+    if column is None:
+        raise MmcellError("roles.batch is not set")
+    names = sorted(plan.dataset.obs[column].dropna().astype(str).unique())
+    if len(names) < 2:
+        raise MmcellError(f"all items are of batch {first(names)}")
+    return [Variant("batch", f"without {name}", partial(_without, column=column, name=name)) for name in names]
+
+
+def _without(plan: Plan, rng: np.random.Generator, column: str, name: str) -> Plan:  # noqa: ARG001
+    dataset = plan.dataset
+    if column in dataset.patients:
+        of_unit = dataset.patients[column].astype(str)
+        return among(plan, of_unit.index[of_unit != name])
+    rest = subset(dataset, pd.Index(dataset.ids[(dataset.obs[column].astype(str) != name).to_numpy()]))
+    return among(replace(plan, dataset=rest), rest.unit.unique())
+
+
+_BUILDERS: dict[str, Callable[[Plan], list[Variant]]] = {
+    "space": _spaces,
+    "similarity": _similarities,
+    "patients": _patients,
+    "cells": _cells,
+    "depth": _depth,
+    "balance": _balances,
+    "batch": _batches,
+}
+
+
+def classes_of(plan: Plan) -> pd.Series:
+    """Return unit -> the class that the task predicts, as text; "" where a unit has none, or the task predicts none.
+
+    A label of units is taken as it is; of an outcome, whether the event was seen.
+    """
+    dataset = plan.dataset
+    role = {"label": "label", "outcome": "outcome.event"}.get(plan.splits[0].spec.targets[0], "")
+    column = dataset.roles.columns.get(role)
+    units = pd.Index(sorted(dataset.unit.unique()), name="unit")
+    if column is None or column not in dataset.patients:
+        return pd.Series("", index=units)
+    found = dataset.per_unit(column).reindex(units)
+    prefix = "" if role == "label" else f"{column}="
+    return (prefix + found.astype(str)).where(found.notna(), "")
+
+
+def among(plan: Plan, keep: Collection[str]) -> Plan:
+    """Return the same plan with some of the units only: every fold keeps those of its units.
+
+    A fold that is left without a side, or in which the question cannot be put any more, is left out and named.
+
+    Raises
+    ------
+    MmcellError
+        No fold is left.
+    """
+    kept = pd.Index(list(keep))
+    level = plan.task.spec.slot[2]
+    splits, lost = [], {}
+    for split in plan.splits:
+        train, test = (side[side.isin(kept)] for side in (split.train, split.test))
+        where = " ".join(filter(None, (split.spec.name, split.group or f"repeat {split.repeat} fold {split.fold}")))
+        if not len(train) or not len(test):
+            lost[where] = "no units left on one side"
+            continue
+        smaller = replace(split, train=train, test=test)
+        try:
+            plan.task.check(MethodView.of(plan.dataset, smaller, level))
+        except MmcellError as error:
+            lost[where] = str(error)
+            continue
+        splits.append(smaller)
+    if not splits:
+        raise MmcellError(f"no fold is left: {first(dict.fromkeys(lost.values()), 1)}")
+    notes = (f"left out: {first(lost)} ({first(dict.fromkeys(lost.values()), 1)})",) if lost else ()
+    return replace(plan, splits=splits, notes=notes)
+
+
+def _reads_embedding(candidate: Candidate) -> bool:
+    if isinstance(candidate.source, str):
+        return False
+    pooling = candidate.patient_encoder.partition(":")[0]
+    return not pooling or make_patient_encoder(pooling).reads_embedding
+
+
+def _of_patients(candidate: Candidate) -> str:
+    fixed = isinstance(candidate.source, Embedding) and candidate.source.level == "patient"
+    return "a precomputed embedding of patients cannot be made of fewer cells" if fixed else ""
+
+
+def _computed(candidate: Candidate) -> str:
+    fixed = isinstance(candidate.source, Embedding)
+    return "a precomputed embedding cannot be computed again from thinner counts" if fixed else ""

@@ -1,0 +1,212 @@
+"""`sensitivity`: every candidate under every variant, and what that says of scores and of the order of encoders."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator, Sequence
+from concurrent.futures import Executor, Future
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
+
+from threadpoolctl import threadpool_limits
+
+from mmcell.candidates import Cache, Candidate
+from mmcell.errors import MmcellError
+from mmcell.plan import Plan
+from mmcell.sensitivity.axes import Variant, check_axes, variants_of
+from mmcell.sensitivity.reading import Reading, asked, estimates_of, items_of, readings, reads, said
+from mmcell.sensitivity.result import ROBUSTNESS, STABILITY, TABLE, Sensitivity, framed
+from mmcell.sensitivity.shortcut import AXIS as CONFOUNDING
+from mmcell.sensitivity.shortcut import confounded, designs_of
+from mmcell.sensitivity.tables import Readings
+from mmcell.stats.bootstrap import MINIMUM_DRAWS
+
+#: Variants use the first repeats of the folds only, and are compared with the same folds as they are.
+REPEATS = 2
+#: Bootstrap draws: fewer than a run has, for there are many intervals.
+N_BOOT = 200
+
+#: Plan and cache -> readings of all its candidates.
+Job = Callable[[Plan, Cache | None], list[Reading]]
+Progress = Callable[[str, int, int], None]
+Row = dict[str, Any]
+
+
+def sensitivity(
+    plans: Sequence[Plan],
+    *,
+    seed: int = 0,
+    axes: Collection[str] | None = None,
+    n_boot: int = N_BOOT,
+    executor: Executor | None = None,
+    progress: Progress | None = None,
+) -> Sensitivity:
+    """Vary what should not matter and the structure of the data, and see what becomes of scores and of their order.
+
+    Candidates and the reference control take part, and other controls of a candidate's encoder.
+
+    Parameters
+    ----------
+    plans
+        What was evaluated.
+    seed
+        Of the variants and of the bootstrap draws; folds and encoders keep the seed of their plan.
+    axes
+        Some of `mmcell.sensitivity.AXES`; None for all.
+    n_boot
+        Bootstrap draws; at least 100.
+    executor
+        Where variants are computed; None means here. The results are the same.
+    progress
+        Called with what is being done, steps done and steps in all.
+
+    Returns
+    -------
+    Sensitivity
+        What cannot be asked of a task or candidate is named with its reason.
+
+    Raises
+    ------
+    MmcellError
+        An unknown axis, fewer than 100 draws, no plan.
+    """
+    wanted = check_axes(axes)
+    if n_boot < MINIMUM_DRAWS:
+        raise MmcellError(f"n_boot is {n_boot}; use at least {MINIMUM_DRAWS} draws for a 95 % interval")
+    if not plans:
+        raise MmcellError("no task was planned; see mmcell.list_tasks()")
+    planned = [_steps(plan, wanted, seed, n_boot) for plan in plans]
+    total = sum(len(steps) + 1 for steps, _ in planned)
+    done = 0
+    rows: tuple[list[Row], ...] = ([], [], [])
+    notes: list[str] = []
+    for plan, (steps, lost) in zip(plans, planned, strict=True):
+        name = plan.task.spec.name
+        whole = _reduced(plan)
+        cache = Cache()
+        if progress is not None:
+            progress(f"{name}: as it is", done, total)
+        start = next(
+            _done([(_Step(partial(_as_is, seed=seed, n_boot=n_boot), "as-is", "as-is"), whole)], executor, cache)
+        )
+        ends = {c.name: [r for r in start if r.candidate == c.name] for c in whole.candidates}
+        found = Readings(
+            whole, asked(plan), {n: r[0] for n, r in ends.items()}, {n: r[-1] for n, r in ends.items()}
+        )  # fmt: skip
+        few = _reduced(plan, REPEATS)
+        alive = [c for c in whole.candidates if c.name in found.alive]
+        sent = [
+            (s, replace(few, candidates=[c for c in alive if not s.variant or s.variant.touches(c)])) for s in steps
+        ]
+        for step, made in zip(steps, _done(sent, executor, cache), strict=True):
+            done += 1
+            if progress is not None:
+                progress(f"{name}: {step.axis} {step.name}", done, total)
+            found.add(made)
+            if step.variant is not None:
+                found.add(found.untouched(step.variant))
+        done += 1
+        for table, more in zip(rows, (found.table(wanted), found.stability(wanted), found.robustness()), strict=True):
+            table += more
+        notes += lost
+    table, order, robustness = (framed(r, c) for r, c in zip(rows, (TABLE, STABILITY, ROBUSTNESS), strict=True))
+    return Sensitivity(table, order, robustness, tuple(dict.fromkeys(notes)))
+
+
+@dataclass(frozen=True, eq=False)
+class _Step:
+    """A job with the names that tables give it; `variant` is None for the confounded training sets."""
+
+    job: Job
+    axis: str
+    name: str
+    level: float = float("nan")
+    variant: Variant | None = None
+
+
+def taking_part(plan: Plan) -> list[Candidate]:
+    """Return the candidates of a plan, its reference control, and controls with a candidate's encoder."""
+    encoders = {c.encoder for c in plan.candidates if c.role == "candidate"} - {""}
+    reference = plan.reference
+    return [c for c in plan.candidates if c.role == "candidate" or c.encoder in encoders or c is reference]
+
+
+def _reduced(plan: Plan, repeats: int | None = None) -> Plan:
+    """Return a plan with who takes part and the splits that the primary metric reads, or the first repeats of these."""
+    primary = asked(plan)[0]
+    splits = [s for s in plan.splits if any(reads(primary, t) for t in s.spec.targets)]
+    splits = [s for s in splits if repeats is None or s.repeat < repeats]
+    return replace(plan, candidates=taking_part(plan), splits=splits, findings=[], notes=(), n_null=0)
+
+
+def _steps(plan: Plan, axes: Collection[str], seed: int, n_boot: int) -> tuple[list[_Step], list[str]]:
+    """Return what is to be done for a plan, and in words what cannot be asked."""
+    few = _reduced(plan, REPEATS)
+    variants, notes = variants_of(few, axes)
+    steps = [_Step(partial(_varied, variant=v, seed=seed, n_boot=n_boot), v.axis, v.name, v.level, v) for v in variants]
+    if "metric" in axes and len(plan.metrics) < 2:
+        notes.append(f"{plan.task.spec.name}: metric was not varied: the task has one metric only")
+    if CONFOUNDING in axes:
+        try:
+            designs_of(few)
+            # First, while the embeddings of the folds as they are are still at hand.
+            steps.insert(0, _Step(partial(_confounded, seed=seed, n_boot=n_boot), CONFOUNDING, "V"))
+        except MmcellError as error:
+            notes.append(f"{plan.task.spec.name}: {CONFOUNDING} was not varied: {error}")
+    return steps, notes
+
+
+def _as_is(plan: Plan, cache: Cache | None, *, seed: int, n_boot: int) -> list[Reading]:
+    """Return two readings a candidate: all folds and metrics, and the folds of the variants on the primary metric."""
+    cache = cache or Cache()
+    metrics = asked(plan)
+    found = []
+    for candidate in plan.candidates:
+        who = (candidate.name, "as-is", "as-is")
+        try:
+            items = items_of(plan, candidate, cache)
+            whole, _ = estimates_of(items, metrics, n_boot=n_boot, seed=seed)
+            few, _ = estimates_of(items.where(items.frame["repeat"] < REPEATS), metrics[:1], n_boot=n_boot, seed=seed)
+        except Exception as error:
+            # A user's encoder or task may raise anything: its rows fail with the reason, all others stand.
+            found += [Reading(*who, status="failed", reason=said(error))] * 2
+            continue
+        found += [Reading(*who, estimates={p: (e,) for p, e in some.items()}) for some in (whole, few)]
+    return found
+
+
+def _varied(plan: Plan, cache: Cache | None, *, variant: Variant, seed: int, n_boot: int) -> list[Reading]:
+    return readings(plan, variant, seed, n_boot, cache)
+
+
+def _confounded(plan: Plan, cache: Cache | None, *, seed: int, n_boot: int) -> list[Reading]:
+    return confounded(plan, seed, n_boot, cache)
+
+
+def _job(job: Job, plan: Plan, cache: Cache | None = None) -> list[Reading]:
+    # One BLAS thread, as in a run: sums depend on their number.
+    with threadpool_limits(1, user_api="blas"):
+        return job(plan, cache)
+
+
+def _done(sent: Sequence[tuple[_Step, Plan]], executor: Executor | None, cache: Cache) -> Iterator[list[Reading]]:
+    """Yield the readings of each step; in another process each candidate is a job of its own."""
+    if executor is None:
+        for step, plan in sent:
+            yield _job(step.job, plan, cache)
+        return
+    waiting = [
+        (step, [(c, executor.submit(_job, step.job, replace(plan, candidates=[c]))) for c in plan.candidates])
+        for step, plan in sent
+    ]
+    for step, futures in waiting:
+        yield [reading for candidate, future in futures for reading in _returned(step, candidate, future)]
+
+
+def _returned(step: _Step, candidate: Candidate, future: Future[list[Reading]]) -> list[Reading]:
+    try:
+        return future.result()
+    except Exception as error:
+        # What cannot be sent to a worker, or a worker that died, is the fault of this one.
+        facts = (step.axis, step.name, step.level)
+        return [Reading(candidate.name, *facts, status="failed", reason=said(error))]

@@ -1,0 +1,174 @@
+"""`Reading`: what one candidate scores under one variant. Whatever goes wrong in it stops no other."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from mmcell.candidates import Cache, Candidate, embeddings_of
+from mmcell.digest import stream
+from mmcell.embedding import Embedding
+from mmcell.errors import MmcellError
+from mmcell.grading import grade
+from mmcell.items import Items
+from mmcell.metrics.base import Metric
+from mmcell.plan import Plan
+from mmcell.sensitivity.axes import Variant
+from mmcell.splits import Split
+from mmcell.stats.bootstrap import Estimate, bootstrap
+from mmcell.task import MethodView, Task
+
+#: Split, query and metric of a value.
+Place = tuple[str, str, str]
+
+
+@dataclass(frozen=True, eq=False)
+class Reading:
+    """A candidate under a variant.
+
+    Attributes
+    ----------
+    candidate
+        Encoder, patient encoder and probe.
+    axis, variant, level
+        As in `Variant`.
+    estimates
+        Place -> one estimate per draw of the variant.
+    chance
+        Place -> the value without skill, NaN where there is none.
+    replicates
+        Place -> values of single training sets, where several share the estimate.
+    status, reason
+        ``left_out`` or ``failed`` and why; otherwise "" and what is to be minded.
+    split
+        Where `status` holds; "" for all splits.
+    """
+
+    candidate: tuple[str, str, str]
+    axis: str
+    variant: str
+    level: float = float("nan")
+    estimates: Mapping[Place, Sequence[Estimate]] = field(default_factory=dict)
+    chance: Mapping[Place, float] = field(default_factory=dict)
+    replicates: Mapping[Place, np.ndarray] = field(default_factory=dict)
+    status: str = ""
+    reason: str = ""
+    split: str = ""
+
+
+def asked(plan: Plan) -> list[Metric]:
+    """Return the task's metrics, the primary one first."""
+    return sorted(plan.metrics, key=lambda m: m.name != plan.task.spec.primary)
+
+
+def items_of(plan: Plan, candidate: Candidate, cache: Cache) -> Items:
+    """Return the graded items of all splits of a plan.
+
+    Only what the primary metric reads is predicted: leaks that are watched beside the question are left alone.
+    """
+    return Items.concat([answered(plan, candidate, s, embedded(plan, candidate, s, cache)) for s in plan.splits])
+
+
+def embedded(plan: Plan, candidate: Candidate, split: Split, cache: Cache) -> Mapping[str, Embedding]:
+    """Return the embeddings of one split, with everything fitted on its training units."""
+    return embeddings_of(candidate, _task(plan, candidate), plan.dataset, split, cache, plan.seed)
+
+
+def answered(plan: Plan, candidate: Candidate, split: Split, embeddings: Mapping[str, Embedding]) -> Items:
+    """Return the graded items of one split; the split may train on fewer units than the embeddings were fitted on."""
+    task, level = _task(plan, candidate), plan.task.spec.slot[2]
+    view = MethodView.of(plan.dataset, split, level)
+    primary = asked(plan)[0]
+    view = replace(view, labels={t: y for t, y in view.labels.items() if reads(primary, t)})
+    rng = stream(plan.seed, task.spec.name, *candidate.name, split.key)
+    items = task.run(view, embeddings, split, rng)
+    return grade(items, plan.dataset, split, level, task.spec.unit)
+
+
+def reads(metric: Metric, target: str) -> bool:
+    """Whether a metric reads items of a target, of whichever kind."""
+    return any(metric.reads(kind, target) for kind in metric.kinds)
+
+
+def _task(plan: Plan, candidate: Candidate) -> Task:
+    return plan.task if candidate.probe == "default" else plan.task.using(candidate.probe)
+
+
+def estimates_of(
+    items: Items, metrics: Sequence[Metric], *, n_boot: int, seed: int
+) -> tuple[dict[Place, Estimate], dict[Place, Items]]:
+    """Return the estimates of metrics over all items of each split and query that the first metric reads, and these."""
+    found: dict[Place, Estimate] = {}
+    panels: dict[Place, Items] = {}
+    whole = items.where(items.frame["stratum"] == "all")
+    for facts, panel in whole.panels():
+        if facts["stratum"] != "all" or not _takes(metrics[0], panel, facts["target"]):
+            continue
+        wanted = [m for m in metrics if _takes(m, panel, facts["target"])]
+        for name, estimate in bootstrap(panel, wanted, n_boot=n_boot, seed=seed).items():
+            place = (facts["split"], facts["query"], name)
+            found[place], panels[place] = estimate, panel
+    return found, panels
+
+
+def _takes(metric: Metric, panel: Items, target: str) -> bool:
+    return metric.reads(panel.kind, target, panel.frame.columns)
+
+
+def readings(plan: Plan, variant: Variant, seed: int, n_boot: int, cache: Cache | None = None) -> list[Reading]:
+    """Return how every candidate of a plan scores on the primary metric under a variant.
+
+    Parameters
+    ----------
+    plan
+        As it is; its candidates are those that are read.
+    variant
+        What is changed.
+    seed, n_boot
+        Of the change, and bootstrap draws.
+    cache
+        Of embeddings.
+    """
+    cache = cache or Cache()
+    primary = asked(plan)[0]
+    facts = (variant.axis, variant.name, variant.level)
+    known: dict[tuple[str, str, str], Reading] = {}
+    draws: dict[tuple[str, str, str], dict[Place, list[Estimate]]] = {}
+    for candidate in plan.candidates:
+        if why := variant.refusal(candidate):
+            known[candidate.name] = Reading(candidate.name, *facts, status="left_out", reason=why)
+    remark = ""
+    for draw in range(variant.draws):
+        try:
+            changed = variant.make(plan, stream(seed, "sensitivity", variant.axis, variant.name, draw))
+        except Exception as error:
+            status = "left_out" if isinstance(error, MmcellError) else "failed"
+            for c in plan.candidates:
+                known.setdefault(c.name, Reading(c.name, *facts, status=status, reason=said(error)))
+            break
+        for candidate in changed.candidates:
+            if candidate.name in known:
+                continue
+            try:
+                estimates, _ = estimates_of(
+                    items_of(changed, candidate, cache), [primary], n_boot=n_boot, seed=seed
+                )  # fmt: skip
+            except Exception as error:
+                # A user's encoder or task may raise anything: a row with its reason, and all others stand.
+                known[candidate.name] = Reading(candidate.name, *facts, status="failed", reason=said(error))
+                continue
+            found = draws.setdefault(candidate.name, {})
+            for place, estimate in estimates.items():
+                found.setdefault(place, []).append(estimate)
+        remark = "; ".join(changed.notes)
+    return [
+        known.get(c.name) or Reading(c.name, *facts, estimates=draws[c.name], reason=remark) for c in plan.candidates
+    ]
+
+
+def said(error: Exception) -> str:
+    """Return what an exception says, in one line."""
+    text = " ".join(str(error).split()) or "no message"
+    return text if isinstance(error, MmcellError) else f"{type(error).__name__}: {text}"

@@ -1,0 +1,122 @@
+"""`Sensitivity`: utility beside robustness, as three tables."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+import pandas as pd
+
+from mmcell.errors import MmcellError
+from mmcell.sensitivity.axes import AXES
+from mmcell.store import _atomic
+
+WHO = ("task", "dataset", "encoder", "patient_encoder", "probe", "split", "query")
+TABLE = (
+    *WHO, "axis", "variant", "level", "metric", "value", "ci_low", "ci_high", "change", "n_units", "status", "reason",
+)  # fmt: skip
+STABILITY = (
+    "task", "dataset", "split", "query", "axis", "variant", "level", "kendall_tau", "tau_low", "tau_high", "n_encoders",
+)  # fmt: skip
+#: Axes along which values keep their meaning, so that a change can be read.
+CHANGES = tuple(a for a in AXES if a != "metric")
+ROBUSTNESS = (
+    *WHO, "metric", "utility", "ci_low", "ci_high",
+    *(f"{axis}_{what}" for axis in CHANGES for what in ("mean", "worst")),
+    "confounding_loss", "loss_low", "loss_high", "confounding_span", "average_drop", "confounding_reason",
+)  # fmt: skip
+_TEXT = {*WHO, "axis", "variant", "metric", "status", "reason", "confounding_reason"}
+_COUNTS = {"n_units", "n_encoders"}
+
+
+@dataclass(frozen=True, eq=False)
+class Sensitivity:
+    """How scores and the order of encoders change over what should not matter, and over the structure of the data.
+
+    Attributes
+    ----------
+    table
+        One row per candidate, split, query and variant. `level` is the share that is left or Cramér's V, `change` the
+        difference from the same folds as they are (along ``confounding``: from V = 0). The axis ``as-is`` holds the
+        utility.
+    stability
+        One row per split, query and variant: Kendall's tau-b between the order of encoders as it is and under the
+        variant, with a 95 % interval over bootstrap draws of the units.
+    robustness
+        One row per candidate, split and query: the utility, per axis the mean change and the one that hurts most, and
+        the loss under confounding (see `mmcell.sensitivity.integrated_loss`; `confounding_span` is the last V).
+    notes
+        What could not be varied, in words.
+    """
+
+    table: pd.DataFrame
+    stability: pd.DataFrame
+    robustness: pd.DataFrame
+    notes: tuple[str, ...] = ()
+
+    @property
+    def failed(self) -> pd.DataFrame:
+        """The rows of `table` that failed."""
+        return self.table[self.table["status"] == "failed"]
+
+    def write(self, folder: str | Path) -> None:
+        """Write ``sensitivity.csv``, ``stability.csv`` and ``robustness.csv``, and the notes as ``sensitivity.json``.
+
+        Raises
+        ------
+        MmcellError
+            The folder cannot be written.
+        """
+        where = Path(folder)
+        try:
+            where.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise MmcellError(f"{where}: cannot be written ({error.strerror}); choose another --out") from error
+        for name, frame in self._tables().items():
+            _atomic(where / f"{name}.csv", lambda p, frame=frame: frame.to_csv(p, index=False))
+        text = json.dumps({"notes": self.notes}, indent=1, ensure_ascii=False)
+        _atomic(where / "sensitivity.json", lambda p: p.write_text(f"{text}\n", encoding="utf-8"))
+
+    def _tables(self) -> dict[str, pd.DataFrame]:
+        return {"sensitivity": self.table, "stability": self.stability, "robustness": self.robustness}
+
+    @classmethod
+    def read(cls, folder: str | Path) -> Self:
+        """Read what was written into a folder.
+
+        Raises
+        ------
+        MmcellError
+            It is not there, or cannot be read.
+        """
+        where = Path(folder)
+        index = where / "sensitivity.json"
+        if not index.is_file():
+            raise MmcellError(f"{where}: holds no {index.name}; run with --sensitivity first")
+        try:
+            notes = tuple(str(n) for n in json.loads(index.read_bytes())["notes"])
+            named = (("sensitivity", TABLE), ("stability", STABILITY), ("robustness", ROBUSTNESS))
+            table, order, robustness = (_read(where / f"{name}.csv", columns) for name, columns in named)
+        except (OSError, ValueError, LookupError) as error:
+            raise MmcellError(f"{where}: its sensitivity is not readable ({error}); run --sensitivity again") from error
+        return cls(table, order, robustness, notes)
+
+
+def framed(rows: list[dict[str, object]], columns: tuple[str, ...]) -> pd.DataFrame:
+    """Return rows as a table: text that does not apply is "", a number that does not apply is missing."""
+    return _typed(pd.DataFrame(rows, columns=list(columns)))
+
+
+def _typed(frame: pd.DataFrame) -> pd.DataFrame:
+    kinds = {c: "object" if c in _TEXT else "Int64" if c in _COUNTS else "float64" for c in frame}
+    text = {c: frame[c].fillna("") for c in frame if c in _TEXT}
+    return frame.assign(**text).astype(kinds)
+
+
+def _read(path: Path, columns: tuple[str, ...]) -> pd.DataFrame:
+    # As text first: an encoder may be called NA.
+    frame = pd.read_csv(path, dtype=str, keep_default_na=False)[list(columns)]
+    numbers = {c: pd.to_numeric(frame[c].replace("", None)) for c in frame if c not in _TEXT}
+    return _typed(frame.assign(**numbers))

@@ -1,0 +1,60 @@
+"""The verdict: what the intervals of the differences allow to say of a candidate, in words."""
+
+from __future__ import annotations
+
+from mmcell.metrics.base import Metric
+from mmcell.records import Gap, Score
+from mmcell.stats.units import MINIMUM
+
+
+def verdict(score: Score, metric: Metric, reference: str) -> str:
+    """Say which controls a candidate beats, which it cannot be told apart from, and which beat it.
+
+    The reference comes first. Where no possible value could have been told apart from the reference (the smallest
+    difference that 80 % of such studies would find exceeds the room between the reference and the metric's bound),
+    or there are fewer than 10 units, there are too few patients to say.
+
+    Parameters
+    ----------
+    score
+        With `Score.difference` and `Score.versus`.
+    metric
+        Its direction and bounds.
+    reference
+        Label of the reference control.
+    """
+    who = "patients" if score.level == "patient" else "units"
+    if score.value is None:
+        return f"no value: {score.reason}"
+    if score.n_units < MINIMUM:
+        return f"too few {who} to say ({score.n_units})"
+    groups: dict[str, list[str]] = {"better than": [], "cannot be told apart from": [], "worse than": []}
+    reason = ""
+    gaps: list[tuple[str, Gap]] = [(v.control, v) for v in score.versus]
+    if score.difference is not None:
+        gaps.sort(key=lambda pair: pair[0] != reference)
+    for name, gap in gaps:
+        if gap.low is None or gap.high is None:
+            if name == reference:
+                reason = f"no interval of the difference from {name}"
+            continue
+        if gap.low <= 0 <= gap.high:
+            if name == reference and _hopeless(score, gap, metric):
+                reason = f"too few {who} to say whether it beats {name}"
+                continue
+            groups["cannot be told apart from"].append(name)
+        else:
+            groups["better than" if (gap.low > 0) == score.higher_is_better else "worse than"].append(name)
+    told = sorted(
+        ((words, names) for words, names in groups.items() if names), key=lambda pair: reference not in pair[1]
+    )
+    text = "; ".join([reason] * bool(reason) + [f"{words} {', '.join(names)}" for words, names in told])
+    return text or "compared with no control"
+
+
+def _hopeless(score: Score, gap: Gap, metric: Metric) -> bool:
+    if gap.mde is None or gap.value is None or score.value is None:
+        return False
+    base = score.value - gap.value
+    room = (metric.bounds[1] - base) if metric.higher_is_better else (base - metric.bounds[0])
+    return bool(gap.mde > room)

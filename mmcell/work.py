@@ -1,0 +1,125 @@
+"""`Work`: one candidate on one task, as it is and in worlds where labels or partners are permuted."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+import pandas as pd
+
+from mmcell.candidates import Cache, Candidate, embeddings_of, modality_of
+from mmcell.dataset import Dataset
+from mmcell.digest import stream
+from mmcell.embedding import Embedding
+from mmcell.errors import MmcellError
+from mmcell.grading import grade
+from mmcell.items import Items
+from mmcell.permutation import permuted_labels, permuted_partners
+from mmcell.plan import Plan
+from mmcell.splits import Split
+from mmcell.task import MethodView, Task
+
+#: Embeddings of all splits are held while a null is drawn, up to so many bytes; beyond, they are computed again.
+_HELD = 1_000_000_000
+
+
+@dataclass(frozen=True, eq=False)
+class Work:
+    """What a job does with one candidate.
+
+    Attributes
+    ----------
+    plan, candidate, task, cache
+        The task is the plan's, with the candidate's probe.
+    """
+
+    plan: Plan
+    candidate: Candidate
+    task: Task
+    cache: Cache
+    _held: dict[str, dict[str, Embedding]] = field(default_factory=dict, init=False, repr=False)
+    _worlds: dict[tuple[object, ...], Dataset] = field(default_factory=dict, init=False, repr=False)
+
+    def items(self) -> Items:
+        """Return the graded items of all splits; of a permuted control, each split has a permutation of its own."""
+        parts = []
+        for split in self.plan.splits:
+            seeds = ("permuted", split.key) if self.candidate.permuted else ()
+            # Labels move between all units, so that nothing but chance is left; partners within their strata.
+            within = self.plan.null_within if "pairs" in split.spec.targets else ()
+            parts.append(self._split(split, seeds, within))
+        return Items.concat(parts)
+
+    def nulls(self) -> Mapping[tuple[str, ...], np.ndarray]:
+        """Return (n_null,) values per place and metric, each from one permutation that all splits share.
+
+        A permutation whose question cannot be put (one class among the training units of a fold) is undefined.
+        """
+        found: dict[tuple[str, ...], list[float]] = {}
+        for draw in range(self.plan.n_null):
+            try:
+                items = Items.concat([self._split(s, ("null", draw), self.plan.null_within) for s in self.plan.splits])
+            except MmcellError:
+                continue
+            for facts, panel in items.panels():
+                for metric in self.plan.metrics:
+                    if metric.reads(panel.kind, facts["target"]):
+                        values = found.setdefault((*facts.values(), metric.name), [np.nan] * self.plan.n_null)
+                        values[draw] = metric.fn(panel)
+        return {place: np.array(values) for place, values in found.items()}
+
+    def retention(self) -> pd.DataFrame | None:
+        """Return how well the first split's patient vectors recover what was measured besides biology."""
+        dataset, (_, wanted, level) = self.plan.dataset, self.task.spec.slot
+        import importlib.util
+        if importlib.util.find_spec("mmcell.audit.retention") is None:
+            return None
+        from mmcell.audit.retention import technical_retention, technical_table
+
+        if level != "patient" or dataset.card.level == "patient" or self.candidate.permuted:
+            return None
+        vectors = self._embeddings(self.plan.splits[0])[self.task.spec.slot[0]]
+        if np.ptp(vectors.values, axis=0).max(initial=0.0) == 0:
+            return None
+        technical = dataset.once("retention", lambda: technical_table(dataset, modality_of(wanted, dataset)))
+        return technical_retention(vectors, technical, seed=self.plan.seed)
+
+    def _embeddings(self, split: Split) -> dict[str, Embedding]:
+        if split.key not in self._held:
+            made = embeddings_of(
+                self.candidate, self.task, self.plan.dataset, split, self.cache, self.plan.seed
+            )
+            sizes = {id(e.values): e.values.nbytes for held in self._held.values() for e in held.values()}
+            if sum(sizes.values()) + sum(e.values.nbytes for e in made.values()) > _HELD:
+                return made
+            self._held[split.key] = made
+        return self._held[split.key]
+
+    def _split(self, split: Split, seeds: tuple[object, ...], within: tuple[str, ...]) -> Items:
+        """Return the graded items of one split; with `seeds`, of the world that they permute."""
+        plan, task, level = self.plan, self.task, self.task.spec.slot[2]
+        embeddings = self._embeddings(split)
+        dataset = plan.dataset
+        if seeds:
+            dataset = self._world(split, seeds, within)
+        view = MethodView.of(dataset, split, level)
+        if seeds and "pairs" in split.spec.targets:
+            slot = list(task.spec.slots)[1]
+            # Each split has its own sides, hence its own permutation.
+            rng = stream(plan.seed, "partners", *seeds, split.key)
+            embeddings = embeddings | {slot: permuted_partners(embeddings[slot], view, within, rng)}
+        rng = stream(plan.seed, task.spec.name, *self.candidate.name, split.key)
+        items = task.run(view, embeddings, split, rng)
+        if not isinstance(items, Items):
+            raise MmcellError(f"task {task.spec.name!r}: run returned {type(items).__name__}; return Items")
+        return grade(items, dataset, split, level, task.spec.unit)
+
+    def _world(self, split: Split, seeds: tuple[object, ...], within: tuple[str, ...]) -> Dataset:
+        """Return the dataset with this split's targets permuted; splits that share `seeds` and targets share it."""
+        key = (*seeds, split.spec.targets)
+        if key not in self._worlds:
+            self._worlds.clear()
+            rng = stream(self.plan.seed, "labels", *seeds)
+            self._worlds[key] = permuted_labels(self.plan.dataset, split.spec.targets, within, rng)
+        return self._worlds[key]

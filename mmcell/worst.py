@@ -1,0 +1,49 @@
+"""The worst subgroup beside every mean: a good mean may hide a cell type, a batch or a cohort that is not served."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from mmcell.items import Items
+from mmcell.metrics.base import Metric
+from mmcell.records import Worst
+from mmcell.stats.units import MINIMUM
+
+_PREFIX = "by:"
+
+
+def worst(items: Items, metric: Metric) -> Worst | None:
+    """Return the group in which a metric is worst; None where nothing is grouped, or no group is large enough.
+
+    Groups with fewer than 10 units are counted, not compared: the worst of many small groups is noise. It is still
+    the worst of several, hence worse than it would be in new patients.
+
+    Parameters
+    ----------
+    items
+        With columns ``by:NAME``, a group each.
+    metric
+        Its direction says what is worst.
+    """
+    found: list[tuple[float, str, str, int, int]] = []
+    small = 0
+    for column in [c for c in items.frame if str(c).startswith(_PREFIX)]:
+        groups = items.column(column).astype(str)
+        names = np.unique(groups)
+        if len(names) < 2:
+            continue
+        for name in names:
+            part = items.where(groups == name)
+            if len(part.units) < MINIMUM:
+                small += 1
+                continue
+            value = metric.fn(part)
+            if np.isfinite(value):
+                found.append((value, column.removeprefix(_PREFIX), str(name), len(part.units), len(part.frame)))
+    if not found:
+        return None
+    pick = min if metric.higher_is_better else max
+    value, role, name, n_units, n_rows = pick(found)
+    return Worst(
+        role=role, name=name, value=value, n_units=n_units, n_items=n_rows, n_groups=len(found), n_small=small
+    )

@@ -1,0 +1,81 @@
+import numpy as np
+import pandas as pd
+import pytest
+import scipy.sparse as sp
+
+from mmcell.variants import halves, relabelled, subset, subset_units, thinned, with_values
+from tests.toys import cite, survivors
+
+TOY = cite(8, 20)
+
+
+def rng(seed=0):
+    return np.random.default_rng(seed)
+
+
+def test_other_labels_change_the_truth_and_nothing_else():
+    TOY.truth("label", "patient"), TOY.patients, TOY.positive  # noqa: B018 - what is cached must not stick
+    turned = TOY.obs["state"].map({"ill": "well", "well": "ill"})
+    found = relabelled(TOY, {"state": turned})
+    both = [d.truth("label", "patient")["y_true"] for d in (TOY, found)]
+    assert ((both[0] + both[1]) == 1).all()
+    assert (found.patients["state"] != TOY.patients["state"]).all()
+    assert found.features("rna").X is TOY.features("rna").X or (found.features("rna").X == TOY.features("rna").X).all()
+
+
+def test_a_subset_keeps_order_roles_and_columns():
+    keep = TOY.ids[::3]
+    found = subset(TOY, keep[::-1])
+    assert list(found.ids) == list(keep)
+    assert found.roles == TOY.roles
+    pd.testing.assert_frame_equal(found.obs, TOY.obs.loc[keep], check_names=False)
+    for modality in ("rna", "protein"):
+        np.testing.assert_array_equal(found.anndata(modality).X, TOY.anndata(modality)[keep].X)
+    assert found.fingerprint != TOY.fingerprint
+    assert found.fingerprint != subset(TOY, TOY.ids[::2]).fingerprint
+
+
+def test_units_are_kept_as_a_whole():
+    keep = pd.Index(["D01", "D05"])
+    found = subset_units(TOY, keep)
+    assert set(found.unit) == set(keep)
+    assert len(found.ids) == 40
+    assert len(subset_units(survivors(20), pd.Index(["P003", "P007"])).ids) == 2
+
+
+def test_nothing_left_is_refused(refused):
+    with refused("keeps no item"):
+        subset_units(TOY, pd.Index(["nobody"]))
+
+
+@pytest.mark.parametrize("sparse", [False, True])
+def test_thinning_takes_molecules_at_random(sparse):
+    toy = TOY
+    if sparse:
+        toy = with_values(TOY, "rna", sp.csr_matrix(TOY.anndata("rna").X), "sparse")
+    x = np.asarray(sp.csr_matrix(toy.anndata("rna").X).todense())
+    found = np.asarray(sp.csr_matrix(thinned(toy, "rna", 0.3, rng()).anndata("rna").X).todense())
+    assert (found <= x).all()
+    assert (found == found.round()).all()
+    share = found.sum() / x.sum()
+    assert abs(share - 0.3) < 4 * np.sqrt(0.3 * 0.7 / x.sum())
+    # Each count is binomial: its variance is that of n draws.
+    n = x.ravel()
+    assert np.isclose(np.mean((found.ravel() - 0.3 * n) ** 2), np.mean(n * 0.21), rtol=0.15)
+    np.testing.assert_array_equal(TOY.anndata("rna").X, cite(8, 20).anndata("rna").X)
+
+
+def test_halves_add_up_and_share_nothing_but_the_rate():
+    one, other = halves(TOY, "protein", rng())
+    np.testing.assert_array_equal(
+        one.anndata("protein").X + other.anndata("protein").X, TOY.anndata("protein").X
+    )
+    assert len({one.fingerprint, other.fingerprint, TOY.fingerprint}) == 3
+    np.testing.assert_array_equal(one.anndata("rna").X, TOY.anndata("rna").X)
+
+
+def test_only_counts_are_thinned(refused):
+    with refused("holds no counts"):
+        halves(survivors(20), "rna", rng())
+    with refused("between 0 and 1"):
+        thinned(TOY, "rna", 1.0, rng())
