@@ -15,18 +15,24 @@ from mmcell.errors import MmcellError
 if TYPE_CHECKING:
     from concurrent.futures import Executor
 
+    from mmcell.plan import Plan
     from mmcell.results import Results
+    from mmcell.sensitivity import Sensitivity
 
 Format = Literal["table", "json", "csv"]
 app = typer.Typer(
     name="mmcell", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None,
     help="Evaluate frozen foundation embeddings on what they are for: linking cells to patients.",
-    epilog="Exit codes: 0 done, 1 a task or encoder failed, 2 bad input. --debug anywhere shows the traceback.",
+    epilog="Exit codes: 0 done, 1 a task or encoder failed (audit --strict: a leak), 2 bad input. "
+    "--debug anywhere shows the traceback.",
 )  # fmt: skip
 
 Out = Annotated[Path | None, typer.Option(help="Folder for records, items, table.csv and report.html.")]
 Workers = Annotated[int, typer.Option(min=1, help="Processes that compute candidates; the results are the same.")]
 Null = Annotated[int | None, typer.Option(help="Permutations of the labels through the whole pipeline (19 or more).")]
+Varied = Annotated[
+    bool, typer.Option("--sensitivity", help="Also vary preprocessing, metric and the structure of the data.")
+]
 Shape = Annotated[Format, typer.Option("--format", help="What is printed.")]
 Seed = Annotated[int | None, typer.Option(help="Seed of everything random.")]
 Boot = Annotated[int | None, typer.Option(help="Bootstrap draws (at least 100).")]
@@ -59,6 +65,7 @@ def run(
     reuse: Annotated[
         Literal["only-missing", "always", "never"], typer.Option(help="What to do with finished results in --out.")
     ] = "only-missing",
+    sensitivity: Varied = False,
     shape: Shape = "table",
 ) -> None:
     """Run a config, print the table, and write runs/NAME.
@@ -77,7 +84,8 @@ def run(
         results = run_plans(
             plans, executor=executor, out=folder, reuse=reuse, progress=progress, command=_command()
         )  # fmt: skip
-    _finish(results, shape, folder)
+        varied = _vary(plans, folder, executor, progress) if sensitivity else None
+    _finish(results, shape, folder, varied)
 
 
 @app.command()
@@ -97,13 +105,15 @@ def evaluate(
     seed: Seed = None,
     n_boot: Boot = None,
     null: Null = None,
+    sensitivity: Varied = False,
     shape: Shape = "table",
 ) -> None:
     """Evaluate embeddings or encoders on tasks, with the controls that each task demands.
 
     Example: mmcell evaluate --embedding cells.h5ad:obsm/X_scGPT --dataset cohort.yaml --task patient-severity
     """
-    from mmcell.run import evaluate as evaluate_
+    from mmcell.plan import make_plan
+    from mmcell.run import run_plans
 
     given: dict[str, Any] = {}
     for text in embedding or []:
@@ -116,13 +126,17 @@ def evaluate(
         if name in given:
             raise MmcellError(f"--encoder {name}: an embedding file has this name too; rename the file")
         given[name] = name
+    plans = [
+        make_plan(
+            name, given or None, dataset, patient_encoders=patient_encoder or None, null=null or 0,
+            n_boot=1000 if n_boot is None else n_boot, seed=0 if seed is None else seed,
+        )
+        for name in task
+    ]  # fmt: skip
     with _executor(workers) as executor, _progress() as progress:
-        results = evaluate_(
-            given or None, task, dataset=dataset, patient_encoders=patient_encoder or None, out=out,
-            executor=executor, progress=progress, command=_command(), seed=0 if seed is None else seed,
-            n_boot=1000 if n_boot is None else n_boot, null=null or 0,
-        )  # fmt: skip
-    _finish(results, shape, out)
+        results = run_plans(plans, executor=executor, out=out, progress=progress, command=_command())
+        varied = _vary(plans, out, executor, progress) if sensitivity else None
+    _finish(results, shape, out, varied)
 
 
 @app.command()
@@ -193,6 +207,53 @@ def compare(
         n_permutations=n_permutations, **one,
     )  # fmt: skip
     show_comparison(found, shape, notes_of(found, adjust, n_permutations))
+
+
+@app.command()
+def audit(
+    source: Annotated[str, typer.Argument(help="Dataset or its card, .h5ad/.h5mu/.zarr, predictions, or a run.")],
+    unit: Annotated[str | None, typer.Option(help="Column of the patient.")] = None,
+    label: Annotated[str | None, typer.Option(help="Column of the class of a patient.")] = None,
+    positive: Annotated[str | None, typer.Option(help="Class that counts as positive.")] = None,
+    batch: Annotated[str | None, typer.Option(help="Column of the batch.")] = None,
+    cell_type: Annotated[str | None, typer.Option(help="Column of the cell type.")] = None,
+    sample: Annotated[str | None, typer.Option(help="Column of the sample.")] = None,
+    outcome: Annotated[tuple[str, str] | None, typer.Option(help="Columns of time and event.")] = None,
+    clinical: Annotated[list[str] | None, typer.Option(help="Covariate of the patient; several are allowed.")] = None,
+    technical: Annotated[list[str] | None, typer.Option(help="Covariate of the measurement; several too.")] = None,
+    preprocessing: Annotated[
+        Literal["counts", "log1p", "proportions", "values"] | None, typer.Option(help="What a bare file holds.")
+    ] = None,
+    modality: Annotated[str, typer.Option(help="What a bare file measures.")] = "rna",
+    embedding: Annotated[list[str] | None, typer.Option(help="FILE[:KEY] of the dataset; several too.")] = None,
+    level: Annotated[Literal["cell", "patient"], typer.Option(help="Level of the embedding files.")] = "cell",
+    model: Annotated[list[str] | None, typer.Option(help="Encoder, or YAML of a model card; several too.")] = None,
+    strict: Annotated[bool, typer.Option("--strict", help="Leave with 1 when something leaks.")] = False,
+    seed: Seed = None,
+    n_boot: Boot = None,
+    shape: Shape = "table",
+) -> None:
+    """Say what a reader must know of data, predictions or a finished run; columns are never guessed.
+
+    Example: mmcell audit covid-cite
+    """
+    from mmcell.audit import audit as audit_
+    from mmcell.audit.overlap import card_of
+    from mmcell.report.findings import show_findings
+
+    roles = {
+        "unit": unit, "label": label, "positive": positive, "batch": batch, "cell_type": cell_type, "sample": sample,
+        "clinical": clinical, "technical": technical,
+        "outcome": dict(zip(("time", "event"), outcome, strict=True)) if outcome else None,
+    }  # fmt: skip
+    found = audit_(
+        source, roles=roles, preprocessing=preprocessing, modality=modality, cards=[card_of(m) for m in model or []],
+        embeddings=[_embedding(text, level)[1] for text in embedding or []], seed=0 if seed is None else seed,
+        n_boot=1000 if n_boot is None else n_boot,
+    )  # fmt: skip
+    show_findings(found, shape)
+    if strict and any(f.severity == "leak" for f in found):
+        sys.exit(1)
 
 
 @app.command("list")
@@ -292,11 +353,28 @@ def _progress() -> Iterator[Callable[[str, int, int], None] | None]:
         yield step
 
 
-def _finish(results: Results, shape: Format, folder: Path | None) -> None:
-    """Print the table, write the report, and leave with 1 when something failed."""
+def _vary(
+    plans: list[Plan], folder: Path | None, executor: Executor | None, progress: Callable[[str, int, int], None] | None
+) -> Sensitivity:
+    """Vary what was run, and write it where there is a folder."""
+    from mmcell.sensitivity import sensitivity
+
+    found = sensitivity(plans, seed=plans[0].seed, executor=executor, progress=progress)
+    if folder is not None:
+        found.write(folder)
+    return found
+
+
+def _finish(results: Results, shape: Format, folder: Path | None, varied: Sensitivity | None = None) -> None:
+    """Print the tables, write the report, and leave with 1 when something failed."""
     from mmcell.report.terminal import show_results
 
-    show_results(results, shape)
+    if varied is None or shape == "table":
+        show_results(results, shape)
+    if varied is not None:
+        from mmcell.sensitivity.show import show_sensitivity
+
+        show_sensitivity(varied, shape, results)
     if folder is not None:
         page = results.report(folder / "report.html")
         print(f"wrote {page} beside records/, items/ and table.csv", file=sys.stderr)
@@ -304,5 +382,8 @@ def _finish(results: Results, shape: Format, folder: Path | None) -> None:
         print(f"note: {note}", file=sys.stderr)
     for record in results.failed:
         print(f"mmcell: {record.task['name']}, {record.label}: failed: {record.error}", file=sys.stderr)
-    if results.failed:
+    failures = [] if varied is None else varied.failures
+    for line in failures:
+        print(f"mmcell: failed: {line}", file=sys.stderr)
+    if results.failed or failures:
         sys.exit(1)

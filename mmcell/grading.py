@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -13,6 +13,7 @@ from mmcell.dataset import Dataset
 from mmcell.errors import MmcellError, first
 from mmcell.items import Items
 from mmcell.metrics.base import Metric
+from mmcell.metrics.survival import common_tau, with_censoring
 from mmcell.plan import Plan
 from mmcell.records import Gap, Score, Versus
 from mmcell.splits import Split
@@ -26,7 +27,9 @@ from mmcell.worst import worst
 Estimates = Mapping[tuple[str, ...], tuple[Items, Metric, Estimate]]
 
 
-def grade(items: Items, dataset: Dataset, split: Split, level: str, unit: str = "unit") -> Items:
+def grade(
+    items: Items, dataset: Dataset, split: Split, level: str, unit: str = "unit", splits: Sequence[Split] = ()
+) -> Items:
     """Return the items of one split with unit, repeat, fold and truth attached by id.
 
     Items whose truth is missing are left out; they are counted as excluded when the split is scored.
@@ -61,14 +64,26 @@ def grade(items: Items, dataset: Dataset, split: Split, level: str, unit: str = 
     if items.kind == "multiclass":
         # Classes are text, whatever a task returned, so that truth and prediction meet.
         graded = graded.astype({"y_true": str, "y_pred": str})
+    if items.kind == "survival":
+        folds = [s for s in splits if s.spec.name == split.spec.name] or [split]
+        # One horizon for all folds, so that they are scored on the same span of time.
+        tau = dataset.once(("tau", *(s.key for s in folds)), lambda: common_tau([_outcome(dataset, s) for s in folds]))
+        graded = with_censoring(graded, items, *_outcome(dataset, split), tau)
     return Items(graded, items.kind, details=items.details)
+
+
+def _outcome(dataset: Dataset, split: Split) -> tuple[np.ndarray, np.ndarray]:
+    """Return time and event of the training units: who is censored when is learnt from them alone."""
+    truth = dataset.truth("outcome", "patient")
+    time, event = truth.loc[truth.index.isin(split.train), ["time", "event"]].to_numpy(dtype=float).T
+    return time, event
 
 
 def estimate(items: Items, metrics: list[Metric], *, n_boot: int, seed: int) -> Estimates:
     """Return the estimate of every metric on every panel of items."""
     found = {}
     for facts, panel in items.panels():
-        wanted = {m.name: m for m in metrics if m.reads(panel.kind, facts["target"])}
+        wanted = {m.name: m for m in metrics if m.reads(panel.kind, facts["target"], panel.frame)}
         for name, value in bootstrap(panel, list(wanted.values()), n_boot=n_boot, seed=seed).items():
             found[(*facts.values(), name)] = (panel, wanted[name], value)
     return found
@@ -188,7 +203,7 @@ def _gap(value: Estimate, other: Estimates | None, place: tuple[str, ...]) -> Ga
     if other is None or place not in other:
         return None
     found = difference(value, other[place][2])
-    return Gap(value=found.value, low=found.low, high=found.high, mde=getattr(found, "mde", None))
+    return Gap(value=found.value, low=found.low, high=found.high, mde=found.mde)
 
 
 def _skill(value: Estimate, beside: Beside, place: tuple[str, ...]) -> float | None:

@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 from threadpoolctl import threadpool_limits
 
+from mmcell.audit.retention import retention_findings
 from mmcell.audit.scores import audit_scores
 from mmcell.candidates import Cache, Candidate
 from mmcell.digest import digest
@@ -139,10 +140,6 @@ def record_of(
         error=outcome.error,
         provenance=provenance(outcome.seconds, command),
     )
-    leaks: Any = ()
-    if outcome.retention is not None:
-        from mmcell.audit.retention import retention_findings
-
-        leaks = retention_findings(outcome.retention)
+    leaks = retention_findings(outcome.retention) if outcome.retention is not None else []
     findings = (*plan.findings, *leaks, *audit_scores(record))
     return record.model_copy(update={"findings": findings}), estimates

@@ -228,12 +228,14 @@ def _untrained(
 ) -> dict[str, Encoder | str]:
     """Return the untrained twin of every encoder that has one and can read the data."""
     modality = modality_of(task.spec.slot[1], dataset)
-    return {
-        f"{name}-untrained": source.untrained(seed)
-        for name, source in own.items()
-        if callable(getattr(source, "untrained", None)) and not isinstance(source, Embedding)
-        and not name.endswith("-untrained") and not readable(source, dataset, modality)
-    }  # fmt: skip
+    found: dict[str, Encoder | str] = {}
+    for name, source in own.items():
+        twin = getattr(source, "untrained", None)
+        if isinstance(source, Embedding) or not callable(twin) or name.endswith("-untrained"):
+            continue
+        if not readable(source, dataset, modality):
+            found[f"{name}-untrained"] = check_encoder(twin(seed), f"{name}-untrained")
+    return found
 
 
 def _random_of_size(own: Mapping[str, Encoder | Embedding], seed: int) -> dict[str, Encoder | str]:

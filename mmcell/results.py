@@ -158,7 +158,7 @@ class Results:
             if record.key not in self.items or wanted["task"] not in (None, record.task["name"]):
                 continue
             for facts, panel in self.items[record.key].panels():
-                fits = metric.reads(panel.kind, facts["target"])
+                fits = metric.reads(panel.kind, facts["target"], panel.frame)
                 if fits and all(wanted[k] in (None, facts[k]) for k in ("split", "target", "query", "stratum")):
                     place = (record.task["name"], record.dataset, *facts.values())
                     label = " · ".join(filter(None, (record.label, record.probe)))

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import pandas as pd
 
+from mmcell.audit.retention import technical_retention, technical_table
 from mmcell.candidates import Cache, Candidate, embeddings_of, modality_of
 from mmcell.dataset import Dataset
 from mmcell.digest import stream
@@ -64,7 +65,7 @@ class Work:
                 continue
             for facts, panel in items.panels():
                 for metric in self.plan.metrics:
-                    if metric.reads(panel.kind, facts["target"]):
+                    if metric.reads(panel.kind, facts["target"], panel.frame):
                         values = found.setdefault((*facts.values(), metric.name), [np.nan] * self.plan.n_null)
                         values[draw] = metric.fn(panel)
         return {place: np.array(values) for place, values in found.items()}
@@ -72,12 +73,8 @@ class Work:
     def retention(self) -> pd.DataFrame | None:
         """Return how well the first split's patient vectors recover what was measured besides biology."""
         dataset, (_, wanted, level) = self.plan.dataset, self.task.spec.slot
-        import importlib.util
-        if importlib.util.find_spec("mmcell.audit.retention") is None:
-            return None
-        from mmcell.audit.retention import technical_retention, technical_table
-
-        if level != "patient" or dataset.card.level == "patient" or self.candidate.permuted:
+        # What is built from the measurement itself gives it away by design.
+        if level != "patient" or dataset.card.level == "patient" or isinstance(self.candidate.source, str):
             return None
         vectors = self._embeddings(self.plan.splits[0])[self.task.spec.slot[0]]
         if np.ptp(vectors.values, axis=0).max(initial=0.0) == 0:
@@ -109,11 +106,12 @@ class Work:
             # Each split has its own sides, hence its own permutation.
             rng = stream(plan.seed, "partners", *seeds, split.key)
             embeddings = embeddings | {slot: permuted_partners(embeddings[slot], view, within, rng)}
-        rng = stream(plan.seed, task.spec.name, *self.candidate.name, split.key)
+        # The same for every candidate: what a probe draws (inner folds) then adds nothing to their differences.
+        rng = stream(plan.seed, task.spec.name, split.key)
         items = task.run(view, embeddings, split, rng)
         if not isinstance(items, Items):
             raise MmcellError(f"task {task.spec.name!r}: run returned {type(items).__name__}; return Items")
-        return grade(items, dataset, split, level, task.spec.unit)
+        return grade(items, dataset, split, level, task.spec.unit, plan.splits)
 
     def _world(self, split: Split, seeds: tuple[object, ...], within: tuple[str, ...]) -> Dataset:
         """Return the dataset with this split's targets permuted; splits that share `seeds` and targets share it."""

@@ -14,7 +14,7 @@ task = Survival(
         dataset="breast-expression",
         slots={"x": ("rna", "patient")},
         split=SplitSpec("leave-one-cohort-out", "leave-one-group-out", by="batch", targets=("outcome",)),
-        metrics=("harrell_c",),
+        metrics=("harrell_c", "uno_c", "ibs"),
         primary="harrell_c",
         controls=("random", "constant", "technical-only", "clinical-only"),
         reference="clinical-only",

@@ -15,7 +15,7 @@ task = Survival(
         dataset="hcc-immune",
         slots={"x": ("composition", "patient")},
         split=SplitSpec("grouped", "stratified-group-kfold", by="outcome", repeats=5, targets=("outcome",)),
-        metrics=("harrell_c",),
+        metrics=("harrell_c", "uno_c", "ibs"),
         primary="harrell_c",
         controls=("random", "constant", "technical-only", "clinical-only"),
         reference="clinical-only",

@@ -47,7 +47,7 @@ def test_help_loads_nothing_heavy():
     assert loaded("import mmcell.cli, contextlib, io\ntry:\n    pass\nfinally:\n    pass") == "[]"
 
 
-@pytest.mark.parametrize("command", ["run", "evaluate", "score", "list", "show", "report"])
+@pytest.mark.parametrize("command", ["run", "evaluate", "score", "compare", "list", "show", "report"])
 def test_every_command_has_help_with_an_example(command):
     found = run(command, "--help")
     assert found.returncode == 0
@@ -63,6 +63,30 @@ def test_evaluate_writes_records_items_table_and_report(cohort, embedding, tmp_p
     assert {"mine", "technical-only", "random"} <= set(table["encoder"])
     assert len(list((out / "records").glob("*.json"))) == len(list((out / "items").glob("*.parquet")))
     assert "<html" in (out / "report.html").read_text()
+
+
+def test_finished_runs_are_compared(cohort, embedding, tmp_path):
+    for name, encoder in (("one", ("--embedding", embedding)), ("two", ("--encoder", "random"))):
+        found = run("evaluate", *encoder, "--dataset", cohort, "--task", "patient-severity", "--out", tmp_path / name,
+                    "--patient-encoder", "pseudobulk", "--n-boot", 100)  # fmt: skip
+        assert found.returncode == 0, found.stderr
+        assert "mine → pseudobulk (" in found.stdout or name == "two"
+    both = ("compare", tmp_path / "one", tmp_path / "two", "--metric", "auroc", "--n-permutations", 19)
+    found = run(*both, "--task", "patient-severity:grouped", "--format", "csv")
+    assert found.returncode == 0, found.stderr
+    table = pd.read_csv(pd.io.common.StringIO(found.stdout))
+    names = {*table["a"], *table["b"]}
+    assert {"mine → pseudobulk", "composition"} <= names
+    # What both runs hold is there once, and permuted labels are no rival.
+    assert len(table) == len(names) * (len(names) - 1) / 2
+    assert not any("permuted" in name or "(one)" in name for name in names)
+    assert {"p_adjusted", "win_probability", "mde"} <= set(table)
+    family = run(*both, "--task", "patient-severity:grouped", "--task", "patient-severity:leave-one-batch-out")
+    assert family.returncode == 0, family.stderr
+    assert "mean over all places" in family.stdout
+    several = run(*both)
+    assert several.returncode == 2
+    assert "scored in 2 places" in several.stderr
 
 
 def test_run_reads_files_beside_the_config_and_resumes(cohort, embedding, tmp_path):
@@ -128,6 +152,7 @@ def write(path: Path, content: str) -> Path:
         (lambda f: ("run", f / "nowhere.yaml"), ["nowhere.yaml", "no such file"]),
         (lambda f: ("show", "covid-sit"), ["covid-sit", "covid-cite"]),
         (lambda f: ("report", f), ["no run"]),
+        (lambda f: ("compare", f, "--metric", "auroc"), ["no run"]),
         (lambda f: ("score", write(f / "s.csv", "item,a\n1,1\n")), ["s.csv", "no predictions"]),
         (lambda f: ("evaluate", "--task", "patient-severity", "--dataset", "covid-site"), ["covid-site", "covid-cite"]),
     ],

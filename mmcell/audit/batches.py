@@ -7,7 +7,7 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 
-from mmcell.audit.evidence import beyond, is_leak, stated
+from mmcell.audit.evidence import beyond, is_leak, mirrored, stated
 from mmcell.audit.probe import metric_of, probed
 from mmcell.audit.units import label_of
 from mmcell.dataset import Dataset
@@ -88,7 +88,7 @@ def confounded(dataset: Dataset, *, n_boot: int = 1000, seed: int = 0) -> list[F
     It is a leak where the bias-corrected Cramér's V is large and its bootstrap interval over units lies above 0.
     """
     both = _both(dataset)
-    if both is None:
+    if both is None or "label" not in both:
         return []
     table = pd.crosstab(both["label"], both["batch"])
     if min(table.shape) < 2:
@@ -143,7 +143,7 @@ def label_from_batch(dataset: Dataset, *, n_boot: int = 1000, seed: int = 0) -> 
             code="label-from-batch",
             message=f"{said}, chance {chance:.2f}",
             evidence=f"logistic probe, {len(both)} units, {both['batch'].nunique()} batches"
-            + ("; below chance, for balanced folds leave out what training has less of" if found.high < chance else ""),
+            + mirrored([found], chance),
             cure="an embedding must beat this, not chance; read the scores under leave-one-batch-out" if leak else "",
         )
     ]
@@ -169,6 +169,9 @@ def batch_predictability(
     if both is None:
         return []
     both = both.loc[both.index.isin(vectors.index)]
+    # Turned, so that there are no more columns than units; the components of every fold stay what they are.
+    axes = np.linalg.svd(vectors - vectors.mean(), full_matrices=False)[2]
+    vectors = pd.DataFrame(vectors.to_numpy() @ axes.T, index=vectors.index)
     counts = both["batch"].value_counts()
     asked = sorted(counts.index[(counts >= _SIDE) & (len(both) - counts >= _SIDE)])
     if not asked:
@@ -189,6 +192,7 @@ def batch_predictability(
     listed = "; ".join([*([stated("label: AUROC", label)] if label else []),
                         *(stated(f"batch {b}: AUROC", e) for b, e in found.items())])  # fmt: skip
     evidence = f"{of}, logistic probe on {_COMPONENTS} components, {len(both)} units: {listed}"
+    evidence += mirrored(found.values(), 0.5)
     if not known:
         text = f"no batch can be told from {of} of held-out units"
         return [Finding(severity="info", code="batch-predictable", message=text, evidence=evidence)]

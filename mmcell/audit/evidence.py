@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import numpy as np
 
 from mmcell.records import Finding
@@ -34,6 +36,13 @@ def stated(name: str, estimate: Estimate) -> str:
     if np.isnan(estimate.low):
         return f"{name} {estimate.value:.2f} (no interval, {estimate.n_units} units)"
     return f"{name} {estimate.value:.2f} (95 % interval {estimate.low:.2f} to {estimate.high:.2f})"
+
+
+def mirrored(estimates: Iterable[Estimate], chance: float) -> str:
+    """Return a word on held-out values whose interval lies below chance, to stand at the end of a sentence."""
+    if any(np.isfinite(e.high) and e.high < chance for e in estimates):
+        return "; below chance, as where there is nothing to learn: what a fold holds out, its training has less of"
+    return ""
 
 
 def ordered(findings: list[Finding]) -> list[Finding]:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from pathlib import Path
 
 from mmcell.embedding import ModelCard
+from mmcell.errors import MmcellError
 from mmcell.records import Finding
+from mmcell.roles import parse
 
 
 def seen(card: ModelCard, dataset: str, texts: Iterable[str] = ()) -> list[str]:
@@ -57,3 +60,28 @@ def overlap_findings(cards: Iterable[ModelCard], dataset: str, texts: Iterable[s
                 )
             )
     return found
+
+
+def card_of(name: str) -> ModelCard:
+    """Return the card of an encoder, by its name or ``module:attribute``, or the one that a YAML file holds.
+
+    Raises
+    ------
+    MmcellError
+        There is no such encoder or file, or the file is no model card.
+    """
+    if not name.endswith((".yaml", ".yml")):
+        from mmcell.encoders.base import make_encoder
+
+        return make_encoder(name).card
+    import yaml
+
+    from mmcell.readers import existing
+
+    path = existing(Path(name))
+    try:
+        content = yaml.safe_load(path.read_text())
+    except (yaml.YAMLError, OSError, UnicodeDecodeError) as error:
+        raise MmcellError(f"{path}: not valid YAML ({str(error).splitlines()[0]}); correct it") from error
+    card: ModelCard = parse(ModelCard, content, str(path))
+    return card

@@ -152,7 +152,7 @@ def _held_out(x: np.ndarray, y: np.ndarray, ids: pd.Index, numeric: bool, seed: 
         if scale.keep.any():
             predicted = _predicted(scale.transform(x[train]), scale.transform(x[test]), y[train], numeric, state)
         else:
-            nothing = y[train].mean() if numeric else y[train].min()
+            nothing = y[train].mean() if numeric else np.sort(y[train])[0]
             predicted = (np.full(len(test), nothing), np.full(len(test), nothing))
         facts = {"item": ids[test], "unit": ids[test], "fold": fold, "y_true": y[test]}
         for probe, values in zip(frames, predicted, strict=True):

@@ -14,7 +14,15 @@ from mmcell.records import Finding, RunRecord
 from mmcell.results import Results
 
 #: What the items of a record repeat of the data; a record's own findings say it already.
-_SAID = {"few-units", "few-events", "few-in-class", "no-truth", "no-prediction"}
+_SAID = {"no-fold", "few-units", "few-events", "few-in-class", "no-truth", "no-prediction"}
+
+#: Findings that many records have, each with values of its own: said once a task.
+_TOGETHER = {
+    "knows-the-batch": "these know the batch of held-out units",
+    "technical-retention": "the vectors of these tell how held-out patients were measured",
+    "boundary": "scores of these lie on the bound, and their intervals are one-sided",
+    "excluded": "not all items could be scored for these",
+}
 
 
 def audit_run(results: Results) -> list[Finding]:
@@ -89,28 +97,41 @@ def _collected(records: Sequence[RunRecord]) -> list[Finding]:
     places: dict[Finding, list[RunRecord]] = {}
     for record in records:
         overlap = overlap_findings(record.cards.values(), record.dataset)
-        own = [f for f in record.findings if f.code != "pretraining-overlap"]
-        for finding in dict.fromkeys([*own, *overlap]):
+        others = [f for f in record.findings if f.code != "pretraining-overlap"]
+        for finding in dict.fromkeys([*others, *overlap]):
             places.setdefault(finding, []).append(record)
     merged: dict[tuple[str, str, str], list[tuple[Finding, list[RunRecord]]]] = {}
     for finding, touched in places.items():
         merged.setdefault((finding.severity, finding.code, finding.message), []).append((finding, touched))
     found = []
-    for variants in merged.values():
-        finding = variants[0][0]
-        touched = [r for _, some in variants for r in some]
+    grouped: dict[tuple[str, str, str], list[tuple[Finding, list[RunRecord]]]] = {}
+    for (severity, code, _), variants in merged.items():
+        finding, touched = variants[0][0], [r for _, some in variants for r in some]
+        if code in _TOGETHER:
+            for task in dict.fromkeys(r.task["name"] for r in touched):
+                of_task = [r for r in touched if r.task["name"] == task]
+                grouped.setdefault((severity, code, task), []).append((finding, of_task))
+            continue
         evidence = " | ".join(dict.fromkeys(f.evidence for f, _ in variants if f.evidence))
-        found.append(
-            finding.model_copy(update={"message": f"{_who(touched, records)}: {finding.message}", "evidence": evidence})
-        )
+        message = f"{_who(touched, records)}: {finding.message}"
+        found.append(finding.model_copy(update={"message": message, "evidence": evidence}))
+    for (_, code, task), same in grouped.items():
+        labels = dict.fromkeys(_name(r) for _, own in same for r in own)
+        said = "; ".join(f"{', '.join(dict.fromkeys(map(_name, own)))}: {f.message} ({f.evidence})" for f, own in same)
+        update = {"message": f"{task}: {_TOGETHER[code]}: {', '.join(labels)}", "evidence": said}
+        found.append(same[0][0].model_copy(update=update))
     return found
+
+
+def _name(record: RunRecord) -> str:
+    return " ".join(filter(None, (record.label, record.probe)))
 
 
 def _who(touched: list[RunRecord], records: Sequence[RunRecord]) -> str:
     """Name the tasks in which a finding touches all records, and the records where it touches some."""
     parts = []
     for task in dict.fromkeys(r.task["name"] for r in touched):
-        some = dict.fromkeys(r.label or r.encoder for r in touched if r.task["name"] == task)
-        every = {r.label or r.encoder for r in records if r.task["name"] == task}
+        some = dict.fromkeys(_name(r) for r in touched if r.task["name"] == task)
+        every = {_name(r) for r in records if r.task["name"] == task}
         parts.append(task if set(some) == every and len(every) > 1 else f"{task}, {first(some, 4)}")
     return "; ".join(parts)

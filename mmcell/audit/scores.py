@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
+from mmcell.audit.evidence import is_leak
+from mmcell.audit.overlap import overlap_findings
 from mmcell.records import Finding, RunRecord, Score
 
 
 def audit_scores(record: RunRecord) -> list[Finding]:
     """Return findings about a record that its own scores and cards give away."""
-    found = []
-    overlap = [c.name for c in record.cards.values() if record.dataset in c.pretraining_datasets]
-    if overlap:
-        found.append(
-            Finding(
-                severity="leak",
-                code="pretraining-overlap",
-                message=f"{overlap[0]} was pretrained on {record.dataset}",
-                cure="evaluate on a cohort that the model has not seen",
-            )
-        )
+    found = overlap_findings(record.cards.values(), record.dataset)
     for score in record.scores:
         found += _of(score, record)
     return found
@@ -34,7 +28,7 @@ def _of(score: Score, record: RunRecord) -> list[Finding]:
         beside = f"; {label.metric} of the label is {label.value:.2f}" if label and label.value is not None else ""
         found.append(
             Finding(
-                severity="leak",
+                severity=_severity(score),
                 code="knows-the-batch",
                 message=f"knows the batch{f' {group}' if group else ''}: {score.metric} {score.value:.2f}{beside}",
                 evidence=_interval(score),
@@ -45,7 +39,7 @@ def _of(score: Score, record: RunRecord) -> list[Finding]:
     if record.encoder == "technical-only" and headline and _beyond_chance(score):
         found.append(
             Finding(
-                severity="leak",
+                severity=_severity(score),
                 code="technical-leak",
                 message=f"the measurement alone (technical-only) reaches {score.metric} {score.value:.2f} "
                 f"({score.split})",
@@ -64,6 +58,13 @@ def _of(score: Score, record: RunRecord) -> list[Finding]:
 
 def _beyond_chance(score: Score) -> bool:
     return score.low is not None and score.chance is not None and score.low > score.chance
+
+
+def _severity(score: Score) -> Literal["leak", "warning"]:
+    """Return how much a score beyond chance weighs: what is small is no leak."""
+    if score.value is None or score.low is None or score.chance is None:
+        return "warning"
+    return "leak" if is_leak(score.value, score.low, score.chance) else "warning"
 
 
 def _interval(score: Score) -> str:

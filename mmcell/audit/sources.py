@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
+from threadpoolctl import threadpool_limits
 
 from mmcell.audit.batches import batch_predictability, confounded, embedding_means, label_from_batch, unit_means
 from mmcell.audit.composition import composition_findings
@@ -79,10 +80,18 @@ def audit(
     MmcellError
         There is no such source, or it cannot be read; a role names a column that is not there.
     """
+    # One BLAS thread: on matrices this small several spin rather than help, and sums depend on their number.
+    with threadpool_limits(1, user_api="blas"):
+        return _audited(source, roles or {}, preprocessing, modality, list(embeddings), list(cards), n_boot, seed)
+
+
+def _audited(
+    source: str | Path | pd.DataFrame | Dataset | Results, roles: Mapping[str, Any], preprocessing: str | None,
+    modality: str, embeddings: list[Embedding], cards: list[ModelCard], n_boot: int, seed: int,
+) -> list[Finding]:  # fmt: skip
     from mmcell.results import Results
 
-    given = {k: v for k, v in (roles or {}).items() if v not in (None, (), [])}
-    embeddings, cards = list(embeddings), list(cards)
+    given = {k: v for k, v in roles.items() if v not in (None, (), [])}
     if isinstance(source, (str, Path)):
         source = _opened(source)
     if isinstance(source, (pd.DataFrame, Results)):

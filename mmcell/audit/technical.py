@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from mmcell.audit.evidence import LARGE, beyond, is_leak, share, stated
+from mmcell.audit.evidence import beyond, is_leak, mirrored, stated
 from mmcell.audit.probe import metric_of, probed
 from mmcell.audit.retention import technical_table
 from mmcell.audit.units import label_of
@@ -81,7 +81,7 @@ def _leak(dataset: Dataset, target: str, name: str, column: str, estimate: Estim
             message=f"{_WORDS.get(column, column)} alone tells the {target} with {name} {turned:.2f} ({way})",
             evidence=f"{stated(f'{name} of {column}', estimate)}, {estimate.n_units} units",
             cure="patient encoders see equally many cells of everybody by default; compare with technical-only"
-            if column == "n_items" else "compare with technical-only: an embedding must beat it, not chance",
+            if column == "n_items" else "it may be biology, but no model is needed for it: an embedding must beat technical-only, not chance",
         )
     ]  # fmt: skip
 
@@ -108,7 +108,7 @@ def jointly(dataset: Dataset, modality: str, *, n_boot: int = 1000, seed: int = 
             message=f"the covariates of the measurement together {verb} the label of held-out units: "
             f"{stated(name, found)}, chance {chance:.2f}",
             evidence=f"logistic probe on {', '.join(map(str, table.columns))}; {found.n_units} units"
-            + ("" if leak or share(found.value, chance) < LARGE else "; the interval reaches chance"),
+            + mirrored([found], chance),
             cure="an embedding must beat this control (technical-only), not chance" if leak else "",
         )
     ]

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import numpy as np
-from numba import njit
 
 from mmcell.errors import MmcellError
 from mmcell.items import Items
@@ -39,9 +38,6 @@ METRICS = Registry(
 LEAKS = ("batch",)
 
 Resampled = Callable[[Items, np.ndarray], np.ndarray]
-
-#: Draws that a kernel carries side by side: its inner loop then runs as wide as the machine allows.
-LANES = 32
 
 
 @dataclass(frozen=True)
@@ -226,41 +222,6 @@ def checked(what: str, **arrays: np.ndarray) -> list[np.ndarray]:
         if missing:
             raise MmcellError(f"{what}: {name} is NaN for {missing} of {len(array)} items; leave such items out")
     return found
-
-
-@njit(cache=True, nogil=True)
-def _turn(weights: np.ndarray, place: np.ndarray, out: np.ndarray) -> None:
-    """Write column i of the weights to row `place[i]`, a few columns at a time so that reading stays in step."""
-    n_lanes, n = weights.shape
-    for start in range(0, n, 16):
-        stop = min(n, start + 16)
-        for b in range(n_lanes):
-            for i in range(start, stop):
-                out[place[i], b] = weights[b, i]
-
-
-def lanes(weights: np.ndarray, order: np.ndarray) -> Iterator[tuple[slice, np.ndarray]]:
-    """Yield blocks of draws with their weights (n, lanes), rows in `order`: what a kernel takes side by side.
-
-    The weights of a block are overwritten by the next one.
-
-    Raises
-    ------
-    MmcellError
-        The weights have not one column per row.
-    """
-    weights = np.asarray(weights)
-    if weights.ndim != 2 or weights.shape[1] != len(order):
-        raise MmcellError(f"weights have the shape {weights.shape}; give (draws, {len(order)})")
-    weights = np.ascontiguousarray(weights, dtype=None if weights.dtype == np.int64 else np.float64)
-    out, place = np.empty((len(order), 0)), np.empty_like(order)
-    place[order] = np.arange(len(order))
-    for start in range(0, len(weights), LANES):
-        block = slice(start, min(start + LANES, len(weights)))
-        if out.shape[1] != block.stop - start:
-            out = np.empty((len(order), block.stop - start))
-        _turn(weights[block], place, out)
-        yield block, out
 
 
 def weighted_mean(values: np.ndarray, weights: np.ndarray) -> np.ndarray:

@@ -8,7 +8,8 @@ import numpy as np
 from numba import njit
 
 from mmcell.items import Items
-from mmcell.metrics.base import Metric, Resampled, checked, lanes, over_repeats, plain, ratio, within_folds
+from mmcell.metrics.base import Metric, Resampled, checked, over_repeats, plain, ratio, within_folds
+from mmcell.metrics.lanes import lanes
 
 THRESHOLD = 0.5
 

@@ -6,9 +6,10 @@ import numpy as np
 from numba import njit
 
 from mmcell.errors import MmcellError
-from mmcell.metrics.base import checked, lanes, ratio
+from mmcell.metrics.base import checked, ratio
 from mmcell.metrics.censoring import Censoring
 from mmcell.metrics.classification import auroc_resampled
+from mmcell.metrics.lanes import lanes
 
 
 @njit(cache=True, nogil=True)

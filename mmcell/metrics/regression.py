@@ -6,7 +6,8 @@ import numpy as np
 from numba import njit
 
 from mmcell.items import Items
-from mmcell.metrics.base import Metric, checked, lanes, within_folds
+from mmcell.metrics.base import Metric, checked, within_folds
+from mmcell.metrics.lanes import lanes
 
 
 @njit(cache=True, nogil=True)

@@ -20,6 +20,7 @@ _METRICS = {
     "mrr": "mean reciprocal rank",
     "harrell_c": "Harrell's C",
     "uno_c": "Uno's C",
+    "ibs": "integrated Brier score",
 }
 #: How a verdict begins that says nothing, for want of units.
 _FEW = "too few"

@@ -131,7 +131,8 @@ def _patients(plan: Plan) -> list[Variant]:
 
 def _fewer_units(plan: Plan, rng: np.random.Generator, share: float) -> Plan:
     keep: list[str] = []
-    for _, members in classes_of(plan).groupby(classes_of(plan), sort=True):
+    classes = classes_of(plan)
+    for _, members in classes.groupby(classes, sort=True):
         keep += list(rng.choice(members.index, max(1, round(share * len(members))), replace=False))
     return among(plan, keep)
 

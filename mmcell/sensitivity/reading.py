@@ -84,7 +84,7 @@ def answered(plan: Plan, candidate: Candidate, split: Split, embeddings: Mapping
     view = replace(view, labels={t: y for t, y in view.labels.items() if reads(primary, t)})
     rng = stream(plan.seed, task.spec.name, *candidate.name, split.key)
     items = task.run(view, embeddings, split, rng)
-    return grade(items, plan.dataset, split, level, task.spec.unit)
+    return grade(items, plan.dataset, split, level, task.spec.unit, plan.splits)
 
 
 def reads(metric: Metric, target: str) -> bool:
@@ -144,9 +144,8 @@ def readings(plan: Plan, variant: Variant, seed: int, n_boot: int, cache: Cache 
         try:
             changed = variant.make(plan, stream(seed, "sensitivity", variant.axis, variant.name, draw))
         except Exception as error:
-            status = "left_out" if isinstance(error, MmcellError) else "failed"
             for c in plan.candidates:
-                known.setdefault(c.name, Reading(c.name, *facts, status=status, reason=said(error)))
+                known.setdefault(c.name, Reading(c.name, *facts, status=grave(error), reason=said(error)))
             break
         for candidate in changed.candidates:
             if candidate.name in known:
@@ -157,7 +156,7 @@ def readings(plan: Plan, variant: Variant, seed: int, n_boot: int, cache: Cache 
                 )  # fmt: skip
             except Exception as error:
                 # A user's encoder or task may raise anything: a row with its reason, and all others stand.
-                known[candidate.name] = Reading(candidate.name, *facts, status="failed", reason=said(error))
+                known[candidate.name] = Reading(candidate.name, *facts, status=grave(error), reason=said(error))
                 continue
             found = draws.setdefault(candidate.name, {})
             for place, estimate in estimates.items():
@@ -166,6 +165,11 @@ def readings(plan: Plan, variant: Variant, seed: int, n_boot: int, cache: Cache 
     return [
         known.get(c.name) or Reading(c.name, *facts, estimates=draws[c.name], reason=remark) for c in plan.candidates
     ]
+
+
+def grave(error: Exception) -> str:
+    """Return the status of an exception: what mmcell refuses cannot be asked, anything else has failed."""
+    return "left_out" if isinstance(error, MmcellError) else "failed"
 
 
 def said(error: Exception) -> str:

@@ -57,9 +57,14 @@ class Sensitivity:
     notes: tuple[str, ...] = ()
 
     @property
-    def failed(self) -> pd.DataFrame:
-        """The rows of `table` that failed."""
-        return self.table[self.table["status"] == "failed"]
+    def failures(self) -> list[str]:
+        """One line for every candidate and variant that failed."""
+        rows = self.table[self.table["status"] == "failed"]
+        found = [
+            f"{r.task}, {' → '.join(filter(None, (r.encoder, r.patient_encoder)))}, {r.axis} {r.variant}: {r.reason}"
+            for r in rows.itertuples()
+        ]
+        return list(dict.fromkeys(found))
 
     def write(self, folder: str | Path) -> None:
         """Write ``sensitivity.csv``, ``stability.csv`` and ``robustness.csv``, and the notes as ``sensitivity.json``.

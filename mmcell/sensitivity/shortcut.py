@@ -15,11 +15,11 @@ from mmcell.errors import MmcellError, first
 from mmcell.items import Items
 from mmcell.plan import Plan
 from mmcell.sensitivity.confounding import MINIMUM_CELL, Cells, Levels
-from mmcell.sensitivity.reading import Place, Reading, answered, asked, embedded, estimates_of, said
+from mmcell.sensitivity.reading import Place, Reading, answered, asked, embedded, estimates_of, grave, said
 from mmcell.splits import Split
 
 #: Training sets of each size and direction.
-DRAWS = 5
+DRAWS = 3
 AXIS = "confounding"
 
 
@@ -141,7 +141,7 @@ def confounded(plan: Plan, seed: int, n_boot: int, cache: Cache | None = None) -
                 found += [_level(plan, candidate, design, i, held, seed, n_boot) for i in range(len(design.levels.v))]
             except Exception as error:
                 # As elsewhere: whatever an encoder or task raises is its own row.
-                found.append(Reading(candidate.name, AXIS, "V", status="failed", reason=said(error), split=name))
+                found.append(Reading(candidate.name, AXIS, "V", status=grave(error), reason=said(error), split=name))
     return found
 
 

@@ -21,6 +21,8 @@ from mmcell.stats.bootstrap import ALPHA, Estimate
 _NAN = float("nan")
 #: With a larger share of undefined draws an interval would describe the lucky ones only.
 _UNDEFINED_SHARE = 0.2
+#: Draws that differ by less do not differ.
+_SPREAD = 1e-9
 Name = tuple[str, str, str]
 Row = dict[str, Any]
 
@@ -235,14 +237,21 @@ def _value(estimates: Sequence[Estimate]) -> float:
 
 def _joined(estimates: Sequence[Estimate], remark: str) -> Row:
     """Return the mean over the draws of a variant, with the interval of one of them: it holds how they differ."""
-    worst = next((e for e in estimates if e.status != "ok"), estimates[0])
     low, high = estimates[0].low, estimates[0].high
     if len(estimates) > 1:
-        low, high = _quantiles(np.concatenate([e.draws for e in estimates]))
+        pooled = np.concatenate([e.draws for e in estimates])
+        low, high = _quantiles(pooled)
+        drawn = pooled[np.isfinite(pooled)]
+        if any(e.status == "boundary" for e in estimates) or (len(drawn) and np.ptp(drawn) < _SPREAD):
+            # Draws without spread hide how uncertain they are: from the lowest to the highest end, if there are any.
+            low, high = np.min([e.low for e in estimates]), np.max([e.high for e in estimates])
+    statuses = [e.status for e in estimates]
+    graver = [s for s in statuses if s not in ("ok", "boundary")]
+    status = graver[0] if graver else "boundary" if set(statuses) == {"boundary"} else "ok"
     reasons = dict.fromkeys([remark, *(e.reason for e in estimates)])
     return {
-        "value": _value(estimates), "ci_low": low, "ci_high": high, "n_units": min(e.n_units for e in estimates),
-        "status": worst.status, "reason": "; ".join(filter(None, reasons)),
+        "value": _value(estimates), "ci_low": float(low), "ci_high": float(high),
+        "n_units": min(e.n_units for e in estimates), "status": status, "reason": "; ".join(filter(None, reasons)),
     }  # fmt: skip
 
 

@@ -22,7 +22,7 @@ def per_donor(values):
 
 
 def test_a_balanced_cohort_has_nothing_to_hide():
-    found = audit()
+    found = audit(dataset=cite(DONORS, CELLS, effect=1.0))
     assert set(found) == {"batch-label"}
     assert found["batch-label"].severity == "info"
 
@@ -80,11 +80,17 @@ def test_several_samples_of_one_donor():
     assert audit(dataset=toy)["several-samples"].message.startswith("24 of 24 units have several samples")
 
 
-@pytest.mark.parametrize("change", [0.5, -1.0])
-def test_values_that_are_no_counts(change):
+def test_an_illness_that_raises_the_depth_is_told_by_it():
+    found = audit()["technical-covariate-leak"]
+    assert found.severity == "leak"
+    assert "95 % interval" in found.evidence
+
+
+@pytest.mark.parametrize(("change", "code"), [(0.5, "not-counts"), (-1.0, "negative-counts")])
+def test_values_that_are_no_counts(change, code):
     toy = cite(DONORS, CELLS)
     toy.anndata("rna").X[0, 0] = change
-    assert audit(dataset=toy)["not-counts"].severity == "warning"
+    assert audit(dataset=toy)[code].severity == "warning"
 
 
 def test_caveats_of_the_card_are_passed_on():

@@ -36,6 +36,11 @@ def test_a_leak_within_chance_is_none(leak):
     assert audit(score("batch_auroc", target="batch=B1", **leak)) == {}
 
 
+def test_a_leak_beyond_chance_that_is_small_is_a_warning():
+    found = audit(score("batch_auroc", 0.6, 0.52, 0.68, target="batch=B1"))["knows-the-batch"]
+    assert found.severity == "warning"
+
+
 def test_what_technical_facts_alone_reach():
     assert audit(score(), encoder="technical-only")["technical-leak"].severity == "leak"
     assert audit(score(low=0.4), encoder="technical-only") == {}

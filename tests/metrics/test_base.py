@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mmcell import Items, Metric, get_metric, list_metrics
-from mmcell.metrics.base import LANES, checked, lanes, mean_of, n_units, weighted_mean
+from mmcell.metrics.base import checked, mean_of, n_units, weighted_mean
 
 PAIRS = [(name, kind) for name in list_metrics() for kind in get_metric(name).kinds]
 FAST = [(name, kind) for name, kind in PAIRS if get_metric(name).resampled is not None]
@@ -130,19 +130,6 @@ def test_draws_do_not_depend_on_how_many_there_are(random_items):
     metric, items = get_metric("auroc"), random_items("binary")
     weights = random_weights(0, 150, len(items.units))
     np.testing.assert_array_equal(metric.draws(items, weights)[100:], metric.draws(items, weights[100:]))
-
-
-def test_more_draws_than_lanes_are_carried_in_blocks():
-    weights = np.random.default_rng(0).integers(0, 5, (2 * LANES + 3, 6))
-    order = np.array([3, 1, 5, 0, 2, 4])
-    blocks = [(block, side_by_side.copy()) for block, side_by_side in lanes(weights, order)]
-    assert [b.stop - b.start for b, _ in blocks] == [LANES, LANES, 3]
-    np.testing.assert_array_equal(np.concatenate([w.T for _, w in blocks]), weights[:, order])
-
-
-def test_weights_of_another_shape_are_refused(refused):
-    with refused("weights have the shape (2, 5)", "(draws, 6)"):
-        list(lanes(np.ones((2, 5)), np.arange(6)))
 
 
 def test_a_missing_number_is_refused(refused):

@@ -86,4 +86,4 @@ def test_a_small_study_of_power():
 
 @pytest.mark.full
 def test_all_studies_again():
-    check_promises(study.run(1000))
+    check_promises(list(study.run(1000)))

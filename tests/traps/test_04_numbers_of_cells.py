@@ -12,6 +12,7 @@ from sklearn.preprocessing import StandardScaler
 
 import mmcell
 from mmcell import Embedding, get_task, list_tasks
+from mmcell.audit.retention import retention_findings, technical_retention
 from mmcell.patients import Composition, Pseudobulk
 from mmcell.patients.base import encode_patients
 from tests.toys import PATIENT
@@ -76,6 +77,25 @@ def test_equally_many_cells_are_drawn_before_any_patient_encoder(cohort, encoder
     assert max(recovered(vectors.values, n_cells).values()) < 0.25
 
 
+def test_both_probes_of_the_audit_name_it_in_the_naive_vector_and_not_in_the_composition(cohort):
+    n_cells, counts, obs, cells = cohort
+    patients = sorted(obs["donor"].unique())
+    encoder = Composition().fit(cells, obs["donor"], cell_type=obs["kind"])
+    vectors = {
+        "raw": Embedding.from_array("raw", patients, counts, level="patient"),
+        "clr+1": Embedding.from_array("clr+1", patients, clr(counts + 1.0), level="patient"),
+        "composition": encoder.transform(cells, obs["donor"], cell_type=obs["kind"]),
+    }
+    technical = pd.DataFrame({"n_items": n_cells}, index=patients)
+    found = {k: technical_retention(v, technical, n_boot=200) for k, v in vectors.items()}
+    assert set(found["raw"]["probe"]) == {"ridge", "forest"}
+    assert (found["raw"]["value"] > 0.95).all()
+    assert (found["clr+1"]["value"] > 0.6).all()
+    assert (found["composition"]["ci_low"] < 0.2).all()
+    codes = {k: [f.code for f in retention_findings(t)] for k, t in found.items()}
+    assert codes == {"raw": ["technical-retention"], "clr+1": ["technical-retention"], "composition": []}
+
+
 @pytest.fixture(scope="module")
 def results():
     """The ill gave more cells than the well, and that is the only difference; patients' raw counts as a candidate."""
@@ -104,6 +124,15 @@ def test_a_naive_vector_tells_the_ill_from_the_well_and_equal_cells_do_not(resul
     for encoder, pooling in (("features", "pseudobulk"), ("", "composition")):
         found = rows(results, encoder=encoder, patient_encoder=pooling, metric="auroc", split="grouped", stratum="all")
         assert (found["ci_low"] < 0.5).all()
+
+
+def test_every_record_says_whether_its_vectors_tell_the_number_of_cells(results):
+    told = {
+        r.label: any("number of cells" in f.message for f in r.findings if f.code == "technical-retention")
+        for r in results.records
+        if r.encoder != "technical-only"
+    }
+    assert told == {"raw-counts": True, "features → pseudobulk": False, "composition": False}
 
 
 def test_technical_only_stands_in_the_table_and_names_the_leak(results):

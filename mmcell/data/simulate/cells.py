@@ -81,7 +81,7 @@ def draw_cells(patients: pd.DataFrame, dials: Dials, reference: Reference, progr
     level = dials.state_effect * severity[patient] + moved[:, 0]
     latent[:, 0] = CELL_SPREAD * latent[:, 0] + own[patient] + programme.response[kind] * level
     latent[:, -1] = moved[:, 1]
-    batch = pd.Categorical(patients["batch"]).codes.astype(int)[patient]
+    batch = patients["batch"].str.removeprefix("batch").astype(int).to_numpy()[patient] - 1
     return Cells(patient, batch, kind, treatment, latent, _positions(patient, kind, len(reference.types), dials, what))
 
 

@@ -1,0 +1,79 @@
+"""What the command line prints of a `Sensitivity`."""
+
+from __future__ import annotations
+
+import json
+
+import pandas as pd
+from rich.table import Table
+
+from mmcell.report.terminal import _console, _print_frame, interval, number
+from mmcell.results import Results
+from mmcell.sensitivity.result import CHANGES, Sensitivity
+
+
+def show_sensitivity(found: Sensitivity, shape: str, results: Results | None = None) -> None:
+    """Print utility beside robustness, and per axis the least stable order.
+
+    Parameters
+    ----------
+    found
+        What is printed.
+    shape
+        ``table``; ``csv``: the long table; ``json``: everything, with the table of `results` beside it.
+    results
+        Of the run that it belongs to.
+    """
+    if shape == "csv":
+        _print_frame(found.table, shape)
+        return
+    if shape == "json":
+        frames = {} if results is None else {"results": results.table()}
+        frames |= {"sensitivity": found.table, "stability": found.stability, "robustness": found.robustness}
+        parts = {name: json.loads(frame.to_json(orient="records")) for name, frame in frames.items()}
+        print(json.dumps(parts | {"notes": found.notes}, indent=1, ensure_ascii=False))
+        return
+    console = _console()
+    for task, rows in found.robustness.groupby("task", sort=False):
+        console.print(_robustness(str(task), rows))
+        console.print()
+        console.print(_stability(str(task), found.stability[found.stability["task"] == task]))
+        console.print()
+    for note in found.notes:
+        console.print(f"note: {note}", markup=False, highlight=False)
+
+
+def _robustness(task: str, rows: pd.DataFrame) -> Table:
+    asked = [axis for axis in CHANGES if axis != "confounding" and rows[f"{axis}_worst"].notna().any()]
+    title = f"{task}: {rows['metric'].iloc[0]} as it is, and the change that hurts most when … is varied"
+    table = Table(title=title, title_justify="left", box=None, pad_edge=False)
+    loses = rows["confounding_loss"].notna().any()
+    for name in ("encoder", "of", "value", "95 % interval", *asked, *(["loss over V"] if loses else [])):
+        table.add_column(
+            name, justify="left" if name in ("encoder", "of", "95 % interval") else "right", overflow="fold"
+        )
+    for row in rows.to_dict("records"):
+        who = " → ".join(filter(None, (row["encoder"], row["patient_encoder"])))
+        who = " · ".join(filter(None, (who, row["probe"]))).replace("[", "\\[")
+        loss = f"{number(row['confounding_loss'])} ({interval(row['loss_low'], row['loss_high'])})"
+        table.add_row(
+            who, ", ".join(filter(None, (row["query"], row["split"]))), number(row["utility"]),
+            interval(row["ci_low"], row["ci_high"]), *(number(row[f"{axis}_worst"]) for axis in asked),
+            *([loss if pd.notna(row["confounding_loss"]) else "–"] if loses else []),
+        )  # fmt: skip
+    return table
+
+
+def _stability(task: str, rows: pd.DataFrame) -> Table:
+    title = f"{task}: order of encoders, Kendall's τ with the order as it is (the lowest of each axis)"
+    table = Table(title=title, title_justify="left", box=None, pad_edge=False)
+    for name in ("of", "axis", "lowest τ", "95 % interval", "under", "encoders"):
+        table.add_column(name, justify="right" if name in ("lowest τ", "encoders") else "left", overflow="fold")
+    known = rows[rows["kendall_tau"].notna()]
+    for (split, query, axis), part in known.groupby(["split", "query", "axis"], sort=False):
+        lowest = part.loc[part["kendall_tau"].idxmin()]
+        table.add_row(
+            ", ".join(filter(None, (query, split))), axis, number(lowest["kendall_tau"], 2),
+            interval(lowest["tau_low"], lowest["tau_high"]), str(lowest["variant"]), str(lowest["n_encoders"]),
+        )  # fmt: skip
+    return table
