@@ -110,7 +110,9 @@ def stratum_only(dataset: Dataset, modality: str, level: str, split: Split) -> E
 
 
 def oracle(dataset: Dataset, modality: str, level: str, split: Split) -> Embedding:  # noqa: ARG001
-    """Return the planted truth of a simulated dataset: what no embedding can beat, but for luck.
+    """Return what a simulation planted in the cells: of patients their shifts, of cells type and latent programmes.
+
+    What no embedding of the cells can beat, but for luck. Where nothing is planted it knows nothing either.
 
     Raises
     ------
@@ -120,6 +122,8 @@ def oracle(dataset: Dataset, modality: str, level: str, split: Split) -> Embeddi
     if dataset.planted is None:
         raise MmcellError(f"dataset {dataset.name!r}: has no planted truth; only simulated data have an oracle")
     table = dataset.planted["patients" if level == "patient" else "cells"]
+    if level == "patient":
+        table = table.filter(like="_shift")
     return _embedding("oracle", level, pd.get_dummies(table, dtype=float), "the planted truth")
 
 

@@ -8,6 +8,9 @@ import pandas as pd
 import pytest
 import yaml
 
+from mmcell import Items, Results
+from mmcell.records import RunRecord
+from mmcell.store import Store
 from mmcell.testing import tiny_cohort, write_cohort
 
 HEAVY = ("torch", "scanpy", "squidpy", "timm", "lifelines", "matplotlib", "numba", "anndata", "pandas")
@@ -65,25 +68,44 @@ def test_evaluate_writes_records_items_table_and_report(cohort, embedding, tmp_p
     assert "<html" in (out / "report.html").read_text()
 
 
-def test_finished_runs_are_compared(cohort, embedding, tmp_path):
-    for name, encoder in (("one", ("--embedding", embedding)), ("two", ("--encoder", "random"))):
-        found = run("evaluate", *encoder, "--dataset", cohort, "--task", "patient-severity", "--out", tmp_path / name,
-                    "--patient-encoder", "pseudobulk", "--n-boot", 100)  # fmt: skip
-        assert found.returncode == 0, found.stderr
-        assert "mine → pseudobulk (" in found.stdout or name == "two"
-    both = ("compare", tmp_path / "one", tmp_path / "two", "--metric", "auroc", "--n-permutations", 19)
-    found = run(*both, "--task", "patient-severity:grouped", "--format", "csv")
+def finished(folder, **noise):
+    """Write a finished run of two splits: encoder -> noise of its predictions; return the folder."""
+    y = np.repeat([0, 1], 15)
+    frame = pd.DataFrame({"item": [f"p{i}" for i in range(30)], "unit": [f"p{i}" for i in range(30)], "y_true": y})
+    records, items = [], {}
+    store = Store.create(folder)
+    for encoder, spread in noise.items():
+        role = "control" if encoder in ("random", "label-permuted") else "candidate"
+        rng = np.random.default_rng(len(encoder))
+        parts = [frame.assign(split=s, y_pred=y + spread * rng.normal(size=30)) for s in ("grouped", "batch-out")]
+        record = RunRecord(
+            key=f"{folder.name}-{encoder}", task={"name": "toy", "primary": "auroc"}, dataset="data", split_hash="s",
+            dataset_fingerprint="f", encoder=encoder, role=role, parameters={"n_boot": 100, "seed": 0},
+        )  # fmt: skip
+        records.append(record)
+        items[record.key] = Items(pd.concat(parts, ignore_index=True), "binary")
+        store.write(record, items[record.key])
+    store.finish(Results(records, items))
+    return folder
+
+
+def test_finished_runs_are_compared(tmp_path):
+    one = finished(tmp_path / "one", ours=0.5, random=9.0, **{"label-permuted": 9.0})
+    two = finished(tmp_path / "two", theirs=2.0, random=9.0)
+    both = ("compare", one, two, "--metric", "auroc", "--n-permutations", 99)
+    found = run(*both, "--task", "toy:grouped", "--format", "csv")
     assert found.returncode == 0, found.stderr
     table = pd.read_csv(pd.io.common.StringIO(found.stdout))
-    names = {*table["a"], *table["b"]}
-    assert {"mine → pseudobulk", "composition"} <= names
     # What both runs hold is there once, and permuted labels are no rival.
-    assert len(table) == len(names) * (len(names) - 1) / 2
-    assert not any("permuted" in name or "(one)" in name for name in names)
+    assert {frozenset(pair) for pair in zip(table["a"], table["b"], strict=True)} == {
+        frozenset(pair) for pair in (("ours", "theirs"), ("ours", "random"), ("theirs", "random"))
+    }
     assert {"p_adjusted", "win_probability", "mde"} <= set(table)
-    family = run(*both, "--task", "patient-severity:grouped", "--task", "patient-severity:leave-one-batch-out")
+    family = run(*both, "--task", "toy:grouped", "--task", "toy:batch-out", "--candidates-only", "--adjust", "bh")
     assert family.returncode == 0, family.stderr
     assert "mean over all places" in family.stdout
+    assert "adjusted by bh over 3 pairs" in family.stdout
+    assert "random" not in family.stdout
     several = run(*both)
     assert several.returncode == 2
     assert "scored in 2 places" in several.stderr

@@ -19,7 +19,8 @@ def test_normalised_rows_have_length_one_and_a_row_of_zeros_stays():
     x = np.vstack([rows(), np.zeros(30)])
     found = Space.fit("normalise", x).transform(x)
     lengths = np.array([np.sqrt(sum(v * v for v in row)) for row in found])
-    assert np.allclose(lengths[:-1], 1) and lengths[-1] == 0
+    assert np.allclose(lengths[:-1], 1)
+    assert lengths[-1] == 0
     assert np.allclose(found[3], x[3] / np.linalg.norm(x[3]))
 
 
@@ -33,7 +34,8 @@ def test_a_constant_column_becomes_zero_when_it_is_standardised():
     x = rows()
     x[:, 4] = 1e6
     found = Space.fit("standardise", x).transform(x)
-    assert not found[:, 4].any() and np.allclose(np.delete(found, 4, axis=1).std(0, ddof=1), 1)
+    assert not found[:, 4].any()
+    assert np.allclose(np.delete(found, 4, axis=1).std(0, ddof=1), 1)
 
 
 @given(seed=st.integers(0, 99), d=st.integers(2, 40))
@@ -50,7 +52,8 @@ def test_pca_is_that_of_scikit_learn_up_to_signs(k):
     x, new = rows(), rows(seed=1)
     found, other = Space.fit(f"pca-{k}", x).transform(new), PCA(k).fit(x).transform(new)
     signs = np.sign((found * other).sum(0))
-    assert found.shape == (60, k) and np.allclose(found * signs, other)
+    assert found.shape == (60, k)
+    assert np.allclose(found * signs, other)
 
 
 @pytest.mark.parametrize("name", SPACES)
@@ -61,10 +64,12 @@ def test_only_training_rows_are_learnt_from_and_nothing_is_changed(name):
     one = in_space(Embedding.from_array("e", ids, x), name, ids[:40])
     other = in_space(Embedding.from_array("e", ids, np.vstack([x[:40], 9 * x[40:]])), name, ids[:40])
     assert np.array_equal(one.values[:40], other.values[:40])
-    assert np.array_equal(x, kept) and one.values.dtype == np.float32
+    assert np.array_equal(x, kept)
+    assert one.values.dtype == np.float32
     more = in_space(Embedding.from_array("e", ids, x), name, ids[:50])
     assert (name == "normalise") == np.array_equal(one.values, more.values)
-    assert one.ids.equals(ids) and not np.array_equal(one.values, x)
+    assert one.ids.equals(ids)
+    assert not np.array_equal(one.values, x)
 
 
 def test_columns_keep_their_names_where_they_keep_their_meaning():

@@ -7,7 +7,7 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 
-from mmcell.audit.evidence import beyond, is_leak, mirrored, stated
+from mmcell.audit.evidence import beyond, family_low, is_leak, mirrored, stated
 from mmcell.audit.probe import metric_of, probed
 from mmcell.audit.units import label_of
 from mmcell.dataset import Dataset
@@ -188,7 +188,7 @@ def batch_predictability(
     binary = truth is not None and set(truth.unique()) <= {0, 1}
     label = auroc(truth) if binary and truth is not None else None
     found = {b: e for b in asked if (e := auroc((both["batch"] == b).astype(int))) is not None}
-    known = {b: e for b, e in found.items() if is_leak(e.value, _low(e, len(found)), 0.5)}
+    known = {b: e for b, e in found.items() if is_leak(e.value, family_low(e, len(found)), 0.5)}
     listed = "; ".join([*([stated("label: AUROC", label)] if label else []),
                         *(stated(f"batch {b}: AUROC", e) for b, e in found.items())])  # fmt: skip
     evidence = f"{of}, logistic probe on {_COMPONENTS} components, {len(both)} units: {listed}"
@@ -226,14 +226,6 @@ def _less(batch: Estimate, label: Estimate) -> bool:
     if not len(gap):
         return False
     return interval(batch.value - label.value, gap, batch.jackknife - label.jackknife)[1] < 0
-
-
-def _low(estimate: Estimate, n: int) -> float:
-    """Return the lower end of the interval that holds for `n` questions together (Bonferroni)."""
-    if n == 1 or estimate.method not in ("bca", "percentile"):
-        return estimate.low
-    draws = estimate.draws[np.isfinite(estimate.draws)]
-    return interval(estimate.value, draws, estimate.jackknife, alpha=0.05 / n)[0]
 
 
 def _both(dataset: Dataset) -> pd.DataFrame | None:

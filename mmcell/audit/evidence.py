@@ -7,7 +7,7 @@ from collections.abc import Iterable
 import numpy as np
 
 from mmcell.records import Finding
-from mmcell.stats.bootstrap import Estimate
+from mmcell.stats.bootstrap import ALPHA, Estimate, interval
 
 #: Share of the way from chance to perfect from which a leak is large: AUROC 0.7, ρ 0.4, three classes right to 0.6.
 LARGE = 0.4
@@ -27,6 +27,14 @@ def is_leak(value: float, low: float, chance: float) -> bool:
 def beyond(estimate: Estimate, chance: float) -> bool:
     """Whether the whole interval lies above chance."""
     return bool(np.isfinite(estimate.low) and estimate.low > chance)
+
+
+def family_low(estimate: Estimate, n: int) -> float:
+    """Return the lower end of the interval that holds for `n` questions together (Bonferroni)."""
+    if n == 1 or estimate.method not in ("bca", "percentile"):
+        return estimate.low
+    draws = estimate.draws[np.isfinite(estimate.draws)]
+    return interval(estimate.value, draws, estimate.jackknife, alpha=ALPHA / n)[0]
 
 
 def stated(name: str, estimate: Estimate) -> str:

@@ -10,7 +10,7 @@ from sklearn.ensemble import ExtraTreesClassifier, ExtraTreesRegressor
 from sklearn.linear_model import LogisticRegression, RidgeCV
 from sklearn.model_selection import KFold, StratifiedKFold
 
-from mmcell.audit.evidence import is_leak
+from mmcell.audit.evidence import family_low, is_leak
 from mmcell.dataset import Dataset
 from mmcell.digest import stream
 from mmcell.embedding import Embedding
@@ -21,7 +21,7 @@ from mmcell.metrics.regression import SPEARMAN
 from mmcell.probes.linear import ALPHAS
 from mmcell.probes.scale import Scale
 from mmcell.records import Finding
-from mmcell.stats.bootstrap import bootstrap
+from mmcell.stats.bootstrap import Estimate, bootstrap
 
 #: With fewer units nothing can be held out that ranks.
 _FEWEST = 8
@@ -29,7 +29,7 @@ _SPLITS = 5
 _TREES = 60
 #: Trees read so many principal components of a wider vector.
 _COMPONENTS = 20
-COLUMNS = ("covariate", "probe", "metric", "value", "ci_low", "ci_high", "chance", "n_units")
+COLUMNS = ("covariate", "probe", "metric", "value", "ci_low", "ci_high", "chance", "n_units", "family_low")
 _WORDS = {
     "n_items": "the number of cells", "depth": "the depth", "n_features": "the number of detected features",
     "share_mito": "the mitochondrial share", "batch": "the batch",
@@ -104,9 +104,10 @@ def technical_retention(
     Returns
     -------
     pandas.DataFrame
-        One row per covariate and probe: ``covariate probe metric value ci_low ci_high chance n_units``. Numbers:
-        ``ridge`` and ``forest`` by Spearman's ρ within folds; classes: ``logistic`` and ``forest`` by balanced
-        accuracy. Without an interval (fewer than 10 patients) its ends are NaN.
+        One row per covariate and probe: ``covariate probe metric value ci_low ci_high chance n_units family_low``.
+        Numbers: ``ridge`` and ``forest`` by Spearman's ρ within folds; classes: ``logistic`` and ``forest`` by
+        balanced accuracy. Without an interval (fewer than 10 patients) its ends are NaN. `family_low` is the lower end
+        of the interval that holds for all rows together.
 
     Raises
     ------
@@ -118,7 +119,7 @@ def technical_retention(
     known = technical.loc[technical.index.isin(embedding.ids)].sort_index()
     if known.empty:
         raise MmcellError(f"embedding {embedding.name!r}: shares no patient with the table of technical covariates")
-    rows: list[dict[str, Any]] = []
+    found: list[tuple[str, str, float, Estimate]] = []
     for name in known:
         y = known[name].dropna()
         numeric = pd.api.types.is_numeric_dtype(y)
@@ -132,11 +133,12 @@ def technical_retention(
         frames, metric = _held_out(x, values, y.index, numeric, seed), SPEARMAN if numeric else BALANCED_ACCURACY
         for probe, frame in frames.items():
             items = Items(frame, "regression" if numeric else "multiclass")
-            found = bootstrap(items, [metric], n_boot=n_boot, seed=seed)[metric.name]
-            rows.append(
-                dict(zip(COLUMNS, (str(name), probe, metric.name, found.value, found.low, found.high,
-                                   metric.chance_of(items), found.n_units), strict=True))
-            )  # fmt: skip
+            estimate = bootstrap(items, [metric], n_boot=n_boot, seed=seed)[metric.name]
+            found.append((str(name), probe, metric.chance_of(items), estimate))
+    rows = [
+        (name, probe, e.metric, e.value, e.low, e.high, chance, e.n_units, family_low(e, len(found)))
+        for name, probe, chance, e in found
+    ]
     return pd.DataFrame(rows, columns=list(COLUMNS))
 
 
@@ -180,7 +182,7 @@ def _predicted(
 
 
 def retention_findings(table: pd.DataFrame) -> list[Finding]:
-    """Return one leak a covariate that a probe recovers well, whose interval excludes chance.
+    """Return one leak a covariate that a probe recovers well, beyond chance by the interval for all probes together.
 
     Parameters
     ----------
@@ -189,7 +191,7 @@ def retention_findings(table: pd.DataFrame) -> list[Finding]:
     """
     found = []
     for name, rows in table.groupby("covariate", sort=False):
-        if not any(is_leak(r.value, r.ci_low, r.chance) for r in rows.itertuples()):
+        if not any(is_leak(r.value, r.family_low, r.chance) for r in rows.itertuples()):
             continue
         best = rows.loc[rows["value"].idxmax()]
         metric = "ρ" if best["metric"] == "spearman" else "balanced accuracy"

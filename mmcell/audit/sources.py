@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -125,7 +126,10 @@ def _opened(source: str | Path) -> pd.DataFrame | Dataset | Results | tuple[Path
     if path.suffix in _TABLES:
         return read_table(path)
     if path.suffix in _FILES:
-        return path, read_data(existing(path))
+        with warnings.catch_warnings():
+            # It becomes a finding.
+            warnings.filterwarnings("ignore", message="Variable names are not unique")
+            return path, read_data(existing(path))
     if path.is_dir():
         return Results.read(path)
     if str(source) in DATASETS.references:

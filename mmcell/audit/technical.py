@@ -71,9 +71,10 @@ def _leak(dataset: Dataset, target: str, name: str, column: str, estimate: Estim
         return []
     more = estimate.value > 0.5
     less = "fewer" if column.startswith("n_") else "less"
-    way = f"{dataset.positive} have {'more' if more else less}"
     if target == "outcome":
-        way = f"{'more' if more else 'less'} means a shorter survival"
+        way = f"{'more' if more else less} means a shorter survival"
+    else:
+        way = f"{dataset.positive} have {'more' if more else less}"
     return [
         Finding(
             severity="leak",
@@ -81,7 +82,7 @@ def _leak(dataset: Dataset, target: str, name: str, column: str, estimate: Estim
             message=f"{_WORDS.get(column, column)} alone tells the {target} with {name} {turned:.2f} ({way})",
             evidence=f"{stated(f'{name} of {column}', estimate)}, {estimate.n_units} units",
             cure="patient encoders see equally many cells of everybody by default; compare with technical-only"
-            if column == "n_items" else "it may be biology, but no model is needed for it: an embedding must beat technical-only, not chance",
+            if column == "n_items" else "it may be biology, but needs no model: an embedding must beat technical-only",
         )
     ]  # fmt: skip
 

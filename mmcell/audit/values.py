@@ -165,17 +165,17 @@ def contradictions(profile: Profile, modality: str, stated: str | None) -> list[
             )
         ]  # fmt: skip
     if stated == "counts" and profile.low < 0:
-        code, text = "negative-counts", f"the card calls {modality} counts, but some are negative"
+        code, text = "negative-counts", f"{modality} is said to be counts, but some are negative"
     elif stated == "counts" and not profile.whole:
-        code, text = "not-counts", f"the card calls {modality} counts, but values are not whole"
+        code, text = "not-counts", f"{modality} is said to be counts, but values are not whole"
     elif stated == "log1p" and profile.low >= 0 and profile.whole and profile.high > 1:
-        code, text = "counts-as-log", f"the card calls {modality} log1p, but all values are whole, as counts are"
+        code, text = "counts-as-log", f"{modality} is said to be log1p, but all values are whole, as counts are"
     elif stated == "log1p" and profile.low < 0:
-        code, text = "negative-logs", f"the card calls {modality} log1p, but some values are negative"
+        code, text = "negative-logs", f"{modality} is said to be log1p, but some values are negative"
     elif stated == "log1p" and profile.high > _LOG_LIMIT:
-        code, text = "counts-as-log", f"the card calls {modality} log1p, but {profile.high:.4g} is no logarithm"
+        code, text = "counts-as-log", f"{modality} is said to be log1p, but {profile.high:.4g} is no logarithm"
     elif stated == "proportions" and (profile.low < 0 or profile.high > 1):
-        code, text = "not-proportions", f"the card calls {modality} proportions, but values leave 0 to 1"
+        code, text = "not-proportions", f"{modality} is said to be proportions, but values leave 0 to 1"
     elif stated == "values" and profile.scaled:
         return [
             Finding(
@@ -196,7 +196,7 @@ def contradictions(profile: Profile, modality: str, stated: str | None) -> list[
     return [
         Finding(
             severity="warning", code=code, message=f"{text}; they look like {words}", evidence=evidence,
-            cure="set 'preprocessing' on the card to what the values are",
+            cure="set preprocessing (on the card) to what the values are",
         )
     ]  # fmt: skip
 
@@ -210,6 +210,15 @@ def _shape(profile: Profile, ids: pd.Index, features: pd.Index, modality: str) -
                 severity="info", code="constant-features",
                 message=f"{modality}: {int(flat.sum())} of {len(features)} features do not vary",
                 evidence=first(features[flat]),
+            )
+        )  # fmt: skip
+    twice = features[features.duplicated()].unique()
+    if len(twice):
+        found.append(
+            Finding(
+                severity="info", code="repeated-features",
+                message=f"{modality}: {len(twice)} names of features occur more than once",
+                evidence=first(twice), cure="call var_names_make_unique(); a name must say which feature is meant",
             )
         )  # fmt: skip
     if profile.empty.any():

@@ -17,6 +17,8 @@ from mmcell.results import Results
 _PIPE_WIDTH = 160
 #: What a narrow window does without, first to last.
 _SPARE = ("n", "chance", "status", "role", "worst", "p (null)")
+#: In this order; ceilings are no rivals and come last.
+_ROLES = ("candidate", "control", "ceiling")
 _RIGHT = ("value", "chance", "p (null)", "n")
 _NEEDS = "needs: only a true difference of this size or more would have been found in 80 % of such studies"
 
@@ -63,7 +65,8 @@ def show_results(results: Results, shape: str) -> None:
         print_frame(results.table(), shape)
         return
     for task in dict.fromkeys(r.task["name"] for r in results.records):
-        _show_task(task, [r for r in results.records if r.task["name"] == task])
+        of_task = [r for r in results.records if r.task["name"] == task]
+        _show_task(task, sorted(of_task, key=lambda r: _ROLES.index(r.role)))
 
 
 def _show_task(task: str, records: list[RunRecord]) -> None:
@@ -88,7 +91,7 @@ def _show_task(task: str, records: list[RunRecord]) -> None:
     if any("; needs" in text for row in rows for text in row.values()):
         lines.append(f"  {_NEEDS}")
     for line in lines:
-        console.print(line, markup=False, highlight=False)
+        console.print(line, markup=False, highlight=False, soft_wrap=not console.is_terminal)
     console.print()
 
 

@@ -118,6 +118,11 @@ class Retention:
     probes: tuple[str, ...]
     covariates: tuple[Covariate, ...]
 
+    @property
+    def known(self) -> list[str]:
+        """Covariates that some probe tells above chance."""
+        return [c.name for c in self.covariates if any(cell is not None and cell.leaks for cell in c.cells)]
+
 
 def retention(records: Iterable[RunRecord], names: Mapping[str, str]) -> list[Retention]:
     """Return the technical retention of every record that has one.

@@ -142,13 +142,14 @@ def unseen(gap: Gap | None) -> str:
 
 def group_name(worst: Worst) -> str:
     """Name the worst subgroup by what is grouped and which it is."""
-    return f"{worst.role.replace('_', ' ')} {worst.name}"
+    role = worst.role.replace("_", " ")
+    return worst.name if worst.name.lower().startswith(role.lower()) else f"{role} {worst.name}"
 
 
 def compared(worst: Worst) -> str:
     """Say how many groups a worst one was picked from, and how many were too small for that."""
     text = f"worst of {whole(worst.n_groups)}" if worst.n_groups > 1 else "the only one that is large enough"
-    small = f"; {counted(worst.n_small, 'group')} below 10 units left out" if worst.n_small else ""
+    small = f" ({whole(worst.n_small)} more too small)" if worst.n_small else ""
     return f"{text}{small}"
 
 

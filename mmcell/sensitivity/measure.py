@@ -21,8 +21,8 @@ from mmcell.sensitivity.shortcut import confounded, designs_of
 from mmcell.sensitivity.tables import Readings
 from mmcell.stats.bootstrap import MINIMUM_DRAWS
 
-#: Variants use the first repeats of the folds only, and are compared with the same folds as they are.
-REPEATS = 2
+#: Variants use the first repeat of the folds only, and are compared with the same folds as they are.
+REPEATS = 1
 #: Bootstrap draws: fewer than a run has, for there are many intervals.
 N_BOOT = 200
 

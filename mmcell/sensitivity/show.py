@@ -7,7 +7,7 @@ import json
 import pandas as pd
 from rich.table import Table
 
-from mmcell.report.terminal import _console, _print_frame, interval, number
+from mmcell.report.terminal import console_of, interval, number, print_frame
 from mmcell.results import Results
 from mmcell.sensitivity.result import CHANGES, Sensitivity
 
@@ -25,7 +25,7 @@ def show_sensitivity(found: Sensitivity, shape: str, results: Results | None = N
         Of the run that it belongs to.
     """
     if shape == "csv":
-        _print_frame(found.table, shape)
+        print_frame(found.table, shape)
         return
     if shape == "json":
         frames = {} if results is None else {"results": results.table()}
@@ -33,7 +33,7 @@ def show_sensitivity(found: Sensitivity, shape: str, results: Results | None = N
         parts = {name: json.loads(frame.to_json(orient="records")) for name, frame in frames.items()}
         print(json.dumps(parts | {"notes": found.notes}, indent=1, ensure_ascii=False))
         return
-    console = _console()
+    console = console_of()
     for task, rows in found.robustness.groupby("task", sort=False):
         console.print(_robustness(str(task), rows))
         console.print()

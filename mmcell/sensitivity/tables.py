@@ -89,12 +89,13 @@ class Readings:
                         rows.append(self._order(split, query, "metric", metric.name, metric, read, self.utility))
             for axis in AXES:
                 for variant in self._variants(axis):
-                    read = {r.candidate: r for r in self._found if (r.axis, r.variant) == (axis, variant)}
-                    if axis == CONFOUNDING and not any(
-                        (split, query, primary.name) in r.estimates for r in read.values()
-                    ):
-                        # Each split has levels of its own.
-                        continue
+                    some = [r for r in self._found if (r.axis, r.variant) == (axis, variant)]
+                    if axis == CONFOUNDING:
+                        # Each split has levels, and readings, of its own.
+                        some = [r for r in some if (split, query, primary.name) in r.estimates]
+                        if not some:
+                            continue
+                    read = {r.candidate: r for r in some}
                     rows.append(self._order(split, query, axis, variant, primary, read, self.base))
         return sorted(rows, key=lambda row: AXES.index(row["axis"]))
 
@@ -222,9 +223,12 @@ class Readings:
         drawn = np.array([integrated_loss(d, v, chance, higher_is_better=higher) for d in draws.T])
         low, high = _quantiles(drawn) if np.isfinite(loss) else (_NAN, _NAN)
         why = levels[0].reason
+        first = levels[0].estimates[place][0]
         if np.isnan(loss):
             gap = "the metric has no chance level" if np.isnan(chance) else "at V = 0 the score is not above chance"
             why = f"no loss: {gap}; {why}"
+        elif first.low <= chance <= first.high:
+            why = f"at V = 0 the score may be at chance, the loss is a share of almost nothing; {why}"
         return {
             "confounding_loss": loss, "loss_low": low, "loss_high": high, "confounding_span": v[-1],
             "average_drop": average_drop(single), "confounding_reason": why,

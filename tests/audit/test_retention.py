@@ -95,6 +95,7 @@ def test_noise_retains_nothing():
     found = technical_retention(patients(rng.normal(size=(N, 300))), facts)
     assert len(found) == 4
     assert (found["ci_low"] < 0.1).all()
+    assert (found["family_low"] <= found["ci_low"]).all()
     assert retention_findings(found) == []
 
 

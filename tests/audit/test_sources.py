@@ -41,7 +41,7 @@ def file(tmp_path_factory):
 def test_a_dataset_is_looked_at_from_all_sides(cohort):
     found = codes(audit(cohort, **FEW))
     assert {"batch-label", "label-from-batch", "several-samples", "technical-alone", "technical-jointly",
-            "batch-predictable", "capped-counts"} <= set(found)  # fmt: skip
+            "batch-predictable"} <= set(found)  # fmt: skip
     assert "roles-not-given" not in found
     order = [f.severity for f in audit(cohort, **FEW)]
     assert order == sorted(order, key=["leak", "warning", "info"].index)

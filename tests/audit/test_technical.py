@@ -50,8 +50,9 @@ def test_an_outcome_is_asked_too():
 
     rng, donor = np.random.default_rng(0), np.repeat(np.arange(DONORS), CELLS)
     n = 2 + np.arange(DONORS) % 10
-    toy = cite(DONORS, CELLS, effect=1.0, roles={"outcome": Outcome("years", "dead"), "label": None, "positive": None},
-               years=(20.0 - n + rng.random(DONORS))[donor], dead=(np.arange(DONORS) % 5 > 0).astype(int)[donor])  # fmt: skip
+    facts = {"years": (20.0 - n + rng.random(DONORS))[donor], "dead": (np.arange(DONORS) % 5 > 0).astype(int)[donor]}
+    roles = {"outcome": Outcome("years", "dead"), "label": None, "positive": None}
+    toy = cite(DONORS, CELLS, effect=1.0, roles=roles, **facts)
     toy = keep(toy, np.arange(len(donor)) % CELLS < n[donor])
     (found,) = covariate_leaks(toy, "rna", {"outcome"})
     assert found.code == "cell-count-leak"

@@ -12,7 +12,7 @@ COUNTS[:, 0] += 1
 SHARES = COUNTS / COUNTS.sum(axis=1, keepdims=True)
 LOGS = np.log1p(1e4 * SHARES)
 SCALED = (LOGS - LOGS.mean(axis=0)) / LOGS.std(axis=0)
-THINNED = RNG.multinomial(500, SHARES[0], size=200)
+THINNED = RNG.multinomial(500, np.full(30, 1 / 30), size=200)
 
 
 def audit(x, stated):
@@ -69,6 +69,12 @@ def test_empty_rows_and_constant_features():
     found = audit(x, "counts")
     assert found["empty-rows"].evidence == "r3, r7"
     assert found["constant-features"].evidence == "f5"
+
+
+def test_repeated_names_of_features():
+    features = pd.Index(["a", "b", "b", *map(str, range(27))])
+    (found,) = values_findings(COUNTS, pd.RangeIndex(200).astype(str), features, "rna", "counts")
+    assert (found.code, found.evidence) == ("repeated-features", "b")
 
 
 def test_missing_values_are_counted():

@@ -74,6 +74,12 @@ def test_one_verdict_line_a_candidate(record, judged, capsys):
     assert "\n  toy [x] · cox: better than random" in one
 
 
+def test_ceilings_come_last(record, capsys):
+    out = printed([record("oracle", "ceiling"), record("toy", "candidate"), record("pca", "control")], capsys)
+    order = [out.index(f"\n{name} ") for name in ("toy", "pca", "oracle")]
+    assert order == sorted(order)
+
+
 def test_incomplete_results_are_named(record, judged, capsys):
     lacking = {"missing_controls": ("random", "constant")}
     out = printed([record("toy", "candidate", judged(), **lacking), record("pca", "control")], capsys)
@@ -92,7 +98,9 @@ def test_incomplete_results_are_named(record, judged, capsys):
 )
 def test_a_narrow_window_gets_what_says_most(record, judged, width, there, gone, monkeypatch):
     out = io.StringIO()
-    monkeypatch.setattr(terminal, "console_of", lambda least=0: Console(file=out, width=width))
+    monkeypatch.setattr(
+        terminal, "console_of", lambda least=0: Console(file=out, width=width, force_terminal=True, color_system=None)
+    )
     show_results(Results([record("toy", "candidate", judged()), record("pca", "control")]), "table")
     head = out.getvalue().splitlines()[1]
     assert all(name in head for name in there)
@@ -174,7 +182,9 @@ def test_who_has_no_rank_comes_last(compared):
     from dataclasses import replace
 
     nothing = (float("nan"),) * 3
-    found = predictors(replace(compared, rank=compared.rank | {"good": nothing}, letters=compared.letters | {"good": ""}))
+    found = predictors(
+        replace(compared, rank=compared.rank | {"good": nothing}, letters=compared.letters | {"good": ""})
+    )
     assert found["predictor"].tolist()[-1] == "good"
 
 

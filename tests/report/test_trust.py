@@ -117,15 +117,15 @@ def test_what_would_have_shown_stands_beside_what_did_not(record, score):
 
 def test_the_worst_group_stands_beside_the_mean(record, judged):
     text = page(record("toy", "candidate", judged))
-    assert "0.432 cell type B cell, n 17 worst of 5; 2 groups below 10 units left out" in text
-    assert "It does worst in cell type B cell: 0.432 with 17 units (worst of 5; 2 groups below 10 units" in text
+    assert "0.432 cell type B cell n 17, worst of 5 (2 more too small)" in text
+    assert "It does worst in cell type B cell: 0.432 with 17 units, worst of 5 (2 more too small)." in text
     assert "Worst group" in text
 
 
 def test_a_worst_group_that_is_no_worse_is_in_the_table_only(record, score):
     text = page(record("toy", "candidate", score(value=0.4, worst=WORST)))
     assert "does worst" not in text
-    assert "cell type B cell, n 17" in text
+    assert "cell type B cell n 17" in text
 
 
 def test_the_null_with_its_permutations_and_mean(record, judged):
@@ -151,7 +151,7 @@ def test_ceilings_stand_apart_from_controls(record, score):
         Results([record("toy", "candidate"), record("pca", "control"), record("oracle", "ceiling", score(value=0.99))])
     )
     text = text_of(source)
-    assert "1 candidate and 1 control, 1 ceiling" in text
+    assert "1 candidate, 1 control and 1 ceiling" in text
     assert "Controls pca Ceilings oracle" in text
     head = source[source.index('<table class="headline"') : source.index("</table>", source.index('class="headline"'))]
     assert head.index("pca</span>") < head.index("What could be reached") < head.index("oracle</span>")
@@ -201,8 +201,19 @@ def test_what_vectors_know_of_the_measurement(record):
     table = text_of("</style>" + source[source.index('<table class="retention"') :])
     assert "number of cells ▲ 0.610 [0.350, 0.800] 0.200 [−0.100, 0.400] Spearman correlation 0.000 43" in table
     assert "batch ▲ 0.970 [0.900, 1.000] 0.400 no interval balanced accuracy 0.330 43" in table
+    assert "toy: ▲ number of cells, batch" in text_of(source)
     # Ridge and logistic are both linear, and share a column.
     assert "By linear [95 % interval] By forest [95 % interval] Metric" in table
+
+
+def test_vectors_that_know_nothing_say_so(record):
+    rows = [row("n_items", "ridge", 0.2, -0.1, 0.5)]
+    assert "toy: nothing above chance" in page(record("toy", "candidate", details={"retention": rows}))
+
+
+def test_a_group_is_named_by_its_role_once():
+    assert words.group_name(WORST) == "cell type B cell"
+    assert words.group_name(WORST.model_copy(update={"role": "batch", "name": "Batch3"})) == "Batch3"
 
 
 def test_no_retention_no_table(record):

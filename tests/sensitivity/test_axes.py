@@ -30,7 +30,8 @@ def test_fewer_patients_keep_the_share_of_every_class(plan):
         assert classes[sorted(units_of(changed))].value_counts().to_dict() == {"ill": 12 * share, "well": 12 * share}
         assert units_of(changed) != units_of(made(plan, "patients", index, seed=1))
         for split, whole in zip(changed.splits, plan.splits, strict=True):
-            assert set(split.train) <= set(whole.train) and set(split.test) <= set(whole.test)
+            assert set(split.train) <= set(whole.train)
+            assert set(split.test) <= set(whole.test)
     assert variants_of(plan, ("patients",))[0][0].draws > 1
 
 
@@ -39,7 +40,8 @@ def test_fewer_cells_are_fewer_of_every_patient(plan):
     for index, share in enumerate((0.5, 0.25)):
         changed = made(plan, "cells", index)
         assert (changed.dataset.unit.value_counts() == (share * before).round()).all()
-        assert changed.splits == plan.splits and changed.dataset.fingerprint != plan.dataset.fingerprint
+        assert changed.splits == plan.splits
+        assert changed.dataset.fingerprint != plan.dataset.fingerprint
     assert not made(plan, "cells").dataset.ids.equals(made(plan, "cells", seed=1).dataset.ids)
 
 
@@ -60,7 +62,8 @@ def test_thinned_counts_are_fewer_and_of_the_encoders_modality(plan):
 def test_one_class_is_halved_and_each_in_turn(plan):
     for index, name in enumerate(("ill", "well")):
         left = classes_of(plan)[sorted(units_of(made(plan, "balance", index)))].value_counts()
-        assert left[name] == 6 and left.sum() == 18
+        assert left[name] == 6
+        assert left.sum() == 18
 
 
 def test_each_batch_is_left_out_with_the_folds_that_need_it(plan):
@@ -68,7 +71,8 @@ def test_each_batch_is_left_out_with_the_folds_that_need_it(plan):
     assert set(plan.dataset.patients.loc[sorted(units_of(changed)), "batch"]) == {"b1"}
     # With one of two batches left, neither can be held out.
     assert {s.spec.name for s in changed.splits} == {"grouped"}
-    assert "left out: batch-out b1, batch-out b2" in changed.notes[0] and "no units left" in changed.notes[0]
+    assert "left out: batch-out b1, batch-out b2" in changed.notes[0]
+    assert "no units left" in changed.notes[0]
 
 
 def test_a_batch_that_varies_within_patients_loses_its_cells():
@@ -76,7 +80,8 @@ def test_a_batch_that_varies_within_patients_loses_its_cells():
     dataset = cite(24, 20, roles={"batch": "lane"}, lane=batch)
     plan = make_plan(RETRIEVAL, ["pca"], dataset, n_boot=100)
     changed = made(plan, "batch")
-    assert set(changed.dataset.obs["lane"]) == {"y"} and len(units_of(changed)) == 24
+    assert set(changed.dataset.obs["lane"]) == {"y"}
+    assert len(units_of(changed)) == 24
 
 
 def test_every_variant_changes_the_plan_and_leaves_the_original(plan):
@@ -88,7 +93,9 @@ def test_every_variant_changes_the_plan_and_leaves_the_original(plan):
         assert now != facts, variant
     assert facts == (plan.dataset.fingerprint, [s.key for s in plan.splits], [c.key for c in plan.candidates])
     assert len({(v.axis, v.name) for v in variants}) == len(variants)
-    assert [n.partition(":")[2] for n in notes] == [" similarity was not varied: the task compares nothing by similarity"]
+    assert [n.partition(":")[2] for n in notes] == [
+        " similarity was not varied: the task compares nothing by similarity"
+    ]
 
 
 def test_retrieval_is_asked_by_the_other_similarities():
@@ -117,11 +124,15 @@ def test_what_cannot_be_made_anew_is_refused_for_its_candidate(plan):
     candidates = make_plan(PATIENT, [fixed, cells, "pca"], plan.dataset, n_boot=100).candidates
     by_name = {c.encoder: c for c in candidates}
     found = {v.axis: v for v in variants_of(plan, ("cells", "depth", "space"))[0]}
-    assert "patients" in found["cells"].refusal(by_name["fixed"]) and not found["cells"].refusal(by_name["cells"])
-    assert "thinner counts" in found["depth"].refusal(by_name["cells"]) and not found["depth"].refusal(by_name["pca"])
+    assert "patients" in found["cells"].refusal(by_name["fixed"])
+    assert not found["cells"].refusal(by_name["cells"])
+    assert "thinner counts" in found["depth"].refusal(by_name["cells"])
+    assert not found["depth"].refusal(by_name["pca"])
     composition = next(c for c in candidates if c.patient_encoder == "composition")
-    assert not found["space"].touches(composition) and found["space"].touches(by_name["fixed"])
-    assert not found["space"].touches(by_name["clinical-only"]) and found["cells"].touches(composition)
+    assert not found["space"].touches(composition)
+    assert found["space"].touches(by_name["fixed"])
+    assert not found["space"].touches(by_name["clinical-only"])
+    assert found["cells"].touches(composition)
 
 
 def test_a_plan_without_a_fold_is_refused(plan, refused):
@@ -131,7 +142,8 @@ def test_a_plan_without_a_fold_is_refused(plan, refused):
 
 def test_axes_are_checked_and_ordered(refused):
     assert check_axes(None) == AXES
-    assert check_axes(["depth", "space"]) == ("space", "depth") and check_axes("cells") == ("cells",)
+    assert check_axes(["depth", "space"]) == ("space", "depth")
+    assert check_axes("cells") == ("cells",)
     with refused("'patient'", "did you mean patients"):
         check_axes(["patient"])
 

@@ -23,9 +23,7 @@ def test_the_division_of_batches_is_the_best_of_all(seed, n_batches, n):
         return
     chosen = sides(label, batch)
     assert 0 < len(chosen) < len(names)
-    best = max(
-        rarest(label, np.isin(batch, some)) for k in range(1, len(names)) for some in combinations(names, k)
-    )
+    best = max(rarest(label, np.isin(batch, some)) for k in range(1, len(names)) for some in combinations(names, k))
     assert rarest(label, np.isin(batch, chosen)) == best
 
 
@@ -37,9 +35,12 @@ def test_one_batch_cannot_be_divided(refused):
 @given(st.integers(4, 200))
 def test_sizes_are_equal_whole_and_the_largest_that_fit(fewest):
     found = Levels.of(fewest)
-    assert found.total % 4 == 0 and max(found.larger) <= fewest
-    assert found.larger[0] == found.total // 4 and found.v[0] == 0
-    assert (np.diff(found.v) > 0).all() and found.v[-1] <= 1
+    assert found.total % 4 == 0
+    assert max(found.larger) <= fewest
+    assert found.larger[0] == found.total // 4
+    assert found.v[0] == 0
+    assert (np.diff(found.v) > 0).all()
+    assert found.v[-1] <= 1
     bigger = found.total + 4
     assert max(round(bigger * (1 + v) / 4 + 1e-9) for v in GRID) > fewest
     # Each of the grid is realised as nearly as whole units allow.
@@ -67,8 +68,10 @@ def test_a_training_set_has_the_confounding_the_size_and_the_margins_that_were_a
     for larger, v in zip(levels.larger, levels.v, strict=True):
         train = cells.draw(larger, levels.total, towards, np.random.default_rng(1))
         table = pd.crosstab(group[train], label[train]).reindex(index=[True, False], columns=[0, 1], fill_value=0)
-        assert len(train) == levels.total and train.is_unique
-        assert (table.sum(0) == levels.total // 2).all() and (table.sum(1) == levels.total // 2).all()
+        assert len(train) == levels.total
+        assert train.is_unique
+        assert (table.sum(0) == levels.total // 2).all()
+        assert (table.sum(1) == levels.total // 2).all()
         assert association(table.to_numpy(), method="cramer") == pytest.approx(v)
         if v > 0:
             assert table.to_numpy()[0, 0] == (larger if towards == 0 else levels.total // 2 - larger)

@@ -45,7 +45,8 @@ def test_the_interval_is_that_of_tau_over_the_draws():
     draws, moved = draws_of(base, 0.1), [draws_of(other[0], 0.1, seed=1), draws_of(other[1], 0.1, seed=2)]
     tau, low, high, n = stability(base, other, draws, moved)
     taus = [kendalltau(draws[:, k], m[:, k]).statistic for m in moved for k in range(300)]
-    assert tau == pytest.approx((1 / 3 + 1) / 2) and n == 3
+    assert tau == pytest.approx((1 / 3 + 1) / 2)
+    assert n == 3
     assert (low, high) == pytest.approx(tuple(np.quantile(taus, [0.025, 0.975])))
 
 
@@ -53,9 +54,11 @@ def test_an_encoder_without_a_value_is_left_out_and_one_alone_has_no_order():
     base, other = np.array([0.6, np.nan, 0.8, 0.9]), np.array([[0.7, 0.8, 0.6, 0.9]])
     draws = np.where(np.isnan(base)[:, None], np.nan, draws_of(np.nan_to_num(base), 0.1))
     tau, low, _, n = stability(base, other, draws, [draws])
-    assert (tau, n) == (pytest.approx(1 / 3), 3) and np.isfinite(low)
+    assert (tau, n) == (pytest.approx(1 / 3), 3)
+    assert np.isfinite(low)
     alone = stability(base[:2], other[:, :2], draws[:2], [draws[:2]])
-    assert np.isnan(alone[:3]).all() and alone[3] == 1
+    assert np.isnan(alone[:3]).all()
+    assert alone[3] == 1
 
 
 def test_too_few_defined_draws_give_no_interval():
