@@ -123,9 +123,7 @@ def embeddings_of(
     return found
 
 
-def _halves(
-    candidate: Candidate, task: Task, dataset: Dataset, split: Split, seed: int
-) -> dict[str, Embedding]:
+def _halves(candidate: Candidate, task: Task, dataset: Dataset, split: Split, seed: int) -> dict[str, Embedding]:
     """Return two halves of the gallery's counts, each encoded as the gallery is."""
     query, gallery = task.spec.slots
     encoder = candidate.partners[gallery]

@@ -12,7 +12,7 @@ from mmcell.candidates import Candidate
 from mmcell.dataset import Dataset
 from mmcell.errors import MmcellError, first
 from mmcell.items import Items
-from mmcell.metrics.base import Metric
+from mmcell.metrics.base import LEAKS, Metric
 from mmcell.metrics.survival import common_tau, with_censoring
 from mmcell.plan import Plan
 from mmcell.records import Gap, Score, Versus
@@ -133,8 +133,9 @@ class Beside:
 
 
 def scores_of(
-    plan: Plan, estimates: Estimates, beside: Beside, nulls: Mapping[tuple[str, ...], np.ndarray], *, headline: bool
-) -> list[Score]:
+    plan: Plan, estimates: Estimates, beside: Beside, nulls: Mapping[tuple[str, ...], np.ndarray], *,
+    headline: bool, permuted: bool = False,
+) -> list[Score]:  # fmt: skip
     """Return the scores of one candidate, each with its difference from the reference.
 
     Parameters
@@ -147,6 +148,8 @@ def scores_of(
         Place -> values under permuted labels, where these were run.
     headline
         Whether its scores on the primary metric are compared with every control and put into words.
+    permuted
+        Whether its labels are: its subgroups then mean nothing.
     """
     level = plan.task.spec.slot[2]
     unit = plan.dataset.units_of(level)
@@ -182,9 +185,10 @@ def scores_of(
             n_excluded=len(expected.difference(scored)),
             chance=metric.chance_of(panel),
             difference=gap,
-            worst=worst(panel, metric) if primary else None,
+            worst=worst(panel, metric) if primary and not permuted else None,
             skill=_skill(value, beside, place),
-            p_null=p_value(null, value.value, metric.higher_is_better),
+            # Of a leak the question is whether it is there at all, so its far side is the high one.
+            p_null=p_value(null, value.value, metric.higher_is_better or metric.target in LEAKS),
             n_null=len(drawn),
             null_mean=float(drawn.mean()) if len(drawn) else None,
             n_gallery=float(panel.frame["n_gallery"].median()) if "n_gallery" in panel.frame else None,

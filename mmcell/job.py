@@ -93,7 +93,10 @@ def record_of(
     if outcome.items is not None:
         try:
             estimates = estimate(outcome.items, plan.metrics, n_boot=plan.n_boot, seed=plan.seed)
-            scores = scores_of(plan, estimates, beside, outcome.nulls, headline=candidate.role == "candidate")
+            headline = candidate.role == "candidate"
+            scores = scores_of(
+                plan, estimates, beside, outcome.nulls, headline=headline, permuted=candidate.permuted
+            )  # fmt: skip
         except Exception as error:
             # A user's metric may raise anything: these rows fail with its reason, the others stand.
             reason = f"{candidate.label}: scoring failed: {type(error).__name__}: {' '.join(str(error).split())}"
@@ -132,6 +135,7 @@ def record_of(
         patient_encoder=candidate.patient_encoder,
         probe="" if candidate.probe == "default" else candidate.probe,
         role=candidate.role,
+        permuted=candidate.permuted,
         cards=candidate.cards,
         parameters={"n_boot": plan.n_boot, "n_null": plan.n_null, "seed": plan.seed},
         scores=tuple(scores),

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from mmcell.controls import PERMUTED
 from mmcell.errors import MmcellError
 from mmcell.items import Items
 from mmcell.records import RunRecord
@@ -74,14 +73,10 @@ def rivals(results: Results, *, candidates_only: bool = False) -> Results:
     MmcellError
         Nobody is left.
     """
-    roles = ("candidate",) if candidates_only else ("candidate", "control")
-    records = [r for r in results.records if r.role in roles and (r.role, r.encoder) not in _PERMUTED]
+    records = [r for r in results.records if r.is_rival and (r.role == "candidate" or not candidates_only)]
     if not records:
         raise MmcellError("compare: the runs hold no candidate; leave out --candidates-only, or name another run")
     return Results(records, {r.key: results.items[r.key] for r in records if r.key in results.items}, results.notes)
-
-
-_PERMUTED = tuple(("control", name) for name in PERMUTED)
 
 
 def _same_question(entries: list[_Entry]) -> None:

@@ -176,6 +176,11 @@ def _with_controls(
             twins |= _random_of_size(own, seed)
         for label, source in twins.items():
             made = _control(label, source, task, poolings, partners, key, seed)
+            if made.permuted:
+                # The very encoder that stands in the table already, so that it is not fitted twice.
+                made = replace(
+                    made, source=next((c.source for c in found if _equal(c.source, made.source)), made.source)
+                )
             same = [c for c in found if c.name == made.name]
             if any(not _equal(c.source, made.source) for c in same):
                 raise MmcellError(

@@ -98,6 +98,4 @@ def permuted_partners(
             keys[role] = view.role(role)[ids].astype(str)
     order = permuted_within(keys.groupby(list(keys), sort=False).ngroup().to_numpy(), rng)
     moved = embedding.align(ids)
-    return Embedding(
-        moved.name, moved.level, moved.modality, moved.ids, moved.values[order], moved.card, moved.columns
-    )
+    return Embedding(moved.name, moved.level, moved.modality, moved.ids, moved.values[order], moved.card, moved.columns)

@@ -183,7 +183,7 @@ class RunRecord(_Record):
     """One candidate or control on one task.
 
     `missing_controls` names those that the task's protocol requires and that were left out or failed: the record is
-    then incomplete, and no leaderboard takes it.
+    then incomplete, and no leaderboard takes it. `permuted` marks a control whose labels or partners were permuted.
     """
 
     format: int = FORMAT
@@ -198,6 +198,7 @@ class RunRecord(_Record):
     probe: str = ""
     correction: str = ""
     role: Literal["candidate", "control", "ceiling"]
+    permuted: bool = False
     cards: dict[str, ModelCard] = {}
     parameters: dict[str, Any] = {}
     scores: tuple[Score, ...] = ()
@@ -213,9 +214,15 @@ class RunRecord(_Record):
         return " → ".join(part for part in (self.encoder, self.patient_encoder) if part)
 
     @property
+    def is_rival(self) -> bool:
+        """Whether others can be compared with it: a permuted control has another truth, a ceiling is no rival."""
+        return self.role != "ceiling" and not self.permuted
+
+    @property
     def order(self) -> tuple[str, ...]:
         """Where it stands in tables, whatever the order in which things were asked for or finished."""
-        return (self.task["name"], self.dataset, self.role, self.encoder, self.patient_encoder, self.probe)
+        rank = str(("candidate", "control", "ceiling").index(self.role))
+        return (self.task["name"], self.dataset, rank, self.encoder, self.patient_encoder, self.probe)
 
     def content(self) -> dict[str, Any]:
         """Return everything but the provenance: equal for two runs with the same seed."""

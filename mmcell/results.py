@@ -155,7 +155,8 @@ class Results:
             raise MmcellError(f"compare: {unknown[0]!r} does not say which; use task, split, target, query or stratum")
         families: dict[tuple[str, ...], dict[str, Items]] = {}
         for record in self.records:
-            if record.key not in self.items or wanted["task"] not in (None, record.task["name"]):
+            asked = wanted["task"] in (None, record.task["name"])
+            if record.key not in self.items or not asked or not record.is_rival:
                 continue
             for facts, panel in self.items[record.key].panels():
                 fits = metric.reads(panel.kind, facts["target"], panel.frame)

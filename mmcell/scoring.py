@@ -60,7 +60,8 @@ def score_table(
     ----------
     table
         A ``.csv`` or ``.parquet``, or a frame. Columns: ``item`` (default: the row), ``unit`` (default: the item),
-        ``fold`` and ``repeat`` (default: one), the truth (``y_true``, or ``time`` and ``event``), and the predictions:
+        ``crossed`` (a second factor where units are crossed, such as the perturbation), ``fold`` and ``repeat``
+        (default: one), the truth (``y_true``, or ``time`` and ``event``), and the predictions:
         ``y_pred`` or ``risk`` with a column ``predictor``, or one column each, ``y_pred_NAME`` or ``risk_NAME``.
         A higher risk means shorter survival.
     metrics
@@ -83,6 +84,9 @@ def score_table(
     wrong = [m.name for m in chosen if kind not in m.kinds]
     if wrong:
         raise MmcellError(f"{where}: the metric {wrong[0]!r} does not read {kind} predictions; try {_METRICS[kind][0]}")
+    lacking = [(m.name, n) for m in chosen for n in m.needs if not all(n in i.frame for i in family.values())]
+    if lacking:
+        raise MmcellError(f"{where}: the metric {lacking[0][0]!r} needs the column {lacking[0][1]!r}; give it")
     if kind == "binary" and not all(i.frame["y_pred"].between(0, 1).all() for i in family.values()) and not metrics:
         chosen = [m for m in chosen if m.name != "balanced_accuracy"]
         notes.append("predictions leave [0, 1], so nothing that needs a threshold is given")
@@ -153,7 +157,8 @@ def _long(frame: pd.DataFrame, where: str) -> tuple[pd.DataFrame, list[str]]:
             f"{where}: {int(base.duplicated(keys).sum())} items are scored twice (first: "
             f"{first(base.loc[base.duplicated(keys), 'item'])}); keep one row of each, or give a column 'repeat'"
         )
-    keep = [c for c in ("item", "unit", "repeat", "fold", "y_true", "time", "event") if c in base]
+    known = ("item", "unit", "crossed", "repeat", "fold", "y_true", "time", "event", "ipcw", "brier")
+    keep = [c for c in known if c in base]
     if "predictor" in base:
         if len(columns) > 1:
             raise MmcellError(f"{where}: give either a column 'predictor' or several prediction columns, not both")

@@ -10,9 +10,10 @@ from mmcell.stats.units import MINIMUM
 def verdict(score: Score, metric: Metric, reference: str) -> str:
     """Say which controls a candidate beats, which it cannot be told apart from, and which beat it.
 
-    The reference comes first. Where no possible value could have been told apart from the reference (the smallest
-    difference that 80 % of such studies would find exceeds the room between the reference and the metric's bound),
-    or there are fewer than 10 units, there are too few patients to say.
+    The reference comes first. There are too few patients to say when there are fewer than 10 units, or when the best
+    possible value could not have been relied on to show (the smallest difference that 80 % of such studies would find
+    exceeds the room between the reference and the metric's bound) and the interval leaves more than half of that room
+    open.
 
     Parameters
     ----------
@@ -57,4 +58,5 @@ def _hopeless(score: Score, gap: Gap, metric: Metric) -> bool:
         return False
     base = score.value - gap.value
     room = (metric.bounds[1] - base) if metric.higher_is_better else (base - metric.bounds[0])
-    return bool(gap.mde > room)
+    best = gap.high if metric.higher_is_better else None if gap.low is None else -gap.low
+    return bool(gap.mde > room and best is not None and best > room / 2)

@@ -73,20 +73,20 @@ class Work:
     def retention(self) -> pd.DataFrame | None:
         """Return how well the first split's patient vectors recover what was measured besides biology."""
         dataset, (_, wanted, level) = self.plan.dataset, self.task.spec.slot
-        # What is built from the measurement itself gives it away by design.
-        if level != "patient" or dataset.card.level == "patient" or isinstance(self.candidate.source, str):
+        # What is built from the measurement itself gives it away by design; a permuted control repeats its twin.
+        by_design = isinstance(self.candidate.source, str) or self.candidate.permuted
+        if by_design or level != "patient" or dataset.card.level == "patient":
             return None
         vectors = self._embeddings(self.plan.splits[0])[self.task.spec.slot[0]]
         if np.ptp(vectors.values, axis=0).max(initial=0.0) == 0:
             return None
-        technical = dataset.once("retention", lambda: technical_table(dataset, modality_of(wanted, dataset)))
+        modality = modality_of(wanted, dataset)
+        technical = dataset.once(("technical-table", modality), lambda: technical_table(dataset, modality))
         return technical_retention(vectors, technical, seed=self.plan.seed)
 
     def _embeddings(self, split: Split) -> dict[str, Embedding]:
         if split.key not in self._held:
-            made = embeddings_of(
-                self.candidate, self.task, self.plan.dataset, split, self.cache, self.plan.seed
-            )
+            made = embeddings_of(self.candidate, self.task, self.plan.dataset, split, self.cache, self.plan.seed)
             sizes = {id(e.values): e.values.nbytes for held in self._held.values() for e in held.values()}
             if sum(sizes.values()) + sum(e.values.nbytes for e in made.values()) > _HELD:
                 return made

@@ -34,16 +34,14 @@ def worst(items: Items, metric: Metric) -> Worst | None:
             continue
         for name in names:
             part = items.where(groups == name)
-            if len(part.units) < MINIMUM:
+            if part.units.independent < MINIMUM:
                 small += 1
                 continue
             value = metric.fn(part)
             if np.isfinite(value):
-                found.append((value, column.removeprefix(_PREFIX), str(name), len(part.units), len(part.frame)))
+                found.append((value, column.removeprefix(_PREFIX), str(name), part.units.independent, len(part.frame)))
     if not found:
         return None
     pick = min if metric.higher_is_better else max
     value, role, name, n_units, n_rows = pick(found)
-    return Worst(
-        role=role, name=name, value=value, n_units=n_units, n_items=n_rows, n_groups=len(found), n_small=small
-    )
+    return Worst(role=role, name=name, value=value, n_units=n_units, n_items=n_rows, n_groups=len(found), n_small=small)

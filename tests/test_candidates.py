@@ -4,8 +4,8 @@ import pytest
 
 from mmcell import Embedding, ModelCard, Split
 from mmcell.candidates import Cache, embeddings_of
-from mmcell.lineup import build, resolve
 from mmcell.encoders.baselines import PCA
+from mmcell.lineup import build, resolve
 from tests.toys import ALIGNMENT, PATIENT, RETRIEVAL, SURVIVAL, Noise, cite, keep, survivors
 
 TOY = cite(8, 10)

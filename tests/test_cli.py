@@ -80,7 +80,8 @@ def finished(folder, **noise):
         parts = [frame.assign(split=s, y_pred=y + spread * rng.normal(size=30)) for s in ("grouped", "batch-out")]
         record = RunRecord(
             key=f"{folder.name}-{encoder}", task={"name": "toy", "primary": "auroc"}, dataset="data", split_hash="s",
-            dataset_fingerprint="f", encoder=encoder, role=role, parameters={"n_boot": 100, "seed": 0},
+            dataset_fingerprint="f", encoder=encoder, role=role, permuted=encoder == "label-permuted",
+            parameters={"n_boot": 100, "seed": 0},
         )  # fmt: skip
         records.append(record)
         items[record.key] = Items(pd.concat(parts, ignore_index=True), "binary")

@@ -125,7 +125,7 @@ def test_a_score_says_how_far_it_is_from_the_reference():
 
 
 def test_a_headline_is_compared_with_every_control_and_put_into_words():
-    splits, items = two_groups()
+    splits, _ = two_groups()
     found, one, two = (estimate(two_groups(seed=k)[1], [AUROC], n_boot=100, seed=0) for k in range(3))
     beside = Beside(one, "composition", None, {"composition": one, "random": two})
     for score, place in zip(scored(found, splits, beside, headline=True), found, strict=True):
@@ -138,7 +138,7 @@ def test_a_headline_is_compared_with_every_control_and_put_into_words():
 
 def planted(quality, seed=0):
     """Items whose scores follow the truth as closely as `quality` says."""
-    splits, items = two_groups(seed=seed)
+    _, items = two_groups(seed=seed)
     noise = np.random.default_rng(seed).normal(size=len(items.frame))
     return estimate(items.having({"y_pred": quality * items.column("y_true") + noise}), [AUROC], n_boot=300, seed=0)
 
@@ -169,7 +169,9 @@ def test_the_null_gives_p_with_the_one_added():
 
 def test_subgroups_are_attached_by_id():
     frame = graded().frame.set_index("item")
-    assert frame["by:batch"].equals(TOY.patients.loc[frame.index, "batch"].astype(str).rename("by:batch").rename_axis("item"))
+    assert frame["by:batch"].equals(
+        TOY.patients.loc[frame.index, "batch"].astype(str).rename("by:batch").rename_axis("item")
+    )
     assert "by:cell_type" not in frame
     cells = TOY.ids[TOY.unit.isin(UNITS[:12])]
     items = Items(pd.DataFrame({"item": cells, "y_pred": "T", "target": "cell_type"}), "multiclass")

@@ -14,7 +14,7 @@ def rng(seed=0):
 
 
 def test_other_labels_change_the_truth_and_nothing_else():
-    TOY.truth("label", "patient"), TOY.patients, TOY.positive  # noqa: B018 - what is cached must not stick
+    TOY.truth("label", "patient"), TOY.patients, TOY.positive
     turned = TOY.obs["state"].map({"ill": "well", "well": "ill"})
     found = relabelled(TOY, {"state": turned})
     both = [d.truth("label", "patient")["y_true"] for d in (TOY, found)]
@@ -67,9 +67,7 @@ def test_thinning_takes_molecules_at_random(sparse):
 
 def test_halves_add_up_and_share_nothing_but_the_rate():
     one, other = halves(TOY, "protein", rng())
-    np.testing.assert_array_equal(
-        one.anndata("protein").X + other.anndata("protein").X, TOY.anndata("protein").X
-    )
+    np.testing.assert_array_equal(one.anndata("protein").X + other.anndata("protein").X, TOY.anndata("protein").X)
     assert len({one.fingerprint, other.fingerprint, TOY.fingerprint}) == 3
     np.testing.assert_array_equal(one.anndata("rna").X, TOY.anndata("rna").X)
 

@@ -44,6 +44,11 @@ def test_too_few_patients_when_no_possible_value_would_show(mde, hopeless):
     assert found == (expected if hopeless else "cannot be told apart from composition")
 
 
+def test_a_gain_that_the_interval_excludes_needs_no_more_patients():
+    # The reference is at 0.95: 0.05 could be gained, and the interval ends at 0.02.
+    assert said({"composition": gap(-0.32, 0.02, 0.3)}) == "cannot be told apart from composition"
+
+
 def test_few_units_no_value_and_no_interval_are_said():
     assert said({"composition": gap(0.1, 0.2)}, n_units=9) == "too few patients to say (9)"
     assert said({"composition": gap(0.1, 0.2)}, n_units=9, level="cell") == "too few units to say (9)"

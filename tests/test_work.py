@@ -36,7 +36,9 @@ def work(task, dataset, encoder="features", null=19, **options):
 
     plan = make_plan(task, encoder, dataset, controls=[], null=null, n_boot=100, **options)
     candidate = plan.candidates[0]
-    return plan, Work(plan, candidate, plan.task if candidate.probe == "default" else plan.task.using(candidate.probe), Cache())
+    return plan, Work(
+        plan, candidate, plan.task if candidate.probe == "default" else plan.task.using(candidate.probe), Cache()
+    )
 
 
 @pytest.mark.parametrize(("task", "dataset"), [(QUICK, TOY), (ALIGNMENT, TOY), (RETRIEVAL, TOY), (SURVIVAL, None)])
@@ -170,7 +172,9 @@ def test_an_encoder_with_an_untrained_twin_brings_it_along():
     assert twin.role == "control"
     assert twin.source.weight == 0.5
     assert "net-untrained-untrained" not in {c.encoder for c in plan.candidates}
-    assert "net-untrained" not in {c.encoder for c in make_plan(PATIENT, {"net": Net()}, TOY, controls=["pca"]).candidates}
+    assert "net-untrained" not in {
+        c.encoder for c in make_plan(PATIENT, {"net": Net()}, TOY, controls=["pca"]).candidates
+    }
 
 
 def test_a_result_without_its_controls_is_incomplete_and_no_leaderboard_takes_it(refused):

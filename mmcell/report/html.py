@@ -12,7 +12,6 @@ import pandas as pd
 from jinja2 import Environment, FunctionLoader, StrictUndefined
 from markupsafe import Markup
 
-from mmcell.controls import PERMUTED
 from mmcell.errors import MmcellError
 from mmcell.records import Provenance, RunRecord
 from mmcell.report import figures, words
@@ -119,7 +118,7 @@ def _present(records: Sequence[RunRecord]) -> set[str]:
         "unseen": any(words.unseen(gap) for s in scores for gap in (s.difference, *s.versus)),
         "versus": any(s.versus for s in scores),
         "ceiling": any(r.role == "ceiling" for r in records),
-        "permuted": any(r.encoder in PERMUTED for r in records),
+        "permuted": any(r.permuted for r in records),
         "retention": any(r.details.get("retention") for r in records),
     }
     return {name for name, there in shown.items() if there}

@@ -150,7 +150,7 @@ def undefined_reason(items: Items, metric: Metric) -> str:
     """Say in words why a metric has no value on these items."""
     if not len(items.frame):
         return "no items"
-    if items.kind == "survival":
+    if items.kind == "survival" and metric.within_fold:
         return "no comparable pair of patients: no event within a fold outlived by another patient"
     if items.kind == "regression":
         return "a fold with fewer than three items or without spread"

@@ -86,11 +86,20 @@ def difference(a: Estimate, b: Estimate) -> Difference:
         # Neither moves under any draw: there is nothing to make an interval of.
         return Difference(value, np.nan, np.nan)
     if "boundary" in (a.status, b.status):
-        low = float(value - np.hypot(a.value - a.low, b.high - b.value))
-        high = float(value + np.hypot(a.high - a.value, b.value - b.low))
+        (a_low, a_high), (b_low, b_high) = _ends(a), _ends(b)
+        low = float(value - np.hypot(a.value - a_low, b_high - b.value))
+        high = float(value + np.hypot(a_high - a.value, b.value - b_low))
         return Difference(value, low, high, minimum_detectable_effect(standard_error(low, high)))
     low, high, _ = interval(value, draws, a.jackknife - b.jackknife)
     return Difference(value, low, high, minimum_detectable_effect(draws))
+
+
+def _ends(estimate: Estimate) -> tuple[float, float]:
+    """Return the interval; that of a value which no draw moves has no width (a constant scores 0.5 in every cohort)."""
+    drawn = estimate.draws[np.isfinite(estimate.draws)]
+    if np.isnan(estimate.low) and len(drawn) and np.ptp(drawn) == 0:
+        return estimate.value, estimate.value
+    return estimate.low, estimate.high
 
 
 def paired_draws(a: Estimate, b: Estimate) -> np.ndarray:
