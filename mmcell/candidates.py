@@ -76,6 +76,14 @@ class Cache:
     def __init__(self, most: int = 600_000_000) -> None:
         self._most = most
         self._found: dict[tuple[Any, ...], Embedding] = {}
+        self._halves: dict[tuple[str, str, int], tuple[Dataset, Dataset]] = {}
+
+    def halves(self, dataset: Dataset, modality: str, seed: int) -> tuple[Dataset, Dataset]:
+        """Return the dataset with the counts of a modality split in two, drawn once."""
+        key = (dataset.fingerprint, modality, seed)
+        if key not in self._halves:
+            self._halves[key] = halves(dataset, modality, stream(seed, "halves", dataset.fingerprint))
+        return self._halves[key]
 
     def encode(
         self, source: Encoder | Embedding, name: str, dataset: Dataset, modality: str, split: Split
@@ -99,7 +107,7 @@ def embeddings_of(
 ) -> dict[str, Embedding]:
     """Return the embedding of every slot for one split; nothing here has seen a label."""
     if candidate.source == controls.SPLIT_HALF:
-        return _halves(candidate, task, dataset, split, seed)
+        return _halves(candidate, task, dataset, split, cache, seed)
     found = {}
     for slot, (wanted, level) in task.spec.slots.items():
         modality = modality_of(wanted, dataset)
@@ -123,16 +131,16 @@ def embeddings_of(
     return found
 
 
-def _halves(candidate: Candidate, task: Task, dataset: Dataset, split: Split, seed: int) -> dict[str, Embedding]:
+def _halves(
+    candidate: Candidate, task: Task, dataset: Dataset, split: Split, cache: Cache, seed: int
+) -> dict[str, Embedding]:
     """Return two halves of the gallery's counts, each encoded as the gallery is."""
     query, gallery = task.spec.slots
     encoder = candidate.partners[gallery]
     modality = modality_of(task.spec.slots[gallery][0], dataset)
     if isinstance(encoder, Embedding):
         raise MmcellError(f"control {controls.SPLIT_HALF!r}: a precomputed gallery cannot be measured in halves")
-    both = dataset.once(
-        ("halves", modality, seed), lambda: halves(dataset, modality, stream(seed, "halves", dataset.fingerprint))
-    )
+    both = cache.halves(dataset, modality, seed)
     train = split.train if fits(encoder) else None
     made = [encode(encoder, slot, half, modality, train) for slot, half in zip((query, gallery), both, strict=True)]
     return dict(zip((query, gallery), made, strict=True))

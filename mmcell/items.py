@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Self
@@ -126,6 +126,10 @@ class Items:
     def _rows(self, rows: np.ndarray) -> Self:
         """Return some of the rows. They were checked when these items were made, so they are not checked again."""
         return self._of(self.frame.iloc[rows].reset_index(drop=True))
+
+    def without(self, columns: Sequence[str]) -> Self:
+        """Return the same items without some of the columns that no metric reads."""
+        return self._of(self.frame.drop(columns=columns))
 
     def having(self, columns: Mapping[str, np.ndarray]) -> Self:
         """Return the same items with other values in some of their columns."""

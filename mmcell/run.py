@@ -117,8 +117,8 @@ def run_plans(
     total = sum(len(plan.candidates) for plan in plans)
     records: list[RunRecord] = []
     items: dict[str, Items] = {}
-    cache = Cache()
     for plan in plans:
+        cache = Cache()
         stored = {c.name: _stored(store, plan.key(c), reuse) for c in plan.candidates}
         # The reference comes first, then what else stands beside a candidate: all of it is part of its record.
         order = sorted(plan.candidates, key=lambda c: (c is not plan.reference, _ORDER[c.role], c.permuted))

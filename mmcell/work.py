@@ -87,6 +87,9 @@ class Work:
     def _embeddings(self, split: Split) -> dict[str, Embedding]:
         if split.key not in self._held:
             made = embeddings_of(self.candidate, self.task, self.plan.dataset, split, self.cache, self.plan.seed)
+            # Held where they are asked for again: by every draw of a null, and patient vectors, which are small.
+            if not self.plan.n_null and self.task.spec.slot[2] != "patient":
+                return made
             sizes = {id(e.values): e.values.nbytes for held in self._held.values() for e in held.values()}
             if sum(sizes.values()) + sum(e.values.nbytes for e in made.values()) > _HELD:
                 return made

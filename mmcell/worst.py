@@ -27,8 +27,10 @@ def worst(items: Items, metric: Metric) -> Worst | None:
     """
     found: list[tuple[float, str, str, int, int]] = []
     small = 0
-    for column in [c for c in items.frame if str(c).startswith(_PREFIX)]:
-        groups = items.column(column).astype(str)
+    grouped = items.frame.filter(regex=f"^{_PREFIX}")
+    items = items.without(list(grouped))
+    for column in grouped:
+        groups = grouped[column].astype(str).to_numpy()
         names = np.unique(groups)
         if len(names) < 2:
             continue

@@ -25,8 +25,8 @@ from mmcell.stats.bootstrap import Estimate, bootstrap
 
 #: With fewer units nothing can be held out that ranks.
 _FEWEST = 8
-_SPLITS = 5
-_TREES = 60
+_SPLITS = 4
+_TREES = 40
 #: Trees read so many principal components of a wider vector.
 _COMPONENTS = 20
 COLUMNS = ("covariate", "probe", "metric", "value", "ci_low", "ci_high", "chance", "n_units", "family_low")

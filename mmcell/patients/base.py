@@ -74,15 +74,17 @@ def owners(cells: Embedding, owner: pd.Series) -> tuple[pd.Index, np.ndarray]:
     MmcellError
         A cell without an owner.
     """
-    matched = owner.reindex(cells.ids)
+    matched = owner if owner.index is cells.ids else owner.reindex(cells.ids)
     missing = matched.isna()
     if missing.any():
         raise MmcellError(
             f"embedding {cells.name!r}: {int(missing.sum())} cells have no owner ({first(cells.ids[missing])}); "
             "give every cell its patient"
         )
-    patients = pd.Index(sorted(matched.astype(str).unique()), name="id")
-    return patients, patients.get_indexer(matched.astype(str))
+    codes, found = pd.factorize(matched)
+    names = found.astype(str)
+    patients = pd.Index(sorted(set(names)), name="id")
+    return patients, patients.get_indexer(names)[codes]
 
 
 def types_of(cells: Embedding, cell_type: pd.Series | None, who: str) -> np.ndarray:
