@@ -10,6 +10,7 @@ import numpy as np
 from pydantic import BaseModel, BeforeValidator, ConfigDict
 
 from mmcell.embedding import ModelCard
+from mmcell.metrics.base import LEAKS
 from mmcell.stats.bootstrap import Status
 
 #: Part of every record's key: raised when the meaning of a stored field changes.
@@ -139,6 +140,11 @@ class Score(_Record):
     n_null: int = 0
     null_mean: Number = None
     n_gallery: Number = None
+
+    @property
+    def is_leak(self) -> bool:
+        """Whether it is of something that nobody asked for and that is watched because it should not show."""
+        return self.target.partition("=")[0] in LEAKS
 
     @property
     def ci(self) -> tuple[float, float] | None:

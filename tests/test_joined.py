@@ -86,7 +86,8 @@ def test_no_run(refused):
 def test_rivals_are_no_ceilings_and_no_permutations(refused):
     entries = [
         (record("a", "1"), items(1)), (record("pca", "2", "control"), items(2)),
-        (record("label-permuted", "3", "control", permuted=True), items(3)), (record("partner-permuted", "4", "control", permuted=True), items(4)),
+        (record("label-permuted", "3", "control", permuted=True), items(3)),
+        (record("partner-permuted", "4", "control", permuted=True), items(4)),
         (record("oracle", "5", "ceiling"), items(5)),
     ]  # fmt: skip
     found = rivals(run(*entries))

@@ -1,5 +1,6 @@
 """The README is run, not believed."""
 
+import json
 import re
 from pathlib import Path
 
@@ -60,3 +61,19 @@ def test_the_readme_begins_with_the_two_commands():
         'python -m pip install -e ".[demo]" && mmcell run configs/quickstart.yaml',
         'python -m pip install -e ".[demo,test]" && python -m pytest',
     ]
+
+
+@pytest.mark.parametrize(
+    ("row", "study", "design"),
+    [
+        ("AUROC, 60 to 200 patients, 30 % positive", "coverage of AUROC", "60 to 200, 30 %"),
+        ("AUROC, 13 of 43 positive", "coverage of AUROC", "43, 13 positive"),
+        ("AUROC, 20 of 200 positive", "coverage of AUROC", "200, 20 positive"),
+        ("Harrell's C, 60 to 200 patients", "coverage of C", "60 to 200"),
+    ],
+)
+def test_the_readme_shows_the_measured_coverage(row, study, design):
+    stored = json.loads((README.parent / "tests" / "studies" / "figures.json").read_text())
+    measured = [r["covered"] for r in stored if r["study"] == study and r["cell"].rpartition(", ")[0] == design]
+    shown = re.search(rf"^\| {row} \| (.*) \|$", README.read_text(), flags=re.MULTILINE).group(1).split(" | ")
+    assert [float(v) for v in shown] == pytest.approx(measured, abs=0.00051)

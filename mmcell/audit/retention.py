@@ -25,7 +25,7 @@ from mmcell.stats.bootstrap import Estimate, bootstrap
 
 #: With fewer units nothing can be held out that ranks.
 _FEWEST = 8
-_SPLITS = 4
+_SPLITS = 5
 _TREES = 40
 #: Trees read so many principal components of a wider vector.
 _COMPONENTS = 20

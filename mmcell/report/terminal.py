@@ -55,7 +55,7 @@ def headline(record: RunRecord) -> list[Score]:
     """
     primary = record.task["primary"]
     return [s for s in record.scores if s.stratum in ("all", "batch", "batch×cell_type") and s.metric == primary] + [
-        s for s in record.scores if s.stratum == "all" and not s.higher_is_better
+        s for s in record.scores if s.stratum == "all" and s.is_leak and s.metric != primary
     ]
 
 

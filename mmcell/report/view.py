@@ -326,7 +326,7 @@ def _with_leaks(panel: Panel, records: Sequence[RunRecord], primary: str) -> Pan
         (s.metric, _place(s))
         for r in records
         for s in r.scores
-        if not s.higher_is_better and s.metric != primary and s.stratum == "all" and s.status != "failed"
+        if s.is_leak and s.metric != primary and s.stratum == "all" and s.status != "failed"
     ]
     columns = [(m, p) for m, p in dict.fromkeys(found) if p[4] == panel.place[4] or p[4] not in labelled]
     heads = []
