@@ -156,7 +156,7 @@ def names_of(task: Task) -> tuple[str, ...]:
 def missing(task: Task, dataset: Dataset, present: Collection[str]) -> tuple[str, ...]:
     """Return the requirements that `present` does not meet; one that cannot be met with these data is none."""
     found = []
-    for need in task.required:
+    for need in dict.fromkeys([*task.required, task.spec.reference]):
         possible = [name for name in need.split("|") if not applies(name, task, dataset)]
         if possible and not set(possible) & set(present):
             found.append(" or ".join(possible))

@@ -95,7 +95,7 @@ def _groups(dataset: Dataset, items: pd.Series, level: str) -> dict[str, np.ndar
     named |= {column: column for column in dataset.roles.strata}
     table = dataset.patients if level == "patient" else dataset.obs
     return {
-        f"by:{name}": table[column].reindex(items).astype(str).to_numpy()
+        f"by:{name}": table[column].astype(object).where(table[column].notna(), None).reindex(items).to_numpy()
         for name, column in named.items()
         if column is not None and column in table
     }

@@ -22,6 +22,7 @@ from mmcell.items import Items
 from mmcell.plan import Plan
 from mmcell.provenance import provenance
 from mmcell.records import RunRecord, Score, jsonable
+from mmcell.task import unasked
 from mmcell.work import Work
 
 
@@ -97,6 +98,7 @@ def record_of(
             scores = scores_of(
                 plan, estimates, beside, outcome.nulls, headline=headline, permuted=candidate.permuted
             )  # fmt: skip
+            scores += _undefined(plan, scores)
         except Exception as error:
             # A user's metric may raise anything: these rows fail with its reason, the others stand.
             reason = f"{candidate.label}: scoring failed: {type(error).__name__}: {' '.join(str(error).split())}"
@@ -147,3 +149,21 @@ def record_of(
     leaks = retention_findings(outcome.retention) if outcome.retention is not None else []
     findings = (*plan.findings, *leaks, *audit_scores(record))
     return record.model_copy(update={"findings": findings}), estimates
+
+
+def _undefined(plan: Plan, scores: list[Score]) -> list[Score]:
+    """Return a row for every metric of the task that nothing could be scored with, and why."""
+    level, scored = plan.task.spec.slot[2], {s.metric for s in scores}
+    found = []
+    for metric in plan.metrics:
+        if metric.name in scored:
+            continue
+        why = unasked(plan.dataset, metric.target, level) if metric.target else ""
+        reason = why or f"no items that it reads{f' (it needs {metric.needs[0]})' if metric.needs else ''}"
+        found.append(
+            Score(
+                metric=metric.name, higher_is_better=metric.higher_is_better, target=metric.target or "label",
+                status="undefined", reason=reason, split=plan.splits[0].spec.name, level=level,
+            )
+        )  # fmt: skip
+    return found

@@ -78,24 +78,54 @@ def _between_units(
 def permuted_partners(
     embedding: Embedding, view: MethodView, within: Sequence[str], rng: np.random.Generator
 ) -> Embedding:
-    """Return the gallery's embedding with its rows moved between items, on either side of the split for itself.
+    """Return the gallery's embedding with its rows moved between items of one stratum.
 
     Parameters
     ----------
     embedding
         Of the gallery.
     view
-        Which ids are on which side, and the roles.
+        Which ids are on which side, their units and roles.
     within
-        Roles within whose groups rows stay (batch and cell type: what is then still found is no more than these).
+        Roles within whose groups rows stay. With ``unit`` among them one permutation serves every split, for a unit
+        lies on one side of each; without it rows stay on their side of this split.
     rng
         Of the permutation.
     """
-    ids = view.train.append(view.test)
-    keys = pd.DataFrame({"side": np.repeat([0, 1], [len(view.train), len(view.test)])}, index=ids)
+    ids = pd.Index(view.unit.index)
+    keys = pd.DataFrame({"side": ids.isin(view.test) if "unit" not in within else False}, index=ids)
     for role in within:
-        if role in view.columns:
-            keys[role] = view.role(role)[ids].astype(str)
-    order = permuted_within(keys.groupby(list(keys), sort=False).ngroup().to_numpy(), rng)
-    moved = embedding.align(ids)
-    return Embedding(moved.name, moved.level, moved.modality, moved.ids, moved.values[order], moved.card, moved.columns)
+        if role == "unit":
+            keys[role] = view.unit
+        elif role in view.columns:
+            keys[role] = view.role(role).astype(str)
+    return _reordered(
+        embedding.align(ids), permuted_within(keys.groupby(list(keys), sort=False).ngroup().to_numpy(), rng)
+    )
+
+
+def permuted_rows(embedding: Embedding, dataset: Dataset, within: Sequence[str], rng: np.random.Generator) -> Embedding:
+    """Return patients' vectors moved between patients, so that they say nothing of outcome and clinical covariates.
+
+    For what an embedding adds to covariates: moving the labels would destroy what the covariates know, too.
+
+    Parameters
+    ----------
+    embedding
+        Of patients.
+    dataset
+        Whose roles `within` are constant within units.
+    within, rng
+        Roles within whose groups vectors stay, and the permutation's source.
+    """
+    ids = pd.Index(sorted(dataset.unit.unique()), name="id")
+    table = pd.DataFrame({r: dataset.per_unit(dataset.roles.columns[r]).astype(str) for r in within}, index=ids)
+    groups = table.groupby(list(table)).ngroup().to_numpy() if within else np.zeros(len(ids), dtype=np.int64)
+    return _reordered(embedding.align(ids), permuted_within(groups, rng))
+
+
+def _reordered(embedding: Embedding, order: np.ndarray) -> Embedding:
+    return Embedding(
+        embedding.name, embedding.level, embedding.modality, embedding.ids, embedding.values[order], embedding.card,
+        embedding.columns,
+    )  # fmt: skip

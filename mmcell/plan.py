@@ -15,7 +15,7 @@ from mmcell.dataset import Dataset
 from mmcell.digest import digest
 from mmcell.errors import MmcellError
 from mmcell.lineup import build, resolve
-from mmcell.metrics.base import get_metric
+from mmcell.metrics.base import Metric, get_metric
 from mmcell.provenance import code_digest
 from mmcell.records import FORMAT, Finding
 from mmcell.splits import Split, splits_of
@@ -77,15 +77,20 @@ class Plan:
         if not candidate.key:
             return ""
         try:
-            code = digest(FORMAT, code_digest(), inspect.getsource(type(self.task)))
+            code = digest(FORMAT, code_digest(), inspect.getsource(type(self.task)), _sources(self.metrics))
         except (OSError, TypeError):
-            # A task typed at a prompt has no source that could tell it from another one of the same name.
+            # A task or metric typed at a prompt has no source that could tell it from another one of the same name.
             return ""
+        state = {k: v for k, v in vars(self.task).items() if k != "spec"}
+        if not all(isinstance(v, (str, int, float, bool, tuple, type(None))) for v in state.values()):
+            return ""
+        # What stands beside a candidate is part of its record: the difference from it, and the verdict.
+        beside = [c.key for c in self.candidates if c.role != "candidate"] if candidate.role == "candidate" else []
         reference = self.reference
         return digest(
-            self.task.spec.facts(), candidate.key, candidate.name, candidate.role, sorted(self.control_names),
-            reference.key if reference else "", self.dataset.fingerprint, repr(self.dataset.roles), self.split_hash,
-            self.n_boot, self.n_null, self.seed, code,
+            self.task.spec.facts(), state, candidate.key, candidate.name, candidate.role, sorted(self.control_names),
+            sorted(beside), reference.key if reference else "", self.dataset.fingerprint, repr(self.dataset.roles),
+            self.split_hash, self.n_boot, self.n_null, self.seed, code,
         )  # fmt: skip
 
     @property
@@ -142,6 +147,8 @@ def make_plan(
     given = resolve(spec.encoders if encoders is None else encoders, seed)
     candidates, skipped = build(task, data, given, _tuple(patient_encoders), _tuple(probes), names, seed)
     missing = controls_.missing(task, data, names)
+    if controls_.UNTRAINED not in names and any(hasattr(source, "untrained") for source, _ in given.values()):
+        missing += (controls_.UNTRAINED,)
     if missing:
         findings.append(
             Finding(
@@ -161,6 +168,12 @@ def make_plan(
         findings.append(Finding(severity="warning", code="reference-missing", message=text))
     findings += audit_data(data, splits, spec.slot[2], modality_of(spec.slot[1], data))
     return plan
+
+
+def _sources(metrics: Sequence[Metric]) -> list[str]:
+    """Return the source of every metric that is not mmcell's own, whose code is known anyway."""
+    functions = [f for m in metrics for f in (m.fn, m.resampled, m.chance) if callable(f)]
+    return [inspect.getsource(f) for f in functions if not str(f.__module__).startswith("mmcell.")]
 
 
 def _groups_units(role: str, task: Task, dataset: Dataset) -> bool:

@@ -67,8 +67,8 @@ class Worst(_Record):
         What is grouped (``cell_type``, ``batch``, a column of roles.strata), and the group.
     value, n_units, n_items
         The metric there.
-    n_groups, n_small
-        Groups that were compared, and those left out for having fewer than 10 units.
+    n_groups, n_small, n_undefined
+        Groups that were compared, and those left out: with fewer than 10 units, or where the metric has no value.
     """
 
     role: str
@@ -78,6 +78,7 @@ class Worst(_Record):
     n_items: int
     n_groups: int
     n_small: int = 0
+    n_undefined: int = 0
 
 
 class Score(_Record):

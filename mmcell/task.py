@@ -216,6 +216,11 @@ class Task(ABC):
     #: What a perfect embedding would score, where the data allow it; the first that can be built gives the skill.
     ceilings: ClassVar[tuple[str, ...]] = ()
 
+    @property
+    def adds_to_covariates(self) -> bool:
+        """Whether the probe in use reads covariates beside the embedding: its null then moves the embedding alone."""
+        return False
+
     def check(self, view: MethodView) -> None:  # noqa: B027
         """Raise `MmcellError` when the question cannot be put to these data; called for every split beforehand."""
 

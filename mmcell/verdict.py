@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from mmcell.metrics.base import Metric
 from mmcell.records import Gap, Score
+from mmcell.stats.bootstrap import ALPHA
 from mmcell.stats.units import MINIMUM
 
 
@@ -13,7 +14,8 @@ def verdict(score: Score, metric: Metric, reference: str) -> str:
     The reference comes first. There are too few patients to say when there are fewer than 10 units, or when the best
     possible value could not have been relied on to show (the smallest difference that 80 % of such studies would find
     exceeds the room between the reference and the metric's bound) and the interval leaves more than half of that room
-    open.
+    open. Each difference has its own 95 % interval; they are not adjusted for being several. Where labels were
+    permuted and the score is not beyond them, that comes first.
 
     Parameters
     ----------
@@ -49,6 +51,9 @@ def verdict(score: Score, metric: Metric, reference: str) -> str:
     told = sorted(
         ((words, names) for words, names in groups.items() if names), key=lambda pair: reference not in pair[1]
     )
+    if score.p_null is not None and score.p_null > ALPHA:
+        # Intervals of fitted predictions do not know what fitting noise looks like; the permuted labels do.
+        reason = "; ".join(filter(None, (f"not beyond its own permuted labels (p {score.p_null:.2f})", reason)))
     text = "; ".join([reason] * bool(reason) + [f"{words} {', '.join(names)}" for words, names in told])
     return text or "compared with no control"
 

@@ -16,7 +16,7 @@ from mmcell.embedding import Embedding
 from mmcell.errors import MmcellError
 from mmcell.grading import grade
 from mmcell.items import Items
-from mmcell.permutation import permuted_labels, permuted_partners
+from mmcell.permutation import permuted_labels, permuted_partners, permuted_rows
 from mmcell.plan import Plan
 from mmcell.splits import Split
 from mmcell.task import MethodView, Task
@@ -47,7 +47,8 @@ class Work:
         parts = []
         for split in self.plan.splits:
             seeds = ("permuted", split.key) if self.candidate.permuted else ()
-            # Labels move between all units, so that nothing but chance is left; partners within their strata.
+            # Labels move between all units, so that nothing but chance is left; partners within their strata, between
+            # units too, to show what these strata alone find.
             within = self.plan.null_within if "pairs" in split.spec.targets else ()
             parts.append(self._split(split, seeds, within))
         return Items.concat(parts)
@@ -55,7 +56,10 @@ class Work:
     def nulls(self) -> Mapping[tuple[str, ...], np.ndarray]:
         """Return (n_null,) values per place and metric, each from one permutation that all splits share.
 
-        A permutation whose question cannot be put (one class among the training units of a fold) is undefined.
+        Labels move between units; partners within their unit (and strata), for a unit's offset in both spaces is no
+        knowledge of its items; where a probe reads covariates beside the embedding, the vectors move and the labels
+        stay. Folds stay as they were drawn, so that p errs on the safe side where they were stratified by the label. A
+        permutation whose question cannot be put (one class among the training units of a fold) is undefined.
         """
         found: dict[tuple[str, ...], list[float]] = {}
         for draw in range(self.plan.n_null):
@@ -101,14 +105,19 @@ class Work:
         plan, task, level = self.plan, self.task, self.task.spec.slot[2]
         embeddings = self._embeddings(split)
         dataset = plan.dataset
-        if seeds:
+        null = bool(seeds) and not self.candidate.permuted
+        if null and task.adds_to_covariates:
+            slot = task.spec.slot[0]
+            moved = permuted_rows(embeddings[slot], dataset, within, stream(plan.seed, "rows", *seeds))
+            embeddings = embeddings | {slot: moved}
+        elif seeds:
             dataset = self._world(split, seeds, within)
         view = MethodView.of(dataset, split, level)
         if seeds and "pairs" in split.spec.targets:
             slot = list(task.spec.slots)[1]
-            # Each split has its own sides, hence its own permutation.
-            rng = stream(plan.seed, "partners", *seeds, split.key)
-            embeddings = embeddings | {slot: permuted_partners(embeddings[slot], view, within, rng)}
+            rng = stream(plan.seed, "partners", *seeds)
+            strata = ("unit", *within) if null else within
+            embeddings = embeddings | {slot: permuted_partners(embeddings[slot], view, strata, rng)}
         # The same for every candidate: what a probe draws (inner folds) then adds nothing to their differences.
         rng = stream(plan.seed, task.spec.name, split.key)
         items = task.run(view, embeddings, split, rng)

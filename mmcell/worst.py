@@ -26,24 +26,36 @@ def worst(items: Items, metric: Metric) -> Worst | None:
         Its direction says what is worst.
     """
     found: list[tuple[float, str, str, int, int]] = []
-    small = 0
+    small = undefined = 0
     grouped = items.frame.filter(regex=f"^{_PREFIX}")
     items = items.without(list(grouped))
     for column in grouped:
-        groups = grouped[column].astype(str).to_numpy()
-        names = np.unique(groups)
+        known = grouped[column].notna().to_numpy()
+        groups = grouped[column].astype(str).where(known, "").to_numpy()
+        names = np.unique(groups[known])
         if len(names) < 2:
             continue
         for name in names:
-            part = items.where(groups == name)
+            part = items.where(known & (groups == name))
             if part.units.independent < MINIMUM:
                 small += 1
                 continue
             value = metric.fn(part)
-            if np.isfinite(value):
+            if not np.isfinite(value):
+                undefined += 1
+            else:
                 found.append((value, column.removeprefix(_PREFIX), str(name), part.units.independent, len(part.frame)))
     if not found:
         return None
     pick = min if metric.higher_is_better else max
     value, role, name, n_units, n_rows = pick(found)
-    return Worst(role=role, name=name, value=value, n_units=n_units, n_items=n_rows, n_groups=len(found), n_small=small)
+    return Worst(
+        role=role,
+        name=name,
+        value=value,
+        n_units=n_units,
+        n_items=n_rows,
+        n_groups=len(found),
+        n_small=small,
+        n_undefined=undefined,
+    )

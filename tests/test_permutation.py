@@ -3,7 +3,7 @@ import pandas as pd
 import pytest
 
 from mmcell import Embedding, Split, SplitSpec
-from mmcell.permutation import permuted_labels, permuted_partners
+from mmcell.permutation import permuted_labels, permuted_partners, permuted_rows
 from mmcell.task import MethodView
 from tests.toys import cite, survivors
 
@@ -106,3 +106,32 @@ def test_partners_stay_within_their_strata(partners):
         assert (TOY.obs.loc[source, column].to_numpy() == TOY.obs[column].to_numpy()).all()
     assert permuted_partners(x, view, ("batch", "cell_type"), rng()).values.tolist() == found.values.tolist()
     assert permuted_partners(x, view, ("batch", "cell_type"), rng(9)).values.tolist() != found.values.tolist()
+
+
+def test_within_units_one_permutation_serves_every_split():
+    units = pd.Index(sorted(TOY.unit.unique()))
+    x = Embedding.from_array("x", TOY.ids, np.arange(len(TOY.ids), dtype=float)[:, None])
+    found = []
+    for side in (slice(0, 12), slice(6, 18)):
+        split = Split(
+            units.difference(units[side]), units[side], spec=SplitSpec("part", "group-kfold", targets=("pairs",))
+        )
+        found.append(
+            permuted_partners(x, MethodView.of(TOY, split, "cell"), ("unit", "batch"), rng()).align(TOY.ids).values
+        )
+    np.testing.assert_array_equal(*found)
+    source = TOY.ids[found[0].ravel().astype(int)]
+    assert (TOY.unit[source].to_numpy() == TOY.unit.to_numpy()).all()
+    assert (source != TOY.ids).mean() > 0.5
+
+
+def test_vectors_move_between_patients_and_stay_within_strata():
+    toy = survivors(30)
+    x = Embedding.from_array("x", toy.ids, np.arange(30, dtype=float)[:, None], level="patient")
+    free, within = permuted_rows(x, toy, (), rng()), permuted_rows(x, toy, ("batch",), rng())
+    for found in (free, within):
+        assert sorted(found.values.ravel()) == list(range(30))
+        assert (found.values != x.values).any()
+    site = toy.obs["site"].to_numpy()
+    moved = within.align(toy.ids).values.ravel().astype(int)
+    assert (site[moved] == site).all()

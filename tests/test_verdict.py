@@ -55,3 +55,12 @@ def test_few_units_no_value_and_no_interval_are_said():
     assert said({}, value=None) == "no value: one class only"
     assert said({"composition": Gap(value=0.1)}) == "no interval of the difference from composition"
     assert said({}) == "compared with no control"
+
+
+@pytest.mark.parametrize(
+    ("p", "first"), [(0.3, "not beyond its own permuted labels (p 0.30)"), (0.02, "better than composition")]
+)
+def test_a_score_within_its_null_is_said_first(p, first):
+    versus = (Versus(control="composition", **dict(gap(0.05, 0.2))),)
+    score = Score(metric="auroc", value=0.8, n_units=43, difference=gap(0.05, 0.2), versus=versus, p_null=p)
+    assert verdict(score, AUROC, "composition").startswith(first)

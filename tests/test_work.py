@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 
 import mmcell
+import mmcell.controls
 from mmcell import Embedding, Items, Metric, SplitSpec, Task
 from mmcell.plan import make_plan
 from mmcell.work import Work
@@ -243,3 +244,54 @@ class Noise(Task):
 def test_a_task_of_ones_own_gets_all_of_it():
     found = run(Noise(), null=19, controls=["random"])
     assert all(s.n_null == 19 for s in next(r for r in found.records if r.encoder == "features").scores)
+
+
+def test_what_an_embedding_adds_is_tested_by_moving_the_embedding():
+    """Age drives the hazard: noise beside it adds nothing, though both together tell who dies."""
+    rng = np.random.default_rng(0)
+    age = rng.normal(size=80)
+    years = rng.exponential(np.exp(-2 * age)) + 1e-3
+    toy = survivors(80, age=age, years=years, death=1)
+    noise = Embedding.from_array("noise", toy.ids, rng.normal(size=(80, 3)), level="patient")
+    found = run(SURVIVAL, noise, toy, null=19, controls=[])
+    p = {r.probe: next(s for s in r.scores if s.metric == "harrell_c") for r in found.records}
+    assert p["cox+clinical"].value > 0.7
+    assert p["cox+clinical"].null_mean > 0.7
+    assert p["cox+clinical"].p_null > 0.05
+
+
+def test_a_metric_that_nothing_can_be_scored_with_keeps_its_row():
+    found = run(PATIENT, dataset=cite(24, 8, roles={"batch": None}), controls=["random"])
+    rows = found.table()
+    lost = rows[(rows["metric"] == "batch_auroc") & (rows["encoder"] == "features")]
+    assert lost["status"].tolist() == ["undefined"]
+    assert "roles.batch is not set" in lost["reason"].iloc[0]
+
+
+def test_the_key_follows_a_metrics_code_and_a_tasks_state():
+    def key(task):
+        plan = make_plan(task, "features", TOY, controls=["random"])
+        return plan.key(next(c for c in plan.candidates if c.encoder == "features"))
+
+    def with_metric(fn):
+        task = QUICK.on("toy")
+        task.spec = replace(QUICK.spec, metrics=(Metric("mine", fn),), primary="mine")
+        return task
+
+    def one(items):
+        return 1.0
+
+    def two(items):
+        return 2.0
+
+    assert key(with_metric(one)) != key(with_metric(two))
+    l1 = RETRIEVAL.on("toy")
+    l1.similarity = "l1"
+    assert key(l1) != key(RETRIEVAL)
+
+
+def test_the_reference_must_have_been_run():
+    task = QUICK.on("toy")
+    task.spec = replace(QUICK.spec, reference="hvg", controls=(*QUICK.spec.controls, "hvg"))
+    names = [n for n in mmcell.controls.names_of(task) if n != "hvg"]
+    assert "hvg" in make_plan(task, "features", TOY, controls=names).missing

@@ -30,6 +30,11 @@ class Survival(Task):
     def __init__(self, spec: TaskSpec) -> None:
         self.spec = spec
 
+    @property
+    def adds_to_covariates(self) -> bool:
+        """See `Task.adds_to_covariates`."""
+        return self.probe == "cox+clinical"
+
     def run(
         self, view: MethodView, embeddings: Mapping[str, Embedding], split: Split, rng: np.random.Generator
     ) -> Items:

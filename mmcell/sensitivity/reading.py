@@ -82,7 +82,7 @@ def answered(plan: Plan, candidate: Candidate, split: Split, embeddings: Mapping
     view = MethodView.of(plan.dataset, split, level)
     primary = asked(plan)[0]
     view = replace(view, labels={t: y for t, y in view.labels.items() if reads(primary, t)})
-    rng = stream(plan.seed, task.spec.name, *candidate.name, split.key)
+    rng = stream(plan.seed, task.spec.name, split.key)
     items = task.run(view, embeddings, split, rng)
     return grade(items, plan.dataset, split, level, task.spec.unit, plan.splits)
 

@@ -1,4 +1,4 @@
-"""Benchmarks, on request only: ``python -m pytest tests/benchmarks -n 0 -s``. mmcell and its peer in one run, as ratios."""
+"""Benchmarks, on request only: ``python -m pytest tests/benchmarks -n 0 -s``. mmcell beside its peer, as ratios."""
 
 import time
 from pathlib import Path
