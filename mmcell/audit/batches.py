@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from mmcell.audit.evidence import beyond, family_low, is_leak, mirrored, stated
-from mmcell.audit.probe import metric_of, probed
+from mmcell.audit.probe import beyond_permutations, metric_of, probed
 from mmcell.audit.units import label_of
 from mmcell.dataset import Dataset
 from mmcell.digest import stream
@@ -17,7 +17,7 @@ from mmcell.items import Items
 from mmcell.metrics.base import Metric, plain
 from mmcell.metrics.classification import AUROC, confusion
 from mmcell.records import Finding
-from mmcell.stats.bootstrap import Estimate, bootstrap, interval
+from mmcell.stats.bootstrap import ALPHA, Estimate, bootstrap, interval
 
 #: A batch with fewer units on either side is not asked for: no fold could hold out enough of them.
 _SIDE = 4
@@ -133,7 +133,9 @@ def label_from_batch(dataset: Dataset, *, n_boot: int = 1000, seed: int = 0) -> 
     name, metric = metric_of(items)
     found = bootstrap(items, [metric], n_boot=n_boot, seed=seed)[metric.name]
     chance = metric.chance_of(items)
-    leak = is_leak(found.value, found.low, chance)
+    leak = is_leak(found.value, found.low, chance) and beyond_permutations(
+        x, truth.reindex(both.index), alpha=ALPHA, seed=seed
+    )
     said = f"the batch alone predicts the label of held-out units with {stated(name, found)}"
     if not beyond(found, chance):
         said = f"the batch alone does not predict the label of held-out units: {stated(name, found)}"
@@ -188,7 +190,15 @@ def batch_predictability(
     binary = truth is not None and set(truth.unique()) <= {0, 1}
     label = auroc(truth) if binary and truth is not None else None
     found = {b: e for b in asked if (e := auroc((both["batch"] == b).astype(int))) is not None}
-    known = {b: e for b, e in found.items() if is_leak(e.value, family_low(e, len(found)), 0.5)}
+    level = ALPHA / max(1, len(found) * len(dataset.card.modalities))
+    known = {
+        b: e
+        for b, e in found.items()
+        if is_leak(e.value, family_low(e, len(found)), 0.5)
+        and beyond_permutations(
+            vectors, (both["batch"] == b).astype(int), alpha=level, seed=seed, n_components=_COMPONENTS
+        )
+    }
     listed = "; ".join([*([stated("label: AUROC", label)] if label else []),
                         *(stated(f"batch {b}: AUROC", e) for b, e in found.items())])  # fmt: skip
     evidence = f"{of}, logistic probe on {_COMPONENTS} components, {len(both)} units: {listed}"

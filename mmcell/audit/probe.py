@@ -14,6 +14,7 @@ from mmcell.metrics.classification import AUROC, BALANCED_ACCURACY
 from mmcell.probes.linear import fit_logistic
 
 N_SPLITS, REPEATS = 5, 5
+_PERMUTATIONS = 199
 
 
 def probed(
@@ -59,6 +60,36 @@ def probed(
             facts = {"item": y.index[test], "unit": y.index[test], "repeat": repeat, "fold": fold}
             frames.append(pd.DataFrame(facts | {"y_true": truth[test], "y_pred": predicted}))
     return Items(pd.concat(frames, ignore_index=True), "binary" if binary else "multiclass")
+
+
+def beyond_permutations(
+    x: pd.DataFrame, y: pd.Series, *, alpha: float, seed: int = 0, n_components: int | None = None
+) -> bool:
+    """Whether units' classes are told better than permuted ones: p ≤ alpha, folds made anew for each permutation.
+
+    The interval of cross-validated predictions does not know how far a probe swings where there is nothing to learn.
+
+    Parameters
+    ----------
+    x, y, seed, n_components
+        As in `probed`, with one repeat.
+    alpha
+        Level, adjusted for the number of questions.
+    """
+
+    def value(classes: np.ndarray) -> float:
+        items = probed(x, pd.Series(classes, index=y.index), seed=seed, repeats=1, n_components=n_components)
+        return float("nan") if items is None else metric_of(items)[1].fn(items)
+
+    rng, observed = stream(seed, "audit", "null"), value(y.to_numpy())
+    n = max(_PERMUTATIONS, int(np.ceil(2 / alpha)))
+    allowed = int(alpha * (n + 1)) - 1
+    extreme = 0
+    for _ in range(n):
+        extreme += bool(value(rng.permutation(y.to_numpy())) >= observed - 1e-12)
+        if extreme > allowed:
+            return False
+    return bool(np.isfinite(observed))
 
 
 def metric_of(items: Items) -> tuple[str, Metric]:

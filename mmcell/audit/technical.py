@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from mmcell.audit.evidence import beyond, is_leak, mirrored, stated
-from mmcell.audit.probe import metric_of, probed
+from mmcell.audit.probe import beyond_permutations, metric_of, probed
 from mmcell.audit.retention import technical_table
 from mmcell.audit.units import label_of
 from mmcell.dataset import Dataset
@@ -15,7 +15,7 @@ from mmcell.metrics.base import Metric
 from mmcell.metrics.classification import AUROC
 from mmcell.metrics.survival import HARRELL_C
 from mmcell.records import Finding
-from mmcell.stats.bootstrap import Estimate, bootstrap
+from mmcell.stats.bootstrap import ALPHA, Estimate, bootstrap
 
 _WORDS = {
     "n_items": "the number of cells", "depth": "the mean depth of its cells",
@@ -100,7 +100,9 @@ def jointly(dataset: Dataset, modality: str, *, n_boot: int = 1000, seed: int = 
     name, metric = metric_of(items)
     found = bootstrap(items, [metric], n_boot=n_boot, seed=seed)[metric.name]
     chance = metric.chance_of(items)
-    leak = is_leak(found.value, found.low, chance)
+    leak = is_leak(found.value, found.low, chance) and beyond_permutations(
+        table, truth[truth.index.isin(table.index)], alpha=ALPHA, seed=seed
+    )
     verb = "predict" if beyond(found, chance) else "do not predict"
     return [
         Finding(
