@@ -185,7 +185,8 @@ def scores_of(
             n_excluded=len(expected.difference(scored)),
             chance=metric.chance_of(panel),
             difference=gap,
-            worst=worst(panel, metric) if primary and not permuted else None,
+            # Beside every mean over everything, and beside every headline; not beside each gallery of each metric.
+            worst=worst(panel, metric) if (primary or stratum == "all") and not permuted else None,
             skill=_skill(value, beside, place),
             # Of a leak the question is whether it is there at all, so its far side is the high one.
             p_null=p_value(null, value.value, metric.higher_is_better or metric.target in LEAKS),

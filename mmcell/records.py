@@ -104,7 +104,7 @@ class Score(_Record):
     versus, verdict
         Headline scores of candidates: the differences from all controls, and what they allow to say, in words.
     worst
-        Headline scores: the worst subgroup, beside the mean.
+        The worst subgroup, beside the mean over everything and beside every headline score.
     skill
         (value − reference)/(ceiling − reference), where a ceiling is told apart from the reference.
     p_null, n_null, null_mean

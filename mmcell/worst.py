@@ -10,6 +10,8 @@ from mmcell.records import Worst
 from mmcell.stats.units import MINIMUM
 
 _PREFIX = "by:"
+#: What these say of a group of one true class is its recall; other metrics need several to mean anything.
+_RECALLS = ("balanced_accuracy", "batch_predictability")
 
 
 def worst(items: Items, metric: Metric) -> Worst | None:
@@ -40,7 +42,8 @@ def worst(items: Items, metric: Metric) -> Worst | None:
             if part.units.independent < MINIMUM:
                 small += 1
                 continue
-            value = metric.fn(part)
+            one_class = part.kind == "multiclass" and part.frame["y_true"].nunique() < 2
+            value = np.nan if one_class and metric.name not in _RECALLS else metric.fn(part)
             if not np.isfinite(value):
                 undefined += 1
             else:

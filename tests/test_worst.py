@@ -47,3 +47,13 @@ def test_a_group_in_which_the_metric_is_undefined_is_not_the_worst():
     one_class = np.where(found.frame["y_true"] == 1, "cases", np.where(np.arange(60) < 30, "a", "b"))
     both = items({"by:site": np.where(np.arange(60) < 20, "x", "y"), "by:class": one_class})
     assert worst(both, AUROC).role == "site"
+
+
+def test_of_one_class_only_its_recall_is_compared():
+    i = np.arange(60)
+    frame = pd.DataFrame(
+        {"item": i, "unit": i, "y_true": np.where(i < 30, "B", "T"), "by:cell_type": np.where(i < 30, "B", "T")}
+    )
+    found = Items(frame.assign(y_pred=np.where(i % 3 == 0, "T", frame["y_true"])), "multiclass")
+    assert worst(found, get_metric("balanced_accuracy")).name == "B"
+    assert worst(found, get_metric("macro_f1")) is None

@@ -22,6 +22,7 @@ class Alignment(Task):
     """
 
     required = ("random", "constant", "technical-only", "pca", "label-permuted")
+    ceilings = ("oracle",)
 
     def __init__(self, spec: TaskSpec) -> None:
         self.spec = spec
