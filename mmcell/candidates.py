@@ -10,7 +10,8 @@ from mmcell import controls
 from mmcell.dataset import Dataset
 from mmcell.digest import digest_ids, stream
 from mmcell.embedding import Embedding, ModelCard
-from mmcell.encoders.base import Encoder, encode, fits
+from mmcell.encoders.base import Encoder, fits
+from mmcell.encoders.encode import encode
 from mmcell.errors import MmcellError
 from mmcell.patients.base import encode_patients, make_patient_encoder
 from mmcell.spaces import in_space

@@ -12,6 +12,7 @@ import pandas as pd
 
 from mmcell.digest import digest, digest_array, digest_ids
 from mmcell.errors import MmcellError, did_you_mean, first
+from mmcell.features import Names, gene_names, shown, wanted
 from mmcell.modalities import join
 from mmcell.roles import DatasetCard, ModalityCard, Roles
 
@@ -152,8 +153,8 @@ class Dataset:
 
     # -- what a method may see -----------------------------------------------------------------------------------
 
-    def features(self, modality: str, preprocessing: str = "any") -> AnnData:
-        """Return the values of a modality without any label: only X, obs_names and var_names.
+    def features(self, modality: str, preprocessing: str = "any", identifiers: str = "any") -> AnnData:
+        """Return the values of a modality without any label: X, obs_names, var_names, and the layout of images.
 
         Parameters
         ----------
@@ -162,25 +163,32 @@ class Dataset:
         preprocessing
             What the reader needs: ``counts``, ``log1p`` (counts are scaled to 10,000 an item and log1p is taken) or
             ``any`` (log1p for counts, other values as they are).
+        identifiers
+            ``symbol``, ``ensembl``, or ``any`` for the names as they are; genes without the wanted name are left out,
+            counts of several genes under one name are added up.
 
         Raises
         ------
         MmcellError
             The modality cannot be turned into what is needed.
         """
-        have = self.modality(modality).preprocessing
-        if self.anndata(modality).X is None:
+        card, part = self.modality(modality), self.anndata(modality)
+        if part.X is None:
             raise MmcellError(f"dataset {self.name!r}: modality {modality!r} has no X; give it values or use obsm/NAME")
-        want = ("log1p" if have == "counts" else have) if preprocessing == "any" else preprocessing
-        if want != have and (have, want) != ("counts", "log1p"):
-            raise MmcellError(
-                f"dataset {self.name!r}: modality {modality!r} holds {have}, the encoder needs {want}; "
-                "give it data it can read or set 'preprocessing' on the card"
-            )
+        want = wanted(card.preprocessing, preprocessing, f"dataset {self.name!r}: modality {modality!r}")
+        names = self.gene_names(modality, identifiers)
+        layout = {"image": part.uns["image"]} if "image" in part.uns else {}
         data: AnnData = self.once(
-            ("features", modality, want), lambda: _bare(self.anndata(modality), lognormalise=want != have)
+            ("features", modality, want, "" if names is None else identifiers),
+            lambda: shown(part, card.preprocessing, want, names, layout),
         )
         return data
+
+    def gene_names(self, modality: str, identifiers: str) -> Names | None:
+        """Return how the features are called in other identifiers; None for the names as they are."""
+        card = self.modality(modality)
+        who = f"dataset {self.name!r}: modality {modality!r}"
+        return gene_names(self.anndata(modality), card.gene_columns, card.identifiers, identifiers, who)
 
     def covariates(self, role: str) -> pd.DataFrame:
         """Return the columns of a role, one row per unit: means of ``technical``, ``clinical`` as they are.
@@ -372,23 +380,6 @@ def _rebuild(
     data = join(parts, common[0])
     data.uns.update(common[1])
     return Dataset(name, data, roles, card, fingerprint)
-
-
-def _bare(data: AnnData, *, lognormalise: bool) -> AnnData:
-    """Copy X, obs_names and var_names and nothing else; scale to 10,000 and take log1p where asked."""
-    import anndata as ad
-
-    values = data.X.copy()
-    bare = ad.AnnData(values.astype(np.float32) if lognormalise else values)
-    bare.obs_names = data.obs_names.astype(str)
-    bare.var_names = data.var_names.astype(str)
-    if lognormalise:
-        import scanpy as sc
-
-        sc.pp.normalize_total(bare, target_sum=1e4)
-        sc.pp.log1p(bare)
-        del bare.uns["log1p"]
-    return bare
 
 
 def _as_text(values: pd.Series) -> pd.Series:

@@ -19,10 +19,23 @@ Missing = Literal["error", "drop"]
 
 
 class ModelCard(BaseModel):
-    """What is known of the model behind an embedding.
+    """What is known of the model behind an embedding, and what it must be given.
 
-    `pretraining_datasets` is the pretraining manifest: dataset ids that the model saw, compared with the evaluated
-    cohort. `preprocessing` is what the model reads: ``counts``, ``log1p`` or ``any``.
+    Attributes
+    ----------
+    name, revision, checkpoint_sha256, licence, url, parameters, description
+        Which model.
+    modality
+        What it reads: ``rna``, ``protein``, ``image``, …, or ``any``.
+    preprocessing, identifiers
+        ``counts``, ``log1p`` or ``any``; features called by ``symbol``, ``ensembl`` or ``any``. The framework converts
+        what it can, and refuses the rest.
+    channels, image_size
+        Of the images that it reads: how many channels, and the side in pixels they are resized to; None for any.
+    pretraining_datasets
+        The pretraining manifest: ids of data that the model saw, compared with the evaluated cohort.
+    closed
+        Nobody outside can run the model: its rows are marked unverifiable.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
@@ -32,11 +45,15 @@ class ModelCard(BaseModel):
     checkpoint_sha256: str = ""
     modality: str = "any"
     preprocessing: Literal["any", "counts", "log1p"] = "any"
+    identifiers: Literal["any", "symbol", "ensembl"] = "any"
+    channels: int | None = None
+    image_size: int | None = None
     pretraining_datasets: tuple[str, ...] = ()
     licence: str = ""
     url: str = ""
     parameters: dict[str, Any] = {}
     description: str = ""
+    closed: bool = False
 
     @property
     def key(self) -> str:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -13,9 +11,9 @@ import pandas as pd
 from mmcell import controls
 from mmcell.candidates import ALL_CELLS, Candidate, Role, modality_of
 from mmcell.dataset import Dataset
-from mmcell.digest import digest, digest_file
+from mmcell.digest import digest
 from mmcell.embedding import Embedding
-from mmcell.encoders.base import ENCODERS, Encoder, check_encoder, make_encoder, readable
+from mmcell.encoders.base import ENCODERS, PREFIXES, Encoder, check_encoder, identity, make_encoder, readable
 from mmcell.errors import MmcellError, did_you_mean
 from mmcell.patients.base import PATIENT_ENCODERS, make_patient_encoder
 from mmcell.task import Task
@@ -30,13 +28,11 @@ def resolve(encoders: Any, seed: int = 0) -> dict[str, tuple[Encoder | Embedding
     Parameters
     ----------
     encoders
-        A list of names, ``module:attribute``, mappings with ``name`` and parameters, embeddings and objects with
-        ``encode``; or a mapping from name to any of these; or a single one.
+        A list of names, ``module:attribute``, mappings with ``name`` and parameters, embeddings, and whatever
+        `as_encoder` takes; or a mapping from name to any of these; or a single one.
     """
-    if isinstance(encoders, (str, Embedding)) or callable(getattr(encoders, "encode", None)):
+    if isinstance(encoders, str) or not isinstance(encoders, (Mapping, Sequence)):
         encoders = [encoders]
-    if not isinstance(encoders, (Mapping, Sequence)):
-        raise MmcellError(f"encoders: {type(encoders).__name__} is neither an encoder, a list of them nor a mapping")
     pairs = list(encoders.items()) if isinstance(encoders, Mapping) else [(None, e) for e in encoders]
     found: dict[str, tuple[Encoder | Embedding, str]] = {}
     for name, given in pairs:
@@ -59,11 +55,10 @@ def _one(name: str | None, given: Any, seed: int) -> tuple[str, Encoder | Embedd
         kind = str(given.get("use", given.get("name", name)))
         parameters = _seeded(kind, parameters, seed)
         encoder = make_encoder(kind, parameters)
-        # The code counts too: the same card with another implementation is another encoder.
-        code = digest_file(Path(inspect.getfile(type(encoder)))) if kind in ENCODERS.references else ""
-        return name or str(given.get("name", kind)), encoder, digest(encoder.card.key, parameters, code) if code else ""
-    checked = check_encoder(given, name or type(given).__name__)
-    return name or checked.card.name, checked, ""
+        key = identity(encoder, parameters, known=kind in ENCODERS.references or kind.partition(":")[0] in PREFIXES)
+        return name or str(given.get("name", kind)), encoder, key
+    checked = check_encoder(given, name or getattr(given, "__name__", type(given).__name__))
+    return name or checked.card.name, checked, identity(checked)
 
 
 def _seeded(kind: str, parameters: dict[str, Any], seed: int) -> dict[str, Any]:

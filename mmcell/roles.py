@@ -74,13 +74,21 @@ class Roles:
         return {column for role, column in self.columns.items() if role.partition(".")[0] in predicted}
 
 
+Identifiers = Literal["symbol", "ensembl", "other"]
+
+
 class ModalityCard(BaseModel):
-    """What the values of one modality are."""
+    """What the values of one modality are.
+
+    `identifiers` says how its features are called (``var_names``), `gene_columns` which columns of ``var`` hold them
+    in another way: ``{ensembl: gene_ids}``.
+    """
 
     model_config = _STRICT
 
     preprocessing: Literal["counts", "log1p", "proportions", "values"] = "counts"
-    identifiers: Literal["symbol", "ensembl", "other"] = "symbol"
+    identifiers: Identifiers = "symbol"
+    gene_columns: dict[Literal["symbol", "ensembl"], str] = {}
     description: str = ""
 
 
@@ -100,7 +108,11 @@ class DatasetCard(BaseModel):
 
 
 class CohortCard(BaseModel):
-    """A user's own cohort: the YAML beside one data file."""
+    """A user's own cohort: the YAML beside one data file.
+
+    `identifiers`, `genes` (a table with the columns ``symbol`` and ``ensembl``, relative to the card) and
+    `gene_columns` speak of the modality ``rna``.
+    """
 
     model_config = _STRICT
 
@@ -113,6 +125,9 @@ class CohortCard(BaseModel):
     level: Literal["cell", "spot", "profile", "sample", "patient"] = "cell"
     modality: str = "rna"
     preprocessing: Literal["counts", "log1p", "proportions", "values"] | dict[str, str] = "counts"
+    identifiers: Identifiers = "symbol"
+    genes: str | None = None
+    gene_columns: dict[Literal["symbol", "ensembl"], str] = {}
     time_unit: str = ""
     caveats: tuple[str, ...] = ()
 

@@ -215,7 +215,7 @@ class Broken:
         (RuntimeError("out of luck\nsecond line"), ["broken", "RuntimeError: out of luck"]),
         (KeyError(), ["KeyError: no message"]),
         (lambda data: np.full((data.n_obs, 2), np.nan), ["NaN or infinite values"]),
-        (lambda data: np.ones((3, 2)), ["3 rows but 480 ids"]),
+        (lambda data: np.ones((3, 2)), ["3 rows for 480 items"]),
     ],
 )
 def test_a_failing_encoder_keeps_its_rows_and_the_others_go_on(what, pieces):

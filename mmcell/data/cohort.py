@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from mmcell.dataset import Dataset
 from mmcell.digest import digest, digest_file
-from mmcell.errors import MmcellError, did_you_mean
+from mmcell.errors import MmcellError, did_you_mean, first
+from mmcell.features import with_table
 from mmcell.modalities import not_pulling
 from mmcell.roles import CohortCard, DatasetCard, parse
 
@@ -49,13 +50,29 @@ def read_cohort(path: str | Path) -> Dataset:
             f"{card_path}: preprocessing names the modality {unknown[0]!r}, which is not in {file.name}; "
             f"{did_you_mean(unknown[0], names)}"
         )
-    modalities = {n: {"preprocessing": stated[n]} if n in stated else {"preprocessing": "values"} for n in names}
+    modalities: dict[str, dict[str, Any]] = {n: {"preprocessing": stated.get(n, "values")} for n in names}
+    if "rna" in modalities:
+        modalities["rna"] |= {"identifiers": card.identifiers, "gene_columns": card.gene_columns}
+    if card.genes is not None:
+        _add_genes(data, card, existing(card_path.parent / card.genes), modalities)
     facts = {k: getattr(card, k) for k in ("description", "source", "licence", "level", "time_unit", "caveats")}
     name = card.name or card_path.stem
     dataset_card = parse(DatasetCard, {"name": name, "modalities": modalities, **facts}, str(card_path))
-    content_hash = digest_file(file) if file.is_file() else ""
-    fingerprint = digest(content_hash, card.model_dump(mode="json")) if content_hash else ""
+    content = [digest_file(f) for f in (file, *([card_path.parent / card.genes] if card.genes else [])) if f.is_file()]
+    fingerprint = digest(content, card.model_dump(mode="json")) if file.is_file() else ""
     return Dataset(name, data, card.roles, dataset_card, fingerprint, str(card_path.resolve()))
+
+
+def _add_genes(data: AnnData | MuData, card: CohortCard, table: Path, modalities: dict[str, dict[str, Any]]) -> None:
+    """Put the table of genes beside the genes of the modality ``rna``."""
+    from mmcell.readers import read_table
+
+    if "rna" not in modalities:
+        raise MmcellError(f"{table}: genes are given, and there is no modality 'rna' ({first(modalities)})")
+    part = data.mod["rna"] if hasattr(data, "mod") else data
+    part.var = with_table(part.var, read_table(table), card.identifiers, str(table))
+    other = "ensembl" if card.identifiers == "symbol" else "symbol"
+    modalities["rna"]["gene_columns"] = {**card.gene_columns, other: other}
 
 
 def read_data(path: Path) -> AnnData | MuData:

@@ -1,15 +1,17 @@
-"""What an encoder is, how a name becomes one, and the checks on what it returns."""
+"""What an encoder is, how a name becomes one, and what it can read."""
 
 from __future__ import annotations
 
 import copy
+import inspect
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
-import pandas as pd
 
 from mmcell.dataset import Dataset
+from mmcell.digest import digest, digest_file
 from mmcell.embedding import Embedding, ModelCard
 from mmcell.errors import MmcellError, did_you_mean
 from mmcell.registry import Registry, load_attribute
@@ -31,15 +33,31 @@ ENCODERS = Registry(
         "gene2vec-untrained": "mmcell.encoders.genevectors:Gene2VecUntrained",
     },
 )
+#: ``prefix:MODEL`` -> what takes the model's name as its parameter ``model``.
+PREFIXES: dict[str, str] = {}
 
 
 @runtime_checkable
 class Encoder(Protocol):
     """Anything with a card and ``encode``.
 
-    ``encode(data)`` gets an AnnData with X, obs_names and var_names only (no label, no batch) and returns (n, d)
-    values in the order of its rows, or an `Embedding`. With ``fit(data) -> Self`` as well it is fitted anew on the
-    training units of every fold. ``card.preprocessing`` says what X must hold.
+    ``encode(data)`` gets an AnnData with X, obs_names and var_names only (no label, no batch; the layout of images in
+    ``uns["image"]``) and returns (n, d) values in the order of its rows, or an `Embedding`. ``card`` says what X must
+    hold. Further attributes are read where they are there:
+
+    ``fit(data) -> Self``
+        It is then fitted anew on the training units of every fold.
+    ``rowwise`` = True
+        A row's embedding depends on this row alone: data are then encoded in blocks, which can be kept and resumed.
+    ``vocabulary``
+        Names of the genes that it knows; how many of them the data have is recorded.
+    ``untrained(seed)``
+        Returns its twin without training, which then stands in every table as a control.
+    ``fingerprint``
+        Text that says all that decides its values beyond the card and the code, such as a digest of its weights.
+        Where it is there, embeddings and results are found again in a later run.
+    ``cheap`` = True
+        It costs less than reading its embedding from disk, which is then not kept.
     """
 
     card: ModelCard
@@ -49,41 +67,80 @@ class Encoder(Protocol):
 
 
 def make_encoder(name: str, parameters: Mapping[str, Any] | None = None) -> Encoder:
-    """Return an encoder by name or by ``module:attribute``, with parameters.
+    """Return an encoder by name, by ``prefix:MODEL`` or by ``module:attribute``, with parameters.
 
     Raises
     ------
     MmcellError
-        Unknown name or parameter; an object without ``encode``.
+        Unknown name or parameter; something that is no encoder.
     """
-    found = load_attribute(name) if ":" in name else ENCODERS.get(name)
+    prefix, colon, model = name.partition(":")
+    given = dict(parameters or {})
+    if colon and prefix in PREFIXES:
+        found, given = load_attribute(PREFIXES[prefix]), {"model": model, **given}
+    else:
+        found = load_attribute(name) if colon else ENCODERS.get(name)
     if isinstance(found, type):
         try:
-            found = found(**dict(parameters or {}))
+            found = found(**given)
         except TypeError as error:
             known = [f for f in getattr(found, "__dataclass_fields__", {}) if f != "card"]
-            unknown = next((p for p in parameters or {} if p not in known), "")
-            hint = did_you_mean(unknown, known) if unknown and known else str(error)
+            unknown = next((p for p in given if p not in known), "")
+            if not (unknown and known):
+                raise MmcellError(f"encoder {name!r}: cannot be made ({error}); give its parameters") from error
+            hint = did_you_mean(unknown, known)
             raise MmcellError(f"encoder {name!r}: parameter {unknown!r} is not known; {hint}") from error
-    elif parameters:
+    elif given:
         raise MmcellError(f"encoder {name!r}: it is an object, not a class, and takes no parameters")
     return check_encoder(found, name)
 
 
 def check_encoder(encoder: Any, name: str) -> Encoder:
-    """Return `encoder` with a card, or raise when it is none.
+    """Return `encoder` with a card; a function, a transformer or a torch module is wrapped (see `as_encoder`).
 
     An object without a card gets one that holds its class name; what it reads is then taken as it is.
+
+    Raises
+    ------
+    MmcellError
+        It is none of these.
     """
     if not callable(getattr(encoder, "encode", None)):
-        raise MmcellError(
-            f"encoder {name!r}: {type(encoder).__name__} has no method encode(data); add one that returns one row per "
-            "row of data.X"
-        )
+        from mmcell.encoders.wrap import as_encoder
+
+        return as_encoder(encoder, name=name)
     if not isinstance(getattr(encoder, "card", None), ModelCard):
         encoder = copy.copy(encoder)
         encoder.card = ModelCard(name=name, description=type(encoder).__qualname__)
     return encoder  # type: ignore[no-any-return]
+
+
+def identity(encoder: Encoder, parameters: Mapping[str, Any] | None = None, *, known: bool = False) -> str:
+    """Return the digest of all that decides what an encoder returns: card, parameters, weights and code.
+
+    Parameters
+    ----------
+    encoder
+        Which; its name in tables decides nothing.
+    parameters
+        It was made with.
+    known
+        It comes from the registry, so that card, parameters and the code of its class say everything.
+
+    Returns
+    -------
+    str
+        "" for an object that has no ``fingerprint`` and is not known: it may hold any state, so nothing of it is ever
+        found again.
+    """
+    own = str(getattr(encoder, "fingerprint", "") or "")
+    if not (known or own):
+        return ""
+    try:
+        code = digest_file(Path(inspect.getfile(type(encoder))))
+    except (OSError, TypeError):
+        return ""
+    return digest(encoder.card.key, dict(parameters or {}), own, code)
 
 
 def fits(encoder: Encoder) -> bool:
@@ -93,56 +150,20 @@ def fits(encoder: Encoder) -> bool:
 
 def readable(encoder: Encoder, dataset: Dataset, modality: str) -> str:
     """Return "" when the encoder can read this modality of the dataset, otherwise why not."""
-    if encoder.card.modality not in ("any", modality):
-        return f"it reads {encoder.card.modality}, not {modality}"
-    have, want = dataset.modality(modality).preprocessing, encoder.card.preprocessing
-    if want in ("any", have) or (have, want) == ("counts", "log1p"):
-        return ""
-    return f"it needs {want}, {dataset.name} holds {have} for {modality}"
-
-
-def encode(encoder: Encoder, name: str, dataset: Dataset, modality: str, train: pd.Index | None = None) -> Embedding:
-    """Encode a whole modality; an encoder that fits sees the rows of the training units only while it fits.
-
-    Parameters
-    ----------
-    encoder, name
-        What encodes, and what results call it.
-    dataset, modality
-        What is encoded.
-    train
-        Training units; needed by an encoder that fits.
-
-    Raises
-    ------
-    MmcellError
-        The modality is not readable, or what comes back is not one finite row per id.
-    """
-    why = readable(encoder, dataset, modality)
-    if why:
-        raise MmcellError(f"encoder {name!r}: {why}; choose another encoder or set 'preprocessing' on the card")
-    data = dataset.features(modality, encoder.card.preprocessing)
-    if fits(encoder):
-        if train is None:
-            raise MmcellError(f"encoder {name!r} must be fitted, and no training units were given")
-        fitted = copy.deepcopy(encoder)
-        rows = dataset.unit.reindex(data.obs_names).isin(train).to_numpy()
-        fitted = fitted.fit(data[rows].copy())  # type: ignore[attr-defined]
-        if fitted is None:
-            raise MmcellError(f"encoder {name!r}: fit(data) returned None; return self")
-        encoder = fitted
-    # A copy, so that an encoder that works in place changes nothing for the next one.
-    found = encoder.encode(data.copy())
-    if isinstance(found, Embedding):
-        return found.align(dataset.ids)
-    values = found.toarray() if hasattr(found, "toarray") else found
-    if not isinstance(values, np.ndarray):
-        raise MmcellError(
-            f"encoder {name!r}: encode returned {type(values).__name__}; return a numpy array of one row per item"
-        )
-    if values.dtype == np.float64:
-        values = values.astype(np.float32)
-    columns = tuple(map(str, getattr(encoder, "columns", ())))
-    return Embedding.from_array(
-        name, data.obs_names, values, level=dataset.card.level, modality=modality, card=encoder.card, columns=columns
-    ).align(dataset.ids)
+    card = encoder.card
+    if card.modality not in ("any", modality):
+        return f"it reads {card.modality}, not {modality}"
+    have = dataset.modality(modality).preprocessing
+    if card.preprocessing not in ("any", have) and (have, card.preprocessing) != ("counts", "log1p"):
+        return f"it needs {card.preprocessing}, {dataset.name} holds {have} for {modality}"
+    if card.channels is not None:
+        layout = dataset.anndata(modality).uns.get("image")
+        if layout is None:
+            return f"it reads images, and {modality} of {dataset.name} has no layout of any (uns['image'])"
+        if int(layout["shape"][0]) != card.channels:
+            return f"it reads images of {card.channels} channels, {dataset.name} has {int(layout['shape'][0])}"
+    try:
+        dataset.gene_names(modality, card.identifiers)
+    except MmcellError as error:
+        return str(error)
+    return ""

@@ -7,8 +7,9 @@ import pytest
 import scipy.sparse as sp
 
 from mmcell import Dataset, Embedding, ModelCard
-from mmcell.encoders.base import ENCODERS, check_encoder, encode, fits, make_encoder, readable
+from mmcell.encoders.base import ENCODERS, check_encoder, fits, make_encoder, readable
 from mmcell.encoders.baselines import PCA
+from mmcell.encoders.encode import encode
 from tests.toys import cite
 
 TOY = cite(4, 5)
@@ -102,9 +103,9 @@ def test_an_embedding_is_matched_by_id():
 @pytest.mark.parametrize(
     ("result", "pieces"),
     [
-        (lambda d: np.ones((d.n_obs - 1, 2)), ["19 rows but 20 ids"]),
-        (lambda d: np.full((d.n_obs, 2), np.nan), ["NaN or infinite values, first at id 'cell0000'"]),
-        (lambda d: np.ones(d.n_obs), ["values have shape (20,)"]),
+        (lambda d: np.ones((d.n_obs - 1, 2)), ["encode returned 19 rows for 20 items"]),
+        (lambda d: np.full((d.n_obs, 2), np.nan), ["NaN or infinite values for 20 of 20 items, first 'cell0000'"]),
+        (lambda d: np.ones(d.n_obs), ["values of shape (20,)"]),
         (lambda d: [[1.0]] * d.n_obs, ["encode returned list", "return a numpy array"]),
         (lambda d: None, ["encode returned NoneType"]),
         (lambda d: Embedding.from_array("e", ["x"], [[1.0]]), ["none of the 20 wanted ids"]),
@@ -184,7 +185,8 @@ def test_an_encoder_by_reference():
     [
         ("pcaa", None, ["unknown encoder 'pcaa'", "did you mean pca"]),
         ("pca", {"n_component": 3}, ["encoder 'pca': parameter 'n_component'", "did you mean n_components"]),
-        ("json:dumps", None, ["function has no method encode(data)"]),
+        ("json:JSONDecoder", None, ["JSONDecoder has no method encode(data)"]),
+        ("json:JSONDecodeError", None, ["cannot be made", "give its parameters"]),
         ("json:nothing", None, ["has no attribute 'nothing'"]),
         (f"{__name__}:TOY", {"a": 1}, ["it is an object, not a class"]),
     ],

@@ -1,0 +1,197 @@
+"""What an encoder is shown of a modality: values without labels, in the units and identifiers that it declares."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from mmcell.errors import MmcellError
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+#: Scale of an item's counts before log1p.
+TARGET_SUM = 1e4
+
+
+@dataclass(frozen=True, eq=False)
+class Names:
+    """How the features of a modality are called in another kind of identifier.
+
+    Attributes
+    ----------
+    names
+        (k,) unique names in the wanted identifier.
+    target
+        (n_vars,) position of every feature among `names`; −1 where it has no such name.
+    n_merged
+        Features that share a name with an earlier one.
+    """
+
+    names: pd.Index
+    target: np.ndarray
+    n_merged: int
+
+    @classmethod
+    def of(cls, wanted: pd.Series) -> Names:
+        """Make it from the wanted name of every feature, missing or empty where there is none."""
+        text = wanted.astype("string").str.strip()
+        known = (text.notna() & (text != "")).to_numpy(dtype=bool)
+        codes, names = pd.factorize(text[known].to_numpy(dtype=object))
+        target = np.full(len(wanted), -1, dtype=np.int64)
+        target[known] = codes
+        return cls(pd.Index(names.astype(str)), target, int(known.sum()) - len(names))
+
+    def apply(self, x: Any, *, add: bool) -> Any:
+        """Return values (n, k) under the new names.
+
+        Parameters
+        ----------
+        x
+            (n, n_vars) dense or sparse.
+        add
+            Whether features of one name are added up, which counts allow; otherwise the first one stands for all.
+        """
+        from scipy.sparse import csr_array, issparse
+
+        source = np.flatnonzero(self.target >= 0)
+        if not add:
+            _, first = np.unique(self.target[source], return_index=True)
+            source = source[np.sort(first)]
+        shape = (len(self.target), len(self.names))
+        member = csr_array((np.ones(len(source), dtype=x.dtype), (source, self.target[source])), shape=shape)
+        return csr_array(x) @ member if issparse(x) else np.asarray(x @ member)
+
+
+def wanted(have: str, want: str, who: str) -> str:
+    """Return the preprocessing that a reader gets: what it wants, or for ``any`` log1p of counts, other values as is.
+
+    Raises
+    ------
+    MmcellError
+        What is there cannot be turned into what is wanted.
+    """
+    if want == "any":
+        return "log1p" if have == "counts" else have
+    if want != have and (have, want) != ("counts", "log1p"):
+        raise MmcellError(
+            f"{who} holds {have}, the encoder needs {want}; give it data it can read or set 'preprocessing' on the card"
+        )
+    return want
+
+
+def shown(
+    part: AnnData, have: str, want: str, names: Names | None = None, uns: Mapping[str, Any] | None = None
+) -> AnnData:
+    """Return a copy that holds X, obs_names and var_names and nothing else, converted as asked.
+
+    Parameters
+    ----------
+    part
+        Rows of a modality.
+    have, want
+        Preprocessing, of the data and for the reader: from ``counts`` to ``log1p`` every row is scaled to 10,000 over
+        all of its features, and log1p is taken.
+    names
+        The wanted identifiers; None leaves the names as they are.
+    uns
+        What goes along: the layout of images.
+    """
+    import anndata as ad
+
+    lognormalise = (have, want) == ("counts", "log1p")
+    values = part.X.copy()
+    values = _scaled(values.astype(np.float32)) if lognormalise else values
+    if names is not None:
+        values = names.apply(values, add=have == "counts")
+    if lognormalise:
+        values = np.log1p(values) if isinstance(values, np.ndarray) else values.log1p()
+    bare = ad.AnnData(values)
+    bare.obs_names = part.obs_names.astype(str)
+    bare.var_names = part.var_names.astype(str) if names is None else names.names
+    bare.uns.update(uns or {})
+    return bare
+
+
+def _scaled(values: Any) -> Any:
+    """Return rows that sum to 10,000; a row of zeros stays."""
+    import anndata as ad
+    import scanpy as sc
+
+    data = ad.AnnData(values)
+    sc.pp.normalize_total(data, target_sum=TARGET_SUM)
+    return data.X
+
+
+def gene_names(part: AnnData, columns: Mapping[str, str], have: str, want: str, who: str) -> Names | None:
+    """Return how features are called in the identifiers that a reader wants; None where they are called so already.
+
+    Parameters
+    ----------
+    part
+        The modality, its table of genes in ``var``.
+    columns
+        Kind of identifier (``symbol``, ``ensembl``) -> column of ``var``.
+    have, want
+        Identifiers of ``var_names`` and of the reader; ``any`` takes them as they are.
+    who
+        The dataset, for the message.
+
+    Raises
+    ------
+    MmcellError
+        There is no table that leads from the one to the other.
+    """
+    if want in ("any", have):
+        return None
+    column = columns.get(want)
+    if column is None:
+        raise MmcellError(
+            f"{who}: genes are called by {have}, the encoder needs {want}; give a table with the columns 'symbol' and "
+            "'ensembl' (genes: FILE in the card, --genes FILE), or name the var column that holds them (gene_columns)"
+        )
+    if column not in part.var:
+        raise MmcellError(f"{who}: gene_columns names {column!r}, which is not in var")
+    wanted = part.var[column]
+    if want == "ensembl":
+        # ENSG00000141510.18 and ENSG00000141510 are one gene.
+        wanted = wanted.astype("string").str.replace(r"\.\d+$", "", regex=True)
+    return Names.of(wanted)
+
+
+def with_table(var: pd.DataFrame, table: pd.DataFrame, have: str, who: str) -> pd.DataFrame:
+    """Return ``var`` with the columns ``symbol`` and ``ensembl`` of a table of genes, matched by name.
+
+    Parameters
+    ----------
+    var
+        Features by name.
+    table
+        With the columns ``symbol`` and ``ensembl``; of several rows for a gene the first counts.
+    have
+        Identifiers of the features: ``symbol`` or ``ensembl``.
+    who
+        The table, for the message.
+
+    Raises
+    ------
+    MmcellError
+        A column is missing, the features are called by something else, or none of them is in the table.
+    """
+    lacking = [c for c in ("symbol", "ensembl") if c not in table]
+    if lacking:
+        raise MmcellError(f"{who}: no column {lacking[0]!r}; a table of genes has 'symbol' and 'ensembl'")
+    if have not in ("symbol", "ensembl"):
+        raise MmcellError(f"{who}: set identifiers (symbol or ensembl) in the card, to say how its genes are called")
+    rows = table.dropna(subset=[have]).astype(str).drop_duplicates(have).set_index(have)
+    if not rows.index.isin(var.index).any():
+        raise MmcellError(
+            f"{who}: none of its {have}s is among the {len(var)} features (they look like {var.index[0]!r}); "
+            "give the table of this genome, or correct 'identifiers'"
+        )
+    other = "ensembl" if have == "symbol" else "symbol"
+    return var.assign(**{other: rows[other].reindex(var.index)})
