@@ -127,7 +127,7 @@ def _scaled(values: Any) -> Any:
     return data.X
 
 
-def gene_names(part: AnnData, columns: Mapping[str, str], have: str, want: str, who: str) -> Names | None:
+def gene_names(part: AnnData, columns: Mapping[Any, str], have: str, want: str, who: str) -> Names | None:
     """Return how features are called in the identifiers that a reader wants; None where they are called so already.
 
     Parameters

@@ -57,7 +57,7 @@ def _one(name: str | None, given: Any, seed: int) -> tuple[str, Encoder | Embedd
         encoder = make_encoder(kind, parameters)
         key = identity(encoder, parameters, known=kind in ENCODERS.references or kind.partition(":")[0] in PREFIXES)
         return name or str(given.get("name", kind)), encoder, key
-    checked = check_encoder(given, name or getattr(given, "__name__", type(given).__name__))
+    checked = check_encoder(given, name or str(getattr(given, "__name__", type(given).__name__)))
     return name or checked.card.name, checked, identity(checked)
 
 

@@ -115,7 +115,8 @@ class ModuleEncoder:
     def fingerprint(self) -> str:
         """The digest of its weights and of the code of its classes; "" where code cannot be found, as at a prompt."""
         code = []
-        for thing in (*{type(m) for m in self.module.modules()}, *([self.collate] if self.collate else [])):
+        things: list[Any] = [*{type(m) for m in self.module.modules()}, *([self.collate] if self.collate else [])]
+        for thing in things:
             if str(thing.__module__).startswith("torch."):
                 continue
             try:
