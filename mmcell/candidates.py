@@ -12,6 +12,7 @@ from mmcell.digest import digest_ids, stream
 from mmcell.embedding import Embedding, ModelCard
 from mmcell.encoders.base import Encoder, fits
 from mmcell.encoders.encode import encode
+from mmcell.encoders.shelf import Shelf
 from mmcell.errors import MmcellError
 from mmcell.patients.base import encode_patients, make_patient_encoder
 from mmcell.spaces import in_space
@@ -72,10 +73,11 @@ class Candidate:
 
 
 class Cache:
-    """Recently computed embeddings, up to a number of bytes; keyed by what decides their values."""
+    """Recently computed embeddings, up to a number of bytes; behind them those that are kept on disk."""
 
-    def __init__(self, most: int = 600_000_000) -> None:
+    def __init__(self, most: int = 600_000_000, shelf: Shelf | None = None) -> None:
         self._most = most
+        self._shelf = shelf
         self._found: dict[tuple[Any, ...], Embedding] = {}
         self._halves: dict[tuple[str, str, int], tuple[Dataset, Dataset]] = {}
 
@@ -96,7 +98,7 @@ class Cache:
         train = split.train if fits(source) else None
         key = (id(source), dataset.fingerprint, modality, "" if train is None else digest_ids(train))
         if key not in self._found:
-            made = encode(source, name, dataset, modality, train)
+            made = encode(source, name, dataset, modality, train, shelf=self._shelf)
             while self._found and sum(e.values.nbytes for e in self._found.values()) + made.values.nbytes > self._most:
                 del self._found[next(iter(self._found))]
             self._found[key] = made

@@ -44,7 +44,7 @@ class Outcome:
 
 def answer(plan: Plan, candidate: Candidate, cache: Cache | None = None) -> Outcome:
     """Run one candidate over all splits. Whatever goes wrong inside it is its own outcome and stops no other."""
-    cache = cache or Cache()
+    cache = cache or Cache(shelf=plan.shelf)
     begun = time.perf_counter()
     task = plan.task if candidate.probe == "default" else plan.task.using(candidate.probe)
     try:

@@ -13,7 +13,7 @@ from mmcell.candidates import ALL_CELLS, Candidate, Role, modality_of
 from mmcell.dataset import Dataset
 from mmcell.digest import digest
 from mmcell.embedding import Embedding
-from mmcell.encoders.base import ENCODERS, PREFIXES, Encoder, check_encoder, identity, make_encoder, readable
+from mmcell.encoders.base import ENCODERS, Encoder, check_encoder, identity, make_encoder, readable
 from mmcell.errors import MmcellError, did_you_mean
 from mmcell.patients.base import PATIENT_ENCODERS, make_patient_encoder
 from mmcell.task import Task
@@ -55,8 +55,7 @@ def _one(name: str | None, given: Any, seed: int) -> tuple[str, Encoder | Embedd
         kind = str(given.get("use", given.get("name", name)))
         parameters = _seeded(kind, parameters, seed)
         encoder = make_encoder(kind, parameters)
-        key = identity(encoder, parameters, known=kind in ENCODERS.references or kind.partition(":")[0] in PREFIXES)
-        return name or str(given.get("name", kind)), encoder, key
+        return name or str(given.get("name", kind)), encoder, identity(encoder)
     checked = check_encoder(given, name or str(getattr(given, "__name__", type(given).__name__)))
     return name or checked.card.name, checked, identity(checked)
 

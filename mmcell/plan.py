@@ -13,6 +13,7 @@ from mmcell.candidates import Candidate, modality_of
 from mmcell.data.catalog import load_dataset
 from mmcell.dataset import Dataset
 from mmcell.digest import digest
+from mmcell.encoders.shelf import Shelf
 from mmcell.errors import MmcellError
 from mmcell.lineup import build, resolve
 from mmcell.metrics.base import Metric, get_metric
@@ -46,6 +47,8 @@ class Plan:
     n_boot, n_null, seed
         Bootstrap draws, permutations of the labels through the whole pipeline (0: none), and the seed of everything
         random.
+    shelf
+        Where embeddings are kept; None keeps them nowhere.
     """
 
     task: Task
@@ -59,6 +62,7 @@ class Plan:
     n_boot: int
     n_null: int
     seed: int
+    shelf: Shelf | None = None
 
     @property
     def split_hash(self) -> str:

@@ -10,6 +10,7 @@ from typing import Any, Literal, get_args
 
 from mmcell.candidates import Cache, Candidate
 from mmcell.dataset import Dataset
+from mmcell.encoders.shelf import shelf_of
 from mmcell.errors import MmcellError
 from mmcell.grading import Beside, estimate
 from mmcell.items import Items
@@ -42,6 +43,7 @@ def evaluate(
     executor: Executor | None = None,
     out: str | Path | None = None,
     reuse: Reuse = "only-missing",
+    cache: str | Path | None = None,
     progress: Progress | None = None,
     command: str = "",
 ) -> Results:
@@ -74,6 +76,9 @@ def evaluate(
     reuse
         ``only-missing`` reads what `out` holds already under the same key; ``always`` raises when something is
         missing; ``never`` computes everything.
+    cache
+        Folder where embeddings are kept by content, for this run and later ones; default: the environment variable
+        ``MMCELL_CACHE``, or `out`/embeddings, or nowhere.
     progress, command
         Called while working; noted in the provenance.
 
@@ -100,6 +105,7 @@ def evaluate(
         "seed": seed,
     }  # fmt: skip
     plans = [make_plan(task, encoders, dataset, **options) for task in asked]
+    plans = [replace(plan, shelf=shelf_of(cache, out)) for plan in plans]
     return run_plans(plans, executor=executor, out=out, reuse=reuse, progress=progress, command=command)
 
 
@@ -118,7 +124,7 @@ def run_plans(
     records: list[RunRecord] = []
     items: dict[str, Items] = {}
     for plan in plans:
-        cache = Cache()
+        cache = Cache(shelf=plan.shelf)
         stored = {c.name: _stored(store, plan.key(c), reuse) for c in plan.candidates}
         # The reference comes first, then what else stands beside a candidate: all of it is part of its record.
         order = sorted(plan.candidates, key=lambda c: (c is not plan.reference, _ORDER[c.role], c.permuted))

@@ -115,32 +115,36 @@ def check_encoder(encoder: Any, name: str) -> Encoder:
     return encoder  # type: ignore[no-any-return]
 
 
-def identity(encoder: Encoder, parameters: Mapping[str, Any] | None = None, *, known: bool = False) -> str:
+def identity(encoder: Encoder) -> str:
     """Return the digest of all that decides what an encoder returns: card, parameters, weights and code.
 
-    Parameters
-    ----------
-    encoder
-        Which; its name in tables decides nothing.
-    parameters
-        It was made with.
-    known
-        It comes from the registry, so that card, parameters and the code of its class say everything.
+    Of an encoder that is registered by name these are its card, its plain attributes and the code of its module (of
+    mmcell's own: of all encoders); of another one its ``fingerprint`` as well. Its name in tables decides nothing.
 
     Returns
     -------
     str
-        "" for an object that has no ``fingerprint`` and is not known: it may hold any state, so nothing of it is ever
-        found again.
+        "" for an object that has no ``fingerprint`` and is not registered: it may hold any state, so nothing of it is
+        ever found again.
     """
+    kind = type(encoder)
+    known = f"{kind.__module__}:{kind.__qualname__}" in {*ENCODERS.references.values(), *PREFIXES.values()}
     own = str(getattr(encoder, "fingerprint", "") or "")
     if not (known or own):
         return ""
+    state = {k: v for k, v in vars(encoder).items() if isinstance(v, (str, int, float, bool, tuple, type(None)))}
+    # Where mmcell runs decides nothing, and where values are the same, neither does how many go at a time.
+    state = {k: v for k, v in state.items() if k not in ("device", "batch_size")}
     try:
-        code = digest_file(Path(inspect.getfile(type(encoder))))
+        return digest(encoder.card.key, state if known else {}, own, _code(kind))
     except (OSError, TypeError):
         return ""
-    return digest(encoder.card.key, dict(parameters or {}), own, code)
+
+
+def _code(kind: type) -> list[str]:
+    file = Path(inspect.getfile(kind))
+    files = sorted(file.parent.glob("*.py")) if kind.__module__.startswith("mmcell.") else [file]
+    return [digest_file(f) for f in files]
 
 
 def fits(encoder: Encoder) -> bool:

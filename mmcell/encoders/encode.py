@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
 from mmcell.dataset import Dataset
+from mmcell.digest import digest, digest_ids
 from mmcell.embedding import Embedding
-from mmcell.encoders.base import Encoder, fits, readable
+from mmcell.encoders.base import Encoder, fits, identity, readable
+from mmcell.encoders.shelf import Shelf, Writing
 from mmcell.errors import MmcellError
 
 if TYPE_CHECKING:
@@ -25,7 +27,15 @@ _WIDEST_FLOAT64 = 1 << 14
 Progress = Callable[[int, int], None]
 
 
-def encode(encoder: Encoder, name: str, dataset: Dataset, modality: str, train: pd.Index | None = None) -> Embedding:
+def encode(
+    encoder: Encoder,
+    name: str,
+    dataset: Dataset,
+    modality: str,
+    train: pd.Index | None = None,
+    *,
+    shelf: Shelf | None = None,
+) -> Embedding:
     """Encode a whole modality; an encoder that fits sees the rows of the training units only while it fits.
 
     Parameters
@@ -36,6 +46,9 @@ def encode(encoder: Encoder, name: str, dataset: Dataset, modality: str, train: 
         What is encoded.
     train
         Training units; needed by an encoder that fits.
+    shelf
+        Where embeddings are kept; None keeps nothing. An encoder that is ``cheap``, or whose identity nothing vouches
+        for (see `identity`), is not kept either.
 
     Raises
     ------
@@ -45,22 +58,103 @@ def encode(encoder: Encoder, name: str, dataset: Dataset, modality: str, train: 
     why = readable(encoder, dataset, modality)
     if why:
         raise MmcellError(f"encoder {name!r}: {why}; choose another encoder or set 'preprocessing' on the card")
-    data = dataset.features(modality, encoder.card.preprocessing, encoder.card.identifiers)
-    if fits(encoder):
-        encoder = fitted(encoder, name, data, dataset.unit, train)
-    if getattr(encoder, "rowwise", False):
-        blocks = encoded_blocks(encoder, name, lambda i, j: data[i:j].copy(), data.n_obs)
-        values = np.concatenate([block for _, block in blocks])
-    else:
-        # A copy, so that an encoder that works in place changes nothing for the next one.
-        found = encoder.encode(data.copy())
-        if isinstance(found, Embedding):
-            return found.align(dataset.ids)
-        values = checked(found, name, data.obs_names)
-    columns = tuple(map(str, getattr(encoder, "columns", ())))
+    who = "" if shelf is None or getattr(encoder, "cheap", False) else identity(encoder)
+    learnt = digest_ids(sorted(train)) if fits(encoder) and train is not None else ""
+    key = digest("embedding", who, dataset.fingerprint, modality, learnt) if who else ""
+    found = shelf.read(key) if shelf is not None and key else None
+    if found is None:
+        data = dataset.features(modality, encoder.card.preprocessing, encoder.card.identifiers)
+        if fits(encoder):
+            encoder = fitted(encoder, name, data, dataset.unit, train)
+        writing = shelf.resume(key) if shelf is not None and key else None
+        if getattr(encoder, "rowwise", False):
+            found = encode_rows(encoder, name, data.obs_names, lambda i, j: data[i:j].copy(), writing)
+        else:
+            # A copy, so that an encoder that works in place changes nothing for the next one.
+            returned = encoder.encode(data.copy())
+            if isinstance(returned, Embedding):
+                return returned.align(dataset.ids)
+            values = checked(returned, name, data.obs_names)
+            if writing is not None:
+                writing.add(0, values)
+            found = (
+                (values, columns_of(encoder)) if writing is None else writing.finish(len(values), columns_of(encoder))
+            )
+    values, columns = found
     return Embedding.from_array(
-        name, data.obs_names, values, level=dataset.card.level, modality=modality, card=encoder.card, columns=columns
-    ).align(dataset.ids)
+        name, dataset.anndata(modality).obs_names, values, level=dataset.card.level, modality=modality,
+        card=encoder.card, columns=columns,
+    ).align(dataset.ids)  # fmt: skip
+
+
+def columns_of(encoder: Encoder) -> tuple[str, ...]:
+    """Return the names of the dimensions, known once something has been encoded; empty where there are none."""
+    return tuple(map(str, getattr(encoder, "columns", ())))
+
+
+def encode_rows(
+    encoder: Encoder,
+    name: str,
+    ids: pd.Index,
+    rows: Callable[[int, int], AnnData],
+    writing: Writing | None = None,
+    *,
+    dtype: str = "float32",
+    progress: Progress | None = None,
+) -> tuple[np.ndarray, tuple[str, ...]]:
+    """Encode block by block with a rowwise encoder, going on behind what an earlier run finished.
+
+    Parameters
+    ----------
+    encoder, name
+        What encodes, and what messages call it.
+    ids
+        (n,) of the rows.
+    rows
+        (first, end) -> these rows, a copy.
+    writing
+        Where finished blocks go; None keeps them in memory.
+    dtype
+        ``float32`` or ``float16``.
+    progress
+        Called after every block.
+
+    Returns
+    -------
+    values : numpy.ndarray
+        (n, d); a memmap where they were written.
+    columns
+        Names of the dimensions, or empty.
+
+    Raises
+    ------
+    MmcellError
+        What comes back is not one finite row per row, or its width changes between blocks.
+    """
+    parts: list[np.ndarray] = []
+    begun = writing.begun(BLOCK) if writing is not None else 0
+    width = None
+    for start in range(begun, len(ids), BLOCK):
+        data = rows(start, min(start + BLOCK, len(ids)))
+        found = encoder.encode(data)
+        if isinstance(found, Embedding):
+            found = found.align(pd.Index(data.obs_names)).values
+        values = checked(found, name, data.obs_names).astype(dtype, copy=False)
+        if width not in (None, values.shape[1]):
+            raise MmcellError(
+                f"encoder {name!r}: {values.shape[1]} dimensions from row {start} on and {width} before; "
+                "every row must have the same"
+            )
+        width = values.shape[1]
+        if writing is not None:
+            writing.add(start, values)
+        else:
+            parts.append(values)
+        if progress is not None:
+            progress(start + len(values), len(ids))
+    if writing is None:
+        return np.concatenate(parts), columns_of(encoder)
+    return writing.finish(len(ids), columns_of(encoder))
 
 
 def fitted(encoder: Encoder, name: str, data: AnnData, unit: pd.Series, train: pd.Index | None) -> Encoder:
@@ -78,43 +172,6 @@ def fitted(encoder: Encoder, name: str, data: AnnData, unit: pd.Series, train: p
     if found is None:
         raise MmcellError(f"encoder {name!r}: fit(data) returned None; return self")
     return found  # type: ignore[no-any-return]
-
-
-def encoded_blocks(
-    encoder: Encoder, name: str, rows: Callable[[int, int], AnnData], n: int, start: int = 0
-) -> Iterator[tuple[int, np.ndarray]]:
-    """Yield (first row, values) of every block from row `start` on.
-
-    Parameters
-    ----------
-    encoder, name
-        A rowwise encoder, and what messages call it.
-    rows
-        (first, end) -> these rows, a copy.
-    n
-        Rows in all.
-    start
-        Where to begin: a multiple of `BLOCK`.
-
-    Raises
-    ------
-    MmcellError
-        What comes back is not one row per row, or its width changes between blocks.
-    """
-    width = None
-    for first in range(start, n, BLOCK):
-        data = rows(first, min(first + BLOCK, n))
-        found = encoder.encode(data)
-        if isinstance(found, Embedding):
-            found = found.align(pd.Index(data.obs_names)).values
-        values = checked(found, name, data.obs_names)
-        if width not in (None, values.shape[1]):
-            raise MmcellError(
-                f"encoder {name!r}: {values.shape[1]} dimensions from row {first} on and {width} before; "
-                "every row must have the same"
-            )
-        width = values.shape[1]
-        yield first, values
 
 
 def checked(found: Any, name: str, ids: pd.Index) -> np.ndarray:

@@ -83,7 +83,7 @@ def sensitivity(
     for plan, (steps, lost) in zip(plans, planned, strict=True):
         name = plan.task.spec.name
         whole = _reduced(plan)
-        cache = Cache()
+        cache = Cache(shelf=plan.shelf)
         if progress is not None:
             progress(f"{name}: as it is", done, total)
         start = next(
@@ -186,7 +186,7 @@ def _confounded(plan: Plan, cache: Cache | None, *, seed: int, n_boot: int) -> l
 def _job(job: Job, plan: Plan, cache: Cache | None = None) -> list[Reading]:
     # One BLAS thread, as in a run: sums depend on their number.
     with threadpool_limits(1, user_api="blas"):
-        return job(plan, cache)
+        return job(plan, cache or Cache(shelf=plan.shelf))
 
 
 def _done(sent: Sequence[tuple[_Step, Plan]], executor: Executor | None, cache: Cache) -> Iterator[list[Reading]]:

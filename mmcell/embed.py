@@ -1,0 +1,176 @@
+"""`embed`: one frozen encoder over one set of data, streamed from disk to disk, resumed where it was interrupted."""
+
+from __future__ import annotations
+
+import shutil
+import warnings
+import zipfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+from uuid import uuid4
+
+import numpy as np
+import pandas as pd
+
+from mmcell.data.backed import Backed
+from mmcell.dataset import Dataset
+from mmcell.digest import digest
+from mmcell.encoders.base import Encoder, fits, identity, readable
+from mmcell.encoders.encode import BLOCK, Progress, checked, columns_of, encode_rows
+from mmcell.encoders.shelf import Shelf, blocks_of
+from mmcell.errors import MmcellError
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+    from mmcell.embedding import ModelCard
+
+ENDINGS = (".h5ad", ".zarr", ".npz", ".parquet", ".csv")
+
+
+def embed(
+    encoder: Encoder,
+    name: str,
+    source: Dataset | Backed,
+    out: str | Path,
+    *,
+    modality: str | None = None,
+    dtype: Literal["float32", "float16"] = "float32",
+    cache: str | Path | None = None,
+    progress: Progress | None = None,
+) -> Path:
+    """Encode all rows of a dataset or file and write the embedding.
+
+    A rowwise encoder (see `Encoder`) works in blocks: memory does not grow with the data, and what was interrupted
+    goes on behind its last finished block when the same call is made again. Another one is given everything at once.
+
+    Parameters
+    ----------
+    encoder, name
+        What encodes, and what messages call it.
+    source
+        What is encoded.
+    out
+        ``.h5ad`` or ``.zarr`` (the embedding in ``X``), ``.npz``, ``.parquet`` or ``.csv``.
+    modality
+        Of a `Dataset`; default: the one that the encoder reads, or the first.
+    dtype
+        Of what is written.
+    cache
+        Folder of finished blocks; default: a hidden one beside `out`, which goes when all is written.
+    progress
+        Called after every block with (rows done, rows in all).
+
+    Returns
+    -------
+    pathlib.Path
+        `out`.
+
+    Raises
+    ------
+    MmcellError
+        The encoder must be fitted, cannot read the data, or returns something wrong; an unknown ending.
+    """
+    path = Path(out)
+    if path.suffix not in ENDINGS:
+        raise MmcellError(f"{path}: the ending {path.suffix!r} is not one of {', '.join(ENDINGS)}")
+    if fits(encoder):
+        raise MmcellError(
+            f"encoder {name!r} must be fitted, on the training patients of every fold anew; it has no embedding of its "
+            "own: name it in `mmcell evaluate --encoder` or in a config"
+        )
+    if isinstance(source, Dataset):
+        reads = encoder.card.modality
+        chosen = modality or (reads if reads != "any" else next(iter(source.card.modalities)))
+        why = readable(encoder, source, chosen)
+        if why:
+            raise MmcellError(f"encoder {name!r}: {why}; choose another --modality or encoder")
+        data = source.features(chosen, encoder.card.preprocessing, encoder.card.identifiers)
+        ids, fingerprint = pd.Index(data.obs_names), f"{source.fingerprint}:{chosen}"
+
+        def rows(start: int, stop: int) -> AnnData:
+            return data[start:stop].copy()
+    else:
+        rows = source.reader(encoder.card)
+        ids, fingerprint = source.ids, source.fingerprint
+    own = cache is None
+    shelf = Shelf(path.parent / f".{path.name}.blocks" if cache is None else Path(cache))
+    # An encoder that nothing vouches for is not found again: its blocks have a key that no other run has.
+    key = digest("embed", identity(encoder) or uuid4().hex, fingerprint, dtype)
+    found = shelf.read(key)
+    if found is None:
+        writing = shelf.resume(key)
+        if getattr(encoder, "rowwise", False):
+            found = encode_rows(encoder, name, ids, rows, writing, dtype=dtype, progress=progress)
+        else:
+            values = checked(encoder.encode(rows(0, len(ids))), name, ids).astype(dtype, copy=False)
+            writing.add(0, values)
+            found = writing.finish(len(ids), columns_of(encoder))
+    _write(path, ids, shelf.folder / key / "values.npy", found[0], found[1], encoder.card)
+    if own:
+        shutil.rmtree(shelf.folder, ignore_errors=True)
+    return path
+
+
+def _write(
+    path: Path, ids: pd.Index, file: Path, values: np.ndarray, columns: tuple[str, ...], card: ModelCard
+) -> None:
+    """Write values that lie in `file` under another name and rename it, so that no half-written file is ever there."""
+    hidden = path.with_name(f".{uuid4().hex}{path.suffix}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if path.suffix in (".h5ad", ".zarr"):
+            _write_anndata(hidden, ids, file, values, columns, card)
+        elif path.suffix == ".npz":
+            with zipfile.ZipFile(hidden, "w") as archive:
+                with archive.open("ids.npy", "w") as entry:
+                    np.save(entry, np.asarray(ids, dtype=str))
+                archive.write(file, "values.npy")
+        else:
+            names = list(columns) or [f"d{i}" for i in range(values.shape[1])]
+            frame = pd.DataFrame(np.asarray(values, dtype=np.float32), index=pd.Index(ids, name="id"), columns=names)
+            frame.to_parquet(hidden) if path.suffix == ".parquet" else frame.to_csv(hidden)
+        if path.is_dir():
+            shutil.rmtree(path)
+        hidden.replace(path)
+    except OSError as error:
+        raise MmcellError(f"{path}: cannot be written ({error.strerror or error}); choose another --out") from error
+    finally:
+        if hidden.is_dir():
+            shutil.rmtree(hidden)
+        hidden.unlink(missing_ok=True)
+
+
+def _write_anndata(
+    path: Path, ids: pd.Index, file: Path, values: np.ndarray, columns: tuple[str, ...], card: ModelCard
+) -> None:
+    import anndata as ad
+    import h5py
+    import zarr
+
+    names = list(columns) or [f"d{i}" for i in range(values.shape[1])]
+    frame = ad.AnnData(obs=pd.DataFrame(index=ids.astype(str)), var=pd.DataFrame(index=names))
+    frame.uns["mmcell_card"] = card.model_dump_json()
+    if path.suffix == ".h5ad":
+        frame.write_h5ad(path)
+        group: Any = h5py.File(path, "r+")
+    else:
+        with warnings.catch_warnings():
+            # anndata announces that its default format will change; both are read.
+            warnings.filterwarnings("ignore", message="Writing zarr v2 data")
+            frame.write_zarr(path)
+        group = zarr.open_group(str(path), mode="r+", use_consolidated=False)
+    # Blocks go from file to file; anndata would want all of them at once.
+    if "X" in group:
+        del group["X"]
+    make = group.create_dataset if path.suffix == ".h5ad" else group.create_array
+    x = make("X", shape=values.shape, dtype=values.dtype, chunks=(min(BLOCK, len(values)), values.shape[1]))
+    x.attrs.update({"encoding-type": "array", "encoding-version": "0.2.0"})
+    start = 0
+    for block in blocks_of(file, [min(BLOCK, len(values) - i) for i in range(0, len(values), BLOCK)]):
+        x[start : start + len(block)] = block
+        start += len(block)
+    if path.suffix == ".h5ad":
+        group.close()
+    else:
+        zarr.consolidate_metadata(str(path))
