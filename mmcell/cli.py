@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from mmcell.errors import MmcellError
+from mmcell.progress import items, steps
 
 if TYPE_CHECKING:
     from concurrent.futures import Executor
@@ -35,6 +36,10 @@ Varied = Annotated[
 ]
 Shape = Annotated[Format, typer.Option("--format", help="What is printed.")]
 Seed = Annotated[int | None, typer.Option(help="Seed of everything random.")]
+Kept = Annotated[
+    Path | None,
+    typer.Option("--cache", help="Where embeddings are kept; default $MMCELL_CACHE or OUT/embeddings."),
+]
 Boot = Annotated[int | None, typer.Option(help="Bootstrap draws (at least 100).")]
 
 
@@ -62,6 +67,7 @@ def run(
     seed: Seed = None,
     n_boot: Boot = None,
     null: Null = None,
+    cache: Kept = None,
     reuse: Annotated[
         Literal["only-missing", "always", "never"], typer.Option(help="What to do with finished results in --out.")
     ] = "only-missing",
@@ -73,14 +79,14 @@ def run(
     Example: mmcell run configs/quickstart.yaml
     """
     from mmcell.config import plans_of, read_config
-    from mmcell.run import run_plans
+    from mmcell.run import keeping, run_plans
 
     asked = read_config(config)
     changed = {k: v for k, v in (("seed", seed), ("n_boot", n_boot), ("null", null)) if v is not None}
     asked = asked.model_copy(update=changed)
     folder = out or Path("runs") / asked.name
-    plans = plans_of(asked, config.parent)
-    with _executor(workers) as executor, _progress() as progress:
+    plans = keeping(plans_of(asked, config.parent), cache, folder)
+    with _executor(workers) as executor, steps() as progress:
         results = run_plans(
             plans, executor=executor, out=folder, reuse=reuse, progress=progress, command=_command()
         )  # fmt: skip
@@ -105,6 +111,7 @@ def evaluate(
     seed: Seed = None,
     n_boot: Boot = None,
     null: Null = None,
+    cache: Kept = None,
     sensitivity: Varied = False,
     shape: Shape = "table",
 ) -> None:
@@ -113,7 +120,7 @@ def evaluate(
     Example: mmcell evaluate --embedding cells.h5ad:obsm/X_scGPT --dataset cohort.yaml --task patient-severity
     """
     from mmcell.plan import make_plan
-    from mmcell.run import run_plans
+    from mmcell.run import keeping, run_plans
 
     given: dict[str, Any] = {}
     for text in embedding or []:
@@ -133,10 +140,44 @@ def evaluate(
         )
         for name in task
     ]  # fmt: skip
-    with _executor(workers) as executor, _progress() as progress:
+    plans = keeping(plans, cache, out)
+    with _executor(workers) as executor, steps() as progress:
         results = run_plans(plans, executor=executor, out=out, progress=progress, command=_command())
         varied = _vary(plans, out, executor, progress) if sensitivity else None
     _finish(results, shape, out, varied)
+
+
+@app.command()
+def embed(
+    encoder: Annotated[str, typer.Option(help="Encoder by name or module:attribute; it must not need fitting.")],
+    dataset: Annotated[str, typer.Option(help="Dataset by name, YAML card, or a bare .h5ad, .h5mu or .zarr.")],
+    out: Annotated[Path, typer.Option(help="Embedding to write: .h5ad, .zarr, .npz, .parquet or .csv.")],
+    modality: Annotated[str | None, typer.Option(help="Which one; default: what the encoder reads.")] = None,
+    preprocessing: Annotated[
+        Literal["counts", "log1p", "proportions", "values"] | None, typer.Option(help="What a bare file holds.")
+    ] = None,
+    identifiers: Annotated[
+        Literal["symbol", "ensembl", "other"], typer.Option(help="How the genes of a bare file are called.")
+    ] = "symbol",
+    genes: Annotated[Path | None, typer.Option(help="Table of genes with the columns symbol and ensembl.")] = None,
+    dtype: Annotated[Literal["float32", "float16"], typer.Option(help="Of what is written.")] = "float32",
+    cache: Annotated[Path | None, typer.Option(help="Folder of finished blocks; default: hidden beside --out.")] = None,
+) -> None:
+    """Encode cells with a frozen encoder, streamed from disk to disk; stopped, the same command goes on.
+
+    Example: mmcell embed --encoder gene2vec --dataset cells.h5ad --preprocessing counts --out cells.zarr
+    """
+    from mmcell.embed import embed as embed_
+    from mmcell.embed import open_source
+    from mmcell.encoders.base import make_encoder
+
+    made = make_encoder(encoder)
+    source = open_source(
+        dataset, made.card, modality=modality, preprocessing=preprocessing, identifiers=identifiers, genes=genes
+    )
+    with items(encoder) as progress:
+        written = embed_(made, encoder, source, out, modality=modality, dtype=dtype, cache=cache, progress=progress)
+    print(f"wrote {written}")
 
 
 @app.command()
@@ -319,38 +360,6 @@ def _executor(workers: int) -> Iterator[Executor | None]:
 
     with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
         yield pool
-
-
-@contextmanager
-def _progress() -> Iterator[Callable[[str, int, int], None] | None]:
-    """Show a bar on a terminal, and nothing in a pipe."""
-    if not sys.stderr.isatty():
-        yield None
-        return
-    from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TextColumn,
-        TimeElapsedColumn,
-        TimeRemainingColumn,
-    )
-
-    parts = (
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-        TextColumn("{task.description}"),
-    )
-    with Progress(*parts, console=Console(stderr=True), transient=True) as bar:
-        job = bar.add_task("reading data", total=None)
-
-        def step(what: str, done: int, total: int) -> None:
-            bar.update(job, description=what, completed=done, total=total)
-
-        yield step
 
 
 def _vary(

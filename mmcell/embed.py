@@ -12,13 +12,15 @@ from uuid import uuid4
 import numpy as np
 import pandas as pd
 
-from mmcell.data.backed import Backed
+from mmcell.data.backed import Backed, backed_of
+from mmcell.data.catalog import load_dataset
 from mmcell.dataset import Dataset
 from mmcell.digest import digest
 from mmcell.encoders.base import Encoder, fits, identity, readable
 from mmcell.encoders.encode import BLOCK, Progress, checked, columns_of, encode_rows
 from mmcell.encoders.shelf import Shelf, blocks_of
 from mmcell.errors import MmcellError
+from mmcell.roles import ModalityCard
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -110,6 +112,47 @@ def embed(
     if own:
         shutil.rmtree(shelf.folder, ignore_errors=True)
     return path
+
+
+def open_source(
+    dataset: str,
+    card: ModelCard,
+    *,
+    modality: str | None = None,
+    preprocessing: str | None = None,
+    identifiers: str = "symbol",
+    genes: Path | None = None,
+) -> Dataset | Backed:
+    """Return what a name, the path of a card, or the path of a bare file stands for, ready to be encoded.
+
+    Parameters
+    ----------
+    dataset
+        Name in the catalogue, YAML card, or ``.h5ad``, ``.h5mu``, ``.zarr``; files are streamed.
+    card
+        Of the encoder: the modality that it reads is the default one.
+    modality
+        Which one.
+    preprocessing, identifiers, genes
+        What a bare file holds, how its genes are called, and a table of genes; a card says so itself.
+
+    Raises
+    ------
+    MmcellError
+        Nothing is called so; a bare file without `preprocessing`; facts that a card states already.
+    """
+    path = Path(dataset)
+    chosen = modality or (card.modality if card.modality != "any" else "rna")
+    if path.suffix in (".h5ad", ".h5mu", ".zarr"):
+        if preprocessing is None:
+            raise MmcellError(f"{path}: say what X holds: --preprocessing counts, log1p, proportions or values")
+        stated = ModalityCard.model_validate({"preprocessing": preprocessing, "identifiers": identifiers})
+        return Backed(path, stated, chosen, genes=genes)
+    if preprocessing is not None or genes is not None or identifiers != "symbol":
+        raise MmcellError(
+            f"{dataset}: its card says what it holds; --preprocessing, --identifiers and --genes are for bare files"
+        )
+    return backed_of(path, modality) if path.suffix in (".yaml", ".yml") else load_dataset(dataset)
 
 
 def _write(

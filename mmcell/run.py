@@ -105,8 +105,13 @@ def evaluate(
         "seed": seed,
     }  # fmt: skip
     plans = [make_plan(task, encoders, dataset, **options) for task in asked]
-    plans = [replace(plan, shelf=shelf_of(cache, out)) for plan in plans]
+    plans = keeping(plans, cache, out)
     return run_plans(plans, executor=executor, out=out, reuse=reuse, progress=progress, command=command)
+
+
+def keeping(plans: Sequence[Plan], cache: str | Path | None, out: str | Path | None) -> list[Plan]:
+    """Return plans that keep embeddings where `cache` or `out` say; see `evaluate`."""
+    return [replace(plan, shelf=shelf_of(cache, out)) for plan in plans]
 
 
 def run_plans(

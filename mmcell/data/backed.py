@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from mmcell.data.cohort import read_card
 from mmcell.digest import digest, digest_file
 from mmcell.errors import MmcellError, did_you_mean
 from mmcell.features import Names, gene_names, shown, wanted, with_table
@@ -34,8 +35,6 @@ class Backed:
         What its values are.
     modality
         Which one; of an ``.h5mu`` its name in the file.
-    level
-        ``cell``, ``spot``, …
     genes
         A table with the columns ``symbol`` and ``ensembl``, or None.
     """
@@ -43,7 +42,6 @@ class Backed:
     path: Path
     card: ModalityCard
     modality: str = "rna"
-    level: str = "cell"
     genes: Path | None = None
 
     @cached_property
@@ -159,3 +157,23 @@ class Rows:
         part = ad.AnnData(self.source._x[start:stop], var=self.source._part.var[[]])
         part.obs_names = self.source.ids[start:stop]
         return shown(part, self.source.card.preprocessing, self.preprocessing, self.names, self.layout)
+
+
+def backed_of(path: Path, modality: str | None = None) -> Backed:
+    """Return one modality of a cohort, by its YAML card, to be streamed.
+
+    Parameters
+    ----------
+    path
+        The card.
+    modality
+        Which one; default: the card's own.
+    """
+    card = read_card(path)
+    chosen = modality or card.modality
+    stated = card.preprocessing.get(chosen, "values") if isinstance(card.preprocessing, dict) else card.preprocessing
+    facts: dict[str, Any] = {"preprocessing": stated}
+    if chosen == "rna":
+        facts |= {"identifiers": card.identifiers, "gene_columns": card.gene_columns}
+    genes = path.parent / card.genes if card.genes is not None and chosen == "rna" else None
+    return Backed(path.parent / card.data, ModalityCard.model_validate(facts), chosen, genes)

@@ -10,6 +10,7 @@ from mmcell.digest import digest, digest_file
 from mmcell.errors import MmcellError, did_you_mean, first
 from mmcell.features import with_table
 from mmcell.modalities import not_pulling
+from mmcell.readers import UNREADABLE, existing, read_table, unreadable
 from mmcell.roles import CohortCard, DatasetCard, parse
 
 if TYPE_CHECKING:
@@ -30,16 +31,8 @@ def read_cohort(path: str | Path) -> Dataset:
     MmcellError
         An unknown key, a missing file, a role that names a column which is not there.
     """
-    import yaml
-
-    from mmcell.readers import existing
-
-    card_path = existing(Path(path))
-    try:
-        content = yaml.safe_load(card_path.read_text())
-    except (yaml.YAMLError, OSError, UnicodeDecodeError) as error:
-        raise MmcellError(f"{card_path}: not valid YAML ({str(error).splitlines()[0]}); correct it") from error
-    card: CohortCard = parse(CohortCard, content, str(card_path))
+    card_path = Path(path)
+    card = read_card(card_path)
     file = existing(card_path.parent / card.data)
     data = read_data(file)
     names = list(data.mod) if hasattr(data, "mod") else [card.modality]
@@ -63,10 +56,27 @@ def read_cohort(path: str | Path) -> Dataset:
     return Dataset(name, data, card.roles, dataset_card, fingerprint, str(card_path.resolve()))
 
 
+def read_card(path: Path) -> CohortCard:
+    """Read the YAML card of a cohort, not its data.
+
+    Raises
+    ------
+    MmcellError
+        No such file, invalid YAML, an unknown key.
+    """
+    import yaml
+
+    existing(path)
+    try:
+        content = yaml.safe_load(path.read_text())
+    except (yaml.YAMLError, OSError, UnicodeDecodeError) as error:
+        raise MmcellError(f"{path}: not valid YAML ({str(error).splitlines()[0]}); correct it") from error
+    found: CohortCard = parse(CohortCard, content, str(path))
+    return found
+
+
 def _add_genes(data: AnnData | MuData, card: CohortCard, table: Path, modalities: dict[str, dict[str, Any]]) -> None:
     """Put the table of genes beside the genes of the modality ``rna``."""
-    from mmcell.readers import read_table
-
     if "rna" not in modalities:
         raise MmcellError(f"{table}: genes are given, and there is no modality 'rna' ({first(modalities)})")
     part = data.mod["rna"] if hasattr(data, "mod") else data
@@ -78,8 +88,6 @@ def _add_genes(data: AnnData | MuData, card: CohortCard, table: Path, modalities
 def read_data(path: Path) -> AnnData | MuData:
     """Return what an ``.h5ad``, ``.h5mu`` or AnnData ``.zarr`` holds; raises on another ending or a broken file."""
     import anndata as ad
-
-    from mmcell.readers import UNREADABLE, unreadable
 
     try:
         match path.suffix:

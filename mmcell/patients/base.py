@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol, Self, runtime_checkable
 
 import numpy as np
@@ -74,21 +74,18 @@ def owners(cells: Embedding, owner: pd.Series) -> tuple[pd.Index, np.ndarray]:
     MmcellError
         A cell without an owner.
     """
-    matched = owner if owner.index is cells.ids else owner.reindex(cells.ids)
-    missing = matched.isna()
+    names, code = _coded(cells, owner)
+    missing = code < 0
     if missing.any():
         raise MmcellError(
             f"embedding {cells.name!r}: {int(missing.sum())} cells have no owner ({first(cells.ids[missing])}); "
             "give every cell its patient"
         )
-    codes, found = pd.factorize(matched)
-    names = found.astype(str)
-    patients = pd.Index(sorted(set(names)), name="id")
-    return patients, patients.get_indexer(names)[codes]
+    return pd.Index(names, name="id"), code
 
 
-def types_of(cells: Embedding, cell_type: pd.Series | None, who: str) -> np.ndarray:
-    """Return each cell's type as text, matched by cell id.
+def types_of(cells: Embedding, cell_type: pd.Series | None, who: str) -> tuple[np.ndarray, np.ndarray]:
+    """Return the sorted cell types that occur, as text, and each cell's position among them, matched by cell id.
 
     Raises
     ------
@@ -97,14 +94,37 @@ def types_of(cells: Embedding, cell_type: pd.Series | None, who: str) -> np.ndar
     """
     if cell_type is None:
         raise MmcellError(f"patient encoder {who!r} needs cell types; set roles.cell_type in the card")
-    matched = cell_type.reindex(cells.ids)
-    missing = matched.isna()
+    names, code = _coded(cells, cell_type)
+    missing = code < 0
     if missing.any():
         raise MmcellError(
             f"patient encoder {who!r}: {int(missing.sum())} cells have no cell type ({first(cells.ids[missing])}); "
             "label them, for example 'unknown'"
         )
-    return matched.astype(str).to_numpy()
+    return names, code
+
+
+def known_types(cells: Embedding, cell_type: pd.Series | None, types: Sequence[str], who: str) -> np.ndarray:
+    """Return each cell's position among `types`; −1 for a type that is not one of them."""
+    names, code = types_of(cells, cell_type, who)
+    return pd.Index(types).get_indexer(pd.Index(names))[code]
+
+
+def _coded(cells: Embedding, column: pd.Series) -> tuple[np.ndarray, np.ndarray]:
+    """Return the sorted texts that occur and each cell's position among them; −1 where it has none.
+
+    Codes all the way: millions of cells have millions of labels, and only a few texts.
+    """
+    matched = column if column.index.equals(cells.ids) else column.reindex(cells.ids)
+    if isinstance(matched.dtype, pd.CategoricalDtype):
+        code, found = matched.cat.codes.to_numpy(), matched.cat.categories
+    else:
+        code, found = pd.factorize(matched)
+    used = np.bincount(code[code >= 0], minlength=len(found)) > 0
+    names, place = np.unique(np.asarray(found.astype(str), dtype=object)[used], return_inverse=True)
+    position = np.full(len(found) + 1, -1)
+    position[np.flatnonzero(used)] = place
+    return names, position[code]
 
 
 def encode_patients(

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from mmcell.embedding import Embedding
-from mmcell.patients.base import owners, types_of
+from mmcell.patients.base import known_types, owners, types_of
 
 
 @dataclass
@@ -35,17 +35,16 @@ class Composition:
     ) -> Self:  # fmt: skip
         """Learn the types and the detection limit from training patients."""
         _, code = owners(cells, owner)
-        self.types = tuple(sorted(set(types_of(cells, cell_type, "composition"))))
+        self.types = tuple(map(str, types_of(cells, cell_type, "composition")[0]))
         self.floor = 1.0 / int(np.bincount(code).min())
         return self
 
     def transform(self, cells: Embedding, owner: pd.Series, *, cell_type: pd.Series | None = None) -> Embedding:
         """Return (patients, types) centred log-ratios."""
         patients, code = owners(cells, owner)
-        kind = pd.Index(self.types).get_indexer(types_of(cells, cell_type, "composition"))
-        known = kind >= 0
-        counts = np.zeros((len(patients), len(self.types)))
-        np.add.at(counts, (code[known], kind[known]), 1.0)
+        kind = known_types(cells, cell_type, self.types, "composition")
+        joint, shape = (code * len(self.types) + kind)[kind >= 0], (len(patients), len(self.types))
+        counts = np.bincount(joint, minlength=shape[0] * shape[1]).reshape(shape).astype(float)
         total = counts.sum(axis=1, keepdims=True)
         # A patient whose every cell is of an unseen type has no known composition: all types at the floor.
         share = np.divide(counts, total, out=np.zeros_like(counts), where=total > 0)

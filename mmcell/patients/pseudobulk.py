@@ -7,21 +7,10 @@ from typing import ClassVar, Self
 
 import numpy as np
 import pandas as pd
-from scipy.sparse import csr_array
 
 from mmcell.embedding import Embedding
-from mmcell.patients.base import owners, types_of
-
-
-def _group_means(values: np.ndarray, code: np.ndarray, n: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return the mean row (n, d) and the count (n,) per code, in float64; a code without rows has NaN."""
-    sums = np.zeros((n, values.shape[1]))
-    for start in range(0, len(values), 65536):
-        part = code[start : start + 65536]
-        member = csr_array((np.ones(len(part)), (part, np.arange(len(part)))), shape=(n, len(part)))
-        sums += member @ values[start : start + 65536].astype(np.float64)
-    counts = np.bincount(code, minlength=n)
-    return np.divide(sums, counts[:, None], out=np.full_like(sums, np.nan), where=counts[:, None] > 0), counts
+from mmcell.patients.base import known_types, owners, types_of
+from mmcell.patients.pooling import group_means
 
 
 @dataclass
@@ -40,7 +29,7 @@ class Pseudobulk:
     def transform(self, cells: Embedding, owner: pd.Series, *, cell_type: pd.Series | None = None) -> Embedding:  # noqa: ARG002
         """Return (patients, d) means."""
         patients, code = owners(cells, owner)
-        means, _ = _group_means(cells.values, code, len(patients))
+        means, _ = group_means(cells.values, code, len(patients))
         return Embedding(cells.name, "patient", cells.modality, patients, means, cells.card, cells.columns)
 
 
@@ -59,17 +48,16 @@ class CellTypePseudobulk:
         concepts: pd.DataFrame | None = None, y: pd.Series | None = None,  # noqa: ARG002
     ) -> Self:  # fmt: skip
         """Learn the types of training patients and each type's mean over these patients."""
-        self.types = tuple(sorted(set(types_of(cells, cell_type, "celltype-pseudobulk"))))
+        self.types = tuple(map(str, types_of(cells, cell_type, "celltype-pseudobulk")[0]))
         means, _ = self._means(cells, owner, cell_type)
         self._default = np.nanmean(means, axis=0)
         return self
 
     def _means(self, cells: Embedding, owner: pd.Series, cell_type: pd.Series | None) -> tuple[np.ndarray, pd.Index]:
         patients, code = owners(cells, owner)
-        kind = pd.Index(self.types).get_indexer(types_of(cells, cell_type, "celltype-pseudobulk"))
-        known = kind >= 0
-        joint = code[known] * len(self.types) + kind[known]
-        means, _ = _group_means(cells.values[known], joint, len(patients) * len(self.types))
+        kind = known_types(cells, cell_type, self.types, "celltype-pseudobulk")
+        joint = np.where(kind >= 0, code * len(self.types) + kind, -1)
+        means, _ = group_means(cells.values, joint, len(patients) * len(self.types))
         return means.reshape(len(patients), len(self.types), -1), patients
 
     def transform(self, cells: Embedding, owner: pd.Series, *, cell_type: pd.Series | None = None) -> Embedding:

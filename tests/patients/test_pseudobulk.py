@@ -4,7 +4,7 @@ import pytest
 
 from mmcell import Embedding
 from mmcell.patients import CellTypePseudobulk, Pseudobulk
-from mmcell.patients.pseudobulk import _group_means
+from mmcell.patients.pooling import group_means
 
 IDS = [f"c{i}" for i in range(6)]
 CELLS = Embedding.from_array("e", IDS, np.arange(12.0).reshape(6, 2), columns=("x", "y"))
@@ -28,7 +28,7 @@ def test_owners_meet_cells_by_id():
 def test_long_tables_are_pooled_in_blocks():
     rng = np.random.default_rng(0)
     values, code = rng.normal(size=(70000, 2)).astype(np.float32), rng.integers(0, 3, 70000)
-    means, counts = _group_means(values, code, 4)
+    means, counts = group_means(values, code, 4)
     np.testing.assert_allclose(means[:3], [values[code == k].mean(axis=0, dtype=float) for k in range(3)])
     assert np.isnan(means[3]).all()
     np.testing.assert_array_equal(counts, np.bincount(code, minlength=4))

@@ -1,0 +1,58 @@
+"""Progress on a terminal, and nothing in a pipe."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+
+@contextmanager
+def steps() -> Iterator[Callable[[str, int, int], None] | None]:
+    """Yield what is called with (what is being done, steps done, steps in all); None in a pipe."""
+    with _bar("reading data", "") as move:
+        yield move
+
+
+@contextmanager
+def items(what: str) -> Iterator[Callable[[int, int], None] | None]:
+    """Yield what is called with (items done, items in all), shown with items per second; None in a pipe."""
+    with _bar(what, "cells/s") as move:
+        yield None if move is None else lambda done, total: move(what, done, total)
+
+
+@contextmanager
+def _bar(what: str, unit: str) -> Iterator[Callable[[str, int, int], None] | None]:
+    if not sys.stderr.isatty():
+        yield None
+        return
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        ProgressColumn,
+        Task,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+    from rich.text import Text
+
+    class Speed(ProgressColumn):
+        """How many go by in a second."""
+
+        def render(self, task: Task) -> Text:
+            return Text("" if not unit or task.speed is None else f"{task.speed:,.0f} {unit}")
+
+    parts = (
+        BarColumn(), MofNCompleteColumn(), Speed(), TimeElapsedColumn(), TimeRemainingColumn(),
+        TextColumn("{task.description}"),
+    )  # fmt: skip
+    with Progress(*parts, console=Console(stderr=True), transient=True) as bar:
+        job = bar.add_task(what, total=None)
+
+        def move(text: str, done: int, total: int) -> None:
+            bar.update(job, description=text, completed=done, total=total)
+
+        yield move
