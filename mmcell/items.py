@@ -154,7 +154,7 @@ class Items:
         """Yield every set of items that is scored on its own.
 
         One per target × query × gallery × stratum × split; where items carry a ``group`` (a held-out batch or
-        cohort), one more per group, whose name then stands as the stratum.
+        cohort), one more per group, whose name then stands as the stratum, behind that of a gallery.
         """
         for keys, rows in self.frame.groupby(list(PANEL), sort=False, dropna=False).indices.items():
             facts = dict(zip(PANEL, map(str, keys), strict=True))
@@ -164,7 +164,8 @@ class Items:
             names = sorted(set(groups) - {""})
             if len(names) > 1:
                 for name in names:
-                    yield {**facts, "stratum": name}, part.where(groups == name)
+                    stratum = name if facts["stratum"] == "all" else f"{facts['stratum']}/{name}"
+                    yield {**facts, "stratum": stratum}, part.where(groups == name)
 
     @classmethod
     def concat(cls, parts: list[Items]) -> Items:

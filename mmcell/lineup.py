@@ -10,6 +10,7 @@ import pandas as pd
 
 from mmcell import controls
 from mmcell.candidates import ALL_CELLS, Candidate, Role, modality_of
+from mmcell.code import UnknownCodeError, code_of
 from mmcell.dataset import Dataset
 from mmcell.digest import digest
 from mmcell.embedding import Embedding
@@ -115,8 +116,12 @@ def build(
         if how not in ("", ALL_CELLS):
             raise MmcellError(f"patient encoder {pooling!r}: {how!r} is not known; write {name} or {name}:{ALL_CELLS}")
 
-    def key(*parts: str) -> str:
-        return digest(partner_key, *parts) if all(parts[:1]) and partner_key is not None else ""
+    def key(source: str, pooling: str, *parts: str) -> str:
+        try:
+            code = code_of(type(make_patient_encoder(pooling.partition(":")[0]))) if pooling else ""
+        except UnknownCodeError:
+            return ""
+        return digest(partner_key, source, pooling, code, *parts) if source and partner_key is not None else ""
 
     found: list[Candidate] = []
     for name, (source, source_key) in own.items():
@@ -197,7 +202,7 @@ def _control(
         known = [p for p in poolings if p and make_patient_encoder(p.partition(":")[0]).reads_embedding]
         pooling = (known or [pooling])[0]
         encoder = make_encoder(task.spec.encoders[0], _seeded(task.spec.encoders[0], {}, seed))
-        own_key = key(encoder.card.key, pooling, probe, name)
+        own_key = key(identity(encoder), pooling, probe, name)
         return Candidate(name, encoder, "control", pooling, probe, own_key, partners, permuted=True)
     if name in controls.BUILDERS or name == controls.SPLIT_HALF:
         role: Role = "ceiling" if name in (*task.ceilings, "oracle", controls.SPLIT_HALF) else "control"
@@ -205,7 +210,7 @@ def _control(
     if name in PATIENT_ENCODERS.references:
         return Candidate("", make_encoder("constant"), "control", name, probe, key("labels", name, probe), partners)
     encoder = make_encoder(source, _seeded(source, {}, seed)) if isinstance(source, str) else source
-    return Candidate(name, encoder, "control", pooling, probe, key(encoder.card.key, pooling, probe), partners)
+    return Candidate(name, encoder, "control", pooling, probe, key(identity(encoder), pooling, probe), partners)
 
 
 def _unpaired(name: str, task: Task, dataset: Dataset, partners: Mapping[str, Encoder | Embedding]) -> str:
@@ -265,7 +270,7 @@ def _partners(
                 raise MmcellError(f"task {task.spec.name!r}: nothing is given for its slot {slot!r}; give {slot}=FILE")
             encoder = make_encoder(task.spec.partners[slot], _seeded(task.spec.partners[slot], {}, seed))
             found[slot] = encoder
-            keys.append(encoder.card.key)
+            keys.append(identity(encoder))
         else:
             found[slot] = given[0]
             keys.append(given[1])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -10,6 +9,7 @@ from typing import Any, Literal
 from mmcell import controls as controls_
 from mmcell.audit.data import audit_data
 from mmcell.candidates import Candidate, modality_of
+from mmcell.code import UnknownCodeError, code_digest, code_of
 from mmcell.data.catalog import load_dataset
 from mmcell.dataset import Dataset
 from mmcell.digest import digest
@@ -17,7 +17,6 @@ from mmcell.encoders.shelf import Shelf
 from mmcell.errors import MmcellError
 from mmcell.lineup import build, resolve
 from mmcell.metrics.base import Metric, get_metric
-from mmcell.provenance import code_digest
 from mmcell.records import FORMAT, Finding
 from mmcell.splits import Split, splits_of
 from mmcell.stats.bootstrap import MINIMUM_DRAWS
@@ -81,9 +80,8 @@ class Plan:
         if not candidate.key:
             return ""
         try:
-            code = digest(FORMAT, code_digest(), inspect.getsource(type(self.task)), _sources(self.metrics))
-        except (OSError, TypeError):
-            # A task or metric typed at a prompt has no source that could tell it from another one of the same name.
+            code = digest(FORMAT, code_digest(), code_of(type(self.task), *_functions(self.metrics)))
+        except UnknownCodeError:
             return ""
         state = {k: v for k, v in vars(self.task).items() if k != "spec"}
         if not all(isinstance(v, (str, int, float, bool, tuple, type(None))) for v in state.values()):
@@ -92,9 +90,10 @@ class Plan:
         beside = [c.key for c in self.candidates if c.role != "candidate"] if candidate.role == "candidate" else []
         reference = self.reference
         return digest(
-            self.task.spec.facts(), state, candidate.key, candidate.name, candidate.role, sorted(self.control_names),
-            sorted(beside), reference.key if reference else "", self.dataset.fingerprint, repr(self.dataset.roles),
-            self.split_hash, self.n_boot, self.n_null, self.seed, code,
+            self.task.spec.facts(), [m.facts() for m in self.metrics], state, self.missing, candidate.key,
+            candidate.name, candidate.role, sorted(self.control_names), sorted(beside),
+            reference.key if reference else "", self.dataset.fingerprint, repr(self.dataset.roles), self.split_hash,
+            self.n_boot, self.n_null, self.seed, code,
         )  # fmt: skip
 
     @property
@@ -103,10 +102,15 @@ class Plan:
         found = {c.encoder: c for c in self.candidates if c.role == "ceiling"}
         return next((found[name] for name in self.task.ceilings if name in found), None)
 
-    def unmet(self, failed: Sequence[str]) -> tuple[str, ...]:
-        """Return the requirements that were asked for and that the failed controls leave unmet."""
+    def lacking(self, candidate: Candidate, failed: Sequence[str]) -> tuple[str, ...]:
+        """Return the controls that a candidate's record lacks: left out, or failed."""
         present = set(self.control_names) - set(failed)
-        return tuple(n for n in controls_.missing(self.task, self.dataset, present) if n not in self.missing)
+        found = list(dict.fromkeys([*self.missing, *controls_.missing(self.task, self.dataset, present)]))
+        twin = f"{candidate.encoder}-{controls_.UNTRAINED}"
+        has_twin = callable(getattr(candidate.source, "untrained", None)) and candidate.role == "candidate"
+        if has_twin and (controls_.UNTRAINED not in present or twin in failed):
+            found.append(controls_.UNTRAINED)
+        return tuple(found)
 
     @property
     def null_within(self) -> tuple[str, ...]:
@@ -151,8 +155,6 @@ def make_plan(
     given = resolve(spec.encoders if encoders is None else encoders, seed)
     candidates, skipped = build(task, data, given, _tuple(patient_encoders), _tuple(probes), names, seed)
     missing = controls_.missing(task, data, names)
-    if controls_.UNTRAINED not in names and any(hasattr(source, "untrained") for source, _ in given.values()):
-        missing += (controls_.UNTRAINED,)
     if missing:
         findings.append(
             Finding(
@@ -174,10 +176,9 @@ def make_plan(
     return plan
 
 
-def _sources(metrics: Sequence[Metric]) -> list[str]:
-    """Return the source of every metric that is not mmcell's own, whose code is known anyway."""
-    functions = [f for m in metrics for f in (m.fn, m.resampled, m.chance) if callable(f)]
-    return [inspect.getsource(f) for f in functions if not str(f.__module__).startswith("mmcell.")]
+def _functions(metrics: Sequence[Metric]) -> list[Any]:
+    """Return what decides the values of metrics, beside their facts."""
+    return [f for m in metrics for f in (m.fn, m.resampled, m.chance, m.size) if callable(f)]
 
 
 def _groups_units(role: str, task: Task, dataset: Dataset) -> bool:

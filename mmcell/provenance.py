@@ -9,26 +9,10 @@ import sys
 from datetime import UTC, datetime
 from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 
-from mmcell.digest import digest, digest_file
 from mmcell.records import Provenance
 
 _PACKAGES = ("mmcell", "numpy", "scipy", "pandas", "scikit-learn", "anndata", "mudata", "scanpy", "lifelines", "numba")
-
-
-@lru_cache(maxsize=1)
-def code_digest() -> str:
-    """Return the digest of all of mmcell's own code and shipped tasks: part of every record's key."""
-    import mmcell_tasks
-
-    import mmcell
-
-    files = []
-    for package in (mmcell, mmcell_tasks):
-        root = Path(str(package.__file__)).parent
-        files += [(str(f.relative_to(root)), digest_file(f)) for f in sorted(root.rglob("*.py"))]
-    return digest(files)
 
 
 @lru_cache(maxsize=1)

@@ -39,8 +39,10 @@ class Roles:
         Time and event of the unit.
     technical, clinical
         Covariates: of the measurement, and of the patient.
-    strata, relevant
-        Columns of subgroups and of the biology of interest: kept with the data, not read by the tasks of this version.
+    strata
+        Columns of subgroups (cancer type, sex): the control ``stratum-only`` reads them, and the worst one is named.
+    relevant
+        Columns of the biology of interest: kept with the data, not read by the tasks of this version.
     """
 
     unit: str

@@ -148,8 +148,9 @@ def run_plans(
             found = stored[candidate.name]
             if found is None:
                 outcome = _outcome(plan, candidate, futures.get(candidate.name), cache)
-                missing = plan.missing + plan.unmet(failed)
-                record, estimates = record_of(plan, candidate, outcome, beside, missing, command)
+                record, estimates = record_of(
+                    plan, candidate, outcome, beside, plan.lacking(candidate, failed), command
+                )
                 found = (record, outcome.items)
                 if store is not None:
                     store.write(record, outcome.items)

@@ -10,7 +10,7 @@ import pandas as pd
 import scipy.sparse as sp
 
 from mmcell.dataset import Dataset
-from mmcell.digest import digest, digest_ids
+from mmcell.digest import digest, digest_array, digest_ids
 from mmcell.errors import MmcellError
 from mmcell.modalities import join
 
@@ -88,11 +88,13 @@ def halves(dataset: Dataset, modality: str, rng: np.random.Generator) -> tuple[D
 
 
 def with_values(dataset: Dataset, modality: str, values: Any, what: str) -> Dataset:
-    """Return the dataset with other values of one modality; `what` enters its fingerprint."""
+    """Return the dataset with other values of one modality; they and `what` enter its fingerprint."""
     parts = {m: dataset.anndata(m) for m in dataset.card.modalities}
     changed = parts[modality].copy()
     changed.X = values
-    return _rebuilt(dataset, {**parts, modality: changed}, dataset.obs, what)
+    arrays = (values.data, values.indices, values.indptr) if sp.issparse(values) else (np.asarray(values),)
+    content = digest(what, *(digest_array(a) for a in arrays))
+    return _rebuilt(dataset, {**parts, modality: changed}, dataset.obs, content)
 
 
 def _thin(dataset: Dataset, modality: str, share: float, rng: np.random.Generator) -> Any:

@@ -53,7 +53,10 @@ def verdict(score: Score, metric: Metric, reference: str) -> str:
     )
     if score.p_null is not None and score.p_null > ALPHA:
         # Intervals of fitted predictions do not know what fitting noise looks like; the permuted labels do.
-        reason = "; ".join(filter(None, (f"not beyond its own permuted labels (p {score.p_null:.2f})", reason)))
+        beyond = f"not beyond its own permuted labels (p {score.p_null:.2f})"
+        if 1 / (score.n_null + 1) > ALPHA:
+            beyond = f"too few permutations with a value to say whether it is beyond them ({score.n_null})"
+        reason = "; ".join(filter(None, (beyond, reason)))
     text = "; ".join([reason] * bool(reason) + [f"{words} {', '.join(names)}" for words, names in told])
     return text or "compared with no control"
 

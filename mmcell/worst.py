@@ -42,7 +42,7 @@ def worst(items: Items, metric: Metric) -> Worst | None:
             if part.units.independent < MINIMUM:
                 small += 1
                 continue
-            one_class = part.kind == "multiclass" and part.frame["y_true"].nunique() < 2
+            one_class = part.kind in ("binary", "multiclass") and part.frame["y_true"].nunique() < 2
             value = np.nan if one_class and metric.name not in _RECALLS else metric.fn(part)
             if not np.isfinite(value):
                 undefined += 1

@@ -62,5 +62,11 @@ def test_few_units_no_value_and_no_interval_are_said():
 )
 def test_a_score_within_its_null_is_said_first(p, first):
     versus = (Versus(control="composition", **dict(gap(0.05, 0.2))),)
-    score = Score(metric="auroc", value=0.8, n_units=43, difference=gap(0.05, 0.2), versus=versus, p_null=p)
+    score = Score(metric="auroc", value=0.8, n_units=43, difference=gap(0.05, 0.2), versus=versus, p_null=p, n_null=99)
     assert verdict(score, AUROC, "composition").startswith(first)
+
+
+def test_with_few_defined_permutations_nothing_is_said_of_the_null():
+    score = Score(metric="auroc", value=0.9, n_units=43, difference=gap(0.05, 0.2), p_null=1 / 19, n_null=18)
+    found = verdict(score, AUROC, "composition")
+    assert found.startswith("too few permutations with a value to say whether it is beyond them (18)")

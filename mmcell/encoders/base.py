@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import copy
-import inspect
 from collections.abc import Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
 
+from mmcell.code import UnknownCodeError, code_digest, code_of
 from mmcell.dataset import Dataset
-from mmcell.digest import digest, digest_file
+from mmcell.digest import digest
 from mmcell.embedding import Embedding, ModelCard
 from mmcell.errors import MmcellError, did_you_mean
 from mmcell.registry import Registry, load_attribute
@@ -118,8 +117,8 @@ def check_encoder(encoder: Any, name: str) -> Encoder:
 def identity(encoder: Encoder) -> str:
     """Return the digest of all that decides what an encoder returns: card, parameters, weights and code.
 
-    Of an encoder that is registered by name these are its card, its plain attributes and the code of its module (of
-    mmcell's own: of all encoders); of another one its ``fingerprint`` as well. Its name in tables decides nothing.
+    Of an encoder that is registered by name these are its card, its plain attributes and its code; of another one its
+    ``fingerprint`` as well. Its name in tables decides nothing.
 
     Returns
     -------
@@ -136,15 +135,9 @@ def identity(encoder: Encoder) -> str:
     # Where mmcell runs decides nothing, and where values are the same, neither does how many go at a time.
     state = {k: v for k, v in state.items() if k not in ("device", "batch_size")}
     try:
-        return digest(encoder.card.key, state if known else {}, own, _code(kind))
-    except (OSError, TypeError):
+        return digest(encoder.card.key, state if known else {}, own, code_of(kind), code_digest())
+    except UnknownCodeError:
         return ""
-
-
-def _code(kind: type) -> list[str]:
-    file = Path(inspect.getfile(kind))
-    files = sorted(file.parent.glob("*.py")) if kind.__module__.startswith("mmcell.") else [file]
-    return [digest_file(f) for f in files]
 
 
 def fits(encoder: Encoder) -> bool:

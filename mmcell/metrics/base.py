@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 
@@ -84,6 +84,11 @@ class Metric:
     within_fold: bool = False
     size: Callable[[Items], int] | None = None
     needs: tuple[str, ...] = ()
+
+    def facts(self) -> dict[str, object]:
+        """Return all fields but the functions; ``chance`` where it is a number."""
+        kept = {f.name: getattr(self, f.name) for f in fields(self)}
+        return {name: value for name, value in kept.items() if not callable(value)}
 
     def reads(self, kind: str, target: str, columns: Iterable[str] | None = None) -> bool:
         """Whether it is defined on items of this kind and target, and, where they are given, with these columns."""

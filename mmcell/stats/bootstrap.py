@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
+import pandas as pd
 from scipy.stats import norm, t
 
 from mmcell.errors import MmcellError
@@ -21,6 +22,8 @@ ALPHA = 0.05
 MINIMUM_DRAWS = 100
 #: With more undefined draws than this share, an interval would describe the lucky draws only.
 _UNDEFINED_SHARE = 0.2
+#: What tells one item from another; see `Estimate.rows`.
+_ROWS = ["item", "repeat", "fold"]
 #: Draws that differ by less do not differ: rounding is not spread.
 _SPREAD = 1e-9
 
@@ -49,7 +52,11 @@ class Estimate:
     n_items, n_units, n_undefined
         Counts of items, independent units (the fewer levels where two factors are crossed) and undefined draws.
     units
-        Two estimates are paired only when theirs are equal.
+        Two estimates are paired only when theirs are equal,
+    rows
+        and when these are: the digest of the items, in any order.
+    two_sided
+        Of a value on a bound, the limits of which each side has half of the 5 %: for differences, which have two.
     """
 
     metric: str
@@ -65,6 +72,8 @@ class Estimate:
     n_units: int
     n_undefined: int
     units: Units
+    rows: int = 0
+    two_sided: tuple[float, float] = (float("nan"), float("nan"))
 
 
 def bootstrap(
@@ -104,6 +113,7 @@ def bootstrap(
     units = items.units
     weights = units.bootstrap(n_boot, seed)
     left_out = units.jackknife()
+    rows = int(pd.util.hash_pandas_object(items.frame[_ROWS], index=False).sum())
     found = {}
     for metric in metrics:
         value = metric.fn(items)
@@ -113,7 +123,9 @@ def bootstrap(
         low, high, how, status, reason = _interval(items, metric, value, draws, jackknife, method)
         found[metric.name] = Estimate(
             metric.name, value, status, reason, low, high, how, draws, jackknife, len(items.frame),
-            units.independent, int(np.isnan(draws).sum()) if enough else 0, units,
+            units.independent, int(np.isnan(draws).sum()) if enough else 0, units, rows,
+            score_interval(value, metric.bounds, (metric.size or n_units)(items), ALPHA / 2)
+            if status == "boundary" else (np.nan, np.nan),
         )  # fmt: skip
     return found
 

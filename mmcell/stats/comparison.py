@@ -70,7 +70,7 @@ class Comparison:
 def difference(a: Estimate, b: Estimate) -> Difference:
     """Return a − b with its BCa interval; both must come from `bootstrap` with the same seed.
 
-    There is no interval where the two were not scored on the same units: their draws are then not paired. Where a
+    There is no interval where the two were not scored on the same items and units: they are then not paired. Where a
     side lies on a bound its draws have no spread and would hide its uncertainty; the two sides' own intervals are
     then combined as if they were independent (MOVER), which is wide rather than narrow.
 
@@ -87,15 +87,20 @@ def difference(a: Estimate, b: Estimate) -> Difference:
         return Difference(value, np.nan, np.nan)
     if "boundary" in (a.status, b.status):
         (a_low, a_high), (b_low, b_high) = _ends(a), _ends(b)
-        low = float(value - np.hypot(a.value - a_low, b_high - b.value))
-        high = float(value + np.hypot(a_high - a.value, b.value - b_low))
-        return Difference(value, low, high, minimum_detectable_effect(standard_error(low, high)))
+        below, above = np.hypot(a.value - a_low, b_high - b.value), np.hypot(a_high - a.value, b.value - b_low)
+        low, high = float(value - below), float(value + above)
+        return Difference(value, low, high, minimum_detectable_effect(standard_error(value, low, high)))
     low, high, _ = interval(value, draws, a.jackknife - b.jackknife)
     return Difference(value, low, high, minimum_detectable_effect(draws))
 
 
 def _ends(estimate: Estimate) -> tuple[float, float]:
-    """Return the interval; that of a value which no draw moves has no width (a constant scores 0.5 in every cohort)."""
+    """Return the interval; that of a value which no draw moves has no width (a constant scores 0.5 in every cohort).
+
+    The one-sided interval of a value on a bound is drawn at the level of one side of a two-sided one.
+    """
+    if estimate.status == "boundary":
+        return estimate.two_sided
     drawn = estimate.draws[np.isfinite(estimate.draws)]
     if np.isnan(estimate.low) and len(drawn) and np.ptp(drawn) == 0:
         return estimate.value, estimate.value
@@ -104,7 +109,7 @@ def _ends(estimate: Estimate) -> tuple[float, float]:
 
 def paired_draws(a: Estimate, b: Estimate) -> np.ndarray:
     """Return the defined draws of a − b; none where they are not paired, or where over a fifth is undefined."""
-    if len(a.draws) != len(b.draws) or not a.units.equals(b.units):
+    if len(a.draws) != len(b.draws) or a.rows != b.rows or not a.units.equals(b.units):
         return np.empty(0)
     return mostly_defined(a.draws - b.draws)
 
@@ -115,9 +120,9 @@ def mostly_defined(draws: np.ndarray) -> np.ndarray:
     return defined if len(defined) >= DEFINED_SHARE * len(draws) else np.empty(0)
 
 
-def standard_error(low: float, high: float) -> float:
-    """Return the standard error that a 95 % interval of this width stands for."""
-    return float((high - low) / (2 * norm.ppf(1 - ALPHA / 2)))
+def standard_error(value: float, low: float, high: float) -> float:
+    """Return the standard error that the longer arm of a 95 % interval stands for."""
+    return float(max(value - low, high - value) / norm.ppf(1 - ALPHA / 2))
 
 
 def win_probability(draws: np.ndarray, higher_is_better: bool) -> float:
@@ -256,7 +261,10 @@ def lettered(
 def ranks(
     names: Mapping[str, object], values: Mapping[str, float], draws: Mapping[str, np.ndarray], metric: Metric
 ) -> dict[str, tuple[float, float, float]]:
-    """Return (rank, lowest, highest) of all names: 1 is best, 95 % interval over draws; NaN for one without a value."""
+    """Return (rank, lowest, highest) of all names: 1 is best, 95 % interval over draws; NaN for one without a value.
+
+    There is no interval where over a fifth of the draws leaves one of them undefined.
+    """
     nothing = dict.fromkeys(names, (np.nan, np.nan, np.nan))
     if not values:
         return nothing
@@ -265,6 +273,8 @@ def ranks(
     defined = np.isfinite(drawn).all(axis=0)
     point = rankdata(-sign * at) if np.isfinite(at).all() else np.full(len(at), np.nan)
     low, high = np.full((2, len(at)), np.nan)
-    if defined.any():
-        low, high = np.quantile(rankdata(-sign * drawn[:, defined], axis=0), [ALPHA / 2, 1 - ALPHA / 2], axis=1)
+    if defined.mean() >= DEFINED_SHARE:
+        ranked = rankdata(-sign * drawn[:, defined], axis=0)
+        # Ranks that occur, not means of two of them.
+        low, high = np.quantile(ranked, [ALPHA / 2, 1 - ALPHA / 2], axis=1, method="inverted_cdf")
     return nothing | {n: (float(r), float(a), float(b)) for n, r, a, b in zip(values, point, low, high, strict=True)}

@@ -195,7 +195,7 @@ class _Over:
             return Difference(value, np.nan, np.nan)
         if any("boundary" in (left.status, right.status) for left, right in sides):
             low, high = (float(np.mean([getattr(gap, end) for gap in gaps])) for end in ("low", "high"))
-            return Difference(value, low, high, minimum_detectable_effect(standard_error(low, high)))
+            return Difference(value, low, high, minimum_detectable_effect(standard_error(value, low, high)))
         left_out = []
         for dataset in sorted({place.dataset for place, _, _ in pairs}):
             parts = []

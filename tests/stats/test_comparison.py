@@ -60,7 +60,10 @@ def test_two_predictors_on_one_bound_are_not_known_to_be_equal():
 def test_a_side_on_a_bound_keeps_its_uncertainty():
     perfect, other = estimate(scored(0.0)), estimate(scored(3.0))
     gap = difference(perfect, other)
-    assert gap.low == pytest.approx(gap.value - np.hypot(1 - perfect.low, other.high - other.value))
+    low, high = perfect.two_sided
+    assert high == 1
+    assert low < perfect.low
+    assert gap.low == pytest.approx(gap.value - np.hypot(1 - low, other.high - other.value))
     assert gap.low < 1 - other.high
 
 
@@ -98,7 +101,7 @@ def test_the_detectable_difference_is_that_of_the_paired_draws():
 def test_on_a_bound_the_detectable_difference_follows_the_wider_interval():
     a, b = estimate(scored(0.0)), estimate(scored(3.0))
     gap = difference(a, b)
-    assert gap.mde == pytest.approx(2.8016 * (gap.high - gap.low) / 3.9199, rel=1e-3)
+    assert gap.mde == pytest.approx(2.8016 * max(gap.value - gap.low, gap.high - gap.value) / 1.95996, rel=1e-3)
     assert gap.mde > minimum_detectable_effect(a.draws - b.draws)
 
 
