@@ -41,6 +41,8 @@ class Candidate:
         Slot -> fixed embedding or encoder, for slots other than the first.
     permuted
         Whether labels, or the partners of a retrieval, are permuted before anything is fitted.
+    asked
+        A control that was asked for by name, too.
     space
         What is done to the embedding before it is pooled or probed (see `mmcell.spaces.Space`); "" for nothing.
     """
@@ -53,6 +55,7 @@ class Candidate:
     key: str = ""
     partners: Mapping[str, Encoder | Embedding] = field(default_factory=dict)
     permuted: bool = False
+    asked: bool = False
     space: str = ""
 
     @property
@@ -60,6 +63,11 @@ class Candidate:
         """Cards of all models involved, by slot."""
         own = {} if isinstance(self.source, str) else {self.encoder or "x": self.source.card}
         return own | {slot: partner.card for slot, partner in self.partners.items()}
+
+    @property
+    def competes(self) -> bool:
+        """Whether somebody wants to know how good it is: a candidate, or a control that was asked for by name."""
+        return self.role == "candidate" or self.asked
 
     @property
     def name(self) -> tuple[str, str, str]:

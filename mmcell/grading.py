@@ -122,6 +122,12 @@ class Beside:
     ceiling: Estimates | None = None
     controls: Mapping[str, Estimates] = field(default_factory=dict)
 
+    def without(self, candidate: Candidate) -> Beside:
+        """Return the same without one control: what stands beside itself."""
+        controls = {name: e for name, e in self.controls.items() if name != candidate.label}
+        reference = None if candidate.label == self.reference_name else self.reference
+        return replace(self, controls=controls, reference=reference)
+
     def joined(self, candidate: Candidate, estimates: Estimates, plan: Plan) -> Beside:
         """Return the same with one more control or ceiling."""
         if candidate is plan.ceiling:

@@ -94,7 +94,7 @@ def record_of(
     if outcome.items is not None:
         try:
             estimates = estimate(outcome.items, plan.metrics, n_boot=plan.n_boot, seed=plan.seed)
-            headline = candidate.role == "candidate"
+            headline = candidate.competes
             scores = scores_of(
                 plan, estimates, beside, outcome.nulls, headline=headline, permuted=candidate.permuted
             )  # fmt: skip
@@ -138,6 +138,7 @@ def record_of(
         probe="" if candidate.probe == "default" else candidate.probe,
         role=candidate.role,
         permuted=candidate.permuted,
+        asked=candidate.asked,
         cards=candidate.cards,
         parameters={"n_boot": plan.n_boot, "n_null": plan.n_null, "seed": plan.seed},
         scores=tuple(scores),

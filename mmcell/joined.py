@@ -73,7 +73,7 @@ def rivals(results: Results, *, candidates_only: bool = False) -> Results:
     MmcellError
         Nobody is left.
     """
-    records = [r for r in results.records if r.is_rival and (r.role == "candidate" or not candidates_only)]
+    records = [r for r in results.records if r.is_rival and (r.competes or not candidates_only)]
     if not records:
         raise MmcellError("compare: the runs hold no candidate; leave out --candidates-only, or name another run")
     return Results(records, {r.key: results.items[r.key] for r in records if r.key in results.items}, results.notes)

@@ -186,8 +186,9 @@ def _with_controls(
                     f"encoder {label!r} is not the control of this name that task {task.spec.name!r} demands; "
                     "give it another name"
                 )
-            # What the user asked for and what the task demands anyway is one row, and a control.
-            found = [replace(c, role="control") if c in same else c for c in found] if same else [*found, made]
+            # What the user asked for and what the task demands anyway is one row, and a control that competes.
+            found = [replace(c, role="control", asked=True) if c in same else c for c in found]
+            found += [] if same else [made]
     return found
 
 

@@ -190,7 +190,8 @@ class RunRecord(_Record):
     """One candidate or control on one task.
 
     `missing_controls` names those that the task's protocol requires and that were left out or failed: the record is
-    then incomplete, and no leaderboard takes it. `permuted` marks a control whose labels or partners were permuted.
+    then incomplete, and no leaderboard takes it. `permuted` marks a control whose labels or partners were permuted,
+    `asked` one that was asked for by name as well, and competes.
     """
 
     format: int = FORMAT
@@ -206,6 +207,7 @@ class RunRecord(_Record):
     correction: str = ""
     role: Literal["candidate", "control", "ceiling"]
     permuted: bool = False
+    asked: bool = False
     cards: dict[str, ModelCard] = {}
     parameters: dict[str, Any] = {}
     scores: tuple[Score, ...] = ()
@@ -219,6 +221,11 @@ class RunRecord(_Record):
     def label(self) -> str:
         """Encoder and patient encoder as one name."""
         return " → ".join(part for part in (self.encoder, self.patient_encoder) if part)
+
+    @property
+    def competes(self) -> bool:
+        """Whether somebody wants to know how good it is: a candidate, or a control that was asked for by name."""
+        return self.role == "candidate" or self.asked
 
     @property
     def is_rival(self) -> bool:

@@ -25,7 +25,7 @@ COLUMNS = (
 #: Beside `COLUMNS` when details are asked for.
 DETAILS = (
     "target", "difference_low", "difference_high", "mde", "verdict", "worst", "worst_value", "worst_n", "n_null",
-    "missing_controls", "higher_is_better", "method", "n_gallery", "primary",
+    "missing_controls", "higher_is_better", "method", "n_gallery", "primary", "competes",
 )  # fmt: skip
 _NUMBERS = (
     "value", "ci_low", "ci_high", "chance", "difference", "skill", "p_null", "seconds", "difference_low",
@@ -80,7 +80,8 @@ class Results:
         details
             Adds the target, the interval of the difference and the smallest one that 80 % of such studies would find,
             the verdict, the worst subgroup, what the record lacks, the direction, the kind of interval, the median
-            gallery size, and whether the metric headlines its task.
+            gallery size, whether the metric headlines its task, and whether the row competes: a candidate, or a
+            control that was asked for by name.
 
         Returns
         -------
@@ -180,7 +181,7 @@ class Results:
         return next(iter(families.items()))
 
     def leaderboard(self, task: str | None = None) -> pd.DataFrame:
-        """Return the candidates' headline scores, best first within each task and split.
+        """Return the headline scores of all that compete, best first within each task and split.
 
         Parameters
         ----------
@@ -206,7 +207,7 @@ class Results:
                     f"{', '.join(record.missing_controls)}; run it with controls='default'"
                 )
         table = Results(records).table(details=True)
-        rows = table[(table["role"] == "candidate") & table["primary"] & (table["stratum"] == "all")]
+        rows = table[table["competes"] & table["primary"] & (table["stratum"] == "all")]
         sign = np.where(rows["higher_is_better"], -1.0, 1.0)
         rows = rows.assign(_order=rows["value"].astype(float) * sign)
         columns = [
@@ -244,7 +245,7 @@ def _row(record: RunRecord, score: Score) -> dict[str, object]:
         "worst_n": score.worst.n_units if score.worst else pd.NA, "n_null": score.n_null,
         "missing_controls": ", ".join(record.missing_controls),
         "higher_is_better": score.higher_is_better, "method": score.method, "n_gallery": score.n_gallery,
-        "primary": score.metric == record.task["primary"],
+        "primary": score.metric == record.task["primary"], "competes": record.competes,
     }  # fmt: skip
 
 

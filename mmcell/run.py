@@ -142,17 +142,21 @@ def run_plans(
         futures = {c.name: executor.submit(answer, job, c) for c in todo} if executor is not None else {}
         beside = Beside(reference_name=plan.reference.label if plan.reference else "")
         failed: list[str] = []
+        of_plan: dict[tuple[str, str, str], tuple[RunRecord, Items | None]] = {}
+        waiting: list[tuple[Candidate, Outcome]] = []
         for candidate in order:
             if progress is not None:
-                progress(f"{plan.task.spec.name}: {candidate.label}", len(records), total)
+                progress(f"{plan.task.spec.name}: {candidate.label}", len(records) + len(of_plan), total)
             found = stored[candidate.name]
             if found is None:
                 outcome = _outcome(plan, candidate, futures.get(candidate.name), cache)
-                record, estimates = record_of(
-                    plan, candidate, outcome, beside, plan.lacking(candidate, failed), command
-                )
+                lacks = plan.lacking(candidate, failed)
+                record, estimates = record_of(plan, candidate, outcome, beside, lacks, command)
                 found = (record, outcome.items)
-                if store is not None:
+                if candidate.role != "candidate" and candidate.asked:
+                    # It is put into words when all controls are there, and only then written.
+                    waiting.append((candidate, outcome))
+                elif store is not None:
                     store.write(record, outcome.items)
             elif candidate.role != "candidate" and found[1] is not None and todo:
                 estimates = estimate(found[1], plan.metrics, n_boot=plan.n_boot, seed=plan.seed)
@@ -161,9 +165,17 @@ def run_plans(
                     failed.append(candidate.encoder or candidate.patient_encoder)
                 elif todo:
                     beside = beside.joined(candidate, estimates, plan)
-            records.append(found[0])
-            if found[1] is not None:
-                items[found[0].key] = found[1]
+            of_plan[candidate.name] = found
+        for candidate, outcome in waiting:
+            lacks = plan.lacking(candidate, failed)
+            record, _ = record_of(plan, candidate, outcome, beside.without(candidate), lacks, command)
+            of_plan[candidate.name] = (record, outcome.items)
+            if store is not None:
+                store.write(record, outcome.items)
+        for record, scored in of_plan.values():
+            records.append(record)
+            if scored is not None:
+                items[record.key] = scored
     notes = tuple(dict.fromkeys(note for plan in plans for note in plan.notes))
     results = Results(sorted(records, key=lambda r: r.order), items, notes)
     if store is not None:

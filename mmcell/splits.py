@@ -151,6 +151,15 @@ def make_splits(
     ]
 
 
+def most_folds(dataset: Dataset, spec: SplitSpec) -> int:
+    """Return over how many folds the units, or the rarest class of what they are stratified by, can be spread."""
+    units = Units.of(dataset.unit, item=dataset.ids).ids
+    if spec.kind == "stratified-group-kfold":
+        counts = _groups(dataset, spec, units).value_counts()
+        return int(counts.min()) if len(counts) else 0
+    return len(units) if spec.kind == "group-kfold" else spec.n_splits
+
+
 def splits_of(dataset: Dataset, spec: SplitSpec, seed: int = 0) -> list[Split]:
     """Return the splits that a `SplitSpec` describes; arguments and errors as in `make_splits`."""
     return make_splits(

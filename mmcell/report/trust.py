@@ -44,7 +44,7 @@ def said(panel: Panel, reference: str) -> list[Said]:
     reference
         Label of the reference control.
     """
-    rows = [r for r in panel.rows if r.record.role == "candidate" and r.score is not None and r.score.verdict]
+    rows = [r for r in panel.rows if r.record.competes and r.score is not None and r.score.verdict]
     limits = _limits(gap for r in rows if r.score is not None for gap in r.score.versus)
     return [Said(row, _against(row.score, reference, limits)) for row in rows if row.score is not None]
 

@@ -125,10 +125,10 @@ class _Step:
 
 
 def taking_part(plan: Plan) -> list[Candidate]:
-    """Return the candidates of a plan, its reference control, and controls with a candidate's encoder."""
-    encoders = {c.encoder for c in plan.candidates if c.role == "candidate"} - {""}
+    """Return who competes in a plan, its reference control, and controls with a competitor's encoder."""
+    encoders = {c.encoder for c in plan.candidates if c.competes} - {""}
     reference = plan.reference
-    return [c for c in plan.candidates if c.role == "candidate" or c.encoder in encoders or c is reference]
+    return [c for c in plan.candidates if c.competes or c.encoder in encoders or c is reference]
 
 
 def _reduced(plan: Plan, repeats: int | None = None) -> Plan:
