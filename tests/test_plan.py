@@ -146,3 +146,40 @@ def test_wrong_options_are_refused(refused, options, pieces):
 def test_an_unknown_task_is_refused(refused):
     with refused("unknown task 'patient-severety'", "did you mean patient-severity"):
         make_plan("patient-severety", "pca", TOY)
+
+
+# -- what is asked for and demanded alike ------------------------------------------------------------------------------
+
+
+class Twin(Noise):
+    """An encoder with an untrained twin."""
+
+    def untrained(self, seed):
+        return Noise(seed)
+
+
+def test_what_a_record_lacks_does_not_depend_on_who_else_runs():
+    controls = ["random", "constant"]
+    alone = make_plan(PATIENT, "pca", TOY, controls=controls)
+    beside = make_plan(PATIENT, {"pca": "pca", "twin": Twin()}, TOY, controls=controls)
+    of = {c.encoder: beside.lacking(c, []) for c in beside.candidates}
+    assert of["pca"] == alone.lacking(next(c for c in alone.candidates if c.encoder == "pca"), [])
+    assert set(of["twin"]) - set(of["pca"]) == {"untrained"}
+
+
+def test_a_control_that_was_asked_for_is_there_and_competes():
+    plan = make_plan(PATIENT, ["pca", "features"], TOY, controls=["random", "composition"])
+    assert "pca" not in plan.missing
+    assert "pca" not in plan.lacking(plan.candidates[0], [])
+    whole = make_plan(PATIENT, ["pca", "features"], TOY)
+    (pca,) = (c for c in whole.candidates if c.encoder == "pca")
+    assert (pca.role, pca.asked, pca.competes) == ("control", True, True)
+    other = make_plan(PATIENT, ["features"], TOY)
+    assert not any(c.asked for c in other.candidates)
+
+
+def test_few_units_of_a_class_make_fewer_folds():
+    few = cite(8, 10, state=np.where(np.repeat(np.arange(8), 10) < 2, "ill", "well"))
+    plan = make_plan(with_split(PATIENT, SplitSpec("g", "stratified-group-kfold", by="label")), "pca", few)
+    assert len(plan.splits) == 2
+    assert "split g: 2 folds, not 5: the rarest class has 2 units" in [f.message for f in plan.findings]

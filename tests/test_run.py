@@ -338,3 +338,19 @@ def test_progress_is_told():
     run(ALIGNMENT, "pca", progress=lambda *step: steps.append(step), controls=["random", "constant"])
     assert [(done, total) for _, done, total in steps] == [(0, 3), (1, 3), (2, 3)]
     assert steps[0][0] == "toy-alignment: random"
+
+
+def test_a_control_that_was_asked_for_is_judged_by_the_others():
+    found = run(PATIENT, ["pca", "features"])
+    (record,) = (r for r in found.records if r.encoder == "pca")
+    assert record.role == "control"
+    assert record.competes
+    versus = {v.control for s in record.scores for v in s.versus}
+    assert {"random → pseudobulk", "composition", "technical-only"} <= versus
+    assert "pca → pseudobulk" not in versus
+    (other,) = (r for r in found.records if r.encoder == "features")
+    assert "pca → pseudobulk" in {v.control for s in other.scores for v in s.versus}
+    assert set(found.leaderboard()["encoder"]) == {"pca", "features"}
+    alone = run(PATIENT, "features")
+    assert not next(r for r in alone.records if r.encoder == "pca").competes
+    assert set(alone.leaderboard()["encoder"]) == {"features"}
