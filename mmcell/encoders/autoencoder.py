@@ -95,7 +95,7 @@ def _tensor(x: Any) -> torch.Tensor:
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """Let torch compute on one thread: sums depend on how many share them, and results must not depend on the machine."""
+    """Let torch compute on one thread: sums depend on how many share them, and results must not depend on that."""
     torch = need_torch("masked-autoencoder")
     before = torch.get_num_threads()
     torch.set_num_threads(1)
