@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, ClassVar, Self
 
 import numpy as np
 
@@ -83,6 +83,8 @@ class HVG:
 class Features:
     """All values of the modality as they are."""
 
+    rowwise: ClassVar[bool] = True
+    cheap: ClassVar[bool] = True
     card: ModelCard = field(default_factory=lambda: ModelCard(name="features"), init=False)
 
     def encode(self, data: AnnData) -> np.ndarray:
@@ -95,6 +97,8 @@ class Features:
 class CLR:
     """Centred log-ratio of counts + 1 within each item: the usual scale for surface proteins."""
 
+    rowwise: ClassVar[bool] = True
+    cheap: ClassVar[bool] = True
     card: ModelCard = field(
         default_factory=lambda: ModelCard(name="clr", modality="protein", preprocessing="counts"), init=False
     )
@@ -110,6 +114,8 @@ class CLR:
 class Random:
     """Gaussian noise drawn per id: the floor that still has dimensions."""
 
+    # Not rowwise: what an id gets depends on its place among all ids.
+    cheap: ClassVar[bool] = True
     n_components: int = 50
     seed: int = 0
     card: ModelCard = field(init=False)
@@ -131,6 +137,8 @@ class Random:
 class Constant:
     """The same vector for everything: a collapsed embedding, which must win nothing."""
 
+    rowwise: ClassVar[bool] = True
+    cheap: ClassVar[bool] = True
     card: ModelCard = field(
         default_factory=lambda: ModelCard(name="constant", description="the same vector for everything"), init=False
     )

@@ -94,3 +94,19 @@ def test_constant_is_constant():
 )
 def test_parameters_are_part_of_the_key(one, two):
     assert one.card.key != two.card.key
+
+
+def test_what_is_declared_rowwise_is():
+    for make in (Features, CLR, Constant):
+        assert make.rowwise
+        np.testing.assert_array_equal(make().encode(DATA[10:20].copy()), make().encode(DATA)[10:20])
+
+
+def test_noise_is_not_rowwise():
+    assert not getattr(Random, "rowwise", False)
+    assert not np.array_equal(Random().encode(DATA[10:20].copy()), Random().encode(DATA)[10:20])
+
+
+def test_what_is_not_worth_a_file():
+    assert all(make.cheap for make in (Features, CLR, Random, Constant))
+    assert not any(hasattr(make, "cheap") for make in (PCA, HVG))
