@@ -10,17 +10,17 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
 from mmcell.data.genes import gene_medians, gene_tokens
-from mmcell.digest import digest, digest_file, stream
+from mmcell.digest import digest, digest_file
 from mmcell.embedding import ModelCard
+from mmcell.encoders import bert
 from mmcell.encoders.network import device_of, need_torch
-from mmcell.errors import MissingExtraError, MmcellError
+from mmcell.errors import MmcellError
 from mmcell.readers import existing
 
 if TYPE_CHECKING:
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 
     from mmcell.encoders.base import Encoder
 
-_WEIGHTS = "model.safetensors"
 #: Around every sentence where the dictionary has them (the models of 2024), and nowhere else.
 _BEGIN, _END, _PAD = "<cls>", "<eos>", "<pad>"
 
@@ -70,16 +69,16 @@ class Geneformer:
 
     def __post_init__(self) -> None:
         self.pretraining_datasets = tuple(self.pretraining_datasets)
-        config = _config(Path(self.folder))
+        config = bert.config_of(Path(self.folder))
         n_layers, positions = int(config["num_hidden_layers"]), int(config["max_position_embeddings"])
         if not -(n_layers + 1) <= self.layer <= n_layers:
             raise MmcellError(
-                f"encoder 'geneformer': layer {self.layer} of a model with {n_layers}; give 0 to {n_layers}"
+                f"encoder 'geneformer': layer {self.layer}; the model has {n_layers}, give 0 to {n_layers}"
             )
         if self.max_length is not None and not 3 <= self.max_length <= positions:
             raise MmcellError(
-                f"encoder 'geneformer': max_length is {self.max_length}; the model has {positions} positions, give 3 to "
-                f"{positions}"
+                f"encoder 'geneformer': max_length is {self.max_length}; give 3 to {positions}, which is how many "
+                "positions the model has"
             )
         if self.batch_size < 1:
             raise MmcellError(f"encoder 'geneformer': batch_size is {self.batch_size}; give 1 or more")
@@ -89,7 +88,7 @@ class Geneformer:
     def _made_card(self) -> ModelCard:
         return ModelCard(
             name="geneformer",
-            checkpoint_sha256=digest_file(_part(Path(self.folder), _WEIGHTS)),
+            checkpoint_sha256=digest_file(bert.part(Path(self.folder), bert.WEIGHTS)),
             modality="rna",
             preprocessing="counts",
             identifiers="ensembl",
@@ -122,8 +121,8 @@ class Geneformer:
         return GeneformerUntrained(**given, seed=seed)
 
     def _dictionaries(self) -> tuple[dict[str, int], dict[str, float]]:
-        tokens = gene_tokens() if self.token_dictionary is None else _json(self.token_dictionary, int)
-        medians = gene_medians() if self.gene_medians is None else _json(self.gene_medians, float)
+        tokens = gene_tokens() if self.token_dictionary is None else _mapping(self.token_dictionary, int, 0)
+        medians = gene_medians() if self.gene_medians is None else _mapping(self.gene_medians, float, 1e-12)
         size = int(self._config["vocab_size"])
         if _PAD not in tokens or max(tokens.values()) + 1 != size:
             raise MmcellError(
@@ -134,7 +133,7 @@ class Geneformer:
         return tokens, medians
 
     def _bert(self) -> torch.nn.Module:
-        return _pretrained(str(self.folder), self.card.checkpoint_sha256, self._depth)
+        return bert.pretrained(str(self.folder), self.card.checkpoint_sha256, self._depth)
 
     @property
     def _depth(self) -> int:
@@ -191,7 +190,7 @@ class GeneformerUntrained(Geneformer):
         return super().untrained(seed)
 
     def _bert(self) -> torch.nn.Module:
-        return _random(json.dumps(self._config, sort_keys=True), self.seed, self._depth)
+        return bert.untrained(json.dumps(self._config, sort_keys=True), self.seed, self._depth)
 
 
 def sentences(data: AnnData, tokens: Mapping[str, int], medians: Mapping[str, float]) -> Iterator[np.ndarray]:
@@ -242,101 +241,12 @@ def _means(
     return np.asarray(found.cpu().numpy())
 
 
-def _transformers() -> Any:
-    try:
-        import transformers
-    except ImportError as error:
-        raise MissingExtraError("encoder 'geneformer'", "transformers", "transformers") from error
-    need_torch("encoder 'geneformer'")
-    return transformers
-
-
-@lru_cache(maxsize=1)
-def _pretrained(folder: str, sha256: str, depth: int) -> torch.nn.Module:  # noqa: ARG001
-    """Return the first `depth` layers of a checkpoint; `sha256` is part of the cache's key."""
-    transformers = _transformers()
-    from safetensors import SafetensorError
-
-    config = transformers.BertConfig.from_pretrained(folder, local_files_only=True)
-    config.num_hidden_layers = depth
-    try:
-        with _quiet(transformers):
-            model, report = transformers.BertModel.from_pretrained(
-                folder, config=config, add_pooling_layer=False, local_files_only=True, use_safetensors=True,
-                output_loading_info=True,
-            )  # fmt: skip
-    except (SafetensorError, OSError, ValueError, RuntimeError) as error:
-        reason = " ".join(str(error).split())
-        raise MmcellError(f"{folder}/{_WEIGHTS}: cannot be read ({reason}); fetch the file again") from error
-    missing = sorted(report["missing_keys"])
-    if missing:
-        raise MmcellError(
-            f"{folder}/{_WEIGHTS}: {len(missing)} weights of a BERT are not in it (first: {missing[0]}), and random ones "
-            "would stand in for them; give the folder of a Geneformer model"
-        )
-    return model.float().eval()  # type: ignore[no-any-return]
-
-
-@lru_cache(maxsize=1)
-def _random(config: str, seed: int, depth: int) -> torch.nn.Module:
-    """Return `depth` layers with random weights; the generator of the session is left as it was."""
-    transformers = _transformers()
-    torch = need_torch("encoder 'geneformer'")
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(int(stream(seed, "geneformer-untrained").integers(2**63)))
-        made = transformers.BertConfig(**{**json.loads(config), "num_hidden_layers": depth})
-        return transformers.BertModel(made, add_pooling_layer=False).float().eval()  # type: ignore[no-any-return]
-
-
-class _quiet:  # noqa: N801
-    """Keep transformers from listing the weights of the layers and heads that are left out on purpose."""
-
-    def __init__(self, transformers: Any) -> None:
-        self._logging = transformers.utils.logging
-
-    def __enter__(self) -> None:
-        self._before = self._logging.get_verbosity()
-        self._logging.set_verbosity_error()
-
-    def __exit__(self, *_: object) -> None:
-        self._logging.set_verbosity(self._before)
-
-
-def _part(folder: Path, name: str) -> Path:
-    if not folder.is_dir():
-        raise MmcellError(
-            f"encoder 'geneformer': {str(folder)!r} is no folder here, and nothing is downloaded; fetch the model and give "
-            f"the folder with config.json and {_WEIGHTS}"
-        )
-    if not (folder / name).is_file():
-        raise MmcellError(f"{folder}: there is no {name}; a Geneformer folder holds config.json and {_WEIGHTS}")
-    return folder / name
-
-
-def _config(folder: Path) -> dict[str, Any]:
-    path = _part(folder, "config.json")
-    found = _parsed(path)
-    wanted = ("num_hidden_layers", "max_position_embeddings", "vocab_size", "hidden_size")
-    if found.get("model_type") != "bert" or any(not isinstance(found.get(k), int) for k in wanted):
-        raise MmcellError(
-            f"{path}: the model is {found.get('model_type')!r}, not a BERT as Geneformer is; give its folder"
-        )
-    return found
-
-
-def _parsed(path: Path) -> dict[str, Any]:
-    try:
-        found = json.loads(path.read_text())
-    except (ValueError, OSError) as error:
-        raise MmcellError(f"{path}: cannot be read as JSON ({error}); write it with json.dump") from error
-    if not isinstance(found, dict):
-        raise MmcellError(f"{path}: it holds a {type(found).__name__}; a mapping of names is needed")
-    return found
-
-
-def _json(path: str | Path, kind: type) -> dict[str, Any]:
-    found = _parsed(existing(Path(path)))
-    wrong = next((k for k, v in found.items() if isinstance(v, bool) or not isinstance(v, (int, kind)) or v < 0), None)
-    if wrong is not None or not found:
-        raise MmcellError(f"{path}: {wrong!r} is no {kind.__name__}; give Ensembl id -> {kind.__name__}")
+def _mapping(path: str | Path, kind: type, least: float) -> dict[str, Any]:
+    """Return the numbers of a JSON file by name."""
+    found = bert.read_json(existing(Path(path)))
+    allowed = (int,) if kind is int else (int, float)
+    wrong = [k for k, v in found.items() if isinstance(v, bool) or not isinstance(v, allowed) or float(v) < least]
+    if wrong or not found:
+        what = f"{wrong[0]!r} is {found[wrong[0]]!r}" if wrong else "it is empty"
+        raise MmcellError(f"{path}: {what}; give a mapping of Ensembl ids to {kind.__name__}s")
     return found
