@@ -16,6 +16,10 @@ if TYPE_CHECKING:
 
 #: Scale of an item's counts before log1p.
 TARGET_SUM = 1e4
+#: Where in ``uns`` a dataset says why it has no table of genes.
+NO_TABLE = "mmcell_no_gene_table"
+#: ENSG00000141510.18 and ENSG00000141510 are one gene, and so are the two copies of a pseudoautosomal one.
+_VERSION = r"\.\d+(?:_PAR_Y)?$"
 
 
 @dataclass(frozen=True, eq=False)
@@ -144,23 +148,30 @@ def gene_names(part: AnnData, columns: Mapping[Any, str], have: str, want: str, 
     Raises
     ------
     MmcellError
-        There is no table that leads from the one to the other.
+        There is no table that leads from the one to the other, or it names no gene.
     """
+    if want == have == "ensembl" and part.var_names.str.contains(_VERSION).any():
+        return Names.of(_bare(pd.Series(part.var_names)))
     if want in ("any", have):
         return None
     column = columns.get(want)
     if column is None:
-        raise MmcellError(
-            f"{who}: genes are called by {have}, the encoder needs {want}; give a table with the columns 'symbol' and "
-            "'ensembl' (genes: FILE in the card, --genes FILE), or name the var column that holds them (gene_columns)"
+        cure = part.uns.get(NO_TABLE) or (
+            "give a table with the columns 'symbol' and 'ensembl' (genes: FILE in the card, --genes FILE), or name the "
+            "var column that holds them (gene_columns)"
         )
+        raise MmcellError(f"{who}: genes are called by {have}, the encoder needs {want}; {cure}")
     if column not in part.var:
         raise MmcellError(f"{who}: gene_columns names {column!r}, which is not in var")
-    wanted = part.var[column]
-    if want == "ensembl":
-        # ENSG00000141510.18 and ENSG00000141510 are one gene.
-        wanted = wanted.astype("string").str.replace(r"\.\d+$", "", regex=True)
-    return Names.of(wanted)
+    found = Names.of(_bare(part.var[column]) if want == "ensembl" else part.var[column])
+    if not len(found.names):
+        raise MmcellError(f"{who}: the var column {column!r} holds no {want} for any gene; correct gene_columns")
+    return found
+
+
+def _bare(ids: pd.Series) -> pd.Series:
+    """Return Ensembl ids without their version."""
+    return ids.astype("string").str.strip().str.replace(_VERSION, "", regex=True)
 
 
 def with_table(var: pd.DataFrame, table: pd.DataFrame, have: str, who: str) -> pd.DataFrame:
@@ -171,7 +182,7 @@ def with_table(var: pd.DataFrame, table: pd.DataFrame, have: str, who: str) -> p
     var
         Features by name.
     table
-        With the columns ``symbol`` and ``ensembl``; of several rows for a gene the first counts.
+        With the columns ``symbol`` and ``ensembl``; of several rows for a gene the first one with both counts.
     have
         Identifiers of the features: ``symbol`` or ``ensembl``.
     who
@@ -187,11 +198,18 @@ def with_table(var: pd.DataFrame, table: pd.DataFrame, have: str, who: str) -> p
         raise MmcellError(f"{who}: no column {lacking[0]!r}; a table of genes has 'symbol' and 'ensembl'")
     if have not in ("symbol", "ensembl"):
         raise MmcellError(f"{who}: set identifiers (symbol or ensembl) in the card, to say how its genes are called")
-    rows = table.dropna(subset=[have]).astype(str).drop_duplicates(have).set_index(have)
-    if not rows.index.isin(var.index).any():
+    plain = _bare if have == "ensembl" else _text
+    rows = table[["symbol", "ensembl"]].apply(_text).replace("", pd.NA).dropna()
+    rows = rows.assign(**{have: plain(rows[have])}).drop_duplicates(have).set_index(have)
+    genes = plain(pd.Series(var.index))
+    if not genes.isin(rows.index).any():
         raise MmcellError(
             f"{who}: none of its {have}s is among the {len(var)} features (they look like {var.index[0]!r}); "
             "give the table of this genome, or correct 'identifiers'"
         )
     other = "ensembl" if have == "symbol" else "symbol"
-    return var.assign(**{other: rows[other].reindex(var.index)})
+    return var.assign(**{other: rows[other].reindex(genes).to_numpy(dtype=object, na_value=None)})
+
+
+def _text(values: pd.Series) -> pd.Series:
+    return values.astype("string").str.strip()

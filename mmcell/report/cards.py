@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import sys
 from typing import Any
 
@@ -14,18 +15,19 @@ from mmcell.report.terminal import console_of
 def _sources() -> dict[str, Any]:
     from mmcell.data.catalog import DATASETS
     from mmcell.encoders.base import ENCODERS
+    from mmcell.encoders.foundation import RECIPES
     from mmcell.metrics.base import METRICS
     from mmcell.patients.base import PATIENT_ENCODERS
     from mmcell.task import tasks_registry
 
     return {
         "tasks": tasks_registry(), "datasets": DATASETS, "encoders": ENCODERS, "patient-encoders": PATIENT_ENCODERS,
-        "metrics": METRICS,
+        "models": RECIPES, "metrics": METRICS,
     }  # fmt: skip
 
 
 def describe(what: str, name: str) -> str:
-    """Return one line about a task, dataset, encoder, patient encoder or metric, without loading data."""
+    """Return one line about a task, dataset, encoder, patient encoder, model or metric, without loading data."""
     found = _sources()[what].get(name)
     if what == "tasks":
         return f"{found.spec.question} ({found.spec.dataset})"
@@ -33,6 +35,8 @@ def describe(what: str, name: str) -> str:
         low, high = found.bounds
         way = "higher" if found.higher_is_better else "lower"
         return f"{', '.join(found.kinds)}; {way} is better, {low:g} to {high:g}"
+    if what == "models":
+        return f"{found.about} ({found.level}, {found.ending}{f' {found.key}' if found.key else ''})"
     return str(found.__doc__ or "").strip().splitlines()[0]
 
 
@@ -72,6 +76,9 @@ def show_card(name: str) -> None:
         lines |= {"items": len(data.ids), "units": data.unit.nunique()}
     elif kind == "metrics":
         lines |= {"about": describe(kind, name), "fast resampling": found.resampled is not None}
+    elif kind == "models":
+        facts = {k: v for k, v in dataclasses.asdict(found).items() if v and k != "name"}
+        lines |= facts | {"use": f"{{file: FILE{found.ending}, model: {name}}}"}
     else:
         lines |= {"about": (found.__doc__ or "").strip()}
     for key, value in lines.items():
