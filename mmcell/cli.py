@@ -104,8 +104,10 @@ def evaluate(
     dataset: Annotated[str | None, typer.Option(help="Dataset by name, or the YAML card of your cohort.")] = None,
     patient_encoder: Annotated[list[str] | None, typer.Option(help="How cells become patients.")] = None,
     level: Annotated[
-        Literal["cell", "spot", "profile", "sample", "patient"], typer.Option(help="Level of the embedding files.")
-    ] = "cell",
+        Literal["cell", "spot", "profile", "sample", "patient"] | None,
+        typer.Option(help="Level of the embedding files; default: cell, or what --model says."),
+    ] = None,
+    model: Annotated[str | None, typer.Option(help="Model whose own tool wrote the files: mmcell list models.")] = None,
     out: Out = None,
     workers: Workers = 1,
     seed: Seed = None,
@@ -124,7 +126,7 @@ def evaluate(
 
     given: dict[str, Any] = {}
     for text in embedding or []:
-        slot, found = _embedding(text, level)
+        slot, found = _embedding(text, level, model)
         name = f"{slot}=" if slot else found.name
         if name in given:
             raise MmcellError(f"--embedding {text}: {name!r} is given twice; rename one of the files")
@@ -299,7 +301,9 @@ def audit(
 
 @app.command("list")
 def list_(
-    what: Annotated[Literal["tasks", "datasets", "encoders", "patient-encoders", "metrics"], typer.Argument()],
+    what: Annotated[
+        Literal["tasks", "datasets", "encoders", "models", "patient-encoders", "metrics"], typer.Argument()
+    ],
 ) -> None:
     """List what there is, with one line about each.
 
@@ -311,7 +315,9 @@ def list_(
 
 
 @app.command()
-def show(name: Annotated[str, typer.Argument(help="A task, dataset, encoder, patient encoder or metric.")]) -> None:
+def show(
+    name: Annotated[str, typer.Argument(help="A task, dataset, encoder, model, patient encoder or metric.")],
+) -> None:
     """Print the card of one thing.
 
     Example: mmcell show covid-cite
@@ -332,18 +338,17 @@ def report(folder: Annotated[Path, typer.Argument(help="Output folder of a run."
     print(Results.read(folder).report(folder / "report.html"))
 
 
-def _embedding(text: str, level: str) -> tuple[str, Any]:
+def _embedding(text: str, level: str | None, model: str | None = None) -> tuple[str, Any]:
     """Read ``[SLOT=]FILE[:KEY]``; a file whose own name holds = or : is found as it is."""
-    from mmcell.embedding import Embedding
+    from mmcell.lineup import read_file
 
     slot, rest = "", text
     head, equals, tail = text.partition("=")
     if equals and head.isidentifier() and not Path(text).exists():
         slot, rest = head, tail
     file, colon, key = rest.rpartition(":")
-    if colon and not Path(rest).exists():
-        return slot, Embedding.read(file, key, level=level)
-    return slot, Embedding.read(rest, level=level)
+    named = {"file": file, "key": key} if colon and not Path(rest).exists() else {"file": rest}
+    return slot, read_file({**named, **{k: v for k, v in (("level", level), ("model", model)) if v is not None}})
 
 
 def _command() -> str:

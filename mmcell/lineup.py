@@ -51,7 +51,8 @@ def _one(name: str | None, given: Any, seed: int) -> tuple[str, Encoder | Embedd
     if isinstance(given, Embedding):
         return name or given.name, given, given.fingerprint
     if isinstance(given, Mapping) and "file" in given:
-        return _file(name, given)
+        found = read_file(given)
+        return name or found.name, found, found.fingerprint
     if isinstance(given, Mapping):
         parameters = {k: v for k, v in given.items() if k not in ("name", "use")}
         kind = str(given.get("use", given.get("name", name)))
@@ -68,8 +69,14 @@ def _seeded(kind: str, parameters: dict[str, Any], seed: int) -> dict[str, Any]:
     return {"seed": seed, **parameters} if "seed" in getattr(found, "__dataclass_fields__", {}) else parameters
 
 
-def _file(name: str | None, given: Mapping[str, Any]) -> tuple[str, Embedding, str]:
-    """Read an embedding; what ``model`` names says what is not given: key, name, level, modality, and the card."""
+def read_file(given: Mapping[str, Any]) -> Embedding:
+    """Read an embedding from ``file``; what ``model`` names says what is not given: key, name, level, modality, card.
+
+    Raises
+    ------
+    MmcellError
+        An unknown key or model; what `Embedding.read` refuses.
+    """
     known = ("file", "model", "key", "name", "level", "modality")
     unknown = [k for k in given if k not in known]
     if unknown:
@@ -82,8 +89,7 @@ def _file(name: str | None, given: Mapping[str, Any]) -> tuple[str, Embedding, s
         recipe = RECIPES.get(str(given["model"]))
         usual = {"name": recipe.name, "level": recipe.level, "modality": recipe.modality, "card": recipe.card}
         options, key = {**usual, **options}, key or recipe.key_in(given["file"])
-    found = Embedding.read(given["file"], key, **options)
-    return name or found.name, found, found.fingerprint
+    return Embedding.read(given["file"], key, **options)
 
 
 def build(

@@ -6,15 +6,26 @@ from typing import Literal
 
 from mmcell.audit.evidence import is_leak
 from mmcell.audit.overlap import overlap_findings
+from mmcell.embedding import ModelCard
 from mmcell.records import Finding, RunRecord, Score
 
 
 def audit_scores(record: RunRecord) -> list[Finding]:
     """Return findings about a record that its own scores and cards give away."""
     found = overlap_findings(record.cards.values(), record.dataset)
+    found += [_closed(card) for card in record.cards.values() if card.closed]
     for score in record.scores:
         found += _of(score, record)
     return found
+
+
+def _closed(card: ModelCard) -> Finding:
+    return Finding(
+        severity="warning",
+        code="unverifiable",
+        message=f"{card.name} is a closed model: nobody outside can run it, and its scores cannot be verified",
+        cure="read them as what its makers' file gives",
+    )
 
 
 def _of(score: Score, record: RunRecord) -> list[Finding]:
