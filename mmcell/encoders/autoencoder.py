@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib import metadata
 from typing import TYPE_CHECKING, Any, ClassVar, Self
@@ -13,7 +11,7 @@ import numpy as np
 
 from mmcell.digest import stream
 from mmcell.embedding import ModelCard
-from mmcell.encoders.network import device_of, need_torch
+from mmcell.encoders.network import device_of, need_torch, one_thread
 from mmcell.encoders.projections import feature_weights
 from mmcell.errors import MmcellError, did_you_mean
 from mmcell.features import TARGET_SUM
@@ -91,18 +89,6 @@ def _log_expression(counts: torch.Tensor) -> torch.Tensor:
 def _tensor(x: Any) -> torch.Tensor:
     dense = x.toarray() if hasattr(x, "toarray") else np.asarray(x)
     return need_torch("masked-autoencoder").from_numpy(np.ascontiguousarray(dense, dtype=np.float32))
-
-
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """Let torch compute on one thread: sums depend on how many share them, and results must not depend on that."""
-    torch = need_torch("masked-autoencoder")
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def _linear(weights: np.ndarray) -> torch.nn.Linear:

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from mmcell.digest import digest, digest_array, digest_file
+from mmcell.code import UnknownCodeError, code_of
+from mmcell.digest import digest, digest_array
 from mmcell.embedding import ModelCard
 from mmcell.errors import MissingExtraError, MmcellError
 
@@ -51,6 +51,18 @@ def device_of(name: str) -> torch.device:
         return torch.zeros(0, device=name).device
     except (RuntimeError, AssertionError) as error:
         raise MmcellError(f"device {name!r} is not here ({str(error).splitlines()[0]}); use 'auto' or 'cpu'") from error
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Let torch compute on one thread: sums depend on how many share them, and results must not depend on that."""
+    torch = need_torch("a network")
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def tensor_of(data: AnnData) -> torch.Tensor:
@@ -114,16 +126,12 @@ class ModuleEncoder:
     @property
     def fingerprint(self) -> str:
         """The digest of its weights and of the code of its classes; "" where code cannot be found, as at a prompt."""
-        code = []
-        things: list[Any] = [*{type(m) for m in self.module.modules()}, *([self.collate] if self.collate else [])]
-        for thing in things:
-            if str(thing.__module__).startswith("torch."):
-                continue
-            try:
-                code.append(digest_file(Path(inspect.getfile(thing))))
-            except (OSError, TypeError):
-                return ""
-        return digest(weights_digest(self.module), sorted(code), repr(self.module))
+        kinds = {type(m) for m in self.module.modules()}
+        try:
+            code = code_of(*sorted(kinds, key=repr), *([self.collate] if self.collate else []))
+        except UnknownCodeError:
+            return ""
+        return digest(weights_digest(self.module), code, repr(self.module))
 
     def encode(self, data: AnnData) -> np.ndarray:
         """Return (n, d) outputs."""

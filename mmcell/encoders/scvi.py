@@ -15,8 +15,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 import numpy as np
 
 from mmcell.embedding import ModelCard
-from mmcell.encoders.autoencoder import one_thread
-from mmcell.encoders.network import device_of
+from mmcell.encoders.network import device_of, one_thread
 from mmcell.errors import MissingExtraError, MmcellError
 
 if TYPE_CHECKING:
