@@ -124,7 +124,7 @@ def test_explicit_zeros_are_no_genes():
 
 
 @pytest.mark.parametrize("version", ["V1", "V2"])
-@pytest.mark.parametrize("layer", [-4, -2, -1, 0, 2, 3])
+@pytest.mark.parametrize("layer", [-2, -1, 0, 3])
 def test_a_cell_is_the_mean_over_the_tokens_of_its_genes(made, folders, version, layer):
     """One cell at a time through the whole model, no padding, special tokens left out of the mean."""
     _, whole, tokens = folders[version]
@@ -225,7 +225,7 @@ def test_it_stands_in_a_run_beside_its_untrained_twin(folders):
     data = Dataset("toy", join({"rna": rna, "protein": toy.anndata("protein")}, toy.obs), toy.roles, card)
     files = {"token_dictionary": str(folder / "tokens.json"), "gene_medians": str(folder / "medians.json")}
     given = {"use": "geneformer", "name": "gf", "folder": str(folder), "device": "cpu", **files}
-    results = evaluate([given], [ALIGNMENT], dataset=data, n_boot=10)
+    results = evaluate([given], [ALIGNMENT], dataset=data, n_boot=100)
     table = results.table()
     assert {"gf", "gf-untrained", "random-32"} <= set(table["encoder"])
     assert (table.loc[table["encoder"] == "gf", "role"] == "candidate").all()
