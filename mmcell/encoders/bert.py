@@ -138,11 +138,14 @@ def _transformers() -> Any:
 
 @contextmanager
 def _quiet(transformers: Any) -> Iterator[None]:
-    """Keep transformers from listing the layers and heads that are left out on purpose."""
+    """Keep transformers from listing the layers and heads that are left out on purpose, and from drawing bars."""
     logging = transformers.utils.logging
-    before = logging.get_verbosity()
+    before, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
     logging.set_verbosity_error()
+    logging.disable_progress_bar()
     try:
         yield
     finally:
         logging.set_verbosity(before)
+        if bars:
+            logging.enable_progress_bar()

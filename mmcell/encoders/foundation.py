@@ -103,9 +103,9 @@ SCGPT = Recipe(
     url="https://github.com/bowang-lab/scGPT",
     licence="MIT (code); weights as published",
     how=(
-        "Load a checkpoint folder with scgpt.tasks.embed_data(adata, folder, gene_col='index', return_new_adata=False)\n"
-        "and save what it returns with write_h5ad: obs_names are kept. With return_new_adata=True the embedding is X\n"
-        "and obs_names are lost: set them again, and give key: X. Name the checkpoint (whole-human, blood, …)."
+        "scgpt.tasks.embed_data(adata, CHECKPOINT_FOLDER, gene_col='index', return_new_adata=False), and save what it\n"
+        "returns with write_h5ad: obs_names are kept. With return_new_adata=True the embedding is X and obs_names are\n"
+        "lost: set them again, and give key: X. Say which checkpoint it was in the name (whole-human, blood, …)."
     ),
     key="obsm/X_scGPT",
     identifiers="symbol",
@@ -198,8 +198,8 @@ SCFOUNDRY = Recipe(
     url="https://pypi.org/project/scfoundry/",
     licence="that of the model",
     how=(
-        "Its embedding workflow writes MODEL_embeddings.h5ad with the embedding in X and the cells' obs. Name the model\n"
-        "(name: scgpt), and prefer that model's own entry here, with key: X, where there is one."
+        "Its embedding workflow writes MODEL_embeddings.h5ad with the embedding in X and the cells' obs. Say which\n"
+        "model it was (name: cellplm); where that model has its own entry here, give that entry and key: X."
     ),
     key="X",
     manifest="that of the model",
@@ -227,8 +227,8 @@ EVA_RNA = Recipe(
     url="https://huggingface.co/ScientaLab/eva-rna",
     licence="Scienta Lab EVA Model License (gated)",
     how=(
-        "Sum the counts of each donor (or take bulk samples), embed them with the model's own code, and write a .csv with\n"
-        "the donors' ids in the first column. Of a dataset whose rows are samples, give level: sample."
+        "Sum the counts of each donor (or take bulk samples), embed them with the model's own code, and write a .csv\n"
+        "with the donors' ids in the first column. Of a dataset whose rows are samples, give level: sample."
     ),
     ending=".csv",
     level="patient",

@@ -55,9 +55,9 @@ def test_what_is_no_pickle_is_refused_in_one_line(pickled, refused, read, conten
         read(pickled(content))
 
 
-@pytest.mark.parametrize("protocol", range(6))
+@pytest.mark.parametrize("protocol", [3, 4, 5])  # before 3, bytes are written as a call of a codec
 def test_plain_values_come_back_and_numpy_numbers_become_plain(pickled, protocol):
-    given = {"a": 1, "b": [2.5, "x", None, True], "c": (np.float64(0.1), np.float32(0.5)), "d": {np.int64(-7)}}
+    given = {"a": 1, "b": [2.5, "x", None, True], "c": (np.float64(0.1), np.float32(0.5)), "d": {np.int64(-7): 1}}
     found = read_plain_pickle(pickled(given, protocol))
     assert found == given
     assert [type(v) for v in (*found["c"], *found["d"])] == [float, float, int]

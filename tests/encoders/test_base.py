@@ -164,7 +164,7 @@ def test_logged_values_are_no_counts(refused):
 # -- names -------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", ENCODERS.names())
+@pytest.mark.parametrize("name", sorted({*ENCODERS.names()} - {"geneformer"}))  # needs a folder: see its own tests
 def test_every_name_makes_an_encoder(name):
     encoder = make_encoder(name)
     assert encoder.card.name == name

@@ -38,9 +38,25 @@ def test_the_order_of_genes_decides_nothing(vectors):
     np.testing.assert_allclose(Gene2Vec().encode(data[:, ::-1]), Gene2Vec().encode(data))
 
 
-def test_genes_without_a_vector_are_refused_when_they_are_most(vectors, refused):
-    with refused("encoder 'gene2vec': only 33% of the 3 genes have a vector", "give gene symbols as var_names"):
-        Gene2Vec().encode(cells([[1, 1, 1]], ["G1", "ENSG1", "ENSG2"]))
+def test_a_few_known_genes_are_enough_and_none_are_refused(vectors, refused):
+    found = Gene2Vec().encode(cells([[1, 1, 1]], ["G1", "ENSG1", "ENSG2"]))
+    np.testing.assert_array_equal(found, VECTORS[:1])
+    with refused("encoder 'gene2vec': none of the 2 genes has a vector (they look like 'ENSG1')", "give gene symbols"):
+        Gene2Vec().encode(cells([[1, 1]], ["ENSG1", "ENSG2"]))
+
+
+@pytest.mark.parametrize("encoder", [Gene2Vec(), Gene2VecUntrained()])
+def test_it_says_what_it_knows_and_reads(vectors, encoder):
+    assert encoder.vocabulary == NAMES
+    assert (encoder.card.identifiers, encoder.card.preprocessing) == ("symbol", "log1p")
+
+
+@pytest.mark.parametrize("encoder", [Gene2Vec(), Gene2VecUntrained(seed=2)])
+def test_a_row_depends_on_itself_alone(vectors, encoder):
+    assert encoder.rowwise
+    data = cells(np.random.default_rng(0).random((9, 4)), NAMES)
+    parts = [encoder.encode(data[i : i + 4].copy()) for i in range(0, 9, 4)]
+    np.testing.assert_allclose(np.concatenate(parts), encoder.encode(data), rtol=1e-5)
 
 
 def test_an_empty_cell_is_refused(vectors, refused):
