@@ -31,10 +31,11 @@ ENCODERS = Registry(
         "constant": "mmcell.encoders.baselines:Constant",
         "gene2vec": "mmcell.encoders.genevectors:Gene2Vec",
         "gene2vec-untrained": "mmcell.encoders.genevectors:Gene2VecUntrained",
+        "image-features": "mmcell.encoders.shapes:ImageFeatures",
     },
 )
 #: ``prefix:MODEL`` -> what takes the model's name as its parameter ``model``.
-PREFIXES: dict[str, str] = {}
+PREFIXES: dict[str, str] = {"timm": "mmcell.encoders.vision:Timm"}
 
 
 @runtime_checkable
