@@ -15,7 +15,7 @@ from mmcell.digest import digest, digest_file
 from mmcell.embedding import ModelCard
 from mmcell.encoders import images
 from mmcell.encoders.images import Layout, brightness
-from mmcell.encoders.network import device_of, forward, weights_digest
+from mmcell.encoders.network import device_of, forward, need_torch, weights_digest
 from mmcell.encoders.weights import Weights, facts, find_weights, load, need_timm
 from mmcell.errors import MmcellError, did_you_mean, first
 
@@ -46,10 +46,11 @@ def prepared(x: torch.Tensor, config: Mapping[str, Any]) -> torch.Tensor:
     import torch
 
     seen = need_timm("an image model").data.create_transform(**config, is_training=False, normalize=False)(x)
-    # Bicubic resizing overshoots where brightness jumps; a picture cannot.
     mean, std = (torch.tensor(config[k], dtype=x.dtype)[:, None, None] for k in ("mean", "std"))
-    # Colours beside each other in memory: convolutions on a CPU are faster so.
-    return ((seen.clamp(0.0, 1.0) - mean) / std).contiguous(memory_format=torch.channels_last)
+    # Bicubic resizing overshoots where brightness jumps, which a picture cannot.
+    normal = (seen.clamp(0.0, 1.0) - mean) / std
+    # With the colours of a pixel beside each other in memory, convolutions on a CPU are faster.
+    return normal.contiguous(memory_format=torch.channels_last)
 
 
 def colours(n: int) -> np.ndarray:
@@ -134,8 +135,13 @@ class Timm:
     @property
     def fingerprint(self) -> str:
         """The digest of its weights, of timm's version, and of the code that reads images."""
-        weights = self._weights.sha256 or weights_digest(_network(self.model, self._weights, self.seed))
-        return digest(weights, need_timm(self.card.name).__version__, digest_file(Path(images.__file__)))
+        timm, torch = need_timm(self.card.name), need_torch(self.card.name)
+        if self._weights.kind == "none":
+            # Torch draws them, and may draw others in another version.
+            weights = f"seed {self.seed}, torch {torch.__version__}"
+        else:
+            weights = self._weights.sha256 or weights_digest(_network(self.model, self._weights, self.seed))
+        return digest(weights, timm.__version__, digest_file(Path(images.__file__)))
 
     def untrained(self, seed: int) -> Timm:
         """Return the same architecture with random weights."""
