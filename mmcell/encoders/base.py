@@ -36,10 +36,11 @@ ENCODERS = Registry(
         "gene2vec": "mmcell.encoders.genevectors:Gene2Vec",
         "gene2vec-untrained": "mmcell.encoders.genevectors:Gene2VecUntrained",
         "geneformer": "mmcell.encoders.geneformer:Geneformer",
+        "image-features": "mmcell.encoders.shapes:ImageFeatures",
     },
 )
 #: ``prefix:MODEL`` -> what takes the model's name as its parameter ``model``.
-PREFIXES: dict[str, str] = {}
+PREFIXES: dict[str, str] = {"timm": "mmcell.encoders.vision:Timm"}
 
 
 @runtime_checkable
