@@ -103,7 +103,10 @@ def score_table(
             family, chosen[0], n_boot=n_boot, n_permutations=n_permutations, adjust=adjust, seed=seed
         )  # fmt: skip
         pairs = int(comparison.table["p"].notna().sum())
-        notes.append(f"comparisons under {chosen[0].name}, p-values adjusted by {adjust} over {pairs} pairs")
+        notes.append(
+            f"comparisons under {chosen[0].name}, p-values adjusted by {adjust} over {pairs} pair{'s' * (pairs != 1)}"
+            if pairs else f"no pair can be compared under {chosen[0].name}"
+        )  # fmt: skip
         notes += disagreeing(comparison.table)
     findings = crossing(long) if "fold" in long else []
     notes += [f"{f.severity}: {f.message} ({f.evidence}); {f.cure}" for f in findings]

@@ -10,6 +10,7 @@ import pandas as pd
 from mmcell.audit.units import FEW_EVENTS, PER_VARIABLE, few_units
 from mmcell.errors import MmcellError, first
 from mmcell.records import Finding
+from mmcell.stats.units import MINIMUM
 
 _PREDICTION = re.compile(r"^(y_pred|risk)(?:[_:. ](.+))?$")
 #: Columns that say which predictions belong together, as far as a table has them.
@@ -197,10 +198,10 @@ def outcome_faults(table: pd.DataFrame) -> list[str]:
         found.append(f"'event' has values other than 0 and 1 ({values}); 1 = event, 0 = censored")
     early = ~((known["time"] > 0) & np.isfinite(known["time"]))
     if early.any():
-        what = "values of 'time' are" if early.sum() > 1 else "value of 'time' is"
+        what, them = ("values of 'time' are", "them") if early.sum() > 1 else ("value of 'time' is", "it")
         found.append(
             f"{int(early.sum())} {what} not positive (first items: {first(known.loc[early, 'item'])}); correct or "
-            "remove them"
+            f"remove {them}"
         )
     return found
 
@@ -231,12 +232,13 @@ def _sizes(table: pd.DataFrame) -> list[Finding]:
                     severity="warning", code="few-in-class",
                     message=f"{counts.min()} units of class {counts.idxmin()}: each of them moves the scores",
                     evidence=", ".join(f"{name}: {k}" for name, k in counts.items()),
-                    cure="read the interval, not the value",
+                    cure="read the interval, not the value" if n >= MINIMUM else "add patients of this class",
                 )
             )  # fmt: skip
     if "event" in table and pd.api.types.is_numeric_dtype(table["event"]):
         events = int(table.groupby("unit")["event"].max().sum())
-        if 0 < events < FEW_EVENTS:
+        # Below 10 units there is no interval that could be wide.
+        if 0 < events < FEW_EVENTS and n >= MINIMUM:
             text = f"{events} events among {n} units: intervals are wide"
             found.append(Finding(severity="warning", code="few-events", message=text, evidence=f"{events} events",
                                  cure="read the interval, not the value"))  # fmt: skip

@@ -86,7 +86,8 @@ def small(dataset: Dataset, targets: set[str]) -> list[Finding]:
     variables = len(ClinicalDesign.fit(dataset.patients[clinical]).columns) if clinical else 0
     if "outcome" in targets:
         events = int(dataset.truth("outcome", "patient")["event"].sum())
-        if events < FEW_EVENTS:
+        # Below 10 units there is no interval that could be wide.
+        if events < FEW_EVENTS and n >= MINIMUM:
             found.append(
                 Finding(
                     severity="warning",
@@ -108,7 +109,7 @@ def small(dataset: Dataset, targets: set[str]) -> list[Finding]:
                     code="few-in-class",
                     message=f"{counts.min()} units of {dataset.roles.label} {counts.idxmin()!r}: each moves the scores",
                     evidence=", ".join(f"{k} {name}" for name, k in counts.items()),
-                    cure="add patients of this class; read the interval, not the value",
+                    cure="add patients of this class" + ("; read the interval, not the value" if n >= MINIMUM else ""),
                 )
             )
         found += _per_variable(int(counts.min()), variables, f"units of {dataset.roles.label} {counts.idxmin()!r}")

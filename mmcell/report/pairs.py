@@ -56,7 +56,7 @@ def show_comparison(found: Comparison, shape: str, notes: tuple[str, ...] = ()) 
 def notes_of(found: Comparison, adjust: str, n_permutations: int) -> tuple[str, ...]:
     """Return what to know of the p-values: their family, whether any could have been small, where intervals differ."""
     pairs = int(found.table["p"].notna().sum())
-    notes = [f"p-values adjusted by {adjust} over {pairs} pairs"]
+    notes = [f"p-values adjusted by {adjust} over {pairs} pair{'s' * (pairs != 1)}"]
     if adjust == "holm" and pairs > ALPHA * (n_permutations + 1):
         notes.append(
             f"with {n_permutations} permutations no p of {pairs} pairs can reach {ALPHA:g} after adjustment; "
@@ -105,7 +105,8 @@ def show_scoring(found: Scoring, shape: str) -> None:
             f"{row['n_items']} items, {row['n_units']} units", str(row["n_excluded"]), escape(status),
         )  # fmt: skip
     console.print(table)
-    if found.comparison is not None:
+    # Where nothing has a value there is nothing to show of pairs; a note says so.
+    if found.comparison is not None and found.comparison.table["difference"].notna().any():
         _show_pairs(found.comparison, "Predictors")
     for note in found.notes:
         console.print(f"note: {note}", markup=False)

@@ -85,6 +85,7 @@ def test_too_few():
 def test_below_ten_units_there_are_no_intervals_at_all():
     found = audit(table()[lambda f: f["unit"] < "u08"])["few-units"]
     assert found.message == "8 units: no score will have an interval, which needs 10"
+    assert "interval" not in audit(table()[lambda f: f["unit"] < "u08"])["few-in-class"].cure
     assert audit(table()[lambda f: f["unit"] < "u12"])["few-units"].message == "12 units: intervals are rough"
 
 
@@ -100,7 +101,7 @@ def test_an_outcome_that_cannot_be_used():
         found = audit(one)["unusable-outcome"]
         assert found.severity == "warning"
         assert found.message == "1 value of 'time' is not positive (first items: i004)"
-        assert found.cure == "correct or remove them"
+        assert found.cure == "correct or remove it"
     assert "other than 0 and 1 (2)" in audit(frame.assign(event=2))["unusable-outcome"].message
     assert "'event' is not numeric" in audit(frame.assign(event="died"))["unusable-outcome"].message
 

@@ -225,6 +225,15 @@ def test_a_rank_without_an_interval_stands_alone(family, capsys):
     assert "too_few_units: 8 units" in out
 
 
+def test_nothing_is_shown_of_pairs_that_have_no_difference(family, capsys):
+    frame = pd.DataFrame({"unit": range(30), "y_true": 1, "y_pred_a": 0.25, "y_pred_b": np.arange(30) / 30})
+    show_scoring(score_table(frame, metrics=("auroc",), n_boot=100, n_permutations=19), "table")
+    out = capsys.readouterr().out
+    assert "undefined: one class only (1)" in out
+    assert "a − b" not in out
+    assert "note: no pair can be compared under auroc" in out
+
+
 def test_scoring_prints_its_findings(family, capsys):
     frame = family["good"].frame.rename(columns={"y_pred": "y_pred_good"})
     torn = frame.assign(unit=np.arange(len(frame)) // 2, fold=np.arange(len(frame)) % 2, repeat=0)
