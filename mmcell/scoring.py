@@ -9,12 +9,14 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from mmcell.audit.predictions import crossing, outcome_faults
 from mmcell.errors import MmcellError, first
 from mmcell.items import Items
 from mmcell.metrics.base import Metric, get_metric
 from mmcell.readers import read_table
+from mmcell.records import Finding
 from mmcell.stats.bootstrap import bootstrap
-from mmcell.stats.comparison import Adjust, Comparison, compare
+from mmcell.stats.comparison import Adjust, Comparison, compare, disagreeing
 
 _METRICS = {
     "binary": ("auroc", "balanced_accuracy"),
@@ -35,14 +37,17 @@ class Scoring:
         One row per predictor × metric: ``predictor metric value ci_low ci_high method chance letters rank rank_low
         rank_high n_units n_items n_excluded status reason``. Letters and ranks are of the first metric.
     comparison
-        All pairs under the first metric; None with a single predictor.
+        All pairs under the first metric; None with fewer than two predictors that have predictions.
     notes
-        What was assumed, in words.
+        What was assumed and found, in words.
+    findings
+        What the table says against its scores: units that cross folds.
     """
 
     table: pd.DataFrame
     comparison: Comparison | None
     notes: tuple[str, ...]
+    findings: tuple[Finding, ...] = ()
 
 
 def score_table(
@@ -59,8 +64,8 @@ def score_table(
     Parameters
     ----------
     table
-        A ``.csv`` or ``.parquet``, or a frame. Columns: ``item`` (default: the row), ``unit`` (default: the item),
-        ``crossed`` (a second factor where units are crossed, such as the perturbation), ``fold`` and ``repeat``
+        A ``.csv`` or ``.parquet``, or a frame. Columns: ``item`` (default: the row), ``unit`` (the patient of every
+        row), ``crossed`` (a second factor where units are crossed, such as the perturbation), ``fold`` and ``repeat``
         (default: one), the truth (``y_true``, or ``time`` and ``event``), and the predictions:
         ``y_pred`` or ``risk`` with a column ``predictor``, or one column each, ``y_pred_NAME`` or ``risk_NAME``.
         A higher risk means shorter survival.
@@ -72,14 +77,15 @@ def score_table(
     Raises
     ------
     MmcellError
-        A column is missing or not what it should be; one class only; no event.
+        A column is missing or not what it should be. What is only undefined (one class, no event, a predictor
+        without predictions) keeps its rows, with the reason.
     """
     if seed < 0:
         raise MmcellError(f"seed is {seed}; use a whole number from 0 on")
     where = "table" if isinstance(table, pd.DataFrame) else str(table)
     frame = table if isinstance(table, pd.DataFrame) else read_table(Path(table))
     long, notes = _long(frame, where)
-    family, kind = _family(long, where)
+    family, kind, empty = _family(long, where)
     chosen = [get_metric(m) for m in metrics or _METRICS[kind]]
     wrong = [m.name for m in chosen if kind not in m.kinds]
     if wrong:
@@ -96,16 +102,22 @@ def score_table(
         comparison = compare(
             family, chosen[0], n_boot=n_boot, n_permutations=n_permutations, adjust=adjust, seed=seed
         )  # fmt: skip
+        pairs = int(comparison.table["p"].notna().sum())
         notes.append(
-            f"comparisons under {chosen[0].name}, p-values adjusted by {adjust} over {len(comparison.table)} pairs"
-        )
+            f"comparisons under {chosen[0].name}, p-values adjusted by {adjust} over {pairs} pair{'s' * (pairs != 1)}"
+            if pairs else f"no pair can be compared under {chosen[0].name}"
+        )  # fmt: skip
+        notes += disagreeing(comparison.table)
+    findings = crossing(long) if "fold" in long else []
+    notes += [f"{f.severity}: {f.message} ({f.evidence}); {f.cure}" for f in findings]
     expected = long["item"].nunique()
     rows = [
         _row(name, items, metric, comparison, expected, n_boot, seed)
         for name, items in family.items()
         for metric in chosen
     ]
-    return Scoring(pd.DataFrame(rows), comparison, tuple(notes))
+    rows += [_unscored(name, metric, expected) for name in empty for metric in chosen]
+    return Scoring(pd.DataFrame(rows), comparison, tuple(notes), tuple(findings))
 
 
 def _row(
@@ -124,6 +136,14 @@ def _row(
     }  # fmt: skip
 
 
+def _unscored(name: str, metric: Metric, expected: int) -> dict[str, object]:
+    numbers = ("value", "ci_low", "ci_high", "chance", "rank", "rank_low", "rank_high")
+    return {
+        "predictor": name, "metric": metric.name, **dict.fromkeys(numbers, np.nan), "method": "", "letters": "",
+        "n_units": 0, "n_items": 0, "n_excluded": expected, "status": "undefined", "reason": "no usable prediction",
+    }  # fmt: skip
+
+
 def _long(frame: pd.DataFrame, where: str) -> tuple[pd.DataFrame, list[str]]:
     """Return one row per predictor and item, and what was assumed."""
     notes = []
@@ -137,8 +157,10 @@ def _long(frame: pd.DataFrame, where: str) -> tuple[pd.DataFrame, list[str]]:
         base["item"] = np.arange(len(base)) if "predictor" not in base else base.groupby("predictor").cumcount()
         notes.append("no column 'item': rows are items")
     if "unit" not in base:
-        base["unit"] = base["item"]
-        notes.append("no column 'unit': every item is taken as its own independent unit")
+        raise MmcellError(
+            f"{where}: no column 'unit'; add one, the patient of every row (if every row is a patient, copy "
+            f"{'item' if 'item' in frame else 'the row number'} into it)"
+        )
     missing = base["unit"].isna()
     if missing.any():
         raise MmcellError(
@@ -168,11 +190,13 @@ def _long(frame: pd.DataFrame, where: str) -> tuple[pd.DataFrame, list[str]]:
     return pd.concat(parts, ignore_index=True), notes
 
 
-def _family(long: pd.DataFrame, where: str) -> tuple[dict[str, Items], str]:
-    """Return predictor -> items and their kind, after every check of the truth."""
+def _family(long: pd.DataFrame, where: str) -> tuple[dict[str, Items], str, list[str]]:
+    """Return predictor -> items, their kind, and the predictors without any item, after every check of the truth."""
     if {"time", "event"} <= set(long):
         kind, truth = "survival", ["time", "event"]
-        _check_outcome(long, where)
+        faults = outcome_faults(long)
+        if faults:
+            raise MmcellError(f"{where}: {faults[0]}")
     elif "y_true" in long:
         truth = ["y_true"]
         known = long["y_true"].dropna()
@@ -188,15 +212,19 @@ def _family(long: pd.DataFrame, where: str) -> tuple[dict[str, Items], str]:
                 f"{where}: 'y_true' holds classes ({first(known.unique())}) and 'y_pred' numbers; give 0/1 for two "
                 "classes, or predicted classes"
             )
-        if kind == "multiclass" and not set(long["y_pred"].dropna().astype(str)) & set(known.astype(str)):
+        if (
+            kind == "multiclass"
+            and len(known)
+            and not set(long["y_pred"].dropna().astype(str)) & set(known.astype(str))
+        ):
             raise MmcellError(
                 f"{where}: no prediction ({first(long['y_pred'].dropna().unique())}) is a class of 'y_true' "
                 f"({first(known.unique())}); give numbers, or the classes' own names"
             )
-        if known.nunique() < 2:
-            raise MmcellError(f"{where}: 'y_true' has one value only ({first(known.unique())}); two classes are needed")
     else:
         raise MmcellError(f"{where}: no truth; give the column 'y_true', or 'time' and 'event'")
+    if long[truth].isna().any(axis=1).all():
+        raise MmcellError(f"{where}: no row has a truth ({' and '.join(truth)}); fill it in")
     if kind != "multiclass":
         numeric = pd.to_numeric(long["y_pred"], errors="coerce")
         text = numeric.isna() & long["y_pred"].notna()
@@ -205,28 +233,7 @@ def _family(long: pd.DataFrame, where: str) -> tuple[dict[str, Items], str]:
         long = long.assign(y_pred=numeric.replace([np.inf, -np.inf], np.nan))
     usable = long.dropna(subset=[*truth, "y_pred"])
     family = {str(n): Items(p.drop(columns="predictor"), kind) for n, p in usable.groupby("predictor", sort=False)}
-    lost = sorted(set(long["predictor"].astype(str)) - set(family))
-    if lost:
-        raise MmcellError(f"{where}: predictor {lost[0]!r} has no usable prediction; fill it in or leave it out")
-    return family, kind
-
-
-def _check_outcome(long: pd.DataFrame, where: str) -> None:
-    for column in ("time", "event"):
-        if not pd.api.types.is_numeric_dtype(long[column]):
-            raise MmcellError(f"{where}: the column {column!r} is not numeric; give numbers")
-    known = long.dropna(subset=["time", "event"])
-    wrong = ~known["event"].isin([0, 1])
-    if wrong.any():
-        raise MmcellError(
-            f"{where}: 'event' has values other than 0 and 1 ({first(known.loc[wrong, 'event'].unique())}); "
-            "1 = event, 0 = censored"
-        )
-    early = ~((known["time"] > 0) & np.isfinite(known["time"]))
-    if early.any():
-        raise MmcellError(
-            f"{where}: {int(early.sum())} values of 'time' are not positive (first items: "
-            f"{first(known.loc[early, 'item'])}); correct or remove them"
-        )
-    if not known["event"].sum():
-        raise MmcellError(f"{where}: 'event' has no events; survival cannot be scored without any")
+    lost = [name for name in dict.fromkeys(long["predictor"].astype(str)) if name not in family]
+    if not family:
+        raise MmcellError(f"{where}: no predictor ({first(lost)}) has a usable prediction; fill them in")
+    return family, kind, lost

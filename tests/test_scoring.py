@@ -2,6 +2,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from mmcell.audit.predictions import audit_predictions
 from mmcell.errors import MmcellError
 from mmcell.metrics.classification import auroc
 from mmcell.metrics.survival import harrell_c
@@ -19,7 +20,7 @@ def survival(n=80, seed=0):
     rng = np.random.default_rng(seed)
     risk = rng.normal(size=n)
     frame = pd.DataFrame({"item": np.arange(n), "time": rng.exponential(np.exp(-risk)), "event": rng.integers(0, 2, n)})
-    return frame.assign(risk_a=risk, risk_b=risk)
+    return frame.assign(unit=frame["item"], risk_a=risk, risk_b=risk)
 
 
 def row(found, predictor, metric):
@@ -78,30 +79,91 @@ def test_missing_predictions_are_counted():
 
 
 def test_classes_are_scored_by_accuracy_and_f1():
-    frame = pd.DataFrame({"item": range(40), "y_true": list("abcd") * 10, "y_pred": list("abca") * 10})
+    frame = pd.DataFrame({"unit": range(40), "y_true": list("abcd") * 10, "y_pred": list("abca") * 10})
     found = score_table(frame, n_boot=100)
     assert row(found, "y_pred", "balanced_accuracy")["value"] == pytest.approx(0.75)
     assert found.comparison is None
 
 
 def test_numbers_are_scored_by_rank_correlation():
-    frame = pd.DataFrame({"item": range(30), "y_true": np.arange(30.0), "y_pred": np.arange(30.0) ** 3})
+    frame = pd.DataFrame({"unit": range(30), "y_true": np.arange(30.0), "y_pred": np.arange(30.0) ** 3})
     assert row(score_table(frame, n_boot=100), "y_pred", "spearman")["value"] == pytest.approx(1.0)
 
 
-def test_an_assumed_unit_is_said():
-    assert any("unit" in note for note in score_table(survival(), n_boot=100, n_permutations=10).notes)
+FEW = {"n_boot": 100, "n_permutations": 19}
+
+
+def test_a_table_without_units_is_refused_with_the_cure(refused):
+    with refused("no column 'unit'; add one, the patient of every row", "copy item into it"):
+        score_table(survival().drop(columns="unit"))
+    with refused("copy the row number into it"):
+        score_table(survival().drop(columns=["unit", "item"]))
+
+
+@pytest.mark.parametrize(
+    ("frame", "metric", "reason"),
+    [
+        (binary().assign(y_true=1), "auroc", "one class only (1)"),
+        (binary().assign(y_true=0), "auroc", "one class only (0)"),
+        (survival().assign(event=0), "harrell_c", "no comparable pair"),
+        (
+            pd.DataFrame({"unit": range(30), "y_true": 4.5, "y_pred_good": np.arange(30.0)}),
+            "spearman",
+            "without spread",
+        ),
+    ],
+)
+def test_what_is_undefined_keeps_its_row_with_the_reason(frame, metric, reason):
+    found = score_table(frame, **FEW).table.set_index("metric").loc[[metric]]
+    for row in found.to_dict("records"):
+        assert row["status"] == "undefined"
+        assert reason in row["reason"]
+        assert np.isnan([row["value"], row["ci_low"], row["ci_high"]]).all()
+
+
+def test_a_predictor_without_predictions_keeps_its_row_and_the_others_are_compared():
+    found = score_table(binary().assign(y_pred_lost=np.nan), **FEW)
+    assert len(found.table) == 3
+    lost = row(found, "lost", "auroc")
+    assert (lost["status"], lost["reason"], lost["n_excluded"]) == ("undefined", "no usable prediction", 120)
+    assert (lost["n_items"], lost["n_units"]) == (0, 0)
+    assert len(found.comparison.table) == 1
+    both = score_table(binary(), **FEW)
+    pd.testing.assert_frame_equal(found.comparison.table, both.comparison.table)
+
+
+def test_a_unit_in_several_folds_is_said_as_an_audit_says_it():
+    torn = binary().assign(fold=lambda f: f["item"] % 2)
+    found = score_table(torn, **FEW)
+    (finding,) = found.findings
+    assert finding in audit_predictions(torn)
+    assert finding.code == "unit-crosses-split"
+    assert any(note.startswith("leak: 60 of 60 units are held out in several folds") for note in found.notes)
+    whole = binary().assign(fold=lambda f: f["unit"].factorize()[0] % 2)
+    assert score_table(whole, **FEW).findings == score_table(binary(), **FEW).findings == ()
+
+
+def test_one_bad_time_counts_once_however_many_predictors_and_repeats(refused):
+    frame = survival()
+    frame.loc[3, "time"] = -1.0
+    with refused("1 value of 'time' is not positive (first items: 3)"):
+        score_table(frame)
+    with refused("1 value of 'time' is not positive (first items: 3)"):
+        score_table(pd.concat([frame.assign(repeat=r) for r in (0, 1)], ignore_index=True))
+    frame.loc[5, "time"] = 0.0
+    with refused("2 values of 'time' are not positive (first items: 3, 5)"):
+        score_table(frame)
 
 
 @pytest.mark.parametrize(
     ("change", "piece"),
     [
-        (lambda f: f.assign(y_true=1), "one value only"),
+        (lambda f: f.assign(y_true=np.nan), "no row has a truth"),
         (lambda f: f.drop(columns="y_true"), "no truth"),
         (lambda f: f[["item", "unit", "y_true"]], "no predictions"),
         (lambda f: f.assign(unit=[None, *f["unit"][1:]]), "1 rows have no 'unit'"),
         (lambda f: f.assign(y_pred_good="x"), "class of 'y_true'"),
-        (lambda f: f.assign(y_pred_good=np.nan), "no usable prediction"),
+        (lambda f: f.assign(y_pred_good=np.nan, y_pred_noise=np.nan), "has a usable prediction"),
         (lambda f: f.assign(predictor="a"), "not both"),
         (lambda f: pd.concat([f, f]), "scored twice"),
     ],
@@ -115,7 +177,7 @@ def test_a_bad_table_is_refused_in_one_line(change, piece):
 @pytest.mark.parametrize(
     ("change", "piece"),
     [
-        ({"event": 0}, "no events"),
+        ({"event": np.nan}, "no row has a truth"),
         ({"event": 2}, "other than 0 and 1"),
         ({"time": -1.0}, "not positive"),
         ({"time": "soon"}, "not numeric"),

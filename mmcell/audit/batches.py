@@ -7,7 +7,7 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 
-from mmcell.audit.evidence import beyond, family_low, is_leak, mirrored, stated
+from mmcell.audit.evidence import beyond, family_low, is_leak, mirrored, silent, stated
 from mmcell.audit.probe import beyond_permutations, metric_of, probed
 from mmcell.audit.units import label_of
 from mmcell.dataset import Dataset
@@ -49,6 +49,10 @@ def cramers_v(tables: np.ndarray) -> np.ndarray:
 def corrected_v(tables: np.ndarray) -> np.ndarray:
     """Return Cramér's V with the bias that independence alone produces taken off; arguments as `cramers_v`.
 
+    ``√(max(0, φ² − e) / (min(r, c) − 1 − e))``, where ``e = (r − 1)(c − 1) / (n − 1)`` is the mean of φ² over all
+    permutations: independence is 0 and perfect association 1 in tables of every shape. Of a square table this is
+    Bergsma's V; of another one Bergsma's stays below 1 however perfect the association.
+
     References
     ----------
     Bergsma: A bias-correction for Cramér's V and Tschuprow's T. J Korean Stat Soc 42, 323–328 (2013). Its estimate of
@@ -56,9 +60,9 @@ def corrected_v(tables: np.ndarray) -> np.ndarray:
     """
     phi2, smaller, n, rows, columns = _association(tables)
     with np.errstate(divide="ignore", invalid="ignore"):
-        free = np.maximum(phi2 - (rows - 1) * (columns - 1) / (n - 1), 0.0)
-        limit = np.minimum(rows - (rows - 1) ** 2 / (n - 1), columns - (columns - 1) ** 2 / (n - 1)) - 1
-        return np.where((smaller > 0) & (limit > 0), np.sqrt(free / limit), np.nan)
+        expected = (rows - 1) * (columns - 1) / (n - 1)
+        free, limit = np.maximum(phi2 - expected, 0.0), smaller - expected
+        return np.where((smaller > 0) & (limit > 1e-12), np.sqrt(free / limit), np.nan)
 
 
 def _association(tables: np.ndarray) -> tuple[np.ndarray, ...]:
@@ -113,7 +117,7 @@ def confounded(dataset: Dataset, *, n_boot: int = 1000, seed: int = 0) -> list[F
             severity="leak" if leak else "info",
             code="batch-label",
             message=f"label and batch over {len(both)} units: {said} after correction for bias, so that independence "
-            "is 0",
+            "is 0 and perfect association 1",
             evidence=f"{plain_v:.2f} before correction, permutation p {p:.3f}; units of each batch: {counts}",
             cure="hold out whole batches; what predicts the label may be the batch" if leak else "",
         )
@@ -137,7 +141,9 @@ def label_from_batch(dataset: Dataset, *, n_boot: int = 1000, seed: int = 0) -> 
         x, truth.reindex(both.index), alpha=ALPHA, seed=seed
     )
     said = f"the batch alone predicts the label of held-out units with {stated(name, found)}"
-    if not beyond(found, chance):
+    if silent(found):
+        said = f"too few units to say whether the batch alone predicts the label: {stated(name, found)}"
+    elif not beyond(found, chance):
         said = f"the batch alone does not predict the label of held-out units: {stated(name, found)}"
     return [
         Finding(
@@ -205,6 +211,8 @@ def batch_predictability(
     evidence += mirrored(found.values(), 0.5)
     if not known:
         text = f"no batch can be told from {of} of held-out units"
+        if not found or any(map(silent, found.values())):
+            text = f"too few units to say whether a batch can be told from {of}"
         return [Finding(severity="info", code="batch-predictable", message=text, evidence=evidence)]
     severity: Literal["leak", "warning"] = "leak"
     names = ", ".join(f"{b} (AUROC {e.value:.2f})" for b, e in known.items())

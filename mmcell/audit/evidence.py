@@ -29,6 +29,11 @@ def beyond(estimate: Estimate, chance: float) -> bool:
     return bool(np.isfinite(estimate.low) and estimate.low > chance)
 
 
+def silent(estimate: Estimate) -> bool:
+    """Whether there are too few units for an interval: then nothing is said, neither yes nor no."""
+    return estimate.status == "too_few_units"
+
+
 def family_low(estimate: Estimate, n: int) -> float:
     """Return the lower end of the interval that holds for `n` questions together (Bonferroni)."""
     if n == 1 or estimate.method not in ("bca", "percentile"):

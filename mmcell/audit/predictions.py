@@ -7,10 +7,10 @@ import re
 import numpy as np
 import pandas as pd
 
-from mmcell.audit.units import FEW_EVENTS, PER_VARIABLE
+from mmcell.audit.units import FEW_EVENTS, PER_VARIABLE, few_units
 from mmcell.errors import MmcellError, first
 from mmcell.records import Finding
-from mmcell.stats.units import FEW
+from mmcell.stats.units import MINIMUM
 
 _PREDICTION = re.compile(r"^(y_pred|risk)(?:[_:. ](.+))?$")
 #: Columns that say which predictions belong together, as far as a table has them.
@@ -51,7 +51,7 @@ def audit_predictions(frame: pd.DataFrame, where: str = "table") -> list[Finding
                 cure="name the patient of every item: intervals are too narrow otherwise",
             )
         )  # fmt: skip
-        return [*found, *_twice(table)]
+        return [*found, *_twice(table), *_unusable(table)]
     missing = table["unit"].isna()
     if missing.any():
         items = table.loc[missing, "item"].unique()
@@ -64,10 +64,11 @@ def audit_predictions(frame: pd.DataFrame, where: str = "table") -> list[Finding
     table = table[~missing]
     return [
         *found,
-        *_crossing(table),
+        *crossing(table),
         *_twice(table),
         *_varying(table),
         *_absent(table),
+        *_unusable(table),
         *_sizes(table),
         *_folds(table),
     ]
@@ -77,8 +78,14 @@ def _keys(table: pd.DataFrame, *more: str) -> list[str]:
     return [c for c in (*_APART, *more) if c in table]
 
 
-def _crossing(table: pd.DataFrame) -> list[Finding]:
-    """Find units held out in two folds of one repeat: each was in training when its other items were predicted."""
+def crossing(table: pd.DataFrame) -> list[Finding]:
+    """Find units held out in two folds of one repeat: each was in training when its other items were predicted.
+
+    Parameters
+    ----------
+    table
+        With ``unit``, ``fold`` and, where there are several, ``repeat``.
+    """
     if "fold" not in table:
         text = "no column 'fold': whether a unit crosses a split cannot be seen"
         return [Finding(severity="info", code="no-fold", message=text, cure="give the fold of every item")]
@@ -172,12 +179,48 @@ def _absent(table: pd.DataFrame) -> list[Finding]:
     return found
 
 
-def _sizes(table: pd.DataFrame) -> list[Finding]:
+def outcome_faults(table: pd.DataFrame) -> list[str]:
+    """Return, each in a line with its cure, why times and events cannot be what they are called.
+
+    Parameters
+    ----------
+    table
+        With ``item``, ``time`` and ``event``; an item counts once, however many rows it has.
+    """
+    for column in ("time", "event"):
+        if not pd.api.types.is_numeric_dtype(table[column]):
+            return [f"the column {column!r} is not numeric; give numbers"]
+    known = table.dropna(subset=["time", "event"]).drop_duplicates(["item", "time", "event"])
     found = []
+    wrong = ~known["event"].isin([0, 1])
+    if wrong.any():
+        values = first(known.loc[wrong, "event"].unique())
+        found.append(f"'event' has values other than 0 and 1 ({values}); 1 = event, 0 = censored")
+    early = ~((known["time"] > 0) & np.isfinite(known["time"]))
+    if early.any():
+        what, them = ("values of 'time' are", "them") if early.sum() > 1 else ("value of 'time' is", "it")
+        found.append(
+            f"{int(early.sum())} {what} not positive (first items: {first(known.loc[early, 'item'])}); correct or "
+            f"remove {them}"
+        )
+    return found
+
+
+def _unusable(table: pd.DataFrame) -> list[Finding]:
+    if not {"time", "event"} <= set(table):
+        return []
+    faults = outcome_faults(table)
+    if not faults and not table["event"].sum():
+        faults = ["'event' has no events: nothing can be ranked; follow patients for longer"]
+    return [
+        Finding(severity="warning", code="unusable-outcome", message=said, cure=cure)
+        for said, _, cure in (fault.rpartition("; ") for fault in faults)
+    ]
+
+
+def _sizes(table: pd.DataFrame) -> list[Finding]:
     n = table["unit"].nunique()
-    if n < FEW:
-        text = f"{n} units: intervals are rough"
-        found.append(Finding(severity="warning", code="few-units", message=text, cure="add patients"))
+    found = few_units(n)
     for classes in _classes(table):
         counts = classes.value_counts()
         if len(counts) == 1:
@@ -189,12 +232,13 @@ def _sizes(table: pd.DataFrame) -> list[Finding]:
                     severity="warning", code="few-in-class",
                     message=f"{counts.min()} units of class {counts.idxmin()}: each of them moves the scores",
                     evidence=", ".join(f"{name}: {k}" for name, k in counts.items()),
-                    cure="read the interval, not the value",
+                    cure="read the interval, not the value" if n >= MINIMUM else "add patients of this class",
                 )
             )  # fmt: skip
-    if "event" in table:
+    if "event" in table and pd.api.types.is_numeric_dtype(table["event"]):
         events = int(table.groupby("unit")["event"].max().sum())
-        if events < FEW_EVENTS:
+        # Below 10 units there is no interval that could be wide.
+        if 0 < events < FEW_EVENTS and n >= MINIMUM:
             text = f"{events} events among {n} units: intervals are wide"
             found.append(Finding(severity="warning", code="few-events", message=text, evidence=f"{events} events",
                                  cure="read the interval, not the value"))  # fmt: skip
@@ -226,7 +270,7 @@ def _folds(table: pd.DataFrame) -> list[Finding]:
     if "y_true" in table and _classes(table):
         n = grouped["y_true"].nunique()
         found += _unranked(n == 1, "hold one class only", "folds-with-one-class")
-    if "event" in table:
+    if "event" in table and pd.api.types.is_numeric_dtype(table["event"]):
         found += _unranked(grouped["event"].sum() == 0, "hold no event", "folds-without-event")
     return found
 

@@ -21,6 +21,7 @@ _TOGETHER = {
     "knows-the-batch": "these know the batch of held-out units",
     "technical-retention": "the vectors of these tell how held-out patients were measured",
     "boundary": "scores of these lie on the bound, and their intervals are one-sided",
+    "not-converged": "not all Cox models of these converged",
     "excluded": "not all items could be scored for these",
 }
 

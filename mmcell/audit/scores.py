@@ -1,4 +1,4 @@
-"""What the scores of one record say against themselves: leaks, bounds, exclusions, pretraining overlap."""
+"""What one record says against itself: leaks, bounds, exclusions, models that did not converge, overlap."""
 
 from __future__ import annotations
 
@@ -7,12 +7,13 @@ from typing import Literal
 from mmcell.audit.evidence import is_leak
 from mmcell.audit.overlap import overlap_findings
 from mmcell.embedding import ModelCard
+from mmcell.errors import first
 from mmcell.records import Finding, RunRecord, Score
 
 
 def audit_scores(record: RunRecord) -> list[Finding]:
     """Return findings about a record that its own scores and cards give away."""
-    found = overlap_findings(record.cards.values(), record.dataset)
+    found = [*overlap_findings(record.cards.values(), record.dataset), *_not_converged(record)]
     found += [_closed(card) for card in record.cards.values() if card.closed]
     for score in record.scores:
         found += _of(score, record)
@@ -65,6 +66,26 @@ def _of(score: Score, record: RunRecord) -> list[Finding]:
         text = f"{place}: {score.n_excluded} held-out items could not be scored"
         found.append(Finding(severity="info", code="excluded", message=text))
     return found
+
+
+def _not_converged(record: RunRecord) -> list[Finding]:
+    """Say how many of the Cox models behind a record did not converge."""
+    fits = [fold for fold in record.details.get("folds", [record.details]) if "not_converged" in fold]
+    failed = [i for i, fold in enumerate(fits, 1) if fold["not_converged"]]
+    if not failed:
+        return []
+    penalties = sorted({fits[i - 1]["penalty"] for i in failed})
+    fewest = min(fits[i - 1]["events_train"] for i in failed)
+    return [
+        Finding(
+            severity="warning",
+            code="not-converged",
+            message=f"{len(failed)} of {len(fits)} Cox fits did not converge",
+            evidence=f"fits {first(failed)}; penalty {first(penalties)}; from {fewest} training events on",
+            cure="do not read their hazard ratios, and their risks with care; use fewer inputs, or patients with more "
+            "events",
+        )
+    ]
 
 
 def _beyond_chance(score: Score) -> bool:

@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 
 _FILES = (".h5ad", ".h5mu", ".zarr")
 _TABLES = (".csv", ".parquet")
+#: So many columns of a file are named to choose from.
+_LISTED = 12
 #: Role -> what can be looked at when it is known.
 _OPENS = {
     "unit": "duplicates between patients, numbers of patients",
@@ -190,16 +192,21 @@ def _bare(
             found += _matrix(part, name, preprocessing, None, seed)
         found += [f for e in embeddings for f in duplicate_findings(e.values, e.ids, None, e.name, counts=False)]
         found += overlap_findings([*cards, *(e.card for e in embeddings)], path.stem)
-        return [*found, *_unopened({r for r in wanted if r == "unit" or "unit" in wanted}, "--{}")]
+        given_roles = {r for r in wanted if r == "unit" or "unit" in wanted}
+        return [*found, *_unopened(given_roles, "--{}", content.obs.columns)]
     stated: Any = preprocessing or "values"
     modalities = {name: ModalityCard(preprocessing=stated, identifiers="other") for name in parts}
     dataset = Dataset(path.stem, content, Roles(**wanted), DatasetCard(name=path.stem, modalities=modalities))
     shown = None if preprocessing is None else "card"
     found += audit_dataset(dataset, embeddings, cards, n_boot=n_boot, seed=seed, stated=shown is not None)
-    return [*found, *_unopened(set(wanted), "--{}")]
+    return [*found, *_unopened(set(wanted), "--{}", content.obs.columns.difference(_named(wanted), sort=False))]
 
 
-def _unopened(given: set[str], option: str) -> list[Finding]:
+def _named(wanted: Mapping[str, Any]) -> list[str]:
+    return [name for name in wanted.values() if isinstance(name, str)]
+
+
+def _unopened(given: set[str], option: str, columns: pd.Index) -> list[Finding]:
     rest = {role: what for role, what in _OPENS.items() if role not in given}
     if not rest:
         return []
@@ -208,7 +215,8 @@ def _unopened(given: set[str], option: str) -> list[Finding]:
         Finding(
             severity="info", code="roles-not-given", evidence=words,
             message="not looked at, for nobody said which column it is: "
-            + ", ".join(role.replace("_", " ") for role in rest),
+            + ", ".join(role.replace("_", " ") for role in rest)
+            + (f"; obs has {first(columns, _LISTED)}" if len(columns) else "; obs has no column"),
             cure="name these columns, or write a card",
         )
     ]  # fmt: skip

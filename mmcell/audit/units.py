@@ -9,7 +9,7 @@ from mmcell.errors import MmcellError, first
 from mmcell.probes.design import ClinicalDesign
 from mmcell.records import Finding
 from mmcell.splits import Split
-from mmcell.stats.units import FEW
+from mmcell.stats.units import FEW, MINIMUM
 from mmcell.task import unasked
 
 #: Fewer events than this: Cox models and concordances are unstable.
@@ -80,22 +80,14 @@ def unusable(dataset: Dataset) -> list[Finding]:
 
 def small(dataset: Dataset, targets: set[str]) -> list[Finding]:
     """Return what is too small: the number of units, of units in a class, of events, and of either per covariate."""
-    found = []
     n = dataset.unit.nunique()
-    if n < FEW:
-        found.append(
-            Finding(
-                severity="warning",
-                code="few-units",
-                message=f"{n} units ({dataset.roles.unit}): intervals are rough",
-                cure="add patients; cells do not replace them",
-            )
-        )
+    found = few_units(n, f" ({dataset.roles.unit})")
     clinical = [c for c in dataset.roles.clinical if varying(dataset, c).empty]
     variables = len(ClinicalDesign.fit(dataset.patients[clinical]).columns) if clinical else 0
     if "outcome" in targets:
         events = int(dataset.truth("outcome", "patient")["event"].sum())
-        if events < FEW_EVENTS:
+        # Below 10 units there is no interval that could be wide.
+        if events < FEW_EVENTS and n >= MINIMUM:
             found.append(
                 Finding(
                     severity="warning",
@@ -117,11 +109,20 @@ def small(dataset: Dataset, targets: set[str]) -> list[Finding]:
                     code="few-in-class",
                     message=f"{counts.min()} units of {dataset.roles.label} {counts.idxmin()!r}: each moves the scores",
                     evidence=", ".join(f"{k} {name}" for name, k in counts.items()),
-                    cure="add patients of this class; read the interval, not the value",
+                    cure="add patients of this class" + ("; read the interval, not the value" if n >= MINIMUM else ""),
                 )
             )
         found += _per_variable(int(counts.min()), variables, f"units of {dataset.roles.label} {counts.idxmin()!r}")
     return found
+
+
+def few_units(n: int, of: str = "") -> list[Finding]:
+    """Return what a number of units does to intervals: below 10 there are none, below 20 they are rough."""
+    if n >= FEW:
+        return []
+    said = "intervals are rough" if n >= MINIMUM else f"no score will have an interval, which needs {MINIMUM}"
+    text, cure = f"{n} units{of}: {said}", "add patients; cells do not replace them"
+    return [Finding(severity="warning", code="few-units", message=text, cure=cure)]
 
 
 def _per_variable(have: int, variables: int, what: str) -> list[Finding]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -176,6 +177,8 @@ class Cox:
         Chosen in the inner loop.
     baseline
         Hazard of a patient of risk 0.
+    converged
+        Whether lifelines found the optimum without reserve.
     """
 
     keep: np.ndarray
@@ -184,6 +187,7 @@ class Cox:
     model: Any
     penalty: float
     baseline: Baseline
+    converged: bool = True
 
     def _inputs(self, x: np.ndarray, beside: np.ndarray | None = None) -> np.ndarray:
         z = np.asarray(x)[:, self.keep].astype(np.float64)
@@ -206,7 +210,10 @@ class Cox:
             return np.exp(-np.exp(self.risk(x, beside)[:, None] + np.log(self.baseline.at(times))))
 
     def summary(self) -> dict[str, Any]:
-        """Return JSON-able facts: penalty, counts, hazard ratios per standard deviation, baseline hazard."""
+        """Return JSON-able facts: penalty, counts, hazard ratios per standard deviation, baseline hazard.
+
+        ``not_converged`` is the number of fits, 0 or 1, that did not converge.
+        """
         if self.model is None:
             return {"note": "no input varies among the training patients"}
         hazard = self.model.baseline_cumulative_hazard_.iloc[:, 0]
@@ -214,6 +221,7 @@ class Cox:
             "penalty": self.penalty,
             "n_train": int(self.model.event_observed.size),
             "events_train": int(self.model.event_observed.sum()),
+            "not_converged": int(not self.converged),
             "hazard_ratios": {str(c): round(float(v), 6) for c, v in self.model.hazard_ratios_.items()},
             "baseline_cumulative_hazard": [[round(float(t), 4), round(float(h), 6)] for t, h in hazard.items()],
         }
@@ -279,8 +287,22 @@ def fit_cox(
     names = [n for n, k in zip(names, scale.keep, strict=True) if k]
     names = [n if names.count(n) == 1 else f"{n} #{i + 1}" for i, n in enumerate(names)]
     frame = pd.DataFrame(z, columns=names).assign(**{"·time": time, "·event": event})
-    model = CoxPHFitter(penalizer=penalty).fit(frame, "·time", "·event")
-    return Cox(keep, reduce, scale, model, penalty, Baseline.fit(time, event, z @ model.params_.to_numpy()))
+    model, converged = _fitted(CoxPHFitter(penalizer=penalty), frame)
+    baseline = Baseline.fit(time, event, z @ model.params_.to_numpy())
+    return Cox(keep, reduce, scale, model, penalty, baseline, converged)
+
+
+def _fitted(model: Any, frame: pd.DataFrame) -> tuple[Any, bool]:
+    """Fit lifelines' model; whether it converged is returned instead of printed, every other warning passes."""
+    from lifelines.exceptions import ConvergenceWarning
+
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", ConvergenceWarning)
+        model.fit(frame, "·time", "·event")
+    others = [w for w in caught if not issubclass(w.category, ConvergenceWarning)]
+    for other in others:
+        warnings.warn_explicit(other.message, other.category, other.filename, other.lineno)
+    return model, len(others) == len(caught)
 
 
 def _components(z: np.ndarray, most: int) -> PCA:

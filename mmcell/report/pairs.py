@@ -12,7 +12,7 @@ from rich.table import Table
 from mmcell.report.terminal import console_of, interval, number, print_frame
 from mmcell.scoring import Scoring
 from mmcell.stats.bootstrap import ALPHA
-from mmcell.stats.comparison import Comparison
+from mmcell.stats.comparison import Comparison, disagreeing
 from mmcell.stats.family import ALL
 
 _TIES = "{} that share a letter cannot be told apart at 5 % after adjustment."
@@ -54,15 +54,15 @@ def show_comparison(found: Comparison, shape: str, notes: tuple[str, ...] = ()) 
 
 
 def notes_of(found: Comparison, adjust: str, n_permutations: int) -> tuple[str, ...]:
-    """Return what to know of the p-values: their family, and whether any of them could have been small."""
+    """Return what to know of the p-values: their family, whether any could have been small, where intervals differ."""
     pairs = int(found.table["p"].notna().sum())
-    notes = [f"p-values adjusted by {adjust} over {pairs} pairs"]
+    notes = [f"p-values adjusted by {adjust} over {pairs} pair{'s' * (pairs != 1)}"]
     if adjust == "holm" and pairs > ALPHA * (n_permutations + 1):
         notes.append(
             f"with {n_permutations} permutations no p of {pairs} pairs can reach {ALPHA:g} after adjustment; "
             "use more, or compare fewer"
         )
-    return tuple(notes)
+    return (*notes, *disagreeing(found.table))
 
 
 def predictors(found: Comparison) -> pd.DataFrame:
@@ -76,8 +76,10 @@ def predictors(found: Comparison) -> pd.DataFrame:
 
 
 def rank(row: dict[Any, Any]) -> str:
-    """Return a rank with its interval for people, "" where there is none."""
-    return "" if pd.isna(row["rank"]) else f"{row['rank']:g} ({row['rank_low']:g}–{row['rank_high']:g})"
+    """Return a rank for people, with its interval where there is one; "" without a rank."""
+    if pd.isna(row["rank"]):
+        return ""
+    return f"{row['rank']:g}" + ("" if pd.isna(row["rank_low"]) else f" ({row['rank_low']:g}–{row['rank_high']:g})")
 
 
 def show_scoring(found: Scoring, shape: str) -> None:
@@ -87,7 +89,8 @@ def show_scoring(found: Scoring, shape: str) -> None:
         return
     if shape == "json":
         pairs = found.comparison.table if found.comparison is not None else pd.DataFrame()
-        _print_parts({"scores": found.table, "comparisons": pairs})
+        findings = pd.DataFrame([f.model_dump() for f in found.findings])
+        _print_parts({"scores": found.table, "comparisons": pairs, "findings": findings})
         return
     console = console_of()
     table = Table(box=None, pad_edge=False)
@@ -102,7 +105,8 @@ def show_scoring(found: Scoring, shape: str) -> None:
             f"{row['n_items']} items, {row['n_units']} units", str(row["n_excluded"]), escape(status),
         )  # fmt: skip
     console.print(table)
-    if found.comparison is not None:
+    # Where nothing has a value there is nothing to show of pairs; a note says so.
+    if found.comparison is not None and found.comparison.table["difference"].notna().any():
         _show_pairs(found.comparison, "Predictors")
     for note in found.notes:
         console.print(f"note: {note}", markup=False)

@@ -13,8 +13,10 @@ from mmcell.errors import MmcellError
 
 #: Cramér's V between label and batch among the training units, as far as whole units allow it.
 GRID = (0.0, 0.15, 0.3, 0.45, 0.6, 0.75, 0.9)
-#: With fewer units than this in a cell of the table of label × batch, nothing is said.
-MINIMUM_CELL = 4
+#: With smaller training sets than this nothing is said: without confounding each cell of label × batch has three units.
+MINIMUM_TRAINING = 12
+#: So many units a cell must hold for the larger cells of such a set under the strongest confounding of the grid.
+MINIMUM_CELL = 5
 
 
 def sides(label: np.ndarray, batch: Iterable[Any]) -> tuple[str, ...]:
@@ -145,21 +147,25 @@ class Levels:
     def of(cls, fewest: int, grid: Sequence[float] = GRID) -> Self:
         """Return the largest equal size for which no cell needs more than `fewest` units at any V of the grid.
 
-        Whole units realise some values of V only: each of the grid becomes the nearest one that they do.
+        Whole units realise some values of V only: each of the grid becomes the largest one below it that they do, so
+        that none is stronger than was asked.
 
         Raises
         ------
         MmcellError
-            `fewest` is below 4.
+            `fewest` leaves training sets of fewer than 12 units.
         """
-        if fewest < MINIMUM_CELL:
-            raise MmcellError(f"{fewest} units in a cell; at least {MINIMUM_CELL} are needed")
-        total = next(n for n in range(4 * fewest, 0, -4) if max(cls._sizes(n, grid)) <= fewest)
+        total = next((n for n in range(4 * fewest, 0, -4) if max(cls._sizes(n, grid)) <= fewest), 0)
+        if total < MINIMUM_TRAINING:
+            raise MmcellError(
+                f"{fewest} units in a cell make training sets of {total}; at least {MINIMUM_TRAINING} are needed"
+            )
         return cls(total, cls._sizes(total, grid))
 
     @staticmethod
     def _sizes(total: int, grid: Sequence[float]) -> tuple[int, ...]:
-        return tuple(sorted({int(np.floor(total * (1 + v) / 4 + 0.5)) for v in grid}))
+        # What is a whole number but for rounding stays one.
+        return tuple(sorted({int(np.floor(total * (1 + v) / 4 + 1e-9)) for v in grid}))
 
     @property
     def v(self) -> np.ndarray:

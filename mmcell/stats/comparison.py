@@ -248,6 +248,29 @@ def with_adjusted(table: pd.DataFrame, adjust: Adjust) -> pd.DataFrame:
     return table
 
 
+def disagreeing(table: pd.DataFrame) -> list[str]:
+    """Return a line on the pairs whose interval and p, both before adjustment, do not say the same; none without any.
+
+    Two methods that answer one question differ near the 5 % line, and where units are few.
+
+    Parameters
+    ----------
+    table
+        That of a `Comparison`.
+    """
+    said = []
+    for row in table.dropna(subset=["ci_low", "ci_high", "p"]).to_dict("records"):
+        excludes = row["ci_low"] > 0 or row["ci_high"] < 0
+        if excludes != (row["p"] <= ALPHA):
+            place = f"{row['place']}, " if "place" in row else ""
+            said.append(
+                f"{place}{row['a']} − {row['b']} ({'excludes' if excludes else 'includes'} 0, p {row['p']:.4f})"
+            )
+    if not said:
+        return []
+    return [f"interval and p disagree: {first(said, 6)}; letters follow the adjusted p"]
+
+
 def lettered(
     table: pd.DataFrame, values: Mapping[str, float], names: Mapping[str, object], metric: Metric
 ) -> dict[str, str]:

@@ -15,6 +15,7 @@ from mmcell.audit.batches import (
     unit_means,
 )  # fmt: skip
 from mmcell.audit.probe import probed
+from mmcell.data.simulate import simulate_cohort
 from tests.toys import cite
 
 DONORS, CELLS = 40, 4
@@ -50,6 +51,56 @@ def test_the_corrected_v_takes_off_what_independence_produces():
     n, phi2 = 60, 0.5**2
     by_hand = np.sqrt((phi2 - 1 / 59) / (2 - 1 / 59 - 1))
     assert corrected_v(np.array([[n / 4 * 1.5, n / 4 * 0.5], [n / 4 * 0.5, n / 4 * 1.5]])) == pytest.approx(by_hand)
+
+
+@pytest.mark.parametrize("shape", [(2, 2), (2, 3), (2, 4), (3, 3), (3, 5)])
+def test_the_corrected_v_is_one_where_association_is_perfect(shape):
+    table = np.zeros(shape)
+    table[np.arange(max(shape)) % shape[0], np.arange(max(shape)) % shape[1]] = 6
+    assert cramers_v(table) == pytest.approx(1)
+    assert corrected_v(table) == pytest.approx(1)
+
+
+def test_the_corrected_v_is_bergsmas_of_square_tables_and_zero_where_phi2_is_what_permutations_give():
+    rng = np.random.default_rng(1)
+    table = rng.integers(1, 9, (3, 3)).astype(float)
+    n, phi2 = table.sum(), 2 * cramers_v(table) ** 2
+    bergsma = np.sqrt(max(0, phi2 - 4 / (n - 1)) / (3 - 4 / (n - 1) - 1))
+    assert corrected_v(table) == pytest.approx(bergsma)
+    label, batch = np.repeat([0, 1], 15), np.resize([0, 1, 2, 3], 30)
+    drawn = [pd.crosstab(label, rng.permutation(batch)).to_numpy() for _ in range(500)]
+    assert np.mean(cramers_v(np.array(drawn)) ** 2) == pytest.approx(3 / 29, rel=0.1)
+
+
+@pytest.mark.parametrize("n_batches", [2, 3, 4])
+@pytest.mark.parametrize("confounding", [0.0, 0.8, 1.0])
+def test_confounding_is_a_leak_in_any_number_of_batches(n_batches, confounding):
+    cohort = simulate_cohort(30, 5, images=False, confounding=confounding, n_batches=n_batches, seed=2)
+    (found,) = confounded(cohort, n_boot=200)
+    assert found.severity == ("leak" if confounding else "info")
+    assert "no interval" not in found.message
+    if confounding == 1:
+        assert "Cramér's V 1.00 (95 % interval 0.92 to 1.00)" in found.message
+
+
+@pytest.mark.parametrize("n_batches", [2, 3, 4])
+def test_the_batch_alone_predicts_a_label_that_it_decides(n_batches, monkeypatch):
+    # The permutations of the probe are tested elsewhere, and slow.
+    monkeypatch.setattr("mmcell.audit.batches.beyond_permutations", lambda *args, **options: True)
+    cohort = simulate_cohort(30, 5, images=False, confounding=1.0, n_batches=n_batches, seed=2)
+    (found,) = label_from_batch(cohort, n_boot=200)
+    assert found.severity == "leak"
+    assert "AUROC 1.00 (95 % interval 0.8" in found.message
+
+
+def test_too_few_units_say_neither_that_a_batch_is_told_nor_that_it_is_not():
+    toy = cite(8, CELLS)
+    (told,) = batch_predictability(toy, unit_means(toy, "rna"), "mean profiles")
+    (label,) = label_from_batch(toy)
+    assert told.severity == label.severity == "info"
+    assert told.message == "too few units to say whether a batch can be told from mean profiles"
+    assert label.message.startswith("too few units to say whether the batch alone predicts the label")
+    assert "(no interval, 8 units)" in told.evidence
 
 
 def test_confounding_is_a_leak_with_its_interval_and_in_words():

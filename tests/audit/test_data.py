@@ -28,6 +28,8 @@ def test_a_balanced_cohort_has_nothing_to_hide():
 
 
 def test_few_units():
+    few = audit(dataset=keep(cite(DONORS, CELLS), np.arange(9 * CELLS)))["few-units"]
+    assert few.message == "9 units (donor): no score will have an interval, which needs 10"
     assert "19 units" in audit(dataset=keep(cite(DONORS, CELLS), np.arange(19 * CELLS)))["few-units"].message
 
 

@@ -82,6 +82,30 @@ def test_too_few():
     assert audit(table(y_true=1))["one-class"].message == "one class only (1)"
 
 
+def test_below_ten_units_there_are_no_intervals_at_all():
+    found = audit(table()[lambda f: f["unit"] < "u08"])["few-units"]
+    assert found.message == "8 units: no score will have an interval, which needs 10"
+    assert "interval" not in audit(table()[lambda f: f["unit"] < "u08"])["few-in-class"].cure
+    assert audit(table()[lambda f: f["unit"] < "u12"])["few-units"].message == "12 units: intervals are rough"
+
+
+def test_an_outcome_that_cannot_be_used():
+    months = 3.0 + np.tile(np.repeat(np.arange(N), 2), 2)
+    frame = table().drop(columns="y_true").assign(time=months, event=np.tile(np.repeat(np.arange(N) % 3 == 0, 2), 2))
+    assert "unusable-outcome" not in audit(frame)
+    none = audit(frame.assign(event=0))
+    assert none["unusable-outcome"].message == "'event' has no events: nothing can be ranked"
+    assert "few-events" not in none
+    early = frame.assign(time=frame["time"].where(frame["item"] != "i004", -2.0))
+    for one in (early, early.drop(columns="unit")):
+        found = audit(one)["unusable-outcome"]
+        assert found.severity == "warning"
+        assert found.message == "1 value of 'time' is not positive (first items: i004)"
+        assert found.cure == "correct or remove it"
+    assert "other than 0 and 1 (2)" in audit(frame.assign(event=2))["unusable-outcome"].message
+    assert "'event' is not numeric" in audit(frame.assign(event="died"))["unusable-outcome"].message
+
+
 def test_folds_that_rank_nothing():
     frame = table()
     frame["fold"] = frame["y_true"] + 2 * (frame["unit"] > "u30")

@@ -11,10 +11,11 @@ def score(metric="auroc", value=0.8, low=0.7, high=0.9, **more):
     )
 
 
-def audit(*scores, encoder="pca", cards=None):
+def audit(*scores, encoder="pca", cards=None, details=None):
     record = RunRecord(
         key="k", task={"name": "toy", "primary": "auroc"}, dataset="covid-cite", dataset_fingerprint="f",
         split_hash="s", encoder=encoder, role="candidate", cards=cards or {}, scores=scores,
+        details=details or {},
     )  # fmt: skip
     return {f.code: f for f in audit_scores(record)}
 
@@ -65,3 +66,20 @@ def test_a_model_that_was_pretrained_on_the_cohort():
 
 def test_a_failed_score_says_nothing():
     assert audit(Score(metric="batch_auroc", status="failed", reason="no")) == {}
+
+
+def fit(not_converged, penalty=0.01):
+    return {"penalty": penalty, "events_train": 20, "not_converged": not_converged}
+
+
+def test_cox_models_that_did_not_converge_are_one_finding():
+    found = audit(details={"folds": [fit(0, 1.0), fit(1), {"note": "no input varies"}, fit(1, 0.03)]})["not-converged"]
+    assert found.severity == "warning"
+    assert found.message == "2 of 3 Cox fits did not converge"
+    assert found.evidence == "fits 2, 3; penalty 0.01, 0.03; from 20 training events on"
+    assert found.cure
+    assert audit(details=fit(1))["not-converged"].message == "1 of 1 Cox fits did not converge"
+
+
+def test_cox_models_that_converged_are_none():
+    assert audit(details={"folds": [fit(0), fit(0)]}) == audit(details={"folds": [{"alpha": 1.0}]}) == {}

@@ -1,5 +1,6 @@
 import json
 
+import anndata as ad
 import numpy as np
 import pandas as pd
 import pytest
@@ -84,6 +85,22 @@ def test_a_bare_file_gets_what_needs_no_role_and_says_what_else_there_is(file):
     assert set(found) == {"values-look-like", "exact-duplicates", "roles-not-given"}
     assert found["exact-duplicates"].severity == "warning"
     assert "--unit: duplicates between patients" in found["roles-not-given"].evidence
+    names = ad.read_h5ad(file).obs.columns
+    assert len(names) <= 12
+    assert found["roles-not-given"].message.endswith(f"; obs has {', '.join(names)}")
+
+
+def test_the_first_dozen_columns_of_a_bare_file_are_named(file, tmp_path):
+    data = ad.read_h5ad(file)
+    data.obs = pd.DataFrame({f"c{i:02}": "x" for i in range(20)}, index=data.obs_names)
+    data.write_h5ad(tmp_path / "wide.h5ad")
+    found = codes(audit(tmp_path / "wide.h5ad"))
+    assert found["roles-not-given"].message.endswith(
+        "obs has c00, c01, c02, c03, c04, c05, c06, c07, c08, c09, c10, c11 (+8 more)"
+    )
+    data.obs = data.obs[[]]
+    data.write_h5ad(tmp_path / "bare.h5ad")
+    assert codes(audit(tmp_path / "bare.h5ad"))["roles-not-given"].message.endswith("obs has no column")
 
 
 def test_a_bare_file_with_roles(file):
@@ -91,7 +108,8 @@ def test_a_bare_file_with_roles(file):
     found = codes(audit(file, roles=roles, preprocessing="counts", **FEW))
     assert found["exact-duplicates"].severity == "leak"
     assert {"batch-label", "batch-predictable", "technical-jointly"} <= set(found)
-    assert found["roles-not-given"].message.endswith("it is: sample")
+    assert "it is: sample; obs has " in found["roles-not-given"].message
+    assert "donor" not in found["roles-not-given"].message
     assert "values-look-like" not in found
     assert "values-look-like" in codes(audit(file, roles={"unit": "donor"}, **FEW))
     assert "not-counts" not in found
@@ -106,8 +124,6 @@ def test_a_card_takes_further_roles(file):
 
 
 def test_missing_units_of_a_bare_file(file, tmp_path):
-    import anndata as ad
-
     data = ad.read_h5ad(file)
     data.obs["donor"] = data.obs["donor"].astype(object).where(np.arange(data.n_obs) > 4)
     data.write_h5ad(tmp_path / "gaps.h5ad")

@@ -1,4 +1,5 @@
 import json
+import warnings
 
 import numpy as np
 import pandas as pd
@@ -158,6 +159,25 @@ def test_the_summary_can_be_written_as_json():
     assert list(facts["hazard_ratios"]) == list("abcd")
     steps = np.array(facts["baseline_cumulative_hazard"])
     assert (np.diff(steps, axis=0) >= 0).all()
+
+
+def test_a_fit_that_does_not_converge_is_counted_and_not_printed(monkeypatch):
+    from lifelines.exceptions import ConvergenceWarning
+
+    def fit(self, *args, **options):
+        warnings.warn("failed to converge\nsee there", ConvergenceWarning, stacklevel=2)
+        warnings.warn("complete separation", ConvergenceWarning, stacklevel=2)
+        warnings.warn("something else", UserWarning, stacklevel=2)
+        return usual(self, *args, **options)
+
+    usual = CoxPHFitter.fit
+    assert fitted(*cohort()).summary()["not_converged"] == 0
+    monkeypatch.setattr(CoxPHFitter, "fit", fit)
+    with pytest.warns() as seen:
+        model = fitted(*cohort())
+    # One fit, however many warnings it gives; what is not about convergence still passes.
+    assert model.summary()["not_converged"] == 1
+    assert [str(w.message) for w in seen] == ["something else"]
 
 
 def test_one_event_is_not_enough(refused):

@@ -12,7 +12,7 @@ from mmcell import Items, Results
 from mmcell.metrics.base import get_metric
 from mmcell.records import Versus, Worst
 from mmcell.report import terminal
-from mmcell.report.pairs import notes_of, predictors, show_comparison, show_scoring
+from mmcell.report.pairs import notes_of, predictors, rank, show_comparison, show_scoring
 from mmcell.report.terminal import show_results
 from mmcell.scoring import score_table
 from mmcell.stats import compare
@@ -194,6 +194,55 @@ def test_a_note_where_no_p_can_be_small(compared):
     assert len(notes_of(compared, "holm", 58)) == 2
     assert len(notes_of(compared, "holm", 59)) == 1
     assert len(notes_of(compared, "bh", 19)) == 1
+
+
+def test_a_note_where_interval_and_p_disagree(compared):
+    from dataclasses import replace
+
+    rows = [
+        ("a", "b", -0.01, 0.2, 0.01), ("a", "c", 0.01, 0.2, 0.2), ("a", "d", 0.1, 0.2, 0.01),
+        ("b", "c", -0.1, 0.2, 0.3), ("b", "d", -0.2, -0.01, 0.06), ("c", "d", np.nan, np.nan, 0.01),
+    ]  # fmt: skip
+    table = pd.DataFrame(rows, columns=["a", "b", "ci_low", "ci_high", "p"])
+    (note,) = notes_of(replace(compared, table=table), "bh", 1000)[1:]
+    assert note == (
+        "interval and p disagree: a − b (includes 0, p 0.0100), a − c (excludes 0, p 0.2000), b − d (excludes 0, "
+        "p 0.0600); letters follow the adjusted p"
+    )
+    (note,) = notes_of(replace(compared, table=table.iloc[:1].assign(place="here")), "bh", 1000)[1:]
+    assert "here, a − b" in note
+    assert len(notes_of(replace(compared, table=table.iloc[2:4]), "bh", 1000)) == 1
+
+
+def test_a_rank_without_an_interval_stands_alone(family, capsys):
+    assert rank({"rank": 2.0, "rank_low": np.nan, "rank_high": np.nan}) == "2"
+    assert rank({"rank": 2.0, "rank_low": 1.0, "rank_high": 3.0}) == "2 (1–3)"
+    assert rank({"rank": np.nan, "rank_low": np.nan, "rank_high": np.nan}) == ""
+    frame = pd.DataFrame({"unit": range(8), "y_true": [0, 1] * 4, "y_pred_a": np.arange(8) % 2, "y_pred_b": 0.5})
+    show_scoring(score_table(frame, n_boot=100, n_permutations=19), "table")
+    out = capsys.readouterr().out
+    assert "nan" not in out
+    assert "too_few_units: 8 units" in out
+
+
+def test_nothing_is_shown_of_pairs_that_have_no_difference(family, capsys):
+    frame = pd.DataFrame({"unit": range(30), "y_true": 1, "y_pred_a": 0.25, "y_pred_b": np.arange(30) / 30})
+    show_scoring(score_table(frame, metrics=("auroc",), n_boot=100, n_permutations=19), "table")
+    out = capsys.readouterr().out
+    assert "undefined: one class only (1)" in out
+    assert "a − b" not in out
+    assert "note: no pair can be compared under auroc" in out
+
+
+def test_scoring_prints_its_findings(family, capsys):
+    frame = family["good"].frame.rename(columns={"y_pred": "y_pred_good"})
+    torn = frame.assign(unit=np.arange(len(frame)) // 2, fold=np.arange(len(frame)) % 2, repeat=0)
+    found = score_table(torn, metrics=("auroc",), n_boot=100, n_permutations=19)
+    show_scoring(found, "table")
+    assert "note: leak: " in capsys.readouterr().out
+    show_scoring(found, "json")
+    parts = json.loads(capsys.readouterr().out)
+    assert [f["code"] for f in parts["findings"]] == ["unit-crosses-split"]
 
 
 def test_scoring_shows_wins_and_needs(family, capsys):

@@ -7,7 +7,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats.contingency import association
 
-from mmcell.sensitivity.confounding import GRID, Cells, Levels, average_drop, integrated_loss, sides
+from mmcell.sensitivity.confounding import (
+    GRID,
+    MINIMUM_CELL,
+    MINIMUM_TRAINING,
+    Cells,
+    Levels,
+    average_drop,
+    integrated_loss,
+    sides,
+)
 
 
 def rarest(label, one):
@@ -32,24 +41,40 @@ def test_one_batch_cannot_be_divided(refused):
         sides(np.array([0, 1]), ["a", "a"])
 
 
-@given(st.integers(4, 200))
+@given(st.integers(5, 200))
 def test_sizes_are_equal_whole_and_the_largest_that_fit(fewest):
     found = Levels.of(fewest)
     assert found.total % 4 == 0
+    assert found.total >= MINIMUM_TRAINING
     assert max(found.larger) <= fewest
     assert found.larger[0] == found.total // 4
     assert found.v[0] == 0
     assert (np.diff(found.v) > 0).all()
-    assert found.v[-1] <= 1
     bigger = found.total + 4
-    assert max(round(bigger * (1 + v) / 4 + 1e-9) for v in GRID) > fewest
-    # Each of the grid is realised as nearly as whole units allow.
-    assert all(np.abs(found.v - v).min() <= 2 / found.total + 1e-9 for v in GRID)
+    assert max(int(bigger * (1 + v) / 4 + 1e-9) for v in GRID) > fewest
+    # Each of the grid is realised as nearly from below as whole units allow.
+    for v in GRID:
+        below = found.v[found.v <= v + 1e-9].max()
+        assert v - below < 4 / found.total + 1e-9
 
 
-def test_fewer_than_four_units_in_a_cell_are_refused(refused):
-    with refused("3 units in a cell", "at least 4"):
-        Levels.of(3)
+@given(st.integers(7, 300), st.lists(st.integers(1, 95), max_size=8, unique=True))
+def test_no_training_set_is_more_confounded_than_the_grid(fewest, percents):
+    grid = (0.0, *sorted(p / 100 for p in percents))
+    assert Levels.of(fewest, grid).v.max() <= max(grid) + 1e-9
+
+
+def test_few_units_reach_less_confounding_than_the_grid_and_say_so():
+    assert Levels.of(6).total == 12
+    assert Levels.of(6).v == pytest.approx([0, 1 / 3, 2 / 3])
+
+
+def test_training_sets_that_are_too_small_are_refused(refused):
+    assert Levels.of(MINIMUM_CELL).total == MINIMUM_TRAINING
+    with refused("4 units in a cell make training sets of 8", "at least 12"):
+        Levels.of(MINIMUM_CELL - 1)
+    with refused("training sets of 0"):
+        Levels.of(0)
 
 
 def units(n=90, seed=0):

@@ -87,7 +87,7 @@ def test_too_few_units_in_a_cell_are_said_with_their_counts():
     designs, refused = designs_of(few)
     assert not designs
     assert "in one group of batches and" in refused["grouped"]
-    assert "4 of each" in refused["grouped"]
+    assert "5 of each" in refused["grouped"]
     found = sensitivity([few], axes=("confounding",), n_boot=100)
     left = found.table[found.table["axis"] == "confounding"]
     assert set(left["status"]) == {"left_out"}
