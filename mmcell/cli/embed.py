@@ -1,0 +1,47 @@
+"""`mmcell embed`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from mmcell.cli.app import app
+from mmcell.progress import items
+
+if TYPE_CHECKING:
+    pass
+
+
+@app.command()
+def embed(
+    encoder: Annotated[str, typer.Option(help="Encoder by name or module:attribute; it must not need fitting.")],
+    dataset: Annotated[str, typer.Option(help="Dataset by name, YAML card, or a bare .h5ad, .h5mu or .zarr.")],
+    out: Annotated[Path, typer.Option(help="Embedding to write: .h5ad, .zarr, .npz, .parquet or .csv.")],
+    modality: Annotated[str | None, typer.Option(help="Which one; default: what the encoder reads.")] = None,
+    preprocessing: Annotated[
+        Literal["counts", "log1p", "proportions", "values"] | None, typer.Option(help="What a bare file holds.")
+    ] = None,
+    identifiers: Annotated[
+        Literal["symbol", "ensembl", "other"], typer.Option(help="How the genes of a bare file are called.")
+    ] = "symbol",
+    genes: Annotated[Path | None, typer.Option(help="Table of genes with the columns symbol and ensembl.")] = None,
+    dtype: Annotated[Literal["float32", "float16"], typer.Option(help="Of what is written.")] = "float32",
+    cache: Annotated[Path | None, typer.Option(help="Folder of finished blocks; default: hidden beside --out.")] = None,
+) -> None:
+    """Encode cells with a frozen encoder, streamed from disk to disk; stopped, the same command goes on.
+
+    Example: mmcell embed --encoder gene2vec --dataset cells.h5ad --preprocessing counts --out cells.zarr
+    """
+    from mmcell.embed import embed as embed_
+    from mmcell.embed import open_source
+    from mmcell.encoders.base import make_encoder
+
+    made = make_encoder(encoder)
+    source = open_source(
+        dataset, made.card, modality=modality, preprocessing=preprocessing, identifiers=identifiers, genes=genes
+    )
+    with items(encoder) as progress:
+        written = embed_(made, encoder, source, out, modality=modality, dtype=dtype, cache=cache, progress=progress)
+    print(f"wrote {written}")

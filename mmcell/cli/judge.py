@@ -1,0 +1,132 @@
+"""`mmcell score`, `compare` and `audit`: what tables and finished runs say."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from mmcell.cli.app import Boot, Seed, Shape, app, embedding_of
+from mmcell.errors import MmcellError
+
+if TYPE_CHECKING:
+    pass
+
+
+@app.command()
+def score(
+    table: Annotated[Path, typer.Argument(help="CSV or parquet of predictions.")],
+    metric: Annotated[list[str] | None, typer.Option(help="Metric; the first one is compared.")] = None,
+    adjust: Annotated[Literal["holm", "bh"], typer.Option(help="Adjustment over all pairs.")] = "holm",
+    out: Annotated[Path | None, typer.Option(help="Folder for scores.csv and comparisons.csv.")] = None,
+    seed: Seed = None,
+    n_boot: Boot = None,
+    shape: Shape = "table",
+) -> None:
+    """Give intervals, paired comparison and tie letters to any table of predictions.
+
+    Columns: item, unit, y_true and y_pred_NAME ..., or time, event and risk_NAME ... (or one column and 'predictor').
+
+    Example: mmcell score predictions.csv
+    """
+    from mmcell.report.pairs import show_scoring
+    from mmcell.scoring import score_table
+
+    found = score_table(
+        table, metrics=tuple(metric or ()), adjust=adjust, seed=0 if seed is None else seed,
+        n_boot=1000 if n_boot is None else n_boot,
+    )  # fmt: skip
+    if out is not None:
+        try:
+            out.mkdir(parents=True, exist_ok=True)
+            found.table.to_csv(out / "scores.csv", index=False)
+            if found.comparison is not None:
+                found.comparison.table.to_csv(out / "comparisons.csv", index=False)
+        except OSError as error:
+            raise MmcellError(f"{out}: cannot be written ({error.strerror}); choose another --out") from error
+    show_scoring(found, shape)
+
+
+@app.command()
+def compare(
+    runs: Annotated[list[Path], typer.Argument(help="Output folders of runs; several are joined.")],
+    metric: Annotated[str, typer.Option(help="Metric that all are compared by.")],
+    task: Annotated[
+        list[str] | None, typer.Option(help="TASK[:SPLIT]; several are one family, with the mean over them.")
+    ] = None,
+    split: Annotated[str | None, typer.Option(help="Split, where a task has several.")] = None,
+    target: Annotated[str | None, typer.Option(help="Target, where several are predicted.")] = None,
+    query: Annotated[
+        str | None, typer.Option(help="Modality that is looked up, where a retrieval goes both ways.")
+    ] = None,
+    stratum: Annotated[str, typer.Option(help="Gallery or group.")] = "all",
+    adjust: Annotated[Literal["holm", "bh"], typer.Option(help="Adjustment over all pairs.")] = "holm",
+    candidates_only: Annotated[bool, typer.Option("--candidates-only", help="Leave the controls out.")] = False,
+    n_permutations: Annotated[int, typer.Option(min=19, help="Draws behind each p.")] = 1000,
+    shape: Shape = "table",
+) -> None:
+    """Compare the encoders of finished runs pair by pair: differences, p-values, letters for ties, ranks.
+
+    Example: mmcell compare runs/ours runs/theirs --task patient-severity --split grouped --metric auroc
+    """
+    from mmcell.joined import join, rivals
+    from mmcell.report.pairs import notes_of, show_comparison
+    from mmcell.results import Results
+
+    results = rivals(join({str(run): Results.read(run) for run in runs}), candidates_only=candidates_only)
+    named = [dict(zip(("task", "split"), text.split(":", 1), strict=False)) for text in task or []]
+    one: dict[str, Any] = {"split": split, **named[0]} if len(named) == 1 else {"split": split}
+    found = results.compare(
+        metric, adjust, tasks=named if len(named) > 1 else (), target=target, query=query, stratum=stratum,
+        n_permutations=n_permutations, **one,
+    )  # fmt: skip
+    show_comparison(found, shape, notes_of(found, adjust, n_permutations))
+
+
+@app.command()
+def audit(
+    source: Annotated[str, typer.Argument(help="Dataset or its card, .h5ad/.h5mu/.zarr, predictions, or a run.")],
+    unit: Annotated[str | None, typer.Option(help="Column of the patient.")] = None,
+    label: Annotated[str | None, typer.Option(help="Column of the class of a patient.")] = None,
+    positive: Annotated[str | None, typer.Option(help="Class that counts as positive.")] = None,
+    batch: Annotated[str | None, typer.Option(help="Column of the batch.")] = None,
+    cell_type: Annotated[str | None, typer.Option(help="Column of the cell type.")] = None,
+    sample: Annotated[str | None, typer.Option(help="Column of the sample.")] = None,
+    outcome: Annotated[tuple[str, str] | None, typer.Option(help="Columns of time and event.")] = None,
+    clinical: Annotated[list[str] | None, typer.Option(help="Covariate of the patient; several are allowed.")] = None,
+    technical: Annotated[list[str] | None, typer.Option(help="Covariate of the measurement; several too.")] = None,
+    preprocessing: Annotated[
+        Literal["counts", "log1p", "proportions", "values"] | None, typer.Option(help="What a bare file holds.")
+    ] = None,
+    modality: Annotated[str, typer.Option(help="What a bare file measures.")] = "rna",
+    embedding: Annotated[list[str] | None, typer.Option(help="FILE[:KEY] of the dataset; several too.")] = None,
+    level: Annotated[Literal["cell", "patient"], typer.Option(help="Level of the embedding files.")] = "cell",
+    model: Annotated[list[str] | None, typer.Option(help="Encoder, or YAML of a model card; several too.")] = None,
+    strict: Annotated[bool, typer.Option("--strict", help="Leave with 1 when something leaks.")] = False,
+    seed: Seed = None,
+    n_boot: Boot = None,
+    shape: Shape = "table",
+) -> None:
+    """Say what a reader must know of data, predictions or a finished run; columns are never guessed.
+
+    Example: mmcell audit covid-cite
+    """
+    from mmcell.audit import audit as audit_
+    from mmcell.audit.overlap import card_of
+    from mmcell.report.findings import show_findings
+
+    roles = {
+        "unit": unit, "label": label, "positive": positive, "batch": batch, "cell_type": cell_type, "sample": sample,
+        "clinical": clinical, "technical": technical,
+        "outcome": dict(zip(("time", "event"), outcome, strict=True)) if outcome else None,
+    }  # fmt: skip
+    found = audit_(
+        source, roles=roles, preprocessing=preprocessing, modality=modality, cards=[card_of(m) for m in model or []],
+        embeddings=[embedding_of(text, level)[1] for text in embedding or []], seed=0 if seed is None else seed,
+        n_boot=1000 if n_boot is None else n_boot,
+    )  # fmt: skip
+    show_findings(found, shape)
+    if strict and any(f.severity == "leak" for f in found):
+        sys.exit(1)

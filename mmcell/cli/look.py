@@ -1,0 +1,52 @@
+"""`mmcell list`, `show` and `report`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from mmcell.cli.app import app
+
+if TYPE_CHECKING:
+    pass
+
+
+@app.command("list")
+def list_(
+    what: Annotated[
+        Literal["tasks", "datasets", "encoders", "models", "patient-encoders", "metrics"], typer.Argument()
+    ],
+) -> None:
+    """List what there is, with one line about each.
+
+    Example: mmcell list tasks
+    """
+    from mmcell.report.cards import show_list
+
+    show_list(what)
+
+
+@app.command()
+def show(
+    name: Annotated[str, typer.Argument(help="A task, dataset, encoder, model, patient encoder or metric.")],
+) -> None:
+    """Print the card of one thing.
+
+    Example: mmcell show covid-cite
+    """
+    from mmcell.report.cards import show_card
+
+    show_card(name)
+
+
+@app.command()
+def report(folder: Annotated[Path, typer.Argument(help="Output folder of a run.")]) -> None:
+    """Write report.html of a finished run again.
+
+    Example: mmcell report runs/quickstart
+    """
+    from mmcell.results import Results
+
+    print(Results.read(folder).report(folder / "report.html"))

@@ -1,0 +1,164 @@
+"""`mmcell run` and `mmcell evaluate`."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from mmcell.cli.app import Boot, Format, Kept, Null, Out, Seed, Shape, Varied, Workers, app, embedding_of
+from mmcell.errors import MmcellError
+from mmcell.progress import steps
+
+if TYPE_CHECKING:
+    from concurrent.futures import Executor
+
+    from mmcell.plan import Plan
+    from mmcell.results import Results
+    from mmcell.sensitivity import Sensitivity
+
+
+@app.command()
+def run(
+    config: Annotated[Path, typer.Argument(help="YAML: which encoders on which tasks.")],
+    out: Out = None,
+    workers: Workers = 1,
+    seed: Seed = None,
+    n_boot: Boot = None,
+    null: Null = None,
+    cache: Kept = None,
+    reuse: Annotated[
+        Literal["only-missing", "always", "never"], typer.Option(help="What to do with finished results in --out.")
+    ] = "only-missing",
+    sensitivity: Varied = False,
+    shape: Shape = "table",
+) -> None:
+    """Run a config, print the table, and write runs/NAME.
+
+    Example: mmcell run configs/quickstart.yaml
+    """
+    from mmcell.config import plans_of, read_config
+    from mmcell.run import keeping, run_plans
+
+    asked = read_config(config)
+    changed = {k: v for k, v in (("seed", seed), ("n_boot", n_boot), ("null", null)) if v is not None}
+    asked = asked.model_copy(update=changed)
+    folder = out or Path("runs") / asked.name
+    plans = keeping(plans_of(asked, config.parent), cache, folder)
+    with _executor(workers) as executor, steps() as progress:
+        results = run_plans(
+            plans, executor=executor, out=folder, reuse=reuse, progress=progress, command=_command()
+        )  # fmt: skip
+        varied = _vary(plans, folder, executor, progress) if sensitivity else None
+    _finish(results, shape, folder, varied)
+
+
+@app.command()
+def evaluate(
+    task: Annotated[list[str], typer.Option(help="Task; may be given several times.")],
+    embedding: Annotated[
+        list[str] | None, typer.Option(help="[SLOT=]FILE[:KEY], a file of precomputed embeddings; several are allowed.")
+    ] = None,
+    encoder: Annotated[list[str] | None, typer.Option(help="Encoder by name or module:attribute.")] = None,
+    dataset: Annotated[str | None, typer.Option(help="Dataset by name, or the YAML card of your cohort.")] = None,
+    patient_encoder: Annotated[list[str] | None, typer.Option(help="How cells become patients.")] = None,
+    level: Annotated[
+        Literal["cell", "spot", "profile", "sample", "patient"] | None,
+        typer.Option(help="Level of the embedding files; default: cell, or what --model says."),
+    ] = None,
+    model: Annotated[str | None, typer.Option(help="Model whose own tool wrote the files: mmcell list models.")] = None,
+    out: Out = None,
+    workers: Workers = 1,
+    seed: Seed = None,
+    n_boot: Boot = None,
+    null: Null = None,
+    cache: Kept = None,
+    sensitivity: Varied = False,
+    shape: Shape = "table",
+) -> None:
+    """Evaluate embeddings or encoders on tasks, with the controls that each task demands.
+
+    Example: mmcell evaluate --embedding cells.h5ad:obsm/X_scGPT --dataset cohort.yaml --task patient-severity
+    """
+    from mmcell.plan import make_plan
+    from mmcell.run import keeping, run_plans
+
+    given: dict[str, Any] = {}
+    for text in embedding or []:
+        slot, found = embedding_of(text, level, model)
+        name = f"{slot}=" if slot else found.name
+        if name in given:
+            raise MmcellError(f"--embedding {text}: {name!r} is given twice; rename one of the files")
+        given[name] = found
+    for name in encoder or []:
+        if name in given:
+            raise MmcellError(f"--encoder {name}: an embedding file has this name too; rename the file")
+        given[name] = name
+    plans = [
+        make_plan(
+            name, given or None, dataset, patient_encoders=patient_encoder or None, null=null or 0,
+            n_boot=1000 if n_boot is None else n_boot, seed=0 if seed is None else seed,
+        )
+        for name in task
+    ]  # fmt: skip
+    plans = keeping(plans, cache, out)
+    with _executor(workers) as executor, steps() as progress:
+        results = run_plans(plans, executor=executor, out=out, progress=progress, command=_command())
+        varied = _vary(plans, out, executor, progress) if sensitivity else None
+    _finish(results, shape, out, varied)
+
+
+def _command() -> str:
+    return " ".join(["mmcell", *sys.argv[1:]])
+
+
+@contextmanager
+def _executor(workers: int) -> Iterator[Executor | None]:
+    if workers == 1:
+        yield None
+        return
+    import multiprocessing
+    from concurrent.futures import ProcessPoolExecutor
+
+    with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
+        yield pool
+
+
+def _vary(
+    plans: list[Plan], folder: Path | None, executor: Executor | None, progress: Callable[[str, int, int], None] | None
+) -> Sensitivity:
+    """Vary what was run, and write it where there is a folder."""
+    from mmcell.sensitivity import sensitivity
+
+    found = sensitivity(plans, seed=plans[0].seed, executor=executor, progress=progress)
+    if folder is not None:
+        found.write(folder)
+    return found
+
+
+def _finish(results: Results, shape: Format, folder: Path | None, varied: Sensitivity | None = None) -> None:
+    """Print the tables, write the report, and leave with 1 when something failed."""
+    from mmcell.report.terminal import show_results
+
+    if varied is None or shape == "table":
+        show_results(results, shape)
+    if varied is not None:
+        from mmcell.sensitivity.show import show_sensitivity
+
+        show_sensitivity(varied, shape, results)
+    if folder is not None:
+        page = results.report(folder / "report.html")
+        print(f"wrote {page} beside records/, items/ and table.csv", file=sys.stderr)
+    for note in results.notes:
+        print(f"note: {note}", file=sys.stderr)
+    for record in results.failed:
+        print(f"mmcell: {record.task['name']}, {record.label}: failed: {record.error}", file=sys.stderr)
+    failures = [] if varied is None else varied.failures
+    for line in failures:
+        print(f"mmcell: failed: {line}", file=sys.stderr)
+    if results.failed or failures:
+        sys.exit(1)
