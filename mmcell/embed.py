@@ -5,6 +5,8 @@ from __future__ import annotations
 import shutil
 import warnings
 import zipfile
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 from uuid import uuid4
@@ -14,10 +16,11 @@ import pandas as pd
 
 from mmcell.data.backed import Backed, backed_of
 from mmcell.data.catalog import load_dataset
+from mmcell.data.slide import Slide
 from mmcell.dataset import Dataset
 from mmcell.digest import digest
 from mmcell.encoders.base import Encoder, fits, identity, readable
-from mmcell.encoders.encode import BLOCK, Progress, checked, columns_of, encode_rows
+from mmcell.encoders.encode import BLOCK, Progress, checked, columns_of, encode_rows, sized
 from mmcell.encoders.shelf import Shelf, blocks_of
 from mmcell.errors import MmcellError
 from mmcell.roles import ModalityCard
@@ -33,7 +36,7 @@ ENDINGS = (".h5ad", ".zarr", ".npz", ".parquet", ".csv")
 def embed(
     encoder: Encoder,
     name: str,
-    source: Dataset | Backed,
+    source: Dataset | Backed | Slide,
     out: str | Path,
     *,
     modality: str | None = None,
@@ -81,6 +84,7 @@ def embed(
             f"encoder {name!r} must be fitted, on the training patients of every fold anew; it has no embedding of its "
             "own: name it in `mmcell evaluate --encoder` or in a config"
         )
+    rows: Callable[[int, int], AnnData]
     if isinstance(source, Dataset):
         reads = encoder.card.modality
         chosen = modality or (reads if reads != "any" else next(iter(source.card.modalities)))
@@ -89,9 +93,7 @@ def embed(
             raise MmcellError(f"encoder {name!r}: {why}; choose another --modality or encoder")
         data = source.features(chosen, encoder.card.preprocessing, encoder.card.identifiers)
         ids, fingerprint = pd.Index(data.obs_names), f"{source.fingerprint}:{chosen}"
-
-        def rows(start: int, stop: int) -> AnnData:
-            return data[start:stop].copy()
+        rows = partial(_rows, data)
     else:
         rows = source.reader(encoder.card)
         ids, fingerprint = source.ids, source.fingerprint
@@ -105,13 +107,17 @@ def embed(
         if getattr(encoder, "rowwise", False):
             found = encode_rows(encoder, name, ids, rows, writing, dtype=dtype, progress=progress)
         else:
-            values = checked(encoder.encode(rows(0, len(ids))), name, ids).astype(dtype, copy=False)
+            values = checked(encoder.encode(sized(rows(0, len(ids)), encoder)), name, ids).astype(dtype, copy=False)
             writing.add(0, values)
             found = writing.finish(len(ids), columns_of(encoder))
     _write(path, ids, shelf.folder / key / "values.npy", found[0], found[1], encoder.card)
     if own:
         shutil.rmtree(shelf.folder, ignore_errors=True)
     return path
+
+
+def _rows(data: AnnData, start: int, stop: int) -> AnnData:
+    return data[start:stop].copy()
 
 
 def open_source(

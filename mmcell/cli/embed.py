@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from mmcell.cli.app import app
+from mmcell.errors import MmcellError
 from mmcell.progress import items
 
 if TYPE_CHECKING:
@@ -17,8 +18,13 @@ if TYPE_CHECKING:
 @app.command()
 def embed(
     encoder: Annotated[str, typer.Option(help="Encoder by name or module:attribute; it must not need fitting.")],
-    dataset: Annotated[str, typer.Option(help="Dataset by name, YAML card, or a bare .h5ad, .h5mu or .zarr.")],
     out: Annotated[Path, typer.Option(help="Embedding to write: .h5ad, .zarr, .npz, .parquet or .csv.")],
+    dataset: Annotated[
+        str | None, typer.Option(help="Dataset by name, YAML card, or a bare .h5ad, .h5mu or .zarr.")
+    ] = None,
+    image: Annotated[Path | None, typer.Option(help="Large image instead of a dataset: .npy, or a picture.")] = None,
+    centres: Annotated[Path | None, typer.Option(help="Its tiles: a table of ids, x and y in pixels.")] = None,
+    side: Annotated[int, typer.Option(min=1, help="Pixels of a tile.")] = 224,
     modality: Annotated[str | None, typer.Option(help="Which one; default: what the encoder reads.")] = None,
     preprocessing: Annotated[
         Literal["counts", "log1p", "proportions", "values"] | None, typer.Option(help="What a bare file holds.")
@@ -39,9 +45,17 @@ def embed(
     from mmcell.encoders.base import make_encoder
 
     made = make_encoder(encoder)
-    source = open_source(
-        dataset, made.card, modality=modality, preprocessing=preprocessing, identifiers=identifiers, genes=genes
-    )
+    source: Any
+    if image is not None and centres is not None and dataset is None:
+        from mmcell.data.slide import Slide
+
+        source = Slide(image, centres, side)
+    elif dataset is not None and image is None and centres is None:
+        source = open_source(
+            dataset, made.card, modality=modality, preprocessing=preprocessing, identifiers=identifiers, genes=genes
+        )
+    else:
+        raise MmcellError("embed: give either --dataset, or --image with --centres")
     with items(encoder) as progress:
         written = embed_(made, encoder, source, out, modality=modality, dtype=dtype, cache=cache, progress=progress)
     print(f"wrote {written}")

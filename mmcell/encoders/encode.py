@@ -13,6 +13,7 @@ from mmcell.dataset import Dataset
 from mmcell.digest import digest, digest_ids
 from mmcell.embedding import Embedding
 from mmcell.encoders.base import Encoder, fits, identity, readable
+from mmcell.encoders.images import resized
 from mmcell.encoders.shelf import Shelf, Writing
 from mmcell.errors import MmcellError
 
@@ -63,7 +64,7 @@ def encode(
     key = digest("embedding", who, dataset.fingerprint, modality, learnt) if who else ""
     found = shelf.read(key) if shelf is not None and key else None
     if found is None:
-        data = dataset.features(modality, encoder.card.preprocessing, encoder.card.identifiers)
+        data = sized(dataset.features(modality, encoder.card.preprocessing, encoder.card.identifiers), encoder)
         if fits(encoder):
             encoder = fitted(encoder, name, data, dataset.unit, train)
         writing = shelf.resume(key) if shelf is not None and key else None
@@ -85,6 +86,12 @@ def encode(
         name, dataset.anndata(modality).obs_names, values, level=dataset.card.level, modality=modality,
         card=encoder.card, columns=columns,
     ).align(dataset.ids)  # fmt: skip
+
+
+def sized(data: AnnData, encoder: Encoder) -> AnnData:
+    """Return images at the size that the encoder's card asks for; other data, and other encoders', as they are."""
+    side = encoder.card.image_size
+    return data if side is None or "image" not in data.uns else resized(data, side)
 
 
 def columns_of(encoder: Encoder) -> tuple[str, ...]:
@@ -135,7 +142,7 @@ def encode_rows(
     begun = writing.begun(BLOCK) if writing is not None else 0
     width = None
     for start in range(begun, len(ids), BLOCK):
-        data = rows(start, min(start + BLOCK, len(ids)))
+        data = sized(rows(start, min(start + BLOCK, len(ids))), encoder)
         found = encoder.encode(data)
         if isinstance(found, Embedding):
             found = found.align(pd.Index(data.obs_names)).values

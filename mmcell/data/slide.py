@@ -1,0 +1,108 @@
+"""`Slide`: a large image and the centres of its cells or spots, encoded tile by tile."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from mmcell.digest import digest, digest_file
+from mmcell.encoders.tiles import TileReader
+from mmcell.errors import MmcellError
+from mmcell.readers import existing, read_table, unreadable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from anndata import AnnData
+
+    from mmcell.embedding import ModelCard
+
+#: Names of the two columns of centres, the first pair that is there.
+_CENTRES = (("x", "y"), ("pixel_x", "pixel_y"))
+_COLOURS = ("red", "green", "blue")
+
+
+@dataclass(frozen=True)
+class Slide:
+    """Tiles around the centres of one image on disk.
+
+    Attributes
+    ----------
+    image
+        ``.npy`` (height, width) or (height, width, channels), read as a memmap; otherwise what Pillow reads (``.jpg``,
+        ``.png``, ``.tif``), as red, green and blue.
+    centres
+        ``.csv`` or ``.parquet``: ids in the first column, then ``x`` and ``y`` (or ``pixel_x`` and ``pixel_y``): pixels
+        from the left and from above.
+    side
+        Pixels of a tile.
+    """
+
+    image: Path
+    centres: Path
+    side: int = 224
+
+    @cached_property
+    def _tiles(self) -> TileReader:
+        table = read_table(self.centres)
+        names = next((pair for pair in _CENTRES if set(pair) <= set(table)), None)
+        if names is None or table.columns[0] in names:
+            raise MmcellError(
+                f"{self.centres}: give ids in the first column, then x and y (or pixel_x and pixel_y); it has "
+                f"{', '.join(map(str, table.columns[:6]))}"
+            )
+        xy = table[list(names)].apply(pd.to_numeric, errors="coerce").to_numpy(dtype=float)
+        pixels, channels = self._pixels()
+        return TileReader(pixels, xy, self.side, table.iloc[:, 0].astype(str), channels=channels)
+
+    def _pixels(self) -> tuple[Any, tuple[str, ...] | None]:
+        existing(self.image)
+        from PIL import Image
+
+        try:
+            if self.image.suffix == ".npy":
+                return np.load(self.image, mmap_mode="r", allow_pickle=False), None
+            with warnings.catch_warnings():
+                # A slide is large; what is much larger still is refused below.
+                warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+                with Image.open(self.image) as opened:
+                    return np.asarray(opened.convert("RGB")), _COLOURS
+        except Image.DecompressionBombError as error:
+            raise MmcellError(
+                f"{self.image}: is too large to be unpacked safely ({error}); write its pixels to an .npy"
+            ) from error
+        except (OSError, ValueError, SyntaxError) as error:
+            raise unreadable(self.image, error) from error
+
+    @property
+    def ids(self) -> pd.Index:
+        """The ids of the tiles."""
+        return self._tiles.index
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """The sha256 of image, centres and side."""
+        return digest(digest_file(existing(self.image)), digest_file(existing(self.centres)), self.side)
+
+    def reader(self, card: ModelCard) -> Callable[[int, int], AnnData]:
+        """Return what cuts tiles for an encoder with this card.
+
+        Raises
+        ------
+        MmcellError
+            The encoder reads something else, or images of another number of channels.
+        """
+        if card.modality not in ("any", "image"):
+            raise MmcellError(f"{self.image}: the encoder reads {card.modality}, not images; choose another one")
+        if card.channels not in (None, self._tiles.n_channels):
+            raise MmcellError(
+                f"{self.image}: has {self._tiles.n_channels} channels, the encoder reads {card.channels}; choose "
+                "another image or encoder"
+            )
+        return self._tiles.rows
