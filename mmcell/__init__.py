@@ -23,6 +23,8 @@ _LAZY = {
     "SplitSpec": "mmcell.splits",
     "Task": "mmcell.task",
     "TaskSpec": "mmcell.task",
+    "as_encoder": "mmcell.encoders.wrap",
+    "embed": "mmcell.streaming",
     "evaluate": "mmcell.run",
     "get_metric": "mmcell.metrics.base",
     "get_task": "mmcell.task",
@@ -41,6 +43,7 @@ if TYPE_CHECKING:
     from mmcell.dataset import Dataset as Dataset
     from mmcell.embedding import Embedding as Embedding
     from mmcell.embedding import ModelCard as ModelCard
+    from mmcell.encoders.wrap import as_encoder as as_encoder
     from mmcell.errors import MmcellError as MmcellError
     from mmcell.items import Items as Items
     from mmcell.metrics.base import Metric as Metric
@@ -55,6 +58,7 @@ if TYPE_CHECKING:
     from mmcell.splits import Split as Split
     from mmcell.splits import SplitSpec as SplitSpec
     from mmcell.splits import make_splits as make_splits
+    from mmcell.streaming import embed as embed
     from mmcell.task import (
         MethodView as MethodView,
     )

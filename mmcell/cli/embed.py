@@ -40,22 +40,18 @@ def embed(
 
     Example: mmcell embed --encoder gene2vec --dataset cells.h5ad --preprocessing counts --out cells.zarr
     """
-    from mmcell.embed import embed as embed_
-    from mmcell.embed import open_source
-    from mmcell.encoders.base import make_encoder
+    from mmcell.streaming import embed as embed_
 
-    made = make_encoder(encoder)
-    source: Any
+    source: Any = dataset
     if image is not None and centres is not None and dataset is None:
         from mmcell.data.slide import Slide
 
         source = Slide(image, centres, side)
-    elif dataset is not None and image is None and centres is None:
-        source = open_source(
-            dataset, made.card, modality=modality, preprocessing=preprocessing, identifiers=identifiers, genes=genes
-        )
-    else:
+    elif dataset is None or image is not None or centres is not None:
         raise MmcellError("embed: give either --dataset, or --image with --centres")
     with items(encoder) as progress:
-        written = embed_(made, encoder, source, out, modality=modality, dtype=dtype, cache=cache, progress=progress)
+        written = embed_(
+            encoder, source, out, modality=modality, preprocessing=preprocessing, identifiers=identifiers, genes=genes,
+            dtype=dtype, cache=cache, progress=progress,
+        )  # fmt: skip
     print(f"wrote {written}")

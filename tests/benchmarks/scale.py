@@ -117,14 +117,13 @@ def pool(folder):
 
 def embed(folder):
     from mmcell.data.backed import Backed
-    from mmcell.embed import embed as embed_
-    from mmcell.encoders.base import make_encoder
     from mmcell.roles import ModalityCard
+    from mmcell.streaming import embed as embed_
 
     begun = time.perf_counter()
     source = Backed(folder / "cells.h5ad", ModalityCard(preprocessing="counts"))
     with Peak() as peak:
-        embed_(make_encoder("random-projection"), "random-projection", source, folder / "out.h5ad")
+        embed_("random-projection", source, folder / "out.h5ad")
     seconds = time.perf_counter() - begun
     highest = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
     return {"seconds": seconds, "cells_per_second": ROWS / seconds, "peak_mb": highest, "added_mb": peak.added}

@@ -6,7 +6,7 @@ import pytest
 
 from mmcell import Embedding, ModelCard
 from mmcell.data.slide import Slide
-from mmcell.embed import embed
+from mmcell.streaming import embed
 
 RNG = np.random.default_rng(0)
 PIXELS = RNG.integers(0, 255, (60, 80, 3), dtype=np.uint8)
@@ -40,7 +40,7 @@ def files(tmp_path):
 @pytest.mark.parametrize("name", ["slide.png", "slide.npy"])
 def test_tiles_are_encoded_one_after_the_other(files, name):
     slide = Slide(files / name, files / "spots.csv", 10)
-    found = Embedding.read(embed(MeanColour(), "m", slide, files / "out.npz"))
+    found = Embedding.read(embed(MeanColour(), slide, files / "out.npz"))
     assert list(found.ids) == ["a", "b", "c"]
     np.testing.assert_allclose(found.values[0], PIXELS[15:25, 15:25].reshape(-1, 3).mean(axis=0), rtol=1e-5)
     np.testing.assert_allclose(found.values[1], PIXELS[25:35, 35:45].reshape(-1, 3).mean(axis=0), rtol=1e-5)
@@ -48,7 +48,7 @@ def test_tiles_are_encoded_one_after_the_other(files, name):
 
 def test_a_card_asks_for_a_size(files):
     encoder = MeanColour(image_size=4)
-    embed(encoder, "m", Slide(files / "slide.npy", files / "spots.csv", 10), files / "out.npz")
+    embed(encoder, Slide(files / "slide.npy", files / "spots.csv", 10), files / "out.npz")
     assert encoder.shape == (3, 4, 4)
 
 
@@ -61,15 +61,15 @@ def test_everything_decides_the_fingerprint(files):
 def test_what_cannot_be_cut_is_refused(files, refused):
     spots = files / "spots.csv"
     with refused("has 3 channels, the encoder reads 5"):
-        embed(MeanColour(channels=5), "m", Slide(files / "slide.png", spots, 10), files / "out.npz")
+        embed(MeanColour(channels=5), Slide(files / "slide.png", spots, 10), files / "out.npz")
     with refused("slide.jpg: no such file", "did you mean slide"):
-        embed(MeanColour(), "m", Slide(files / "slide.jpg", spots, 10), files / "out.npz")
+        embed(MeanColour(), Slide(files / "slide.jpg", spots, 10), files / "out.npz")
     SPOTS.rename(columns={"x": "col"}).to_csv(spots, index=False)
     with refused("give ids in the first column, then x and y", "it has id, col, y"):
-        embed(MeanColour(), "m", Slide(files / "slide.png", spots, 10), files / "out.npz")
+        embed(MeanColour(), Slide(files / "slide.png", spots, 10), files / "out.npz")
     SPOTS.assign(x=[1, 2, 100]).to_csv(spots, index=False)
     with refused("1 of 3 centres lie outside of the image of 80 × 60 pixels (c)"):
-        embed(MeanColour(), "m", Slide(files / "slide.png", spots, 10), files / "out.npz")
+        embed(MeanColour(), Slide(files / "slide.png", spots, 10), files / "out.npz")
     (files / "broken.png").write_bytes(b"nothing")
     with refused("broken.png: cannot be read as .png"):
-        embed(MeanColour(), "m", Slide(files / "broken.png", spots, 10), files / "out.npz")
+        embed(MeanColour(), Slide(files / "broken.png", spots, 10), files / "out.npz")

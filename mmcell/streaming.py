@@ -19,7 +19,7 @@ from mmcell.data.catalog import load_dataset
 from mmcell.data.slide import Slide
 from mmcell.dataset import Dataset
 from mmcell.digest import digest
-from mmcell.encoders.base import Encoder, fits, identity, readable
+from mmcell.encoders.base import check_encoder, fits, identity, make_encoder, readable
 from mmcell.encoders.encode import BLOCK, Progress, checked, columns_of, encode_rows, sized
 from mmcell.encoders.shelf import Shelf, blocks_of
 from mmcell.errors import MmcellError
@@ -34,12 +34,14 @@ ENDINGS = (".h5ad", ".zarr", ".npz", ".parquet", ".csv")
 
 
 def embed(
-    encoder: Encoder,
-    name: str,
-    source: Dataset | Backed | Slide,
+    encoder: Any,
+    data: str | Path | Dataset | Backed | Slide,
     out: str | Path,
     *,
     modality: str | None = None,
+    preprocessing: str | None = None,
+    identifiers: str = "symbol",
+    genes: str | Path | None = None,
     dtype: Literal["float32", "float16"] = "float32",
     cache: str | Path | None = None,
     progress: Progress | None = None,
@@ -51,14 +53,16 @@ def embed(
 
     Parameters
     ----------
-    encoder, name
-        What encodes, and what messages call it.
-    source
-        What is encoded.
+    encoder
+        A name, or whatever `as_encoder` takes.
+    data
+        What is encoded: see `open_source`.
     out
         ``.h5ad`` or ``.zarr`` (the embedding in ``X``), ``.npz``, ``.parquet`` or ``.csv``.
     modality
-        Of a `Dataset`; default: the one that the encoder reads, or the first.
+        Default: the one that the encoder reads, or the first.
+    preprocessing, identifiers, genes
+        Of a bare file; see `open_source`.
     dtype
         Of what is written.
     cache
@@ -76,6 +80,15 @@ def embed(
     MmcellError
         The encoder must be fitted, cannot read the data, or returns something wrong; an unknown ending.
     """
+    name = encoder if isinstance(encoder, str) else str(getattr(encoder, "__name__", type(encoder).__name__))
+    encoder = make_encoder(encoder) if isinstance(encoder, str) else check_encoder(encoder, name)
+    source: Dataset | Backed | Slide
+    if isinstance(data, (str, Path)):
+        source = open_source(
+            data, encoder.card, modality=modality, preprocessing=preprocessing, identifiers=identifiers, genes=genes
+        )
+    else:
+        source = data
     path = Path(out)
     if path.suffix not in ENDINGS:
         raise MmcellError(f"{path}: the ending {path.suffix!r} is not one of {', '.join(ENDINGS)}")
@@ -91,9 +104,9 @@ def embed(
         why = readable(encoder, source, chosen)
         if why:
             raise MmcellError(f"encoder {name!r}: {why}; choose another --modality or encoder")
-        data = source.features(chosen, encoder.card.preprocessing, encoder.card.identifiers)
-        ids, fingerprint = pd.Index(data.obs_names), f"{source.fingerprint}:{chosen}"
-        rows = partial(_rows, data)
+        values_of = source.features(chosen, encoder.card.preprocessing, encoder.card.identifiers)
+        ids, fingerprint = pd.Index(values_of.obs_names), f"{source.fingerprint}:{chosen}"
+        rows = partial(_rows, values_of)
     else:
         rows = source.reader(encoder.card)
         ids, fingerprint = source.ids, source.fingerprint
@@ -121,13 +134,13 @@ def _rows(data: AnnData, start: int, stop: int) -> AnnData:
 
 
 def open_source(
-    dataset: str,
+    dataset: str | Path,
     card: ModelCard,
     *,
     modality: str | None = None,
     preprocessing: str | None = None,
     identifiers: str = "symbol",
-    genes: Path | None = None,
+    genes: str | Path | None = None,
 ) -> Dataset | Backed:
     """Return what a name, the path of a card, or the path of a bare file stands for, ready to be encoded.
 
@@ -153,7 +166,7 @@ def open_source(
         if preprocessing is None:
             raise MmcellError(f"{path}: say what X holds: --preprocessing counts, log1p, proportions or values")
         stated = ModalityCard.model_validate({"preprocessing": preprocessing, "identifiers": identifiers})
-        return Backed(path, stated, chosen, genes=genes)
+        return Backed(path, stated, chosen, None if genes is None else Path(genes))
     if preprocessing is not None or genes is not None or identifiers != "symbol":
         raise MmcellError(
             f"{dataset}: its card says what it holds; --preprocessing, --identifiers and --genes are for bare files"

@@ -1,4 +1,4 @@
-"""mmcell.embed: from disk to disk, in blocks."""
+"""From disk to disk, in blocks."""
 
 import subprocess
 import sys
@@ -12,10 +12,9 @@ import yaml
 
 from mmcell import Embedding, ModelCard
 from mmcell.data.backed import Backed, backed_of
-from mmcell.embed import embed, open_source
-from mmcell.encoders.base import make_encoder
 from mmcell.encoders.encode import encode
 from mmcell.roles import ModalityCard
+from mmcell.streaming import embed, open_source
 from tests.toys import cite
 
 TOY = cite(4, 20)
@@ -54,7 +53,7 @@ def file(tmp_path, request):
 @pytest.mark.parametrize("ending", ["h5ad", "zarr", "npz", "parquet", "csv"])
 def test_every_ending_can_be_read_again(tmp_path, ending):
     expected = encode(Rowwise(), "r", TOY, "rna")
-    found = Embedding.read(embed(Rowwise(), "r", TOY, tmp_path / f"out.{ending}"))
+    found = Embedding.read(embed(Rowwise(), TOY, tmp_path / f"out.{ending}"))
     assert list(found.ids) == list(expected.ids)
     np.testing.assert_allclose(found.values, expected.values, rtol=1e-6)
     assert [p.name for p in tmp_path.iterdir()] == [f"out.{ending}"]
@@ -62,7 +61,7 @@ def test_every_ending_can_be_read_again(tmp_path, ending):
 
 def test_a_backed_file_gives_what_memory_gives(file, tmp_path, monkeypatch):
     monkeypatch.setattr("mmcell.encoders.encode.BLOCK", 7)
-    found = Embedding.read(embed(Rowwise(), "r", Backed(file, COUNTS), tmp_path / "out.npz"))
+    found = Embedding.read(embed(Rowwise(), Backed(file, COUNTS), tmp_path / "out.npz"))
     np.testing.assert_allclose(found.values, encode(Rowwise(), "r", TOY, "rna").values, rtol=1e-6)
     assert list(found.ids) == list(TOY.ids)
 
@@ -71,17 +70,17 @@ def test_what_was_interrupted_goes_on(file, tmp_path, monkeypatch):
     monkeypatch.setattr("mmcell.encoders.encode.BLOCK", 7)
     source, out = Backed(file, COUNTS), tmp_path / "out.npz"
     with pytest.raises(KeyboardInterrupt):
-        embed(Rowwise(stop=4), "r", source, out)
+        embed(Rowwise(stop=4), source, out)
     assert not out.exists()
     rest = Rowwise()
-    embed(rest, "r", source, out)
+    embed(rest, source, out)
     assert rest.calls == 12 - 4
     np.testing.assert_allclose(Embedding.read(out).values, encode(Rowwise(), "r", TOY, "rna").values, rtol=1e-6)
     assert sorted(p.name for p in tmp_path.iterdir()) == sorted([file.name, "out.npz"])
 
 
 def test_half_precision(tmp_path):
-    out = embed(Rowwise(), "r", TOY, tmp_path / "out.npz", dtype="float16")
+    out = embed(Rowwise(), TOY, tmp_path / "out.npz", dtype="float16")
     assert np.load(out)["values"].dtype == np.float16
 
 
@@ -93,7 +92,7 @@ def test_an_encoder_that_needs_all_rows_gets_them(tmp_path):
             x = np.asarray(data.X)[:, :2]
             return x - x.mean(axis=0)
 
-    found = Embedding.read(embed(Whole(), "w", TOY, tmp_path / "out.npz"))
+    found = Embedding.read(embed(Whole(), TOY, tmp_path / "out.npz"))
     np.testing.assert_allclose(found.values.mean(axis=0), 0, atol=1e-5)
 
 
@@ -109,7 +108,7 @@ def test_a_table_of_genes_maps_identifiers(file, tmp_path):
     names = TOY.anndata("rna").var_names
     pd.DataFrame({"symbol": names[:3], "ensembl": ["E2.1", "E1", "E2"]}).to_csv(table, index=False)
     encoder = Ensembl()
-    found = Embedding.read(embed(encoder, "e", Backed(file, COUNTS, genes=table), tmp_path / "out.npz"))
+    found = Embedding.read(embed(encoder, Backed(file, COUNTS, genes=table), tmp_path / "out.npz"))
     x = np.asarray(TOY.anndata("rna").X)
     assert encoder.seen == ["E2", "E1"]
     np.testing.assert_array_equal(found.values, np.stack([x[:, 0] + x[:, 2], x[:, 1]], axis=1))
@@ -119,26 +118,26 @@ def test_a_card_says_what_its_file_holds(file, tmp_path):
     card = tmp_path / "cohort.yaml"
     card.write_text(yaml.safe_dump({"data": file.name, "roles": {"unit": "donor"}, "preprocessing": "counts"}))
     assert backed_of(card).card.preprocessing == "counts"
-    found = Embedding.read(embed(Rowwise(), "r", backed_of(card), tmp_path / "out.npz"))
+    found = Embedding.read(embed(Rowwise(), backed_of(card), tmp_path / "out.npz"))
     np.testing.assert_allclose(found.values, encode(Rowwise(), "r", TOY, "rna").values, rtol=1e-6)
 
 
 def test_what_cannot_be_embedded_is_refused(tmp_path, file, refused):
     out = tmp_path / "out.npz"
     with refused("encoder 'pca' must be fitted", "name it in `mmcell evaluate --encoder`"):
-        embed(make_encoder("pca"), "pca", TOY, out)
+        embed("pca", TOY, out)
     with refused("the ending '.txt' is not one of"):
-        embed(Rowwise(), "r", TOY, tmp_path / "out.txt")
+        embed(Rowwise(), TOY, tmp_path / "out.txt")
     with refused("say what X holds: --preprocessing counts"):
         open_source(str(file), Rowwise.card)
     with refused("its card says what it holds"):
         open_source("covid-cite", Rowwise.card, preprocessing="counts")
     with refused("rna holds values, the encoder needs log1p"):
-        embed(Rowwise(), "r", Backed(file, ModalityCard(preprocessing="values")), out)
+        embed(Rowwise(), Backed(file, ModalityCard(preprocessing="values")), out)
     with refused("no such file", "did you mean"):
-        embed(Rowwise(), "r", Backed(file.with_name("sells" + file.suffix), COUNTS), out)
+        embed(Rowwise(), Backed(file.with_name("sells" + file.suffix), COUNTS), out)
     with refused("the encoder reads protein"):
-        embed(make_encoder("clr"), "clr", Backed(file, COUNTS), out)
+        embed("clr", Backed(file, COUNTS), out)
     assert not out.exists()
 
 
@@ -146,7 +145,7 @@ def test_a_file_that_is_none_is_named(tmp_path, refused):
     broken = tmp_path / "broken.h5ad"
     broken.write_bytes(b"nothing")
     with refused("broken.h5ad: cannot be read as .h5ad"):
-        embed(Rowwise(), "r", Backed(broken, COUNTS), tmp_path / "out.npz")
+        embed(Rowwise(), Backed(broken, COUNTS), tmp_path / "out.npz")
 
 
 def test_from_the_command_line(file, tmp_path):
