@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 #: Scale of an item's counts before log1p.
 TARGET_SUM = 1e4
+#: log1p of a count that no gene of a cell reaches.
+_LOG_MOST = 20.0
 #: Where in ``uns`` a dataset says why it has no table of genes.
 NO_TABLE = "mmcell_no_gene_table"
 #: ENSG00000141510.18 and ENSG00000141510 are one gene, and so are the two copies of a pseudoautosomal one.
@@ -109,6 +111,8 @@ def shown(
 
     lognormalise = (have, want) == ("counts", "log1p")
     values = part.X.copy()
+    if have == "log1p":
+        _refuse_counts(values)
     values = _scaled(values.astype(np.float32)) if lognormalise else values
     if names is not None:
         values = names.apply(values, add=have == "counts")
@@ -119,6 +123,16 @@ def shown(
     bare.var_names = part.var_names.astype(str) if names is None else names.names
     bare.uns.update(uns or {})
     return bare
+
+
+def _refuse_counts(values: Any) -> None:
+    """Raise when values that are called log1p are whole numbers beyond what a logarithm reaches."""
+    found = values.data if hasattr(values, "indptr") else np.asarray(values)
+    most = found.max(initial=0)
+    if most > _LOG_MOST and (found[: 1 << 16] == np.round(found[: 1 << 16])).all():
+        raise MmcellError(
+            f"X holds whole numbers up to {most:g}, which are counts, and the card says log1p; set preprocessing: counts"
+        )
 
 
 def _scaled(values: Any) -> Any:

@@ -59,6 +59,10 @@ def answer(plan: Plan, candidate: Candidate, cache: Cache | None = None) -> Outc
         return Outcome(items, "", time.perf_counter() - begun, "", nulls, retention)
     except MmcellError as error:
         return Outcome(None, str(error), time.perf_counter() - begun)
+    except ImportError as error:
+        package = error.name or str(error)
+        reason = f"{candidate.label}: needs the package {package!r}: python -m pip install {package.partition('.')[0]}"
+        return Outcome(None, reason, time.perf_counter() - begun, traceback.format_exc())
     except Exception as error:
         # A user's encoder may raise anything. It becomes a failed row with its reason, and the trace is kept.
         text = str(error).strip().splitlines()

@@ -194,3 +194,12 @@ def test_what_a_reader_gets(have, want, found):
 def test_log_values_are_no_counts(refused):
     with refused("d holds log1p, the encoder needs counts"):
         wanted("log1p", "counts", "d")
+
+
+@pytest.mark.parametrize("make", [np.asarray, sp.csr_matrix])
+def test_counts_called_log_values_are_refused(refused, make):
+    part = ad.AnnData(make(np.array([[0.0, 40.0], [3.0, 1.0]])))
+    with refused("X holds whole numbers up to 40, which are counts, and the card says log1p"):
+        shown(part, "log1p", "log1p")
+    part.X = make(np.array([[0.0, 4.0], [3.0, 1.0]]))
+    assert shown(part, "log1p", "log1p").X.max() == 4

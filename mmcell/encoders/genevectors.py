@@ -45,6 +45,7 @@ class Gene2Vec:
     """
 
     dim: ClassVar[int] = 200
+    cheap: ClassVar[bool] = True
     rowwise: ClassVar[bool] = True
     card: ModelCard = field(init=False)
 

@@ -45,6 +45,12 @@ def show_list(what: str) -> None:
     table = Table(box=None, pad_edge=False, show_header=False)
     for name in _sources()[what].names():
         table.add_row(name, describe(what, name))
+    if what == "encoders":
+        from mmcell.encoders.base import PREFIXES
+        from mmcell.registry import load_attribute
+
+        for prefix, reference in PREFIXES.items():
+            table.add_row(f"{prefix}:MODEL", str(load_attribute(reference).__doc__).strip().splitlines()[0])
     console_of().print(table, markup=False)
 
 
