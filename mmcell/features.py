@@ -131,7 +131,8 @@ def _refuse_counts(values: Any) -> None:
     most = found.max(initial=0)
     if most > _LOG_MOST and (found[: 1 << 16] == np.round(found[: 1 << 16])).all():
         raise MmcellError(
-            f"X holds whole numbers up to {most:g}, which are counts, and the card says log1p; set preprocessing: counts"
+            f"X holds whole numbers up to {most:g}, which are counts, and the card says log1p; set preprocessing: "
+            "counts"
         )
 
 
