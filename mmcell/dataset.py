@@ -175,9 +175,12 @@ class Dataset:
         card, part = self.modality(modality), self.anndata(modality)
         if part.X is None:
             raise MmcellError(f"dataset {self.name!r}: modality {modality!r} has no X; give it values or use obsm/NAME")
-        want = wanted(card.preprocessing, preprocessing, f"dataset {self.name!r}: modality {modality!r}")
         names = self.gene_names(modality, identifiers)
         layout = {"image": part.uns["image"]} if "image" in part.uns else {}
+        want: str = card.preprocessing
+        if not layout:
+            # Pixels are no counts, whatever a card says of them.
+            want = wanted(card.preprocessing, preprocessing, f"dataset {self.name!r}: modality {modality!r}")
         data: AnnData = self.once(
             ("features", modality, want, "" if names is None else identifiers),
             lambda: shown(part, card.preprocessing, want, names, layout),

@@ -20,6 +20,7 @@ def digest(*parts: Any) -> str:
 def digest_array(values: np.ndarray, block: int = 1 << 22) -> str:
     """Return the sha256 of an array's dtype, shape and bytes, read in blocks of rows (a memmap stays on disk)."""
     sha = hashlib.sha256(f"{values.dtype.str}{values.shape}".encode())
+    values = np.atleast_1d(values)
     rows = max(1, block // max(1, int(np.prod(values.shape[1:], dtype=np.int64))))
     for start in range(0, len(values), rows):
         sha.update(np.ascontiguousarray(values[start : start + rows]).tobytes())

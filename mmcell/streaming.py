@@ -106,9 +106,9 @@ def embed(
             raise MmcellError(f"encoder {name!r}: {why}; choose another --modality or encoder")
         values_of = source.features(chosen, encoder.card.preprocessing, encoder.card.identifiers)
         ids, fingerprint = pd.Index(values_of.obs_names), f"{source.fingerprint}:{chosen}"
-        rows = partial(_rows, values_of)
+        rows, width = partial(_rows, values_of), values_of.n_vars
     else:
-        rows = source.reader(encoder.card)
+        rows, width = source.reader(encoder.card), source.width
         ids, fingerprint = source.ids, source.fingerprint
     own = cache is None
     shelf = Shelf(path.parent / f".{path.name}.blocks" if cache is None else Path(cache))
@@ -118,7 +118,7 @@ def embed(
     if found is None:
         writing = shelf.resume(key)
         if getattr(encoder, "rowwise", False):
-            found = encode_rows(encoder, name, ids, rows, writing, dtype=dtype, progress=progress)
+            found = encode_rows(encoder, name, ids, rows, width, writing, dtype=dtype, progress=progress)
         else:
             values = checked(encoder.encode(sized(rows(0, len(ids)), encoder)), name, ids).astype(dtype, copy=False)
             writing.add(0, values)

@@ -115,6 +115,11 @@ class Backed:
             part.uns["image"] = self._element("uns/image")
         return part
 
+    @property
+    def width(self) -> int:
+        """Values of a row."""
+        return int(self._part.n_vars)
+
     @cached_property
     def fingerprint(self) -> str:
         """The sha256 of the content and of what is said of it."""
@@ -138,7 +143,9 @@ class Backed:
             columns = {**columns, "symbol": "symbol", "ensembl": "ensembl"}
         names = gene_names(self._part, columns, self.card.identifiers, card.identifiers, who)
         layout = {"image": self._part.uns["image"]} if "image" in self._part.uns else {}
-        return Rows(self, wanted(self.card.preprocessing, card.preprocessing, who), names, layout)
+        # Pixels are no counts, whatever a card says of them.
+        want = self.card.preprocessing if layout else wanted(self.card.preprocessing, card.preprocessing, who)
+        return Rows(self, want, names, layout)
 
 
 @dataclass(frozen=True, eq=False)

@@ -85,6 +85,11 @@ class Slide:
         """The ids of the tiles."""
         return self._tiles.index
 
+    @property
+    def width(self) -> int:
+        """Values of a tile."""
+        return self._tiles.n_channels * self.side**2
+
     @cached_property
     def fingerprint(self) -> str:
         """The sha256 of image, centres and side."""

@@ -20,8 +20,8 @@ from mmcell.errors import MmcellError
 if TYPE_CHECKING:
     from anndata import AnnData
 
-#: Rows of one block: always the same, so that how far an earlier run came decides nothing.
-BLOCK = 4096
+#: Rows of one block at most, and numbers: always the same, so that how far an earlier run came decides nothing.
+BLOCK, NUMBERS = 4096, 1 << 26
 #: float64 beyond this width would take gigabytes before it could be made float32 here.
 _WIDEST_FLOAT64 = 1 << 14
 #: Called with (rows done, rows in all).
@@ -69,7 +69,7 @@ def encode(
             encoder = fitted(encoder, name, data, dataset.unit, train)
         writing = shelf.resume(key) if shelf is not None and key else None
         if getattr(encoder, "rowwise", False):
-            found = encode_rows(encoder, name, data.obs_names, lambda i, j: data[i:j].copy(), writing)
+            found = encode_rows(encoder, name, data.obs_names, lambda i, j: data[i:j].copy(), data.n_vars, writing)
         else:
             # A copy, so that an encoder that works in place changes nothing for the next one.
             returned = encoder.encode(data.copy())
@@ -104,6 +104,7 @@ def encode_rows(
     name: str,
     ids: pd.Index,
     rows: Callable[[int, int], AnnData],
+    width: int,
     writing: Writing | None = None,
     *,
     dtype: str = "float32",
@@ -119,6 +120,8 @@ def encode_rows(
         (n,) of the rows.
     rows
         (first, end) -> these rows, a copy.
+    width
+        Values of a row: wide rows come in smaller blocks.
     writing
         Where finished blocks go; None keeps them in memory.
     dtype
@@ -139,20 +142,21 @@ def encode_rows(
         What comes back is not one finite row per row, or its width changes between blocks.
     """
     parts: list[np.ndarray] = []
-    begun = writing.begun(BLOCK) if writing is not None else 0
-    width = None
-    for start in range(begun, len(ids), BLOCK):
-        data = sized(rows(start, min(start + BLOCK, len(ids))), encoder)
+    block = max(1, min(BLOCK, NUMBERS // max(width, 1)))
+    begun = writing.begun(block) if writing is not None else 0
+    dim = None
+    for start in range(begun, len(ids), block):
+        data = sized(rows(start, min(start + block, len(ids))), encoder)
         found = encoder.encode(data)
         if isinstance(found, Embedding):
             found = found.align(pd.Index(data.obs_names)).values
         values = checked(found, name, data.obs_names).astype(dtype, copy=False)
-        if width not in (None, values.shape[1]):
+        if dim not in (None, values.shape[1]):
             raise MmcellError(
-                f"encoder {name!r}: {values.shape[1]} dimensions from row {start} on and {width} before; "
+                f"encoder {name!r}: {values.shape[1]} dimensions from row {start} on and {dim} before; "
                 "every row must have the same"
             )
-        width = values.shape[1]
+        dim = values.shape[1]
         if writing is not None:
             writing.add(start, values)
         else:

@@ -217,6 +217,16 @@ def test_a_width_that_changes_between_blocks_is_refused(refused, monkeypatch):
 def test_progress_counts_rows():
     seen = []
     data = TOY.features("rna")
-    encode_rows(Counting(), "c", data.obs_names, lambda i, j: data[i:j].copy(), progress=lambda *s: seen.append(s))
+    encode_rows(Counting(), "c", data.obs_names, lambda i, j: data[i:j].copy(), 30, progress=lambda *s: seen.append(s))
     assert seen == [(20, 20)]
     assert BLOCK > 20
+
+
+def test_wide_rows_come_in_smaller_blocks(monkeypatch):
+    monkeypatch.setattr("mmcell.encoders.encode.NUMBERS", 30 * 6)
+    seen = []
+    data = TOY.features("rna")
+    encode_rows(
+        Counting(), "c", data.obs_names, lambda i, j: data[i:j].copy(), 30, progress=lambda *s: seen.append(s[0])
+    )
+    assert seen == [6, 12, 18, 20]

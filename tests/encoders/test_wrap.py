@@ -140,3 +140,7 @@ def test_a_module_that_returns_something_else_is_named(refused):
 def test_an_unknown_device_is_named(refused):
     with refused("device 'cuda:9' is not here", "use 'auto' or 'cpu'"):
         encode(as_encoder(net(), device="cuda:9"), "n", TOY, "rna")
+
+
+def test_a_module_with_a_count_among_its_buffers_has_an_identity():
+    assert identity(as_encoder(torch.nn.Sequential(torch.nn.BatchNorm1d(30))))
