@@ -31,7 +31,9 @@ def verdict(score: Score, metric: Metric, reference: str) -> str:
         return f"no value: {score.reason}"
     if score.n_units < MINIMUM:
         return f"too few {who} to say ({score.n_units})"
-    groups: dict[str, list[str]] = {"better than": [], "cannot be told apart from": [], "worse than": []}
+    groups: dict[str, list[str]] = {
+        "better than": [], "cannot be told apart from": [], "worse than": [], "no interval of the difference from": [],
+    }  # fmt: skip
     reason = ""
     gaps: list[tuple[str, Gap]] = [(v.control, v) for v in score.versus]
     if score.difference is not None:
@@ -40,6 +42,8 @@ def verdict(score: Score, metric: Metric, reference: str) -> str:
         if gap.low is None or gap.high is None:
             if name == reference:
                 reason = f"no interval of the difference from {name}"
+            else:
+                groups["no interval of the difference from"].append(name)
             continue
         if gap.low <= 0 <= gap.high:
             if name == reference and _hopeless(score, gap, metric):

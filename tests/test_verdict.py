@@ -70,3 +70,8 @@ def test_with_few_defined_permutations_nothing_is_said_of_the_null():
     score = Score(metric="auroc", value=0.9, n_units=43, difference=gap(0.05, 0.2), p_null=1 / 19, n_null=18)
     found = verdict(score, AUROC, "composition")
     assert found.startswith("too few permutations with a value to say whether it is beyond them (18)")
+
+
+def test_a_control_without_an_interval_is_not_forgotten():
+    found = said({"composition": gap(0.1, 0.2), "constant": Gap(value=0.1)})
+    assert found == "better than composition; no interval of the difference from constant"

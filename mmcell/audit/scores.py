@@ -59,6 +59,11 @@ def _of(score: Score, record: RunRecord) -> list[Finding]:
                 cure="an embedding must beat this control, not chance",
             )
         )
+    asked = record.parameters.get("n_null", 0)
+    if asked and headline and not score.n_null and score.value is not None and not record.permuted:
+        text = f"{place}: none of {asked} permutations of the labels could be scored, so there is no p"
+        cure = "permute within fewer roles, or add units of the smaller class"
+        found.append(Finding(severity="warning", code="null-undefined", message=text, cure=cure))
     if score.status == "boundary" and headline:
         text = f"{place}: {score.value:.3f} lies on the bound; its interval is one-sided"
         found.append(Finding(severity="info", code="boundary", message=text, evidence=_interval(score)))

@@ -11,11 +11,11 @@ def score(metric="auroc", value=0.8, low=0.7, high=0.9, **more):
     )
 
 
-def audit(*scores, encoder="pca", cards=None, details=None):
+def audit(*scores, encoder="pca", cards=None, details=None, n_null=0):
     record = RunRecord(
         key="k", task={"name": "toy", "primary": "auroc"}, dataset="covid-cite", dataset_fingerprint="f",
         split_hash="s", encoder=encoder, role="candidate", cards=cards or {}, scores=scores,
-        details=details or {},
+        details=details or {}, parameters={"n_null": n_null},
     )  # fmt: skip
     return {f.code: f for f in audit_scores(record)}
 
@@ -83,3 +83,14 @@ def test_cox_models_that_did_not_converge_are_one_finding():
 
 def test_cox_models_that_converged_are_none():
     assert audit(details={"folds": [fit(0), fit(0)]}) == audit(details={"folds": [{"alpha": 1.0}]}) == {}
+
+
+def test_permutations_that_all_failed_are_said():
+    found = audit(score(), n_null=19)["null-undefined"]
+    assert found.message == "auroc, grouped: none of 19 permutations of the labels could be scored, so there is no p"
+    assert audit(score(n_null=19), n_null=19) == {}
+
+
+def test_a_closed_model_is_unverifiable():
+    cards = {"x": ModelCard(name="secret", closed=True)}
+    assert "secret is a closed model" in audit(score(), cards=cards)["unverifiable"].message
