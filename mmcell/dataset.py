@@ -12,7 +12,7 @@ import pandas as pd
 
 from mmcell.digest import digest, digest_array, digest_ids
 from mmcell.errors import MmcellError, did_you_mean, first
-from mmcell.features import Names, gene_names, shown, wanted
+from mmcell.features import Names, gene_names, layout_of, shown, wanted
 from mmcell.modalities import join
 from mmcell.roles import DatasetCard, ModalityCard, Roles
 
@@ -176,7 +176,7 @@ class Dataset:
         if part.X is None:
             raise MmcellError(f"dataset {self.name!r}: modality {modality!r} has no X; give it values or use obsm/NAME")
         names = self.gene_names(modality, identifiers)
-        layout = {"image": part.uns["image"]} if "image" in part.uns else {}
+        layout = layout_of(part)
         want: str = card.preprocessing
         if not layout:
             # Pixels are no counts, whatever a card says of them.

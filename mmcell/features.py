@@ -111,7 +111,7 @@ def shown(
 
     lognormalise = (have, want) == ("counts", "log1p")
     values = part.X.copy()
-    if have == "log1p":
+    if have == "log1p" and not uns:
         _refuse_counts(values)
     values = _scaled(values.astype(np.float32)) if lognormalise else values
     if names is not None:
@@ -127,13 +127,20 @@ def shown(
 
 def _refuse_counts(values: Any) -> None:
     """Raise when values that are called log1p are whole numbers beyond what a logarithm reaches."""
-    found = values.data if hasattr(values, "indptr") else np.asarray(values)
+    found = values.data if hasattr(values, "indptr") else np.asarray(values).ravel()
     most = found.max(initial=0)
     if most > _LOG_MOST and (found[: 1 << 16] == np.round(found[: 1 << 16])).all():
         raise MmcellError(
             f"X holds whole numbers up to {most:g}, which are counts, and the card says log1p; set preprocessing: "
             "counts"
         )
+
+
+def layout_of(part: AnnData) -> dict[str, Any]:
+    """Return what ``uns`` says of images whose pixels X holds; empty where X holds something else."""
+    given = part.uns.get("image")
+    shape = np.ravel(given["shape"]) if isinstance(given, Mapping) and "shape" in given else ()
+    return {"image": given} if len(shape) == 3 and int(np.prod(shape)) == part.n_vars else {}
 
 
 def _scaled(values: Any) -> Any:

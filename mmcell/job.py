@@ -17,6 +17,7 @@ from mmcell.audit.scores import audit_scores
 from mmcell.candidates import Cache, Candidate, modality_of
 from mmcell.digest import digest
 from mmcell.embedding import Embedding
+from mmcell.encoders.broken import Broken
 from mmcell.encoders.coverage import coverage, coverage_findings
 from mmcell.errors import MmcellError
 from mmcell.grading import Beside, Estimates, estimate, scores_of
@@ -60,8 +61,7 @@ def answer(plan: Plan, candidate: Candidate, cache: Cache | None = None) -> Outc
     except MmcellError as error:
         return Outcome(None, str(error), time.perf_counter() - begun)
     except ImportError as error:
-        package = error.name or str(error)
-        reason = f"{candidate.label}: needs the package {package!r}: python -m pip install {package.partition('.')[0]}"
+        reason = Broken.of(candidate.label, error).reason
         return Outcome(None, reason, time.perf_counter() - begun, traceback.format_exc())
     except Exception as error:
         # A user's encoder may raise anything. It becomes a failed row with its reason, and the trace is kept.
@@ -106,8 +106,9 @@ def record_of(
                 plan, estimates, beside, outcome.nulls, headline=headline, permuted=candidate.permuted
             )  # fmt: skip
             scores += _undefined(plan, scores)
+            genes = _coverage(plan, candidate)
         except Exception as error:
-            # A user's metric may raise anything: these rows fail with its reason, the others stand.
+            # A user's metric or an encoder's vocabulary may raise anything: these rows fail, the others stand.
             reason = f"{candidate.label}: scoring failed: {type(error).__name__}: {' '.join(str(error).split())}"
             outcome = Outcome(None, reason, outcome.seconds, traceback.format_exc())
     if outcome.items is None:
@@ -129,7 +130,6 @@ def record_of(
         details = {"traceback": outcome.trace} if outcome.trace else {}
     else:
         content = str(pd.util.hash_pandas_object(outcome.items.frame, index=False).sum())
-        genes = _coverage(plan, candidate)
         details = dict(outcome.items.details)
         if outcome.retention is not None:
             details["retention"] = outcome.retention.to_dict("records")

@@ -14,10 +14,21 @@ from mmcell.code import UnknownCodeError, code_of
 from mmcell.dataset import Dataset
 from mmcell.digest import digest
 from mmcell.embedding import Embedding
-from mmcell.encoders.base import ENCODERS, Encoder, check_encoder, identity, make_encoder, readable
+from mmcell.encoders.base import (
+    ENCODERS,
+    PREFIXES,
+    Encoder,
+    UnmadeError,
+    check_encoder,
+    identity,
+    make_encoder,
+    readable,
+)
+from mmcell.encoders.broken import Broken
 from mmcell.encoders.foundation import RECIPES
 from mmcell.errors import MmcellError, did_you_mean
 from mmcell.patients.base import PATIENT_ENCODERS, make_patient_encoder
+from mmcell.registry import load_attribute
 from mmcell.task import Task
 
 #: Cell embeddings of controls become patients through this one.
@@ -56,16 +67,32 @@ def _one(name: str | None, given: Any, seed: int) -> tuple[str, Encoder | Embedd
     if isinstance(given, Mapping):
         parameters = {k: v for k, v in given.items() if k not in ("name", "use")}
         kind = str(given.get("use", given.get("name", name)))
-        parameters = _seeded(kind, parameters, seed)
-        encoder = make_encoder(kind, parameters)
-        return name or str(given.get("name", kind)), encoder, identity(encoder)
+        called = name or str(given.get("name", kind))
+        try:
+            encoder = make_encoder(kind, _seeded(kind, parameters, seed))
+        except UnmadeError as error:
+            return called, Broken.of(called, error), ""
+        return called, *_known(encoder, called)
     checked = check_encoder(given, name or str(getattr(given, "__name__", type(given).__name__)))
-    return name or checked.card.name, checked, identity(checked)
+    called = name or checked.card.name
+    return called, *_known(checked, called)
+
+
+def _known(encoder: Encoder, name: str) -> tuple[Encoder, str]:
+    """Return the encoder and its identity; one whose own ``fingerprint`` raises is broken."""
+    try:
+        return encoder, identity(encoder)
+    except Exception as error:
+        return Broken.of(name, error), ""
 
 
 def _seeded(kind: str, parameters: dict[str, Any], seed: int) -> dict[str, Any]:
     """Give a shipped encoder that draws at random the seed of the run, where it has none of its own."""
-    found = ENCODERS.get(kind) if kind in ENCODERS.references else None
+    prefix, colon, _ = kind.partition(":")
+    if colon:
+        found = load_attribute(PREFIXES[prefix]) if prefix in PREFIXES else None
+    else:
+        found = ENCODERS.get(kind) if kind in ENCODERS.references else None
     return {"seed": seed, **parameters} if "seed" in getattr(found, "__dataclass_fields__", {}) else parameters
 
 
@@ -142,9 +169,13 @@ def build(
             check_ids(source, dataset, level)
         else:
             why = readable(source, dataset, modality)
-            if why:
+            if why and source.card.modality not in ("any", modality):
+                # Encoders of several modalities may stand in one list: this one is not meant.
                 skipped.append(f"{name} was not run on {task.spec.name}: {why}")
                 continue
+            source = (
+                Broken.of(name, f"encoder {name!r}: {why}; choose another encoder or mend the card") if why else source
+            )
         is_patient = isinstance(source, Embedding) and source.level == "patient"
         for pooling in ("",) if is_patient else poolings:
             if pooling and not make_patient_encoder(pooling.partition(":")[0]).reads_embedding:

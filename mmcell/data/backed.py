@@ -13,7 +13,7 @@ import pandas as pd
 from mmcell.data.cohort import read_card
 from mmcell.digest import digest, digest_file
 from mmcell.errors import MmcellError, did_you_mean
-from mmcell.features import Names, gene_names, shown, wanted, with_table
+from mmcell.features import Names, gene_names, layout_of, shown, wanted, with_table
 from mmcell.readers import UNREADABLE, existing, read_table, unreadable
 from mmcell.roles import ModalityCard
 
@@ -142,7 +142,7 @@ class Backed:
         if self.genes is not None:
             columns = {**columns, "symbol": "symbol", "ensembl": "ensembl"}
         names = gene_names(self._part, columns, self.card.identifiers, card.identifiers, who)
-        layout = {"image": self._part.uns["image"]} if "image" in self._part.uns else {}
+        layout = layout_of(self._part)
         # Pixels are no counts, whatever a card says of them.
         want = self.card.preprocessing if layout else wanted(self.card.preprocessing, card.preprocessing, who)
         return Rows(self, want, names, layout)

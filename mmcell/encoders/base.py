@@ -12,6 +12,7 @@ from mmcell.code import UnknownCodeError, code_digest, code_of
 from mmcell.dataset import Dataset
 from mmcell.digest import digest
 from mmcell.embedding import Embedding, ModelCard
+from mmcell.encoders.broken import Broken
 from mmcell.errors import MmcellError, did_you_mean
 from mmcell.registry import Registry, load_attribute
 
@@ -41,6 +42,10 @@ ENCODERS = Registry(
 )
 #: ``prefix:MODEL`` -> what takes the model's name as its parameter ``model``.
 PREFIXES: dict[str, str] = {"timm": "mmcell.encoders.vision:Timm"}
+
+
+class UnmadeError(MmcellError):
+    """An encoder that is known cannot be made: no mistake in a name, and no reason to stop the others."""
 
 
 @runtime_checkable
@@ -79,13 +84,19 @@ def make_encoder(name: str, parameters: Mapping[str, Any] | None = None) -> Enco
     ------
     MmcellError
         Unknown name or parameter; something that is no encoder.
+    UnmadeError
+        It is known and cannot be made here: weights or a package are missing.
     """
     prefix, colon, model = name.partition(":")
     given = dict(parameters or {})
-    if colon and prefix in PREFIXES:
-        found, given = load_attribute(PREFIXES[prefix]), {"model": model, **given}
-    else:
-        found = load_attribute(name) if colon else ENCODERS.get(name)
+    try:
+        if colon and prefix in PREFIXES:
+            found, given = load_attribute(PREFIXES[prefix]), {"model": model, **given}
+        else:
+            found = load_attribute(name) if colon else ENCODERS.get(name)
+    except ImportError as error:
+        # Its module is there and needs another one that is not.
+        raise UnmadeError(str(Broken.of(name, error).reason)) from error
     if isinstance(found, type):
         try:
             found = found(**given)
@@ -96,6 +107,8 @@ def make_encoder(name: str, parameters: Mapping[str, Any] | None = None) -> Enco
                 raise MmcellError(f"encoder {name!r}: cannot be made ({error}); give its parameters") from error
             hint = did_you_mean(unknown, known)
             raise MmcellError(f"encoder {name!r}: parameter {unknown!r} is not known; {hint}") from error
+        except Exception as error:
+            raise UnmadeError(str(Broken.of(name, error).reason)) from error
     elif given:
         raise MmcellError(f"encoder {name!r}: it is an object, not a class, and takes no parameters")
     return check_encoder(found, name)
