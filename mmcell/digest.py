@@ -10,6 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from mmcell.memory import release
+
 
 def digest(*parts: Any) -> str:
     """Return the sha256 (hex) of JSON-able parts; equal content gives an equal digest, whatever the key order."""
@@ -24,6 +26,7 @@ def digest_array(values: np.ndarray, block: int = 1 << 22) -> str:
     rows = max(1, block // max(1, int(np.prod(values.shape[1:], dtype=np.int64))))
     for start in range(0, len(values), rows):
         sha.update(np.ascontiguousarray(values[start : start + rows]).tobytes())
+        release(values)
     return sha.hexdigest()
 
 

@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict
 
 from mmcell.digest import digest, digest_array, digest_ids
 from mmcell.errors import MmcellError, first
+from mmcell.memory import release
 
 LEVELS = ("cell", "spot", "profile", "sample", "patient")
 Missing = Literal["error", "drop"]
@@ -123,6 +124,7 @@ class Embedding:
                     f"embedding {self.name!r}: NaN or infinite values, first at id {where!r}; "
                     "drop these rows or mend the encoder"
                 )
+            release(values)
 
     @classmethod
     def from_array(

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping, Sequence
-from typing import Any, Protocol, Self, runtime_checkable
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol, Self, TypeVar, runtime_checkable
 
 import numpy as np
 import pandas as pd
@@ -13,6 +13,7 @@ from mmcell.embedding import Embedding
 from mmcell.errors import MmcellError, did_you_mean, first
 from mmcell.registry import Registry
 
+Fit = TypeVar("Fit", bound=Callable[..., Any])
 PATIENT_ENCODERS = Registry(
     "patient encoder",
     "mmcell.patient_encoders",
@@ -44,6 +45,12 @@ class PatientEncoder(Protocol):
 
     def transform(self, cells: Embedding, owner: pd.Series, *, cell_type: pd.Series | None = None) -> Embedding:
         """Return one row per patient of `owner`, sorted by patient id."""
+
+
+def learns_nothing(fit: Fit) -> Fit:
+    """Mark a ``fit`` that learns nothing: it is not called, and no training cells are copied for it."""
+    fit.learns = False  # type: ignore[attr-defined]
+    return fit
 
 
 def make_patient_encoder(name: str, parameters: Mapping[str, Any] | None = None) -> PatientEncoder:
@@ -163,10 +170,13 @@ def encode_patients(
     patients, code = owners(cells, owner)
     in_training = patients.isin(train)
     fewest = int(np.bincount(code, minlength=len(patients))[in_training].min())
-    # Fitting reads all cells of training patients, so that rare types are known whichever cells are drawn.
-    fitted = copy.deepcopy(encoder).fit(_rows(cells, in_training[code]), owner, cell_type=cell_type)
+    seen = cells if encoder.reads_embedding else _labels_only(cells)
+    fitted = copy.deepcopy(encoder)
+    if getattr(encoder.fit, "learns", True):
+        # Fitting reads all cells of training patients, so that rare types are known whichever cells are drawn.
+        fitted = fitted.fit(_rows(seen, in_training[code]), owner, cell_type=cell_type)
     keep = _equal(code, fewest, rng) if equal_cells else np.ones(len(code), dtype=bool)
-    vectors = fitted.transform(_rows(cells, keep), owner, cell_type=cell_type).align(patients)
+    vectors = fitted.transform(_rows(seen, keep), owner, cell_type=cell_type).align(patients)
     values = vectors.values.astype(np.float64)
     return Embedding(cells.name, "patient", cells.modality, patients, values, cells.card, vectors.columns)
 
@@ -179,6 +189,12 @@ def _equal(code: np.ndarray, n: int, rng: np.random.Generator) -> np.ndarray:
     keep = np.zeros(len(code), dtype=bool)
     keep[order[np.arange(len(code)) - starts < n]] = True
     return keep
+
+
+def _labels_only(cells: Embedding) -> Embedding:
+    """Return the cells without their values, for who does not read them: millions of rows need not be copied."""
+    values = np.zeros((len(cells), 1), dtype=np.float32)
+    return Embedding(cells.name, cells.level, cells.modality, cells.ids, values, cells.card)
 
 
 def _rows(cells: Embedding, keep: np.ndarray) -> Embedding:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import mmap
-
 import numpy as np
 from numba import njit
+
+from mmcell.memory import release
 
 #: Bytes of one block of rows.
 _BLOCK = 1 << 25
@@ -38,7 +38,7 @@ def group_means(values: np.ndarray, code: np.ndarray, n: int) -> tuple[np.ndarra
         # Half precision is for disks; numba adds floats of 32 and 64 bits.
         block = block if block.dtype in (np.float32, np.float64) else block.astype(np.float32)
         _add_rows(np.ascontiguousarray(block), code[start : start + step], sums)
-        _release(values)
+        release(values)
     return np.divide(sums, counts[:, None], out=np.full_like(sums, np.nan), where=counts[:, None] > 0), counts
 
 
@@ -49,14 +49,3 @@ def _add_rows(x: np.ndarray, code: np.ndarray, sums: np.ndarray) -> None:
         if group >= 0:
             for j in range(x.shape[1]):
                 sums[group, j] += x[i, j]
-
-
-def _release(values: np.ndarray) -> None:
-    """Let go of the pages of a memmap that have been read: they stay in the system's cache, not in this process."""
-    while isinstance(values, np.ndarray):
-        mapped = getattr(values, "_mmap", None)
-        if isinstance(mapped, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
-            if getattr(values, "mode", "") == "r":
-                mapped.madvise(mmap.MADV_DONTNEED)
-            return
-        values = values.base  # type: ignore[assignment]

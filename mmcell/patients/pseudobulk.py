@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from mmcell.embedding import Embedding
-from mmcell.patients.base import known_types, owners, types_of
+from mmcell.patients.base import known_types, learns_nothing, owners, types_of
 from mmcell.patients.pooling import group_means
 
 
@@ -19,6 +19,7 @@ class Pseudobulk:
 
     reads_embedding: ClassVar[bool] = True
 
+    @learns_nothing
     def fit(
         self, cells: Embedding, owner: pd.Series, *, cell_type: pd.Series | None = None,  # noqa: ARG002
         concepts: pd.DataFrame | None = None, y: pd.Series | None = None,  # noqa: ARG002

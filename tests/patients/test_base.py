@@ -99,3 +99,27 @@ def test_every_name_makes_a_patient_encoder(name):
 def test_what_is_no_patient_encoder_is_refused(refused, name, parameters, pieces):
     with refused(*pieces):
         make_patient_encoder(name, parameters)
+
+
+def test_what_learns_nothing_copies_nothing(monkeypatch):
+    copied = []
+    align = Embedding.align
+    monkeypatch.setattr(Embedding, "align", lambda self, ids, *a: copied.append(self.dim) or align(self, ids, *a))
+    wide = Embedding.from_array("e", OWNER.index, np.ones((39, 7)))
+    patients(make_patient_encoder("pseudobulk"), cells=wide, equal_cells=False)
+    # The one table of patients is put in order; no table of cells is.
+    assert copied == [7]
+    copied.clear()
+    patients(make_patient_encoder("composition"), cells=wide)
+    assert 7 not in copied
+
+
+def test_a_memmap_gives_what_an_array_gives(tmp_path):
+    values = np.random.default_rng(0).normal(size=(39, 7)).astype(np.float32)
+    np.save(tmp_path / "v.npy", values)
+    mapped = Embedding.from_array("e", OWNER.index, np.load(tmp_path / "v.npy", mmap_mode="r"))
+    whole = Embedding.from_array("e", OWNER.index, values)
+    for name in ("pseudobulk", "celltype-pseudobulk"):
+        found = [patients(make_patient_encoder(name), cells=c, equal_cells=False).values for c in (mapped, whole)]
+        np.testing.assert_array_equal(*found)
+    assert mapped.fingerprint == whole.fingerprint
