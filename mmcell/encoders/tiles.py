@@ -60,7 +60,7 @@ def tiles(
 class TileReader:
     """Tiles of a large image that are cut when their rows are asked for.
 
-    ``encoded_blocks(encoder, name, reader.rows, reader.n)`` encodes them without ever holding them all.
+    `mmcell.encoders.encode.encode_rows` takes its ``rows`` and encodes them without ever holding them all.
 
     Attributes
     ----------

@@ -64,7 +64,8 @@ def test_every_patient_has_one_disease_batch_outcome_and_covariates(cohort):
 def test_no_method_sees_the_truth(cohort):
     for name in cohort.card.modalities:
         seen = cohort.features(name)
-        assert not (len(seen.uns) + len(seen.obsm) + seen.obs.shape[1])
+        assert set(seen.uns) == ({"image"} if name == "image" else set())
+        assert not (len(seen.obsm) + seen.obs.shape[1])
     assert cohort.planted is not None
     assert list(cohort.planted["cells"].index) == list(cohort.ids)
     assert list(cohort.planted["patients"].index) == list(cohort.patients.index)

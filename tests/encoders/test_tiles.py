@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from mmcell.encoders.encode import encoded_blocks
+from mmcell.encoders.encode import encode_rows
 from mmcell.encoders.images import planes
 from mmcell.encoders.shapes import ImageFeatures
 from mmcell.encoders.tiles import TileReader, tiles
@@ -150,9 +150,12 @@ def test_the_reader_gives_the_same_rows_block_by_block(monkeypatch):
     assert list(part.obs_names) == ids[3:7]
     assert part.obs.shape[1] == 0
     monkeypatch.setattr("mmcell.encoders.encode.BLOCK", 4)
-    blocks = list(encoded_blocks(ImageFeatures(), "image-features", reader.rows, reader.n))
-    assert [start for start, _ in blocks] == [0, 4, 8]
-    np.testing.assert_array_equal(np.concatenate([v for _, v in blocks]), ImageFeatures().encode(whole))
+    seen = []
+    values, _ = encode_rows(
+        ImageFeatures(), "image-features", reader.index, reader.rows, 64, progress=lambda done, n: seen.append(done)
+    )
+    assert seen == [4, 8, 11]
+    np.testing.assert_array_equal(values, ImageFeatures().encode(whole))
 
 
 def test_the_reader_holds_a_block_and_not_all_tiles():
