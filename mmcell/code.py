@@ -121,7 +121,7 @@ def _distributions() -> Mapping[str, list[str]]:
 
 
 def _sources(name: str) -> set[tuple[str, Path | str]]:
-    """Return the file of a module and all code in its package or folder, by relative name; or what it is, by version."""
+    """Return the file of a module and all code in its package or folder; or its version."""
     module = sys.modules.get(name)
     file = getattr(module, "__file__", None)
     if file is None or not Path(file).is_file():

@@ -325,13 +325,13 @@ def test_the_prefix_makes_it():
 
 def test_the_key_changes_with_all_that_decides_values(checkpoint):
     def key(**given):
-        return identity(tiny(**given), known=True)
+        return identity(tiny(**given))
 
     different = [
         {}, {"seed": 1}, {"channels": "rgb"}, {"channels": "projection"},
         {"weights": str(checkpoint / "tiny.pth")}, {"weights": str(checkpoint / "tiny.safetensors")},
     ]  # fmt: skip
-    keys = [key(**given) for given in different] + [identity(Timm(VIT, weights="none"), known=True)]
+    keys = [key(**given) for given in different] + [identity(Timm(VIT, weights="none"))]
     assert len(set(keys)) == len(keys)
     assert key(batch_size=3) == key()
     assert len({tiny(seed=s).fingerprint for s in (0, 0, 1)}) == 2
