@@ -346,10 +346,23 @@ class Dataset:
             x = part.X
             dense = () if x is None else (np.asarray(x),)
             arrays = (x.data, x.indices, x.indptr) if hasattr(x, "indptr") else dense
-            parts.append([name, digest_ids(part.var_names), *(digest_array(np.asarray(a)) for a in arrays)])
+            # What readers are shown beside X: other names of genes, and the layout of images.
+            named = self.modality(name).gene_columns.values()
+            genes = [digest_ids(part.var[c]) for c in named if c in part.var]
+            seen = [digest_ids(part.var_names), genes, _plain(part.uns.get("image")), getattr(x, "format", "dense")]
+            parts.append([name, *seen, *(digest_array(np.asarray(a)) for a in arrays)])
         columns = sorted(set(self.roles.columns.values()))
         table = [[c, digest_ids(self.obs[c])] for c in columns]
         return digest(parts, table, digest_ids(self.ids), repr(self.roles), self.card.model_dump())
+
+
+def _plain(value: Any) -> Any:
+    """Return what ``uns`` holds as lists and mappings: a file gives arrays where memory had tuples."""
+    if isinstance(value, Mapping):
+        return {str(k): _plain(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(v) for v in value]
+    return value.tolist() if isinstance(value, (np.ndarray, np.generic)) else value
 
 
 def _reopen(origin: str, fingerprint: str, name: str, roles: Roles, card: DatasetCard) -> Dataset:

@@ -1,3 +1,4 @@
+import shutil
 from dataclasses import replace
 
 import anndata as ad
@@ -279,6 +280,34 @@ def test_one_changed_value_changes_the_fingerprint(cohort_adata, kind):
     assert fingerprint(1) != fingerprint(0)
 
 
+def images(**layout):
+    layout = {"shape": [1, 2, 2], "channels": ["dna"], "range": [0.0, 1.0]} | layout
+    data = ad.AnnData(np.ones((4, 4), np.float32), obs=pd.DataFrame({"u": list("aabb")}, index=list("1234")))
+    data.uns["image"] = layout
+    card = DatasetCard(name="im", modalities={"image": {"preprocessing": "values", "identifiers": "other"}})
+    return Dataset("im", data, Roles(unit="u"), card).fingerprint
+
+
+@pytest.mark.parametrize("change", [{"shape": [4, 1, 1]}, {"channels": ["actin"]}, {"range": [0.0, 2.0]}])
+def test_the_layout_of_images_is_content(change):
+    assert images(**change) != images()
+    # As it comes from a file, so it came from memory.
+    assert images(channels=np.array(["dna"], dtype=object), shape=np.array([1, 2, 2])) == images()
+
+
+def test_other_names_of_genes_are_content(cohort_adata):
+    def fingerprint(names, column="ensembl"):
+        data = cohort_adata()
+        data.var[column] = names
+        card = DatasetCard(name="g", modalities={"rna": {"gene_columns": {"ensembl": "ensembl"}}})
+        return Dataset("g", data, Roles(unit="donor"), card).fingerprint
+
+    one = [f"ENSG{i}" for i in range(cohort_adata().n_vars)]
+    assert fingerprint(one) == fingerprint(list(one))
+    assert fingerprint(one) != fingerprint(one[::-1])
+    assert fingerprint(one, "note") == fingerprint(one[::-1], "note")
+
+
 # -- a cohort from its card --------------------------------------------------------------------------------------------
 
 CARD = {
@@ -327,6 +356,24 @@ def test_a_zarr_cohort_has_a_fingerprint_of_its_content(folder, cohort_adata):
     cohort_adata().write_zarr(folder / "cells.zarr")
     toy = read_cohort(write_card(folder, CARD | {"data": "cells.zarr"}))
     assert len(toy.fingerprint) == 64
+
+
+def test_the_fingerprint_of_a_zarr_cohort_follows_its_files_and_its_table_of_genes(folder, cohort_adata):
+    cohort_adata().write_zarr(folder / "cells.zarr")
+    card = write_card(folder, CARD | {"data": "cells.zarr", "genes": "genes.csv"})
+
+    def fingerprint(names):
+        table = {"symbol": list(map(str, cohort_adata().var_names)), "ensembl": names}
+        pd.DataFrame(table).to_csv(folder / "genes.csv", index=False)
+        return read_cohort(card).fingerprint
+
+    names = [f"ENSG{i}" for i in range(cohort_adata().n_vars)]
+    one = fingerprint(names)
+    assert fingerprint(names) == one
+    assert fingerprint(names[::-1]) != one
+    shutil.rmtree(folder / "cells.zarr")
+    cohort_adata(age=1).write_zarr(folder / "cells.zarr")
+    assert fingerprint(names) != one
 
 
 @pytest.mark.parametrize("change", [{"licence": "CC0"}, {"roles": {"unit": "donor"}}, {"preprocessing": "log1p"}])

@@ -51,9 +51,17 @@ def read_cohort(path: str | Path) -> Dataset:
     facts = {k: getattr(card, k) for k in ("description", "source", "licence", "level", "time_unit", "caveats")}
     name = card.name or card_path.stem
     dataset_card = parse(DatasetCard, {"name": name, "modalities": modalities, **facts}, str(card_path))
-    content = [digest_file(f) for f in (file, *([card_path.parent / card.genes] if card.genes else [])) if f.is_file()]
-    fingerprint = digest(content, card.model_dump(mode="json")) if file.is_file() else ""
+    content = [_content(f) for f in (file, *([card_path.parent / card.genes] if card.genes else []))]
+    fingerprint = digest(content, card.model_dump(mode="json"))
     return Dataset(name, data, card.roles, dataset_card, fingerprint, str(card_path.resolve()))
+
+
+def _content(path: Path) -> Any:
+    """Return the digest of a file, or of a folder (``.zarr``) the name and digest of every file in it."""
+    if path.is_file():
+        return digest_file(path)
+    files = sorted(f for f in path.rglob("*") if f.is_file())
+    return [[f.relative_to(path).as_posix(), digest_file(f)] for f in files]
 
 
 def read_card(path: Path) -> CohortCard:

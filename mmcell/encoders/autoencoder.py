@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from importlib import metadata
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
@@ -164,6 +163,7 @@ class MaskedAutoencoder:
     """
 
     rowwise: ClassVar[bool] = True
+    packages: ClassVar[tuple[str, ...]] = ("torch",)
     activation: str = "rectified-sigmoid"
     n_latent: int = 64
     n_hidden: int = 256
@@ -196,14 +196,6 @@ class MaskedAutoencoder:
     def dim(self) -> int:
         """Dimensions of the embedding."""
         return self.n_latent
-
-    @property
-    def fingerprint(self) -> str:
-        """The version of torch, which trains the weights; "" where it is missing."""
-        try:
-            return f"torch {metadata.version('torch')}"
-        except metadata.PackageNotFoundError:
-            return ""
 
     def untrained(self, seed: int) -> Encoder:
         """Return the encoder before its first step."""
@@ -277,6 +269,7 @@ class MaskedAutoencoderUntrained:
     """The encoder of `MaskedAutoencoder` before its first step: what training has to beat."""
 
     rowwise: ClassVar[bool] = True
+    packages: ClassVar[tuple[str, ...]] = ("torch",)
     n_latent: int = 64
     n_hidden: int = 256
     seed: int = 0

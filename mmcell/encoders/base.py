@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping
+from importlib import metadata
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
 
 from mmcell.code import UnknownCodeError, code_digest, code_of
 from mmcell.dataset import Dataset
-from mmcell.digest import digest
+from mmcell.digest import digest, digest_array
 from mmcell.embedding import Embedding, ModelCard
 from mmcell.encoders.broken import Broken
 from mmcell.errors import MmcellError, did_you_mean
@@ -42,6 +43,9 @@ ENCODERS = Registry(
 )
 #: ``prefix:MODEL`` -> what takes the model's name as its parameter ``model``.
 PREFIXES: dict[str, str] = {"timm": "mmcell.encoders.vision:Timm"}
+#: Attributes that decide no value: where it runs, rows at a time (where they do decide, they stand on the card), and
+#: the names of the columns, which are known once something has been encoded.
+_APART = ("card", "device", "batch_size", "columns")
 
 
 class UnmadeError(MmcellError):
@@ -67,6 +71,9 @@ class Encoder(Protocol):
     ``fingerprint``
         Text that says all that decides its values beyond the card and the code, such as a digest of its weights.
         Where it is there, embeddings and results are found again in a later run.
+    ``packages``
+        Names of the installed packages whose versions decide its values, such as ``("torch", "timm")``: with another
+        version nothing is found again.
     ``cheap`` = True
         It costs less than reading its embedding from disk, which is then not kept.
     """
@@ -115,49 +122,88 @@ def make_encoder(name: str, parameters: Mapping[str, Any] | None = None) -> Enco
 
 
 def check_encoder(encoder: Any, name: str) -> Encoder:
-    """Return `encoder` with a card; a function, a transformer or a torch module is wrapped (see `as_encoder`).
+    """Return what has a card and ``encode`` as it is, and anything else as `as_encoder` makes an encoder of it.
 
-    An object without a card gets one that holds its class name; what it reads is then taken as it is.
+    An object without a card gets one, on a copy, that holds its class name; what it reads is then taken as it is.
 
     Raises
     ------
     MmcellError
-        It is none of these.
+        Nothing can be made of it.
     """
-    if not callable(getattr(encoder, "encode", None)):
-        from mmcell.encoders.wrap import as_encoder
+    from mmcell.encoders.wrap import as_encoder
 
-        return as_encoder(encoder, name=name)
-    if not isinstance(getattr(encoder, "card", None), ModelCard):
-        encoder = copy.copy(encoder)
-        encoder.card = ModelCard(name=name, description=type(encoder).__qualname__)
-    return encoder  # type: ignore[no-any-return]
+    # Its own card names it, whatever it was asked for by.
+    return as_encoder(encoder, name=None if isinstance(getattr(encoder, "card", None), ModelCard) else name)
 
 
 def identity(encoder: Encoder) -> str:
-    """Return the digest of all that decides what an encoder returns: card, parameters, weights and code.
+    """Return the digest of all that decides what an encoder returns: card, parameters, weights, code and versions.
 
-    Of an encoder that is registered by name these are its card, its plain attributes and its code; of another one its
-    ``fingerprint`` as well. Its name in tables decides nothing.
+    Of an encoder that ships with mmcell these are its card, its attributes, its ``fingerprint`` where it has one, its
+    code and the versions of its ``packages``; of another one all of these but the attributes. Of one that fits and
+    chooses a ``device`` the kind of device counts as well: training elsewhere gives other weights. Its name in tables
+    decides nothing.
 
     Returns
     -------
     str
-        "" for an object that has no ``fingerprint`` and is not registered: it may hold any state, so nothing of it is
-        ever found again.
+        "" for an object that does not ship with mmcell and has no ``fingerprint``: it may hold any state, so nothing of
+        it is ever found again. "" as well where an attribute is not plain and no ``fingerprint`` speaks for it, where
+        code cannot be found, and where the device is not here.
     """
     kind = type(encoder)
-    known = f"{kind.__module__}:{kind.__qualname__}" in {*ENCODERS.references.values(), *PREFIXES.values()}
+    name = f"{kind.__module__}:{kind.__qualname__}"
+    shipped = name in {*ENCODERS.builtin.values(), *PREFIXES.values()}
     own = str(getattr(encoder, "fingerprint", "") or "")
-    if not (known or own):
+    if not (shipped or own):
         return ""
-    state = {k: v for k, v in vars(encoder).items() if isinstance(v, (str, int, float, bool, tuple, type(None)))}
-    # Where mmcell runs decides nothing, and where values are the same, neither does how many go at a time.
-    state = {k: v for k, v in state.items() if k not in ("device", "batch_size")}
+    state = {}
+    for key, value in vars(encoder).items() if shipped else ():
+        if key not in _APART:
+            try:
+                state[key] = _plain(value)
+            except TypeError:
+                if not own:
+                    return ""
+    versions = {package: _version(package) for package in getattr(encoder, "packages", ())}
     try:
-        return digest(encoder.card.key, state if known else {}, own, code_of(kind), code_digest())
-    except UnknownCodeError:
+        where = _trained_on(encoder)
+        return digest(encoder.card.key, name, state, own, versions, where, code_of(kind), code_digest())
+    except (UnknownCodeError, MmcellError):
         return ""
+
+
+def _plain(value: Any) -> Any:
+    """Return an attribute as what JSON can say; an array is its digest. Raises TypeError on anything else."""
+    if isinstance(value, (str, int, float, bool, type(None))):
+        return value
+    if isinstance(value, Path):
+        return str(value)
+    if isinstance(value, (list, tuple)):
+        return [_plain(v) for v in value]
+    if isinstance(value, Mapping):
+        return [[_plain(k), _plain(v)] for k, v in value.items()]
+    if isinstance(value, (np.ndarray, np.generic)) and value.dtype.kind in "biufcSU":
+        return digest_array(np.asarray(value))
+    raise TypeError(f"{type(value).__name__} is not plain")
+
+
+def _version(package: str) -> str:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return ""
+
+
+def _trained_on(encoder: Encoder) -> str:
+    """Return the kind of device that an encoder is fitted on; "" for one that is not fitted or chooses none."""
+    device = getattr(encoder, "device", None)
+    if device is None or not fits(encoder):
+        return ""
+    from mmcell.encoders.network import device_of
+
+    return str(device_of(str(device)).type)
 
 
 def fits(encoder: Encoder) -> bool:

@@ -24,6 +24,7 @@ def _dense(data: AnnData) -> np.ndarray:
 class PCA:
     """Principal components of the training items (log values for counts, otherwise the values as they are)."""
 
+    packages: ClassVar[tuple[str, ...]] = ("scikit-learn",)
     n_components: int = 50
     card: ModelCard = field(init=False)
 
@@ -52,6 +53,7 @@ class PCA:
 class HVG:
     """The features that vary most among training items, as they are (dispersion of log values as in Seurat)."""
 
+    packages: ClassVar[tuple[str, ...]] = ("scanpy",)
     n_top: int = 200
     card: ModelCard = field(init=False)
 

@@ -57,6 +57,7 @@ class Geneformer:
     """
 
     rowwise: ClassVar[bool] = True
+    packages: ClassVar[tuple[str, ...]] = ("torch", "transformers")
     folder: str | Path
     layer: int = -2
     max_length: int | None = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from mmcell.code import UnknownCodeError, code_of
+from mmcell.code import PLAIN, UnknownCodeError, code_of
 from mmcell.digest import digest, digest_array
 from mmcell.embedding import ModelCard
 from mmcell.errors import MissingExtraError, MmcellError
@@ -96,8 +97,80 @@ def forward(module: torch.nn.Module, given: Any, device: torch.device) -> np.nda
 
 
 def weights_digest(module: torch.nn.Module) -> str:
-    """Return the sha256 of all parameters and buffers, by name."""
-    return digest([[k, digest_array(v.detach().cpu().float().numpy())] for k, v in module.state_dict().items()])
+    """Return the sha256 of all parameters and buffers, by name, with their types; also of buffers that are not saved.
+
+    Raises
+    ------
+    UnknownCodeError
+        One of them holds no values that can be read: it is sparse, quantised, without data.
+    """
+    both = (module.named_parameters(remove_duplicate=False), module.named_buffers(remove_duplicate=False))
+    return digest([[name, _tensor_digest(v)] for found in both for name, v in found])
+
+
+def _tensor_digest(value: torch.Tensor) -> str:
+    torch = need_torch("a network")
+    unread = value.layout is not torch.strided or value.is_quantized or value.is_meta
+    if unread or isinstance(value, torch.nn.parameter.UninitializedTensorMixin):
+        raise UnknownCodeError(f"{type(value).__name__}: a tensor whose values cannot be read")
+    # As bytes: numpy has no bfloat16.
+    flat = value.detach().cpu().contiguous().reshape(-1).view(torch.uint8)
+    return digest(str(value.dtype), list(value.shape), digest_array(flat.numpy()))
+
+
+def state_digest(module: torch.nn.Module) -> str:
+    """Return the sha256 of all that decides what a module returns in evaluation mode, beside the code of its classes.
+
+    That is, of every module in it, its class, its attributes, its hooks of the forward pass, its weights and buffers.
+
+    Raises
+    ------
+    UnknownCodeError
+        An attribute is neither plain (text, numbers, arrays, and containers of these) nor code that `code_of` knows.
+    """
+    torch = need_torch("a network")
+    # What every module has beside its own attributes: weights, hooks, whether it is being trained.
+    common = set(vars(torch.nn.Module()))
+    parts = []
+    for name, part in module.named_modules():
+        own = {k: v for k, v in vars(part).items() if k not in common or (v and k.startswith("_forward"))}
+        parts.append([name, repr(type(part)), sorted([k, _plain(v)] for k, v in own.items())])
+    return digest(parts, weights_digest(module))
+
+
+def _plain(value: Any) -> Any:
+    torch = need_torch("a network")
+    if isinstance(value, PLAIN):
+        return repr(value)
+    if isinstance(value, (torch.dtype, torch.device)):
+        return repr(value)
+    if isinstance(value, torch.Tensor):
+        return _tensor_digest(value)
+    if isinstance(value, (np.ndarray, np.generic)) and value.dtype.kind in "biufcSU":
+        return digest_array(np.asarray(value))
+    if isinstance(value, (list, tuple)):
+        return [_plain(v) for v in value]
+    if isinstance(value, (set, frozenset)):
+        return sorted(map(repr, map(_plain, value)))
+    if isinstance(value, Mapping):
+        return [[_plain(k), _plain(v)] for k, v in value.items()]
+    return code_of(value)
+
+
+@contextmanager
+def evaluated(module: torch.nn.Module, device: torch.device) -> Iterator[torch.nn.Module]:
+    """Give a module in evaluation mode on a device; the caller's own stays where it is, and is left in its own mode."""
+    torch = need_torch("a network")
+    # By a tensor, because "cuda" and "cuda:0" are one device.
+    here = torch.zeros(0, device=device).device
+    if any(v.device != here for v in (*module.parameters(), *module.buffers())):
+        module = copy.deepcopy(module).to(device)
+    modes = [(part, part.training) for part in module.modules()]
+    try:
+        yield module.eval()
+    finally:
+        for part, training in modes:
+            part.training = training
 
 
 @dataclass(eq=False)
@@ -117,6 +190,7 @@ class ModuleEncoder:
     """
 
     rowwise: ClassVar[bool] = True
+    packages: ClassVar[tuple[str, ...]] = ("torch",)
     module: torch.nn.Module
     card: ModelCard
     collate: Callable[[AnnData], Any] | None = None
@@ -125,20 +199,20 @@ class ModuleEncoder:
 
     @property
     def fingerprint(self) -> str:
-        """The digest of its weights and of the code of its classes; "" where code cannot be found, as at a prompt."""
+        """The digest of its state, its weights and its code; "" where these cannot be known (see `state_digest`)."""
         kinds = {type(m) for m in self.module.modules()}
         try:
             code = code_of(*sorted(kinds, key=repr), *([self.collate] if self.collate else []))
+            return digest(state_digest(self.module), code)
         except UnknownCodeError:
             return ""
-        return digest(weights_digest(self.module), code, repr(self.module))
 
     def encode(self, data: AnnData) -> np.ndarray:
-        """Return (n, d) outputs."""
+        """Return (n, d) outputs; the module's mode and device are left as they were."""
         device = device_of(self.device)
-        module = self.module.to(device).eval()
         parts = []
-        for start in range(0, data.n_obs, self.batch_size):
-            rows = data[start : start + self.batch_size].copy()
-            parts.append(forward(module, self.collate(rows) if self.collate else tensor_of(rows), device))
+        with evaluated(self.module, device) as module:
+            for start in range(0, data.n_obs, self.batch_size):
+                rows = data[start : start + self.batch_size].copy()
+                parts.append(forward(module, self.collate(rows) if self.collate else tensor_of(rows), device))
         return np.concatenate(parts)

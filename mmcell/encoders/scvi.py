@@ -9,7 +9,6 @@ import warnings
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
-from importlib import metadata
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
@@ -93,6 +92,7 @@ class SCVI:
     """
 
     rowwise: ClassVar[bool] = True
+    packages: ClassVar[tuple[str, ...]] = ("scvi-tools", "torch")
     n_latent: int = 30
     n_hidden: int = 128
     n_layers: int = 1
@@ -118,14 +118,6 @@ class SCVI:
     def dim(self) -> int:
         """Dimensions of the embedding."""
         return self.n_latent
-
-    @property
-    def fingerprint(self) -> str:
-        """The version of scvi-tools, which trains the weights; "" where it is missing."""
-        try:
-            return f"scvi-tools {metadata.version('scvi-tools')}"
-        except metadata.PackageNotFoundError:
-            return ""
 
     def fit(self, data: AnnData) -> Self:
         """Fit on the counts of training cells.

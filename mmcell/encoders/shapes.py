@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from mmcell.digest import digest, digest_file
 from mmcell.embedding import ModelCard
-from mmcell.encoders import images
 from mmcell.encoders.images import Layout, brightness
 from mmcell.errors import MissingExtraError
 
@@ -47,17 +44,13 @@ class ImageFeatures:
     """
 
     rowwise: ClassVar[bool] = True
+    packages: ClassVar[tuple[str, ...]] = ("scikit-image",)
     card: ModelCard = field(
         default_factory=lambda: ModelCard(
             name="image-features", modality="image", description="intensity, texture and shape of every channel"
         ),
         init=False,
     )
-
-    @property
-    def fingerprint(self) -> str:
-        """The version of scikit-image, and the digest of the code that reads images."""
-        return digest(_skimage().__version__, digest_file(Path(images.__file__)))
 
     def encode(self, data: AnnData) -> np.ndarray:
         """Return (n, 19 · channels).

@@ -6,16 +6,13 @@ import colorsys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 
-from mmcell.digest import digest, digest_file
 from mmcell.embedding import ModelCard
-from mmcell.encoders import images
 from mmcell.encoders.images import Layout, brightness
-from mmcell.encoders.network import device_of, forward, need_torch, weights_digest
+from mmcell.encoders.network import device_of, forward, weights_digest
 from mmcell.encoders.weights import Weights, facts, find_weights, load, need_timm
 from mmcell.errors import MmcellError, did_you_mean, first
 
@@ -99,6 +96,7 @@ class Timm:
     """
 
     rowwise: ClassVar[bool] = True
+    packages: ClassVar[tuple[str, ...]] = ("torch", "timm")
     model: str
     weights: str = "auto"
     channels: Channels = "auto"
@@ -134,14 +132,10 @@ class Timm:
 
     @property
     def fingerprint(self) -> str:
-        """The digest of its weights, of timm's version, and of the code that reads images."""
-        timm, torch = need_timm(self.card.name), need_torch(self.card.name)
+        """The digest of its weights; of random ones their seed, from which torch draws them."""
         if self._weights.kind == "none":
-            # Torch draws them, and may draw others in another version.
-            weights = f"seed {self.seed}, torch {torch.__version__}"
-        else:
-            weights = self._weights.sha256 or weights_digest(_network(self.model, self._weights, self.seed))
-        return digest(weights, timm.__version__, digest_file(Path(images.__file__)))
+            return f"seed {self.seed}"
+        return self._weights.sha256 or weights_digest(_network(self.model, self._weights, self.seed))
 
     def untrained(self, seed: int) -> Timm:
         """Return the same architecture with random weights."""

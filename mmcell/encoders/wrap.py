@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+import copy
 import sys
+from collections import OrderedDict, defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Self
+from types import BuiltinFunctionType, FunctionType
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
+import pandas as pd
 
+from mmcell.code import PLAIN
 from mmcell.embedding import ModelCard
-from mmcell.errors import MmcellError
+from mmcell.errors import MmcellError, first
 
 if TYPE_CHECKING:
     from anndata import AnnData
 
     from mmcell.encoders.base import Encoder
+
+_CONTAINERS = (list, tuple, set, frozenset)
 
 
 def as_encoder(
@@ -24,51 +31,74 @@ def as_encoder(
     name: str | None = None,
     card: ModelCard | None = None,
     collate: Callable[[AnnData], Any] | None = None,
-    batch_size: int = 256,
-    device: str = "auto",
+    batch_size: int | None = None,
+    device: str | None = None,
 ) -> Encoder:
     """Make an encoder of anything that turns data into rows.
 
     Parameters
     ----------
     thing
-        An object with ``encode`` (returned as it is), a function of an AnnData, a scikit-learn transformer (one that
-        has been fitted stays frozen; another is fitted on the training units of every fold), or a ``torch.nn.Module``.
+        A ``torch.nn.Module``, a scikit-learn transformer (one that has been fitted stays frozen; another is fitted on
+        the training units of every fold), a function of an AnnData, or an object with ``encode``, which is returned as
+        it is where it has a card and nothing else is given, otherwise as a copy. A module with an ``encode`` of its own
+        is called as a module, unless it has a `ModelCard` as ``card``: then it is an encoder already.
     name, card
-        What tables call it, and what it must be given; default: its own name, and values as they come.
+        What tables call it, and what it must be given; default: its own card, or its own name, and values as they come.
     collate
         For a module: turns the rows of a batch (AnnData) into what the module is called with: a tensor, a tuple, or a
         mapping of keyword arguments. Default: X as a float tensor, images as (rows, channels, height, width).
     batch_size, device
-        For a module: rows of a batch; ``auto`` uses a GPU where there is one.
+        For a module: rows of a batch (default 256); ``auto`` (the default) uses a GPU where there is one.
 
     Raises
     ------
     MmcellError
         It is none of these, or an argument does not apply to it.
     """
+    own = getattr(thing, "card", None)
+    own = own if isinstance(own, ModelCard) else None
     called = name or getattr(thing, "__name__", type(thing).__name__)
+    if isinstance(thing, type):
+        raise MmcellError(f"encoder {called!r}: it is a class; give an object: {thing.__name__}()")
     torch = sys.modules.get("torch")
-    is_module = torch is not None and isinstance(thing, torch.nn.Module)
-    if collate is not None and not is_module:
-        raise MmcellError(f"encoder {called!r}: collate is for torch modules, this is {type(thing).__name__}")
-    card = card or getattr(thing, "card", None) or ModelCard(name=called, description=_described(thing))
-    if callable(getattr(thing, "encode", None)):
-        return thing  # type: ignore[no-any-return]
+    encodes = callable(getattr(thing, "encode", None))
+    is_module = torch is not None and isinstance(thing, torch.nn.Module) and not (encodes and own)
+    options = {"collate": collate, "batch_size": batch_size, "device": device}
+    options = {k: v for k, v in options.items() if v is not None}
+    if options and not is_module:
+        hint = "; set it on the object itself" if encodes else ""
+        raise MmcellError(
+            f"encoder {called!r}: {next(iter(options))} is for torch modules, this is {type(thing).__name__}{hint}"
+        )
+    chosen = card or own or ModelCard(name=called, description=_described(thing))
+    if name is not None and chosen.name != name:
+        chosen = chosen.model_copy(update={"name": name})
     if is_module:
         from mmcell.encoders.network import ModuleEncoder
 
-        return ModuleEncoder(thing, card, collate, batch_size, device)
+        return ModuleEncoder(thing, chosen, **options)
+    if encodes:
+        return thing if chosen is own else _with_card(thing, chosen)  # type: ignore[no-any-return]
     if callable(getattr(thing, "transform", None)):
-        if isinstance(thing, type):
-            raise MmcellError(f"encoder {called!r}: it is a class; give an object: {called}()")
-        return Transformer(thing, card) if _is_fitted(thing) else FittedTransformer(thing, card)
-    if callable(thing) and not isinstance(thing, type):
-        return Function(thing, card)
+        return Transformer(thing, chosen) if _is_fitted(thing) else FittedTransformer(thing, chosen)
+    if callable(thing):
+        return Function(thing, chosen)
     raise MmcellError(
         f"encoder {called!r}: {type(thing).__name__} has no method encode(data); give an object with encode, a "
         "function of an AnnData, a scikit-learn transformer, or a torch module"
     )
+
+
+def _with_card(thing: Any, card: ModelCard) -> Any:
+    found = copy.copy(thing)
+    try:
+        found.card = card
+    except AttributeError as error:
+        raise MmcellError(
+            f"encoder {card.name!r}: {type(thing).__name__} takes no card ({error}); give it an attribute 'card'"
+        ) from error
+    return found
 
 
 def _described(thing: Any) -> str:
@@ -108,6 +138,7 @@ class Function:
 class Transformer:
     """A transformer that has been fitted already: frozen."""
 
+    packages: ClassVar[tuple[str, ...]] = ("scikit-learn",)
     transformer: Any
     card: ModelCard
 
@@ -117,9 +148,28 @@ class Transformer:
         return _state(self.transformer)
 
     def encode(self, data: AnnData) -> np.ndarray:
-        """Return what ``transform`` makes of X."""
-        found = self.transformer.transform(data.X)
+        """Return what ``transform`` makes of X; one that was fitted with names of columns gets these, in its own order.
+
+        Raises
+        ------
+        MmcellError
+            The data lack columns that it was fitted with.
+        """
+        names = getattr(self.transformer, "feature_names_in_", None)
+        found = self.transformer.transform(data.X if names is None else self._named(data, list(map(str, names))))
         return found.to_numpy() if hasattr(found, "to_numpy") else found
+
+    def _named(self, data: AnnData, names: list[str]) -> pd.DataFrame:
+        where = {name: i for i, name in enumerate(data.var_names)}
+        missing = [name for name in names if name not in where]
+        if missing:
+            raise MmcellError(
+                f"encoder {self.card.name!r}: it was fitted with {len(names)} named columns, and the data lack "
+                f"{len(missing)} of them ({first(missing)}; they look like {first(data.var_names)}); fit it on these "
+                "features, or set 'identifiers' on its card"
+            )
+        x = data.X[:, [where[name] for name in names]]
+        return pd.DataFrame(x.toarray() if hasattr(x, "toarray") else x, index=data.obs_names, columns=names)
 
 
 @dataclass(eq=False)
@@ -133,18 +183,33 @@ class FittedTransformer(Transformer):
         try:
             fresh = clone(self.transformer)
         except TypeError:
-            import copy
-
             fresh = copy.deepcopy(self.transformer)
         return type(self)(fresh.fit(data.X), self.card)
 
 
 def _state(transformer: Any) -> str:
     import joblib
-    import sklearn
 
-    parts = [transformer, *(getattr(transformer, "get_params", dict)().values())]
-    own = [p for p in parts if isinstance(p, type) or hasattr(type(p), "transform") or callable(p)]
-    if not all(getattr(p if isinstance(p, type) else type(p), "__module__", "").startswith("sklearn.") for p in own):
-        return ""
-    return f"{sklearn.__version__}:{joblib.hash(transformer)}"
+    return str(joblib.hash(transformer)) if _known(transformer, {}) else ""
+
+
+def _known(value: Any, seen: dict[int, Any]) -> bool:
+    """Whether a value, and all that it holds, is plain or comes from scikit-learn, numpy or scipy."""
+    if isinstance(value, (*PLAIN, np.generic, np.dtype)) or id(value) in seen:
+        return True
+    seen[id(value)] = value
+    if isinstance(value, np.ndarray):
+        return value.dtype.kind != "O" or all(_known(v, seen) for v in value.ravel())
+    if isinstance(value, np.ufunc):
+        # What numpy.frompyfunc makes of a user's function is a ufunc too.
+        return getattr(np, value.__name__, None) is value
+    if isinstance(value, (type, FunctionType, BuiltinFunctionType)):
+        return value.__module__ == "builtins" or _of_known_package(value.__module__)
+    held = [*value.items()] if isinstance(value, dict) else list(value) if isinstance(value, _CONTAINERS) else []
+    kind = type(value)
+    known = kind in (dict, OrderedDict, defaultdict, *_CONTAINERS, slice, range) or _of_known_package(kind.__module__)
+    return known and all(_known(v, seen) for v in (*held, *getattr(value, "__dict__", {}).values()))
+
+
+def _of_known_package(module: str | None) -> bool:
+    return str(module).partition(".")[0] in ("sklearn", "numpy", "scipy")

@@ -1,3 +1,5 @@
+from functools import partial
+from pathlib import Path
 from types import SimpleNamespace
 
 import anndata as ad
@@ -7,7 +9,7 @@ import pytest
 import scipy.sparse as sp
 
 from mmcell import Dataset, Embedding, ModelCard
-from mmcell.encoders.base import ENCODERS, check_encoder, fits, make_encoder, readable
+from mmcell.encoders.base import ENCODERS, check_encoder, fits, identity, make_encoder, readable
 from mmcell.encoders.baselines import PCA
 from mmcell.encoders.encode import encode
 from tests.toys import cite
@@ -205,3 +207,68 @@ def test_an_object_without_card_gets_one_and_is_left_as_it_was():
 def test_only_what_has_fit_is_fitted():
     assert fits(make_encoder("pca"))
     assert not fits(make_encoder("features"))
+
+
+# -- who it is ---------------------------------------------------------------------------------------------------------
+
+
+class Plug:
+    """What a package adds by an entry point."""
+
+    def __init__(self, w=1.0):
+        self.w, self.card = w, ModelCard(name="plug")
+
+    def encode(self, data):
+        return data.X * self.w
+
+
+def test_a_plug_in_is_known_by_its_fingerprint_alone(monkeypatch):
+    monkeypatch.setitem(ENCODERS.references, "plug", f"{__name__}:Plug")
+    assert identity(make_encoder("plug")) == identity(Plug(np.ones(2))) == ""
+    monkeypatch.setattr(Plug, "fingerprint", property(lambda self: repr(self.w)), raising=False)
+    assert identity(make_encoder("plug")) == identity(Plug()) != identity(Plug(2.0)) != ""
+
+
+def test_all_attributes_of_what_ships_count(monkeypatch):
+    monkeypatch.setitem(ENCODERS.builtin, "plug", f"{__name__}:Plug")
+    values = [1, 2.0, "a", None, [1, 2], [2, 1], {"a": 1}, {"a": Path("b")}, np.ones(2), np.zeros(2), np.float64(3)]
+    found = [identity(Plug(v)) for v in values]
+    assert "" not in found
+    assert len(set(found)) == len(found)
+    assert identity(Plug(np.ones(2))) == found[8]
+    for unknown in (Plug(), [Plug()], {"a": lambda: 1}, np.array([Plug()], dtype=object), {1, 2}):
+        assert identity(Plug(unknown)) == ""
+
+
+def test_two_classes_of_one_file_are_told_apart():
+    class One(Plug):
+        fingerprint = "1"
+
+    class Two(Plug):
+        fingerprint = "1"
+
+    assert identity(One()) == identity(One()) != identity(Two())
+
+
+def test_what_was_encoded_and_where_decides_nothing():
+    encoder = make_encoder("features")
+    before = identity(encoder)
+    encode(encoder, "f", TOY, "rna")
+    assert encoder.columns
+    assert identity(encoder) == before != ""
+
+
+def test_where_an_encoder_is_fitted_decides():
+    pytest.importorskip("torch")
+    make = partial(make_encoder, "masked-autoencoder")
+    assert identity(make({"device": "cpu"})) == identity(make({"device": "cpu", "batch_size": 256})) != ""
+    assert identity(make({"device": "cpu"})) != identity(make({"device": "meta"}))
+    assert identity(make({"device": "nowhere"})) == ""
+    assert identity(make({"batch_size": 128})) != identity(make({"batch_size": 64}))
+    twin = partial(make_encoder, "masked-autoencoder-untrained")
+    assert identity(twin({"device": "cpu"})) == identity(twin({"device": "meta"})) != ""
+
+
+@pytest.mark.parametrize("name", sorted({*ENCODERS.names()} - {"geneformer"}))
+def test_every_shipped_encoder_is_found_again(name):
+    assert identity(make_encoder(name)) == identity(make_encoder(name)) != ""

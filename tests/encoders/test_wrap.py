@@ -1,16 +1,24 @@
 """Anything that turns data into rows is an encoder."""
 
+import copy
+import warnings
+from functools import partial
+from importlib import metadata
+
 import numpy as np
 import pandas as pd
 import pytest
+import scipy.sparse as sp
+from sklearn.compose import ColumnTransformer
 from sklearn.decomposition import PCA, TruncatedSVD
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
 
 import mmcell
 from mmcell import ModelCard
-from mmcell.encoders.base import fits, identity, make_encoder
+from mmcell.encoders.base import check_encoder, fits, identity, make_encoder
 from mmcell.encoders.encode import encode
+from mmcell.encoders.network import evaluated
 from mmcell.encoders.wrap import as_encoder
 from tests.toys import ALIGNMENT, cite
 
@@ -76,11 +84,87 @@ def test_functions_and_transformers_take_part_in_a_run():
 
 
 @pytest.mark.parametrize(
+    "transformer",
+    [
+        FunctionTransformer(None, kw_args={"f": first_two}),
+        FunctionTransformer(np.log1p, kw_args={"f": [{"deep": first_two}]}),
+        FunctionTransformer(np.frompyfunc(lambda x: x, 1, 1)),
+        FunctionTransformer(partial(np.clip, a_min=0, a_max=1)),
+        FunctionTransformer(PCA(2).fit(np.eye(3)).transform),
+        make_pipeline(StandardScaler(), FunctionTransformer(np.vectorize(first_two))),
+    ],
+)
+def test_a_users_code_is_found_wherever_it_hides(transformer):
+    assert identity(as_encoder(transformer)) == ""
+
+
+def test_numpys_own_functions_are_known():
+    found = [identity(as_encoder(FunctionTransformer(f))) for f in (np.log1p, np.sqrt)]
+    assert "" not in found
+    assert found[0] != found[1]
+    assert identity(as_encoder(ColumnTransformer([("a", PCA(2), slice(0, 5)), ("b", "passthrough", [7])])))
+
+
+@pytest.mark.parametrize("sparse", [False, True])
+def test_a_transformer_gets_the_columns_that_it_was_fitted_with(sparse):
+    data = TOY.features("rna").copy()
+    frame = data.to_df().iloc[:, [5, 3, 9, 1]]
+    encoder = as_encoder(PCA(2, random_state=0).fit(frame))
+    if sparse:
+        data.X = sp.csr_matrix(data.X)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        found = encoder.encode(data)
+    np.testing.assert_allclose(found, encoder.transformer.transform(frame), rtol=1e-5, atol=1e-5)
+    by_name = ColumnTransformer([("kept", "passthrough", list(frame.columns[:1]))]).fit(frame)
+    np.testing.assert_allclose(as_encoder(by_name).encode(data), frame.iloc[:, :1].to_numpy())
+
+
+def test_columns_that_the_data_lack_are_named(refused):
+    fitted = PCA(2).fit(TOY.features("rna").to_df().iloc[:, :4].rename(columns=lambda c: f"other-{c}"))
+    with refused(
+        "encoder 'p': it was fitted with 4 named columns, and the data lack 4 of them (", "other-", "fit it on"
+    ):
+        encode(as_encoder(fitted, name="p"), "p", TOY, "rna")
+
+
+class Bare:
+    def encode(self, data):
+        return np.asarray(data.X)[:, :2]
+
+
+def test_name_and_card_apply_to_an_object_through_a_copy():
+    bare, card = Bare(), ModelCard(name="mine", preprocessing="counts")
+    assert as_encoder(bare).card.name == "Bare"
+    assert as_encoder(bare, name="n").card.name == "n"
+    assert as_encoder(bare, card=card).card is card
+    both = as_encoder(bare, card=card, name="n").card
+    assert (both.name, both.preprocessing) == ("n", "counts")
+    assert not hasattr(bare, "card")
+    made = as_encoder(bare, card=card)
+    assert as_encoder(made) is made
+    assert check_encoder(made, "other") is made
+    assert as_encoder(first_two, card=card, name="n").card.name == "n"
+
+
+def test_an_object_that_takes_no_card_is_named(refused):
+    class Slots(Bare):
+        card = property(lambda self: None)
+
+    with refused("encoder 'Slots': Slots takes no card", "give it an attribute 'card'"):
+        as_encoder(Slots())
+
+
+@pytest.mark.parametrize(
     ("thing", "options", "pieces"),
     [
         (3, {}, ["int has no method encode(data)", "a scikit-learn transformer, or a torch module"]),
         (PCA, {}, ["it is a class; give an object: PCA()"]),
+        (Bare, {}, ["it is a class; give an object: Bare()"]),
         (first_two, {"collate": first_two}, ["collate is for torch modules, this is function"]),
+        (first_two, {"batch_size": 3}, ["batch_size is for torch modules, this is function"]),
+        (PCA(2), {"device": "cpu"}, ["device is for torch modules, this is PCA"]),
+        (Bare(), {"batch_size": 3}, ["batch_size is for torch modules, this is Bare; set it on the object itself"]),
     ],
 )
 def test_what_cannot_be_wrapped_is_refused(refused, thing, options, pieces):
@@ -144,3 +228,101 @@ def test_an_unknown_device_is_named(refused):
 
 def test_a_module_with_a_count_among_its_buffers_has_an_identity():
     assert identity(as_encoder(torch.nn.Sequential(torch.nn.BatchNorm1d(30))))
+
+
+class Scaled(torch.nn.Module):
+    def __init__(self, k=1.0, act=torch.relu, buffer=0.0, **more):
+        super().__init__()
+        self.k, self.act = k, act
+        torch.manual_seed(0)
+        self.linear = torch.nn.Linear(30, 4)
+        self.register_buffer("shift", torch.full((1,), buffer), persistent=False)
+        for name, value in more.items():
+            setattr(self, name, value)
+
+    def forward(self, x):
+        return self.act(self.linear(x)) * self.k + self.shift
+
+
+def double(x):
+    return 2 * x
+
+
+def triple(x):
+    return 3 * x
+
+
+def test_whatever_a_module_holds_decides_identity():
+    variants = [
+        Scaled(), Scaled(2.0), Scaled(act=torch.tanh), Scaled(act=double), Scaled(act=triple), Scaled(buffer=1.0),
+        Scaled().double(), Scaled(sizes=[1, {"a": 2}]), Scaled(sizes=[1, {"a": 3}]), Scaled(mean=torch.ones(2)),
+        Scaled(mean=torch.zeros(2)), Scaled(mean=np.zeros(2)), Scaled(act=partial(double)), Scaled().bfloat16(),
+    ]  # fmt: skip
+    hooked = Scaled()
+    hooked.linear.register_forward_hook(double)
+    found = [identity(as_encoder(m, name="m")) for m in (*variants, hooked)]
+    assert "" not in found
+    assert len(set(found)) == len(found)
+    assert identity(as_encoder(Scaled().eval(), name="m")) == found[0]
+
+
+@pytest.mark.parametrize(
+    "value", [Bare(), np.random.default_rng(0), [Bare()], torch.ones(2).to_sparse(), Bare().encode]
+)
+def test_a_module_that_holds_what_nobody_knows_is_not_kept(value):
+    module = Scaled(odd=value)
+    if hasattr(value, "__self__"):
+        value.__self__.state = np.ones(2)
+    assert identity(as_encoder(module)) == ""
+    assert identity(as_encoder(torch.nn.LazyLinear(3))) == ""
+
+
+def test_a_collate_decides_identity():
+    found = {identity(as_encoder(net(), collate=f)) for f in (first_two, Bare.encode, None)}
+    assert len(found) == 3
+
+
+def test_a_module_with_an_encode_of_its_own_is_a_module_unless_it_has_a_card():
+    class Coder(torch.nn.Module):
+        def encode(self, x):
+            return x[:, :3] * 2
+
+        def forward(self, x):
+            return self.encode(x)
+
+    card = ModelCard(name="mine", preprocessing="counts")
+    for made in (as_encoder(Coder(), card=card), check_encoder(Coder(), "mine")):
+        assert made.card.name == "mine"
+        found = encode(made, "m", TOY, "rna").values
+        rows = TOY.features("rna", made.card.preprocessing)
+        np.testing.assert_allclose(found, 2 * np.asarray(rows.X)[:, :3], rtol=1e-6)
+    module = Coder()
+    module.card = card
+    assert as_encoder(module) is module
+
+
+def test_the_callers_module_is_left_as_it_was():
+    module = net()
+    module[1].eval()
+    before = [m.training for m in module.modules()], copy.deepcopy(module.state_dict())
+    encode(as_encoder(module, device="cpu"), "n", TOY, "rna")
+    assert [m.training for m in module.modules()] == before[0] == [True, True, False, True]
+    # "meta" stands in for another device.
+    with evaluated(module, torch.device("meta")) as moved:
+        assert next(moved.parameters()).is_meta
+        assert not moved.training
+    assert not next(module.parameters()).is_meta
+    assert module.training
+    for name, value in module.state_dict().items():
+        assert torch.equal(value, before[1][name])
+
+
+def test_another_version_of_a_package_is_another_identity(monkeypatch):
+    def found():
+        return [identity(e) for e in (as_encoder(net()), as_encoder(PCA(2)), make_encoder("pca"), make_encoder("hvg"))]
+
+    before, version = found(), metadata.version
+    for name, which in {"torch": {0}, "scikit-learn": {1, 2}, "scanpy": {3}}.items():
+        with monkeypatch.context() as patch:
+            patch.setattr(metadata, "version", lambda n, name=name: "0" if n == name else version(n))
+            assert {i for i, (a, b) in enumerate(zip(before, found(), strict=True)) if a != b} == which
