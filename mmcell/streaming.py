@@ -20,7 +20,7 @@ from mmcell.data.slide import Slide
 from mmcell.dataset import Dataset
 from mmcell.digest import digest
 from mmcell.encoders.base import check_encoder, fits, identity, make_encoder, readable
-from mmcell.encoders.encode import BLOCK, Progress, checked, columns_of, encode_rows, sized
+from mmcell.encoders.encode import BLOCK, Progress, encode_rows
 from mmcell.encoders.shelf import Shelf, blocks_of
 from mmcell.errors import MmcellError
 from mmcell.roles import ModalityCard
@@ -116,13 +116,8 @@ def embed(
     key = digest("embed", identity(encoder) or uuid4().hex, fingerprint, dtype)
     found = shelf.read(key)
     if found is None:
-        writing = shelf.resume(key)
-        if getattr(encoder, "rowwise", False):
+        with shelf.resume(key) as writing:
             found = encode_rows(encoder, name, ids, rows, width, writing, dtype=dtype, progress=progress)
-        else:
-            values = checked(encoder.encode(sized(rows(0, len(ids)), encoder)), name, ids).astype(dtype, copy=False)
-            writing.add(0, values)
-            found = writing.finish(len(ids), columns_of(encoder))
     _write(path, ids, shelf.folder / key / "values.npy", found[0], found[1], encoder.card)
     if own:
         shutil.rmtree(shelf.folder, ignore_errors=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,7 +15,7 @@ from mmcell.digest import digest, digest_ids
 from mmcell.embedding import Embedding
 from mmcell.encoders.base import Encoder, fits, identity, readable
 from mmcell.encoders.images import resized
-from mmcell.encoders.shelf import Shelf, Writing
+from mmcell.encoders.shelf import Kept, Shelf, Writing
 from mmcell.errors import MmcellError
 
 if TYPE_CHECKING:
@@ -67,20 +68,13 @@ def encode(
         data = sized(dataset.features(modality, encoder.card.preprocessing, encoder.card.identifiers), encoder)
         if fits(encoder):
             encoder = fitted(encoder, name, data, dataset.unit, train)
-        writing = shelf.resume(key) if shelf is not None and key else None
-        if getattr(encoder, "rowwise", False):
-            found = encode_rows(encoder, name, data.obs_names, lambda i, j: data[i:j].copy(), data.n_vars, writing)
+        # Copies, so that an encoder that works in place changes nothing for the next one.
+        work = partial(encode_rows, encoder, name, data.obs_names, lambda i, j: data[i:j].copy(), data.n_vars)
+        if shelf is None or not key:
+            found = work()
         else:
-            # A copy, so that an encoder that works in place changes nothing for the next one.
-            returned = encoder.encode(data.copy())
-            if isinstance(returned, Embedding):
-                return returned.align(dataset.ids)
-            values = checked(returned, name, data.obs_names)
-            if writing is not None:
-                writing.add(0, values)
-            found = (
-                (values, columns_of(encoder)) if writing is None else writing.finish(len(values), columns_of(encoder))
-            )
+            with shelf.resume(key) as writing:
+                found = work(writing)
     values, columns = found
     return Embedding.from_array(
         name, dataset.anndata(modality).obs_names, values, level=dataset.card.level, modality=modality,
@@ -109,8 +103,8 @@ def encode_rows(
     *,
     dtype: str = "float32",
     progress: Progress | None = None,
-) -> tuple[np.ndarray, tuple[str, ...]]:
-    """Encode block by block with a rowwise encoder, going on behind what an earlier run finished.
+) -> Kept:
+    """Encode block by block where the encoder is rowwise, going on behind what an earlier run finished, or all at once.
 
     Parameters
     ----------
@@ -139,33 +133,37 @@ def encode_rows(
     Raises
     ------
     MmcellError
-        What comes back is not one finite row per row, or its width changes between blocks.
+        There are no rows; what comes back is not one finite row per row, or its width changes between blocks.
     """
+    if len(ids) == 0:
+        raise MmcellError(f"encoder {name!r}: there is no row to encode; give data with one item or more")
     parts: list[np.ndarray] = []
-    block = max(1, min(BLOCK, NUMBERS // max(width, 1)))
+    block = max(1, min(BLOCK, NUMBERS // max(width, 1))) if getattr(encoder, "rowwise", False) else len(ids)
     begun = writing.begun(block) if writing is not None else 0
-    dim = None
+    dim, columns = None, writing.columns if writing is not None else ()
     for start in range(begun, len(ids), block):
-        data = sized(rows(start, min(start + block, len(ids))), encoder)
-        found = encoder.encode(data)
-        if isinstance(found, Embedding):
-            found = found.align(pd.Index(data.obs_names)).values
-        values = checked(found, name, data.obs_names).astype(dtype, copy=False)
+        # What these rows are is known before the encoder, which may change what it is given.
+        now = ids[start : start + block]
+        returned = encoder.encode(sized(rows(start, start + len(now)), encoder))
+        values = as_type(checked(returned, name, now), dtype, name, now)
         if dim not in (None, values.shape[1]):
             raise MmcellError(
                 f"encoder {name!r}: {values.shape[1]} dimensions from row {start} on and {dim} before; "
                 "every row must have the same"
             )
         dim = values.shape[1]
+        columns = columns_of(encoder) or (returned.columns if isinstance(returned, Embedding) else ())
+        if len(columns) not in (0, dim):
+            raise MmcellError(f"encoder {name!r}: names {len(columns)} columns and returns {dim}; give one name each")
         if writing is not None:
-            writing.add(start, values)
+            writing.add(start, values, columns)
         else:
             parts.append(values)
         if progress is not None:
             progress(start + len(values), len(ids))
     if writing is None:
-        return np.concatenate(parts), columns_of(encoder)
-    return writing.finish(len(ids), columns_of(encoder))
+        return np.concatenate(parts), columns
+    return writing.finish(len(ids))
 
 
 def fitted(encoder: Encoder, name: str, data: AnnData, unit: pd.Series, train: pd.Index | None) -> Encoder:
@@ -186,14 +184,19 @@ def fitted(encoder: Encoder, name: str, data: AnnData, unit: pd.Series, train: p
 
 
 def checked(found: Any, name: str, ids: pd.Index) -> np.ndarray:
-    """Return what an encoder returned for `ids` as (n, d) floats of at most 32 bits.
+    """Return what an encoder returned for `ids` as (n, d) floats of at most 32 bits, in the order of `ids`.
 
     Raises
     ------
     MmcellError
-        No array of numbers, another number of rows, no columns, values that are not finite, float64 too wide to be
-        turned into float32 here.
+        No array of numbers, another number of rows, an `Embedding` of other ids, no columns, values that are not
+        finite, float64 too wide to be turned into float32 here.
     """
+    if isinstance(found, Embedding):
+        try:
+            found = found.align(ids).values
+        except MmcellError as error:
+            raise MmcellError(f"encoder {name!r}: encode returned other ids than it was given: {error}") from error
     values = found.toarray() if hasattr(found, "toarray") else found
     if type(values).__module__.startswith("torch") and hasattr(values, "detach"):
         values = values.detach().cpu().numpy()
@@ -226,3 +229,22 @@ def checked(found: Any, name: str, ids: pd.Index) -> np.ndarray:
             f"{ids[int(np.argmax(bad))]!r}; mend the encoder, or take these items out"
         )
     return values
+
+
+def as_type(values: np.ndarray, dtype: str, name: str, ids: pd.Index) -> np.ndarray:
+    """Return finite values as `dtype`.
+
+    Raises
+    ------
+    MmcellError
+        Some are too large for it.
+    """
+    with np.errstate(over="ignore"):
+        found = values.astype(dtype, copy=False)
+    bad = ~np.isfinite(found).all(axis=1)
+    if bad.any():
+        raise MmcellError(
+            f"encoder {name!r}: values of {int(bad.sum())} of {len(ids)} items are too large for {dtype}, first "
+            f"{ids[int(np.argmax(bad))]!r}; use float32"
+        )
+    return found

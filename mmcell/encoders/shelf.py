@@ -2,33 +2,38 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import shutil
+import sys
 import warnings
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO, Any, Self
 from uuid import uuid4
 
 import numpy as np
 
+from mmcell.digest import digest, digest_array
 from mmcell.errors import MmcellError
 
 #: Values (n, d) and the names of their dimensions, where they have any.
 Kept = tuple[np.ndarray, tuple[str, ...]]
 #: Raised when the layout changes.
-_FORMAT = 1
+_FORMAT = 2
 
 
 @dataclass(frozen=True)
 class Shelf:
     """A folder with one entry a key: ``values.npy``, and ``entry.json`` with the sha256 of every block of rows.
 
-    An entry that is being written is a folder ``KEY.partial`` with one file a finished block, each named by its own
-    sha256: whoever asks for the same key again goes on behind the last one that is whole. Files are written under
-    another name and renamed, so that several processes can write one entry.
+    An entry that is being written is a folder ``KEY.partial-ID`` of its writer alone, with one file a finished block,
+    each named by its own sha256. Beside it lies ``KEY.partial-ID.lock``, which the writer holds locked; the system
+    opens the lock when the writer ends, however it ends. Whoever asks for the same key takes over a folder that nobody
+    holds and goes on behind its last whole block; while all are held, several write, and the first entry stays. Where
+    the file system cannot lock, nothing is taken over.
     """
 
     folder: Path
@@ -42,41 +47,104 @@ class Shelf:
         if not where.is_dir():
             return None
         try:
-            entry = json.loads((where / "entry.json").read_text())
+            entry = _entry(where)
             if (entry["format"], entry["key"], sum(entry["rows"])) != (_FORMAT, key, entry["shape"][0]):
                 raise ValueError("another entry")
+            values = np.load(where / "values.npy", mmap_mode="r", allow_pickle=False)
+            if (list(values.shape), values.dtype.str) != (entry["shape"], entry["dtype"]):
+                raise ValueError("another header")
             # Read as a file, not through the map: pages that are mapped count as memory in use.
-            if [_sha(block) for block in blocks_of(where / "values.npy", entry["rows"])] != entry["sha256"]:
+            if [digest_array(block) for block in blocks_of(where / "values.npy", entry["rows"])] != entry["sha256"]:
                 raise ValueError("another content")
-            return np.load(where / "values.npy", mmap_mode="r", allow_pickle=False), tuple(entry["columns"])
-        except (OSError, ValueError, KeyError, TypeError):
+        except (OSError, ValueError, LookupError, TypeError, EOFError):
             warnings.warn(f"the embedding {where} was altered or cut short; it is computed again", stacklevel=2)
             shutil.rmtree(where, ignore_errors=True)
             return None
+        for left in self._unheld(key):
+            left.drop()
+        return values, tuple(entry["columns"])
 
     def resume(self, key: str) -> Writing:
-        """Return the entry of a key that is not finished, begun or not.
+        """Return the entry of a key that is not finished, begun or not, to be used in a ``with`` block.
 
         Raises
         ------
         MmcellError
             The folder cannot be written.
         """
-        partial = self.folder / f"{key}.partial"
         try:
-            partial.mkdir(parents=True, exist_ok=True)
+            self.folder.mkdir(parents=True, exist_ok=True)
+            # The one that came furthest; the others are of no use.
+            begun = sorted(self._unheld(key), key=lambda w: len(list(w.partial.glob("*.npy"))))
+            for left in begun[:-1]:
+                left.drop()
+            if begun:
+                return begun[-1]
+            partial = self.folder / f"{key}.partial-{uuid4().hex}"
+            # Locked before it is there, so that nobody can take it over in between.
+            lock = _locked(_lock_of(partial))
+            partial.mkdir()
         except OSError as error:
             raise MmcellError(f"{self.folder}: cannot be written ({error.strerror}); choose another --cache") from error
-        return Writing(self, key, partial)
+        return Writing(self, key, partial, lock)
+
+    def drop(self, key: str) -> None:
+        """Delete an entry, and what nobody holds of it."""
+        shutil.rmtree(self.folder / key, ignore_errors=True)
+        for left in self._unheld(key):
+            left.drop()
+
+    def clear(self) -> None:
+        """Delete the whole folder, except for what is still being written."""
+        for left in self._unheld("*"):
+            left.drop()
+        if not any(p.is_dir() for p in self.folder.glob("*.partial-*")):
+            shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _unheld(self, key: str) -> list[Writing]:
+        """Take over every unfinished folder of a key that nobody holds."""
+        found = []
+        for partial in sorted(p for p in self.folder.glob(f"{key}.partial-*") if p.is_dir()):
+            lock = _locked(_lock_of(partial))
+            if lock is None:
+                continue
+            writing = Writing(self, partial.name.partition(".partial-")[0], partial, lock)
+            if partial.is_dir():
+                found.append(writing)
+            else:
+                # Its writer finished while we looked.
+                writing.drop()
+        return found
 
 
 @dataclass(frozen=True)
 class Writing:
-    """An entry on its way: blocks of rows that are finished, each in a file of its own."""
+    """An entry on its way: blocks of rows that are finished, each in a file of its own; nobody else writes there."""
 
     shelf: Shelf
     key: str
     partial: Path
+    lock: IO[bytes] | None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if not any(self.partial.glob("*.npy")):
+            self.drop()
+        self.release()
+
+    def release(self) -> None:
+        """Let somebody else take over."""
+        if self.lock is not None:
+            self.lock.close()
+
+    def drop(self) -> None:
+        """Delete what is finished."""
+        shutil.rmtree(self.partial, ignore_errors=True)
+        self.release()
+        with suppress(OSError):
+            _lock_of(self.partial).unlink(missing_ok=True)
 
     def begun(self, block: int) -> int:
         """Return how many rows are finished, in blocks of `block` rows; other blocks are thrown away."""
@@ -102,22 +170,41 @@ class Writing:
                 values = np.load(path, allow_pickle=False)
             except (OSError, ValueError, EOFError):
                 break
-            if _sha(values) != path.stem.partition("-")[2]:
+            if digest_array(values) != path.stem.partition("-")[2]:
                 break
             found.append(path)
             start += len(values)
         return found
 
-    def add(self, start: int, values: np.ndarray) -> None:
-        """Write the block that begins at row `start`."""
-        name = f"{start:012d}-{_sha(values)}.npy"
-        hidden = self.partial / f".{uuid4().hex}"
-        with hidden.open("wb") as file:
+    def add(self, start: int, values: np.ndarray, columns: tuple[str, ...] = ()) -> None:
+        """Write the block that begins at row `start`, and the names of its dimensions, known by then."""
+        # Names first: a block that counts has them.
+        if columns != self.columns:
+            with self._under("columns.json") as file:
+                file.write(json.dumps(columns).encode())
+        with self._under(f"{start:012d}-{digest_array(values)}.npy") as file:
             np.save(file, values, allow_pickle=False)
+
+    @contextmanager
+    def _under(self, name: str) -> Iterator[IO[bytes]]:
+        """Give a file to write that has its name only when it is whole."""
+        hidden = self.partial / ".unfinished"
+        with hidden.open("wb") as file:
+            yield file
         hidden.replace(self.partial / name)
 
-    def finish(self, n: int, columns: tuple[str, ...] = ()) -> Kept:
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Names of the dimensions, as the last block gave them."""
+        try:
+            return tuple(json.loads((self.partial / "columns.json").read_text()))
+        except FileNotFoundError:
+            return ()
+
+    def finish(self, n: int) -> Kept:
         """Join the blocks into one entry of `n` rows and return its values as a memmap, and its columns.
+
+        An entry that somebody else has finished in the meantime stays, and is returned.
 
         Raises
         ------
@@ -131,25 +218,58 @@ class Writing:
         if sum(rows) != n or len(kinds) != 1:
             raise MmcellError(f"{self.partial}: its blocks do not make {n} rows of one width; delete it and run again")
         width, dtype = kinds.pop()
-        building = self.shelf.folder / f".{uuid4().hex}"
+        # Inside what we hold: whoever takes over after us clears it away.
+        building = self.partial / "entry"
+        shutil.rmtree(building, ignore_errors=True)
         building.mkdir()
         with (building / "values.npy").open("wb") as file:
             np.lib.format.write_array_header_2_0(file, {"descr": dtype, "fortran_order": False, "shape": (n, *width)})
             for path in files:
                 file.write(np.load(path, allow_pickle=False).tobytes())
         entry = {
-            "format": _FORMAT, "key": self.key, "shape": [n, *width], "columns": columns, "rows": rows,
-            "sha256": [f.stem.partition("-")[2] for f in files],
+            "format": _FORMAT, "key": self.key, "shape": [n, *width], "dtype": dtype, "columns": list(self.columns),
+            "rows": rows, "sha256": [f.stem.partition("-")[2] for f in files],
         }  # fmt: skip
-        (building / "entry.json").write_text(json.dumps(entry))
+        (building / "entry.json").write_text(json.dumps({**entry, "seal": digest(entry)}))
         where = self.shelf.folder / self.key
-        try:
-            os.rename(building, where)  # noqa: PTH104 (a folder that is there must not be replaced)
-        except OSError:
-            # Somebody else finished the same entry in the meantime.
-            shutil.rmtree(building)
-        shutil.rmtree(self.partial, ignore_errors=True)
-        return np.load(where / "values.npy", mmap_mode="r", allow_pickle=False), columns
+        # A folder that is there is not replaced: somebody else finished the same entry in the meantime.
+        with suppress(OSError):
+            os.rename(building, where)  # noqa: PTH104
+        self.drop()
+        return np.load(where / "values.npy", mmap_mode="r", allow_pickle=False), tuple(_entry(where)["columns"])
+
+
+def _entry(where: Path) -> dict[str, Any]:
+    """Return what ``entry.json`` says; ValueError when it is not what was written."""
+    entry = json.loads((where / "entry.json").read_text())
+    if not isinstance(entry, dict) or entry.pop("seal", None) != digest(entry):
+        raise ValueError("another entry")
+    return entry
+
+
+def _lock_of(partial: Path) -> Path:
+    return partial.with_name(f"{partial.name}.lock")
+
+
+def _locked(path: Path) -> IO[bytes] | None:
+    """Return a file locked until it is closed or the process ends; None where another holds it, or none can be."""
+    try:
+        file = path.open("ab")
+    except OSError:
+        return None
+    try:
+        if sys.platform == "win32":
+            import msvcrt
+
+            msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
+        else:
+            import fcntl
+
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        file.close()
+        return None
+    return file
 
 
 def blocks_of(path: Path, rows: Iterable[int]) -> Iterator[np.ndarray]:
@@ -168,10 +288,6 @@ def blocks_of(path: Path, rows: Iterable[int]) -> Iterator[np.ndarray]:
         for n in rows:
             block = np.fromfile(file, dtype=dtype, count=n * int(np.prod(shape[1:])))
             yield block.reshape(n, *shape[1:])
-
-
-def _sha(values: np.ndarray) -> str:
-    return hashlib.sha256(np.ascontiguousarray(values).data).hexdigest()
 
 
 def shelf_of(cache: str | Path | None, out: str | Path | None) -> Shelf | None:

@@ -1,11 +1,13 @@
 """Embeddings on disk: found by content, checked, resumed."""
 
 import json
+import subprocess
+import sys
 
 import numpy as np
 import pytest
 
-from mmcell import ModelCard
+from mmcell import Embedding, ModelCard
 from mmcell.encoders.base import identity, make_encoder
 from mmcell.encoders.encode import BLOCK, encode, encode_rows
 from mmcell.encoders.shelf import Shelf, shelf_of
@@ -16,10 +18,10 @@ RNG = np.random.default_rng(0)
 VALUES = RNG.normal(size=(10, 3)).astype(np.float32)
 
 
-def filled(folder, key="k", block=4):
+def filled(folder, key="k", block=4, columns=()):
     writing = Shelf(folder).resume(key)
     for start in range(0, len(VALUES), block):
-        writing.add(start, VALUES[start : start + block])
+        writing.add(start, VALUES[start : start + block], columns)
     return writing
 
 
@@ -42,7 +44,7 @@ class Counting:
 
 
 def test_what_is_written_is_read_again(tmp_path):
-    values, columns = filled(tmp_path).finish(10, ("a", "b", "c"))
+    values, columns = filled(tmp_path, columns=("a", "b", "c")).finish(10)
     np.testing.assert_array_equal(values, VALUES)
     again, names = Shelf(tmp_path).read("k")
     np.testing.assert_array_equal(again, VALUES)
@@ -58,6 +60,12 @@ def altered(path):
     path.write_bytes(bytes(data))
 
 
+def edited(path, old, new):
+    content = path.read_bytes()
+    assert old in content
+    path.write_bytes(content.replace(old, new))
+
+
 @pytest.mark.parametrize(
     "damage",
     [
@@ -67,11 +75,16 @@ def altered(path):
         lambda f: (f / "values.npy").unlink(),
         lambda f: (f / "entry.json").write_text("{"),
         lambda f: (f / "entry.json").write_text(json.dumps({"format": 1})),
-        lambda f: (f / "entry.json").write_text((f / "entry.json").read_text().replace('"k"', '"other"')),
+        lambda f: edited(f / "entry.json", b'"k"', b'"other"'),
+        lambda f: edited(f / "entry.json", b'"a"', b'"b"'),
+        lambda f: edited(f / "entry.json", b"<f4", b"<i4"),
+        lambda f: edited(f / "values.npy", b"<f4", b"<i4"),
+        lambda f: edited(f / "values.npy", b"(10, 3)", b"(10, 2)"),
+        lambda f: edited(f / "values.npy", b"(10, 3)", b"(30, 1)"),
     ],
 )
 def test_a_damaged_entry_is_thrown_away_with_a_warning(tmp_path, damage):
-    filled(tmp_path).finish(10)
+    filled(tmp_path, columns=("a", "x", "y")).finish(10)
     damage(tmp_path / "k")
     with pytest.warns(UserWarning, match="altered or cut short; it is computed again"):
         assert Shelf(tmp_path).read("k") is None
@@ -88,17 +101,146 @@ def test_a_finished_block_that_was_altered_does_not_count(tmp_path):
 
 
 def test_blocks_of_another_size_are_not_gone_on_with(tmp_path):
-    assert filled(tmp_path).begun(5) == 0
-    assert not list((tmp_path / "k.partial").glob("*.npy"))
+    writing = filled(tmp_path)
+    assert writing.begun(5) == 0
+    assert not list(writing.partial.glob("*.npy"))
 
 
 def test_two_writers_of_one_entry_do_not_disturb_each_other(tmp_path):
     one, two = filled(tmp_path), filled(tmp_path)
-    # The second one finishes on blocks that the first has taken away, or finds the entry that it made.
+    assert one.partial != two.partial
     np.testing.assert_array_equal(one.finish(10)[0], VALUES)
-    filled(tmp_path)
+    # The second one goes on writing, and finds the entry that the first has made.
+    two.add(0, VALUES[:4] + 1)
+    two.add(0, VALUES[:4])
     np.testing.assert_array_equal(two.finish(10)[0], VALUES)
     assert not [p for p in tmp_path.iterdir() if p.name != "k"]
+
+
+def test_the_entry_that_is_finished_first_stays(tmp_path):
+    one, two = filled(tmp_path, columns=("a", "b", "c")), Shelf(tmp_path).resume("k")
+    two.add(0, VALUES + 1)
+    one.finish(10)
+    values, columns = two.finish(10)
+    np.testing.assert_array_equal(values, VALUES)
+    assert columns == ("a", "b", "c")
+
+
+def test_what_nobody_holds_is_taken_over_and_the_rest_cleared_away(tmp_path):
+    short, long, held = Shelf(tmp_path).resume("k"), filled(tmp_path), filled(tmp_path)
+    short.add(0, VALUES[:4])
+    other = filled(tmp_path, key="other")
+    for writing in (short, long, other):
+        writing.release()
+    found = Shelf(tmp_path).resume("k")
+    assert found.partial == long.partial
+    assert not short.partial.exists()
+    assert held.partial.exists()
+    assert other.partial.exists()
+
+
+def test_a_kill_inside_finish_leaves_nothing_behind(tmp_path, monkeypatch):
+    def die(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("os.rename", die)
+        writing = filled(tmp_path)
+        with pytest.raises(KeyboardInterrupt):
+            writing.finish(10)
+        writing.release()
+    with Shelf(tmp_path).resume("k") as writing:
+        assert writing.begun(4) == 10
+        writing.finish(10)
+    assert [p.name for p in tmp_path.iterdir()] == ["k"]
+    # Killed after the entry was there, before its blocks were deleted.
+    filled(tmp_path).release()
+    assert Shelf(tmp_path).read("k") is not None
+    assert [p.name for p in tmp_path.iterdir()] == ["k"]
+
+
+def test_what_was_never_begun_leaves_nothing(tmp_path):
+    with pytest.raises(ZeroDivisionError), Shelf(tmp_path).resume("k"):
+        1 / 0  # noqa: B018
+    assert not list(tmp_path.iterdir())
+
+
+def test_names_of_columns_come_with_the_blocks(tmp_path):
+    filled(tmp_path, columns=("a", "b", "c")).release()
+    assert Shelf(tmp_path).resume("k").finish(10)[1] == ("a", "b", "c")
+
+
+def test_where_nothing_can_be_locked_nothing_is_taken_over(tmp_path, monkeypatch):
+    def unsupported(*_):
+        raise OSError("not supported")
+
+    monkeypatch.setattr("fcntl.flock", unsupported)
+    one, two = filled(tmp_path), filled(tmp_path)
+    assert one.partial != two.partial
+    np.testing.assert_array_equal(one.finish(10)[0], VALUES)
+    np.testing.assert_array_equal(two.finish(10)[0], VALUES)
+
+
+def test_dropping_and_clearing_spare_what_is_held(tmp_path):
+    shelf, held = Shelf(tmp_path), filled(tmp_path)
+    filled(tmp_path).finish(10)
+    shelf.drop("k")
+    assert held.partial.exists()
+    assert shelf.read("k") is None
+    shelf.clear()
+    assert held.partial.exists()
+    held.release()
+    shelf.clear()
+    assert not tmp_path.exists()
+
+
+#: Writes blocks of two rows, and says so after each; sleeps behind the last one that it is told to write.
+WRITER = """
+import sys, time
+import numpy as np
+from pathlib import Path
+from mmcell.encoders.shelf import Shelf
+folder, stop = Path(sys.argv[1]), int(sys.argv[2])
+values = np.arange(60, dtype=np.float32).reshape(20, 3)
+with Shelf(folder).resume("k") as writing:
+    begun = writing.begun(2)
+    print("begun", begun, flush=True)
+    for start in range(begun, 20, 2):
+        if start == stop:
+            print("waiting", flush=True)
+            sys.stdin.readline()
+        writing.add(start, values[start : start + 2], ("a", "b", "c"))
+    found, columns = writing.finish(20)
+    assert (found == values).all() and columns == ("a", "b", "c")
+print("done", flush=True)
+"""
+
+
+def writer(folder, stop):
+    command = [sys.executable, "-c", WRITER, str(folder), str(stop)]
+    return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+
+def test_two_processes_write_one_entry(tmp_path):
+    first, second = writer(tmp_path, 10), writer(tmp_path, 4)
+    for process in (first, second):
+        assert process.stdout.readline() == "begun 0\n"
+        assert process.stdout.readline() == "waiting\n"
+    # Both are in the middle: one finishes, then the other.
+    for process in (first, second):
+        out, _ = process.communicate("\n", timeout=60)
+        assert (out, process.returncode) == ("done\n", 0)
+    assert [p.name for p in tmp_path.iterdir()] == ["k"]
+
+
+def test_a_process_that_was_killed_is_gone_on_with(tmp_path):
+    killed = writer(tmp_path, 10)
+    assert [killed.stdout.readline() for _ in range(2)] == ["begun 0\n", "waiting\n"]
+    killed.kill()
+    killed.wait(timeout=60)
+    out, _ = writer(tmp_path, -1).communicate(timeout=60)
+    assert out == "begun 10\ndone\n"
+    assert [p.name for p in tmp_path.iterdir()] == ["k"]
 
 
 def test_half_precision_stays_half(tmp_path):
@@ -212,6 +354,93 @@ def test_a_width_that_changes_between_blocks_is_refused(refused, monkeypatch):
 
     with refused("encoder 'w': 12 dimensions from row 6 on and 6 before"):
         encode(Wider(), "w", TOY, "rna")
+
+
+def test_names_of_columns_survive_a_kill_behind_the_last_block(tmp_path, monkeypatch):
+    class Named(Counting):
+        def encode(self, data):
+            self.columns = ("a", "b")
+            return super().encode(data)
+
+    def die(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("mmcell.encoders.shelf.Writing.finish", die)
+        with pytest.raises(KeyboardInterrupt):
+            encode(Named(), "n", TOY, "rna", shelf=Shelf(tmp_path))
+    rest = Named()
+    assert encode(rest, "n", TOY, "rna", shelf=Shelf(tmp_path)).columns == ("a", "b")
+    assert rest.rows == 0
+
+
+def test_a_wrong_number_of_names_is_refused(refused):
+    named = Counting()
+    named.columns = ("a", "b", "c")
+    with refused("encoder 'n': names 3 columns and returns 2"):
+        encode(named, "n", TOY, "rna")
+
+
+@pytest.mark.parametrize("rowwise", [True, False])
+def test_an_encoder_that_changes_its_data_is_named_with_the_rows_it_was_given(refused, rowwise):
+    class Filters(Counting):
+        def encode(self, data):
+            data._inplace_subset_obs(np.arange(data.n_obs) > 2)
+            return super().encode(data)
+
+    class Renames(Counting):
+        def encode(self, data):
+            data.obs_names = [f"n{i}" for i in range(data.n_obs)]
+            return Embedding.from_array("q", data.obs_names, super().encode(data))
+
+    class Undefined(Counting):
+        def encode(self, data):
+            data.obs_names = [f"n{i}" for i in range(data.n_obs)]
+            return np.full((data.n_obs, 2), np.nan)
+
+    for kind, pieces in [
+        (Filters, ["encoder 'e': encode returned 17 rows for 20 items"]),
+        (Renames, ["encoder 'e': encode returned other ids", "none of the 20 wanted ids", "obs_names"]),
+        (Undefined, ["encoder 'e'", "first 'cell0000'"]),
+    ]:
+        encoder = kind()
+        encoder.rowwise = rowwise
+        with refused(*pieces):
+            encode(encoder, "e", TOY, "rna")
+
+
+@pytest.mark.parametrize("rowwise", [True, False])
+def test_an_embedding_is_matched_by_id_and_keeps_its_columns(rowwise, monkeypatch):
+    monkeypatch.setattr("mmcell.encoders.encode.BLOCK", 6)
+
+    class Backwards(Counting):
+        def encode(self, data):
+            values = super().encode(data)
+            return Embedding.from_array("q", data.obs_names[::-1], values[::-1], columns=("a", "b"))
+
+    encoder = Backwards()
+    encoder.rowwise = rowwise
+    found = encode(encoder, "b", TOY, "rna")
+    np.testing.assert_array_equal(found.values, encode(Counting(), "c", TOY, "rna").values)
+    assert (found.columns, found.name) == (("a", "b"), "b")
+
+
+def test_no_rows_are_refused(refused):
+    data = TOY.features("rna")
+    with refused("encoder 'c': there is no row to encode"):
+        encode_rows(Counting(), "c", data.obs_names[:0], lambda i, j: data[i:j].copy(), 30)
+
+
+def test_what_half_precision_cannot_hold_is_refused(refused):
+    class Large(Counting):
+        def encode(self, data):
+            return super().encode(data) + np.float32(1e6)
+
+    data = TOY.features("rna")
+    given = ("l", data.obs_names, lambda i, j: data[i:j].copy(), 30)
+    with refused("encoder 'l': values of 20 of 20 items are too large for float16", "use float32"):
+        encode_rows(Large(), *given, dtype="float16")
+    assert encode_rows(Large(), *given)[0].min() >= 1e6
 
 
 def test_progress_counts_rows():
