@@ -9,7 +9,7 @@ from typing import Any, Literal, Self
 
 import numpy as np
 import pandas as pd
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from mmcell.digest import digest, digest_array, digest_ids
 from mmcell.errors import MmcellError, first
@@ -184,16 +184,27 @@ class Embedding:
             ``obsm/X_scGPT``, ``X`` (the default) or ``layers/NAME``; in a ``.h5mu`` with the modality before it,
             ``rna/obsm/X_pca``. In an ``.npz`` the name of the array (default ``values``).
         name, level, modality, card
-            See the class; the name defaults to the file's stem and the key.
+            See the class; the name defaults to the file's stem and the key, the card to the one that
+            `mmcell.embed` wrote beside the values.
 
         Raises
         ------
         MmcellError
-            No such file, key or array; an unknown ending; what the class itself refuses.
+            No such file, key or array; an unknown ending; a card that is none; what the class itself refuses.
         """
-        from mmcell.readers import read_matrix
+        from mmcell.readers import read_card_text, read_matrix
 
         ids, values, columns = read_matrix(Path(path), key)
+        # Of another element the card says nothing.
+        text = read_card_text(Path(path)) if card is None and key in (None, "X", "values") else None
+        if text is not None:
+            try:
+                card = ModelCard.model_validate_json(text)
+            except ValidationError as error:
+                reason = " ".join(error.errors()[0]["msg"].split())
+                raise MmcellError(
+                    f"{path}: the model card in it cannot be read ({reason}); embed again, or give the card"
+                ) from error
         default = Path(path).stem + (f":{key}" if key else "")
         return cls.from_array(
             name or default, ids, values, level=level, modality=modality, card=card, columns=tuple(columns)

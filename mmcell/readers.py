@@ -13,6 +13,8 @@ import pandas as pd
 from mmcell.errors import MmcellError, did_you_mean
 
 ENDINGS = (".h5ad", ".h5mu", ".zarr", ".npz", ".parquet", ".csv")
+#: Where a file that `embed` wrote says which model it comes from, as the JSON text of a model card.
+CARD = "mmcell_card"
 #: What the libraries raise on a file that is not what its ending says.
 UNREADABLE = (OSError, ValueError, TypeError, LookupError, EOFError, BadZipFile)
 
@@ -58,6 +60,48 @@ def read_matrix(path: Path, key: str | None) -> tuple[pd.Index, np.ndarray, list
     except UNREADABLE as error:
         raise unreadable(path, error) from error
     raise MmcellError(f"{path}: the ending {path.suffix!r} is not one of {', '.join(ENDINGS)}")
+
+
+def read_card_text(path: Path) -> str | None:
+    """Return the text of the model card that lies beside the embedding of a file; None where there is none.
+
+    It is ``uns["mmcell_card"]`` of an ``.h5ad`` or ``.zarr``, the array ``card`` of an ``.npz``, and the metadata
+    ``mmcell_card`` of a ``.parquet``.
+
+    Raises
+    ------
+    MmcellError
+        No such file; a file that is not what its ending says.
+    """
+    existing(path)
+    try:
+        match path.suffix:
+            case ".h5ad":
+                import h5py
+
+                with h5py.File(path, "r") as file:
+                    return _card_of(file)
+            case ".zarr":
+                import zarr
+
+                return _card_of(zarr.open_group(str(path), mode="r"))
+            case ".npz":
+                with np.load(path, allow_pickle=False) as arrays:
+                    return str(arrays["card"]) if "card" in arrays.files else None
+            case ".parquet":
+                from pyarrow.parquet import read_schema
+
+                found = (read_schema(path).metadata or {}).get(CARD.encode())
+                return None if found is None else found.decode()
+    except UNREADABLE as error:
+        raise unreadable(path, error) from error
+    return None
+
+
+def _card_of(group: Any) -> str | None:
+    from anndata.io import read_elem
+
+    return str(read_elem(group["uns"][CARD])) if CARD in group.get("uns", ()) else None
 
 
 def read_table(path: Path) -> pd.DataFrame:
@@ -129,7 +173,8 @@ def _read_npz(path: Path, key: str | None) -> tuple[pd.Index, np.ndarray, list[s
 
 
 def _read_table(path: Path) -> tuple[pd.Index, np.ndarray, list[str]]:
-    frame = read_table(path)
+    # Ids are text as they stand: 001 is not 1, and NA may be a name.
+    frame = pd.read_csv(path, converters={0: str}) if path.suffix == ".csv" else read_table(path)
     if isinstance(frame.index, pd.RangeIndex):
         frame = frame.set_index(frame.columns[0])
     text = [c for c in frame.columns if not pd.api.types.is_numeric_dtype(frame[c])]

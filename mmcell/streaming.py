@@ -5,7 +5,8 @@ from __future__ import annotations
 import shutil
 import warnings
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -23,6 +24,7 @@ from mmcell.encoders.base import check_encoder, fits, identity, make_encoder, re
 from mmcell.encoders.encode import BLOCK, Progress, encode_rows
 from mmcell.encoders.shelf import Shelf, blocks_of
 from mmcell.errors import MmcellError
+from mmcell.readers import CARD
 from mmcell.roles import ModalityCard
 
 if TYPE_CHECKING:
@@ -44,6 +46,8 @@ def embed(
     genes: str | Path | None = None,
     dtype: Literal["float32", "float16"] = "float32",
     cache: str | Path | None = None,
+    overwrite: bool = False,
+    parameters: Mapping[str, Any] | None = None,
     progress: Progress | None = None,
 ) -> Path:
     """Encode all rows of a dataset or file and write the embedding.
@@ -66,7 +70,12 @@ def embed(
     dtype
         Of what is written.
     cache
-        Folder of finished blocks; default: a hidden one beside `out`, which goes when all is written.
+        Folder of finished blocks; default: a hidden one beside `out`, which goes when all is written. Of an encoder
+        whose identity nothing vouches for nothing stays in either.
+    overwrite
+        Whether an `out` that is there already is replaced; never the data themselves.
+    parameters
+        Of an encoder that is given by name.
     progress
         Called after every block with (rows done, rows in all).
 
@@ -78,10 +87,13 @@ def embed(
     Raises
     ------
     MmcellError
-        The encoder must be fitted, cannot read the data, or returns something wrong; an unknown ending.
+        The encoder must be fitted, cannot read the data, or returns something wrong; an unknown ending; `out` is there
+        already, or is what is read.
     """
     name = encoder if isinstance(encoder, str) else str(getattr(encoder, "__name__", type(encoder).__name__))
-    encoder = make_encoder(encoder) if isinstance(encoder, str) else check_encoder(encoder, name)
+    if parameters and not isinstance(encoder, str):
+        raise MmcellError(f"encoder {name!r}: it is an object and takes no parameters; give them when it is made")
+    encoder = make_encoder(encoder, parameters) if isinstance(encoder, str) else check_encoder(encoder, name)
     source: Dataset | Backed | Slide
     if isinstance(data, (str, Path)):
         source = open_source(
@@ -92,6 +104,7 @@ def embed(
     path = Path(out)
     if path.suffix not in ENDINGS:
         raise MmcellError(f"{path}: the ending {path.suffix!r} is not one of {', '.join(ENDINGS)}")
+    _spare(path, _files(source, data), overwrite)
     if fits(encoder):
         raise MmcellError(
             f"encoder {name!r} must be fitted, on the training patients of every fold anew; it has no embedding of its "
@@ -113,15 +126,51 @@ def embed(
     own = cache is None
     shelf = Shelf(path.parent / f".{path.name}.blocks" if cache is None else Path(cache))
     # An encoder that nothing vouches for is not found again: its blocks have a key that no other run has.
-    key = digest("embed", identity(encoder) or uuid4().hex, fingerprint, dtype)
-    found = shelf.read(key)
-    if found is None:
-        with shelf.resume(key) as writing:
-            found = encode_rows(encoder, name, ids, rows, width, writing, dtype=dtype, progress=progress)
-    _write(path, ids, shelf.folder / key / "values.npy", found[0], found[1], encoder.card)
+    who = identity(encoder)
+    key = digest("embed", who or uuid4().hex, fingerprint, dtype)
+    try:
+        found = shelf.read(key)
+        if found is None:
+            with shelf.resume(key) as writing:
+                found = encode_rows(encoder, name, ids, rows, width, writing, dtype=dtype, progress=progress)
+        _write(path, ids, shelf.folder / key / "values.npy", found[0], found[1], encoder.card)
+    finally:
+        if not who:
+            shelf.drop(key)
+        if own:
+            # Gone already where nothing is left to go on with.
+            with suppress(OSError):
+                shelf.folder.rmdir()
     if own:
-        shutil.rmtree(shelf.folder, ignore_errors=True)
+        shelf.clear()
     return path
+
+
+def _files(source: Dataset | Backed | Slide, data: Any) -> list[Path]:
+    """Return the files that are read, as far as they are known."""
+    # A name in the catalogue is no file, even where a folder is called so.
+    found: list[Any] = [data] if isinstance(data, (str, Path)) and Path(data).suffix else []
+    if isinstance(source, Backed):
+        found += [source.path, source.genes]
+    elif isinstance(source, Slide):
+        found += [source.image, source.centres]
+    return [Path(f) for f in found if f is not None]
+
+
+def _spare(out: Path, files: list[Path], overwrite: bool) -> None:
+    """Refuse an `out` that would replace data, or anything else unless that is wanted.
+
+    Raises
+    ------
+    MmcellError
+        `out` is one of `files`, lies in one or holds one; it is there and must not be overwritten.
+    """
+    where = out.resolve()
+    for file in (f.resolve() for f in files if f.exists()):
+        if where == file or where in file.parents or file in where.parents:
+            raise MmcellError(f"{out}: would overwrite the data in {file}; choose another --out")
+    if out.exists() and not overwrite:
+        raise MmcellError(f"{out}: is there already; choose another --out, or replace it with --overwrite")
 
 
 def _rows(data: AnnData, start: int, stop: int) -> AnnData:
@@ -180,13 +229,12 @@ def _write(
             _write_anndata(hidden, ids, file, values, columns, card)
         elif path.suffix == ".npz":
             with zipfile.ZipFile(hidden, "w") as archive:
-                with archive.open("ids.npy", "w") as entry:
-                    np.save(entry, np.asarray(ids, dtype=str))
+                for name, text in (("ids.npy", np.asarray(ids, dtype=str)), ("card.npy", card.model_dump_json())):
+                    with archive.open(name, "w") as entry:
+                        np.save(entry, np.asarray(text))
                 archive.write(file, "values.npy")
         else:
-            names = list(columns) or [f"d{i}" for i in range(values.shape[1])]
-            frame = pd.DataFrame(np.asarray(values, dtype=np.float32), index=pd.Index(ids, name="id"), columns=names)
-            frame.to_parquet(hidden) if path.suffix == ".parquet" else frame.to_csv(hidden)
+            _write_table(hidden, ids, file, columns or _numbered(values), card)
         if path.is_dir():
             shutil.rmtree(path)
         hidden.replace(path)
@@ -198,6 +246,37 @@ def _write(
         hidden.unlink(missing_ok=True)
 
 
+def _numbered(values: np.ndarray) -> tuple[str, ...]:
+    return tuple(f"d{i}" for i in range(values.shape[1]))
+
+
+def _blocks(file: Path, n: int) -> Iterator[tuple[int, np.ndarray]]:
+    """Yield (first row, block of rows): what is written goes from file to file, never all of it at once."""
+    starts = range(0, n, BLOCK)
+    return zip(starts, blocks_of(file, [min(BLOCK, n - i) for i in starts]), strict=True)
+
+
+def _write_table(path: Path, ids: pd.Index, file: Path, columns: tuple[str, ...], card: ModelCard) -> None:
+    import pyarrow as pa
+    from pyarrow.parquet import ParquetWriter
+
+    writer: Any = None
+    try:
+        for start, block in _blocks(file, len(ids)):
+            index = pd.Index(ids[start : start + len(block)].astype(str), name="id")
+            frame = pd.DataFrame(block.astype(np.float32, copy=False), index=index, columns=list(columns))
+            if path.suffix == ".csv":
+                frame.to_csv(path, mode="a", header=start == 0)
+                continue
+            table = pa.Table.from_pandas(frame)
+            table = table.replace_schema_metadata({**table.schema.metadata, CARD: card.model_dump_json()})
+            writer = writer or ParquetWriter(path, table.schema)
+            writer.write_table(table)
+    finally:
+        if writer is not None:
+            writer.close()
+
+
 def _write_anndata(
     path: Path, ids: pd.Index, file: Path, values: np.ndarray, columns: tuple[str, ...], card: ModelCard
 ) -> None:
@@ -205,9 +284,9 @@ def _write_anndata(
     import h5py
     import zarr
 
-    names = list(columns) or [f"d{i}" for i in range(values.shape[1])]
+    names = list(columns or _numbered(values))
     frame = ad.AnnData(obs=pd.DataFrame(index=ids.astype(str)), var=pd.DataFrame(index=names))
-    frame.uns["mmcell_card"] = card.model_dump_json()
+    frame.uns[CARD] = card.model_dump_json()
     if path.suffix == ".h5ad":
         frame.write_h5ad(path)
         group: Any = h5py.File(path, "r+")
@@ -217,16 +296,13 @@ def _write_anndata(
             warnings.filterwarnings("ignore", message="Writing zarr v2 data")
             frame.write_zarr(path)
         group = zarr.open_group(str(path), mode="r+", use_consolidated=False)
-    # Blocks go from file to file; anndata would want all of them at once.
     if "X" in group:
         del group["X"]
     make = group.create_dataset if path.suffix == ".h5ad" else group.create_array
     x = make("X", shape=values.shape, dtype=values.dtype, chunks=(min(BLOCK, len(values)), values.shape[1]))
     x.attrs.update({"encoding-type": "array", "encoding-version": "0.2.0"})
-    start = 0
-    for block in blocks_of(file, [min(BLOCK, len(values) - i) for i in range(0, len(values), BLOCK)]):
+    for start, block in _blocks(file, len(values)):
         x[start : start + len(block)] = block
-        start += len(block)
     if path.suffix == ".h5ad":
         group.close()
     else:

@@ -7,7 +7,7 @@ import pytest
 import scipy.sparse as sp
 
 from mmcell.modalities import not_pulling
-from mmcell.readers import existing, read_matrix, read_table
+from mmcell.readers import existing, read_card_text, read_matrix, read_table
 
 IDS = ["a", "b", "c"]
 VALUES = np.arange(6.0).reshape(3, 2)
@@ -161,3 +161,23 @@ def test_a_text_column_among_the_numbers_is_named(refused, tmp_path):
     (tmp_path / "x.csv").write_text("id,age,sex\na,50,f\nb,60,m\n")
     with refused("x.csv: column 'sex' is not numeric", "ids in the first column"):
         read_matrix(tmp_path / "x.csv", None)
+
+
+@pytest.mark.parametrize("header", ["id,s1", "s1"])
+def test_ids_of_a_table_stay_text(tmp_path, header):
+    (tmp_path / "x.csv").write_text(f"{header}\n001,1\n1,2\nNA,3\n")
+    ids, values, columns = read_matrix(tmp_path / "x.csv", None)
+    assert (list(ids), columns) == (["001", "1", "NA"], ["s1"])
+    np.testing.assert_array_equal(values[:, 0], [1, 2, 3])
+
+
+def test_a_file_without_a_card_has_none(tmp_path):
+    adata().write_h5ad(tmp_path / "x.h5ad")
+    adata().write_zarr(tmp_path / "x.zarr")
+    np.savez(tmp_path / "x.npz", ids=np.array(IDS), values=VALUES)
+    frame = pd.DataFrame(VALUES, columns=["s1", "s2"], index=pd.Index(IDS, name="id"))
+    frame.to_parquet(tmp_path / "x.parquet")
+    frame.to_csv(tmp_path / "x.csv")
+    write_mudata(tmp_path / "x.h5mu")
+    for ending in ("h5ad", "zarr", "npz", "parquet", "csv", "h5mu"):
+        assert read_card_text(tmp_path / f"x.{ending}") is None

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Any, Literal
 
 import typer
+import yaml
 
 from mmcell.cli.app import app
 from mmcell.errors import MmcellError
 from mmcell.progress import items
-
-if TYPE_CHECKING:
-    pass
 
 
 @app.command()
@@ -35,6 +33,10 @@ def embed(
     genes: Annotated[Path | None, typer.Option(help="Table of genes with the columns symbol and ensembl.")] = None,
     dtype: Annotated[Literal["float32", "float16"], typer.Option(help="Of what is written.")] = "float32",
     cache: Annotated[Path | None, typer.Option(help="Folder of finished blocks; default: hidden beside --out.")] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace --out where it is there already.")] = False,
+    parameters: Annotated[
+        list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="Parameter of the encoder; several too.")
+    ] = None,
 ) -> None:
     """Encode cells with a frozen encoder, streamed from disk to disk; stopped, the same command goes on.
 
@@ -52,6 +54,20 @@ def embed(
     with items(encoder) as progress:
         written = embed_(
             encoder, source, out, modality=modality, preprocessing=preprocessing, identifiers=identifiers, genes=genes,
-            dtype=dtype, cache=cache, progress=progress,
+            dtype=dtype, cache=cache, overwrite=overwrite, parameters=_parameters(parameters or []), progress=progress,
         )  # fmt: skip
     print(f"wrote {written}")
+
+
+def _parameters(given: list[str]) -> dict[str, Any]:
+    """Return what NAME=VALUE say, each value read as YAML."""
+    found = {}
+    for text in given:
+        name, equals, value = text.partition("=")
+        try:
+            found[name.strip()] = yaml.safe_load(value)
+        except yaml.YAMLError as error:
+            raise MmcellError(f"embed: --set {text}: the value is not YAML; quote it: {name}='\"…\"'") from error
+        if not (equals and name.strip()):
+            raise MmcellError(f"embed: --set {text}: give NAME=VALUE, such as --set seed=1")
+    return found

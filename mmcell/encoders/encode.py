@@ -40,6 +40,9 @@ def encode(
 ) -> Embedding:
     """Encode a whole modality; an encoder that fits sees the rows of the training units only while it fits.
 
+    Where an encoder returns an `Embedding`, its values, matched by id, and its columns count; name, level and card are
+    those of the encoder.
+
     Parameters
     ----------
     encoder, name
