@@ -80,21 +80,24 @@ def _is_own(module: str | None) -> bool:
     return str(module).partition(".")[0] in _OWN
 
 
-def _behind(thing: Any, seen: dict[int, Any]) -> Iterator[Any]:
+def _behind(thing: Any, seen: dict[int, tuple[int, Any]]) -> Iterator[Any]:
     """Yield the classes, functions and plain values that decide what a class or function does."""
     if isinstance(thing, PLAIN):
         yield thing
         return
     if id(thing) in seen:
+        yield f"number {seen[id(thing)][0]} again"
         return
     # Held, because the next object may take the place of one that is gone.
-    seen[id(thing)] = thing
+    seen[id(thing)] = len(seen), thing
     if isinstance(thing, (tuple, list)):
+        yield from [f"{len(thing)} things"] if thing else []
         for part in thing:
             yield from _behind(part, seen)
     elif isinstance(thing, type):
         yield from (c for c in thing.__mro__ if c is not object)
     elif isinstance(thing, functools.partial):
+        yield "partial"
         yield from _behind([thing.func, *thing.args, *thing.keywords.items()], seen)
     elif inspect.ismethod(thing) and isinstance(thing.__self__, type):
         yield from _behind([thing.__func__, thing.__self__], seen)

@@ -4,6 +4,7 @@ import collections
 import importlib
 import math
 import sys
+from functools import partial
 
 import numpy as np
 import pytest
@@ -146,3 +147,13 @@ def test_the_standard_library_is_known_by_its_version():
         pass
 
     assert code_of(Mine) == code_of(Mine)
+
+
+def test_the_order_and_the_nesting_of_what_is_wrapped_count():
+    a, b = math.sin, math.cos
+    wrapped = [
+        partial(max, a, b, a), partial(max, a, b, b), partial(max, a, b), partial(max, x=a, y=b),
+        partial(max, x=b, y=a),
+        partial(max, [a], b), partial(max, [a, b]), max,
+    ]  # fmt: skip
+    assert len({code_of(f) for f in wrapped}) == len(wrapped)

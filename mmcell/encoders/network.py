@@ -154,7 +154,7 @@ def _plain(value: Any) -> Any:
         return sorted(map(repr, map(_plain, value)))
     if isinstance(value, Mapping):
         return [[_plain(k), _plain(v)] for k, v in value.items()]
-    return code_of(value)
+    return [str(getattr(value, "__qualname__", "")), code_of(value)]
 
 
 @contextmanager

@@ -64,7 +64,7 @@ def as_encoder(
     torch = sys.modules.get("torch")
     encodes = callable(getattr(thing, "encode", None))
     is_module = torch is not None and isinstance(thing, torch.nn.Module) and not (encodes and own)
-    options = {"collate": collate, "batch_size": batch_size, "device": device}
+    options: dict[str, Any] = {"collate": collate, "batch_size": batch_size, "device": device}
     options = {k: v for k, v in options.items() if v is not None}
     if options and not is_module:
         hint = "; set it on the object itself" if encodes else ""
