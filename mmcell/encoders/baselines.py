@@ -25,6 +25,7 @@ class PCA:
     """Principal components of the training items (log values for counts, otherwise the values as they are)."""
 
     packages: ClassVar[tuple[str, ...]] = ("scikit-learn",)
+    cheap: ClassVar[bool] = True
     n_components: int = 50
     card: ModelCard = field(init=False)
 
@@ -54,6 +55,7 @@ class HVG:
     """The features that vary most among training items, as they are (dispersion of log values as in Seurat)."""
 
     packages: ClassVar[tuple[str, ...]] = ("scanpy",)
+    cheap: ClassVar[bool] = True
     n_top: int = 200
     card: ModelCard = field(init=False)
 
