@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import weakref
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -144,6 +145,9 @@ def _plain(value: Any) -> Any:
         return repr(value)
     if isinstance(value, (torch.dtype, torch.device)):
         return repr(value)
+    if isinstance(value, weakref.ref):
+        # Recurrent networks hold their own weights so.
+        return _plain(value())
     if isinstance(value, torch.Tensor):
         return _tensor_digest(value)
     if isinstance(value, (np.ndarray, np.generic)) and value.dtype.kind in "biufcSU":

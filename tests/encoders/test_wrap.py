@@ -277,6 +277,15 @@ def test_a_module_that_holds_what_nobody_knows_is_not_kept(value):
     assert identity(as_encoder(torch.nn.LazyLinear(3))) == ""
 
 
+def test_recurrent_networks_and_transformers_are_known():
+    for make in (partial(torch.nn.LSTM, 4, 4), partial(torch.nn.TransformerEncoderLayer, 8, 2)):
+        torch.manual_seed(0)
+        module = make()
+        one = identity(as_encoder(module))
+        assert identity(as_encoder(copy.deepcopy(module))) == one != ""
+        assert identity(as_encoder(make())) != one
+
+
 def test_a_collate_decides_identity():
     found = {identity(as_encoder(net(), collate=f)) for f in (first_two, Bare.encode, None)}
     assert len(found) == 3
