@@ -5,12 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
-from mmcell.errors import MmcellError
 from mmcell.plan import Plan, make_plan
-from mmcell.readers import existing
+from mmcell.readers import read_yaml
 from mmcell.roles import parse
 
 EncoderEntry = str | dict[str, Any]
@@ -68,12 +66,7 @@ def read_config(path: str | Path) -> RunConfig:
 
         shipped = Path(str(mmcell_configs.__file__)).parent / file.with_suffix(".yaml").name
         file = shipped if shipped.exists() else file
-    existing(file)
-    try:
-        content = yaml.safe_load(file.read_text())
-    except (yaml.YAMLError, UnicodeDecodeError, OSError) as error:
-        raise MmcellError(f"{file}: not valid YAML ({str(error).splitlines()[0]}); correct it") from error
-    config: RunConfig = parse(RunConfig, content, str(file))
+    config: RunConfig = parse(RunConfig, read_yaml(file), str(file))
     return config
 
 

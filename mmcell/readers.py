@@ -104,6 +104,23 @@ def _card_of(group: Any) -> str | None:
     return str(read_elem(group["uns"][CARD])) if CARD in group.get("uns", ()) else None
 
 
+def read_yaml(path: Path) -> Any:
+    """Return what a YAML file holds, read by the safe loader.
+
+    Raises
+    ------
+    MmcellError
+        No such file, or no valid YAML.
+    """
+    import yaml
+
+    existing(path)
+    try:
+        return yaml.safe_load(path.read_text())
+    except (yaml.YAMLError, OSError, UnicodeDecodeError) as error:
+        raise MmcellError(f"{path}: not valid YAML ({str(error).splitlines()[0]}); correct it") from error
+
+
 def read_table(path: Path) -> pd.DataFrame:
     """Read a ``.csv`` or ``.parquet`` as it is.
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from mmcell.embedding import ModelCard
-from mmcell.errors import MmcellError
+from mmcell.readers import read_yaml
 from mmcell.records import Finding
 from mmcell.roles import parse
 
@@ -74,14 +74,5 @@ def card_of(name: str) -> ModelCard:
         from mmcell.encoders.base import make_encoder
 
         return make_encoder(name).card
-    import yaml
-
-    from mmcell.readers import existing
-
-    path = existing(Path(name))
-    try:
-        content = yaml.safe_load(path.read_text())
-    except (yaml.YAMLError, OSError, UnicodeDecodeError) as error:
-        raise MmcellError(f"{path}: not valid YAML ({str(error).splitlines()[0]}); correct it") from error
-    card: ModelCard = parse(ModelCard, content, str(path))
+    card: ModelCard = parse(ModelCard, read_yaml(Path(name)), name)
     return card

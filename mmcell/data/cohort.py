@@ -10,7 +10,7 @@ from mmcell.digest import digest, digest_file
 from mmcell.errors import MmcellError, did_you_mean, first
 from mmcell.features import with_table
 from mmcell.modalities import not_pulling
-from mmcell.readers import UNREADABLE, existing, read_table, unreadable
+from mmcell.readers import UNREADABLE, existing, read_table, read_yaml, unreadable
 from mmcell.roles import CohortCard, DatasetCard, parse
 
 if TYPE_CHECKING:
@@ -72,14 +72,7 @@ def read_card(path: Path) -> CohortCard:
     MmcellError
         No such file, invalid YAML, an unknown key.
     """
-    import yaml
-
-    existing(path)
-    try:
-        content = yaml.safe_load(path.read_text())
-    except (yaml.YAMLError, OSError, UnicodeDecodeError) as error:
-        raise MmcellError(f"{path}: not valid YAML ({str(error).splitlines()[0]}); correct it") from error
-    found: CohortCard = parse(CohortCard, content, str(path))
+    found: CohortCard = parse(CohortCard, read_yaml(path), str(path))
     return found
 
 
