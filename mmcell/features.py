@@ -111,8 +111,6 @@ def shown(
 
     lognormalise = (have, want) == ("counts", "log1p")
     values = part.X.copy()
-    if have == "log1p" and not uns:
-        _refuse_counts(values)
     values = _scaled(values.astype(np.float32)) if lognormalise else values
     if names is not None:
         values = names.apply(values, add=have == "counts")
@@ -125,14 +123,22 @@ def shown(
     return bare
 
 
-def _refuse_counts(values: Any) -> None:
-    """Raise when values that are called log1p are whole numbers beyond what a logarithm reaches."""
+def refuse_counts(values: Any, who: str) -> None:
+    """Raise when values that are called log1p are whole numbers beyond what a logarithm reaches.
+
+    Parameters
+    ----------
+    values
+        Dense or sparse.
+    who
+        Would read them, for the message.
+    """
     found = values.data if hasattr(values, "indptr") else np.asarray(values).ravel()
     most = found.max(initial=0)
     if most > _LOG_MOST and (found[: 1 << 16] == np.round(found[: 1 << 16])).all():
         raise MmcellError(
-            f"X holds whole numbers up to {most:g}, which are counts, and the card says log1p; set preprocessing: "
-            "counts"
+            f"{who}: X holds whole numbers up to {most:g}, which are counts, and the card says log1p; set "
+            "preprocessing: counts"
         )
 
 

@@ -82,3 +82,13 @@ def test_values_that_it_cannot_read_keep_its_rows():
 def test_a_mistyped_name_stops_everything(refused):
     with refused("unknown encoder 'pcaa'", "did you mean pca"):
         run(["pca", "pcaa"])
+
+
+def test_counts_called_log_values_keep_its_rows():
+    toy = cite()
+    rna = toy.card.modalities["rna"].model_copy(update={"preprocessing": "log1p"})
+    card = toy.card.model_copy(update={"modalities": {**toy.card.modalities, "rna": rna}})
+    toy.anndata("rna").X[0, 0] = 40
+    wrong = type(toy)("wrong", toy.data, toy.roles, card)
+    found = evaluate({"pca": "pca"}, ALIGNMENT, dataset=wrong, n_boot=100, controls=["random"])
+    assert "encoder 'pca': X holds whole numbers up to " in reasons(found)["pca"]
