@@ -23,6 +23,10 @@ def embed(
     image: Annotated[Path | None, typer.Option(help="Large image instead of a dataset: .npy, or a picture.")] = None,
     centres: Annotated[Path | None, typer.Option(help="Its tiles: a table of ids, x and y in pixels.")] = None,
     side: Annotated[int, typer.Option(min=1, help="Pixels of a tile.")] = 224,
+    value_range: Annotated[
+        tuple[float, float] | None,
+        typer.Option("--range", metavar="LOW HIGH", help="Darkest and brightest pixel of an .npy that is not bytes."),
+    ] = None,
     modality: Annotated[str | None, typer.Option(help="Which one; default: what the encoder reads.")] = None,
     preprocessing: Annotated[
         Literal["counts", "log1p", "proportions", "values"] | None, typer.Option(help="What a bare file holds.")
@@ -48,7 +52,7 @@ def embed(
     if image is not None and centres is not None and dataset is None:
         from mmcell.data.slide import Slide
 
-        source = Slide(image, centres, side)
+        source = Slide(image, centres, side, value_range)
     elif dataset is None or image is not None or centres is not None:
         raise MmcellError("embed: give either --dataset, or --image with --centres")
     with items(encoder) as progress:

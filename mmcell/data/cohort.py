@@ -43,9 +43,17 @@ def read_cohort(path: str | Path) -> Dataset:
             f"{card_path}: preprocessing names the modality {unknown[0]!r}, which is not in {file.name}; "
             f"{did_you_mean(unknown[0], names)}"
         )
-    modalities: dict[str, dict[str, Any]] = {n: {"preprocessing": stated.get(n, "values")} for n in names}
+    modalities: dict[str, dict[str, Any]] = {
+        n: {"preprocessing": stated.get(n, "values"), "identifiers": "other"} for n in names
+    }
     if "rna" in modalities:
         modalities["rna"] |= {"identifiers": card.identifiers, "gene_columns": card.gene_columns}
+    elif card.gene_columns or ("identifiers" in card.model_fields_set and card.identifiers != "other"):
+        about = "gene_columns" if card.gene_columns else "identifiers"
+        raise MmcellError(
+            f"{card_path}: {about} is about genes, and there is no modality 'rna' ({first(names)}); leave it out, or "
+            "say modality: rna"
+        )
     if card.genes is not None:
         _add_genes(data, card, existing(card_path.parent / card.genes), modalities)
     facts = {k: getattr(card, k) for k in ("description", "source", "licence", "level", "time_unit", "caveats")}

@@ -42,11 +42,14 @@ class Slide:
         from the left and from above.
     side
         Pixels of a tile.
+    value_range
+        (darkest, brightest) value of a pixel, for images that are neither bytes nor floats between 0 and 1.
     """
 
     image: Path
     centres: Path
     side: int = 224
+    value_range: tuple[float, float] | None = None
 
     @cached_property
     def _tiles(self) -> TileReader:
@@ -59,7 +62,13 @@ class Slide:
             )
         xy = table[list(names)].apply(pd.to_numeric, errors="coerce").to_numpy(dtype=float)
         pixels, channels = self._pixels()
-        return TileReader(pixels, xy, self.side, table.iloc[:, 0].astype(str), channels=channels)
+        if self.value_range is None and pixels.dtype.kind in "ui" and pixels.dtype != np.uint8:
+            raise MmcellError(
+                f"{self.image}: holds {pixels.dtype} pixels, and how bright they are can only be guessed; state the "
+                "darkest and the brightest value (--range 0 65535)"
+            )
+        ids = table.iloc[:, 0].astype(str)
+        return TileReader(pixels, xy, self.side, ids, channels=channels, value_range=self.value_range)
 
     def _pixels(self) -> tuple[Any, tuple[str, ...] | None]:
         existing(self.image)
@@ -92,8 +101,9 @@ class Slide:
 
     @cached_property
     def fingerprint(self) -> str:
-        """The sha256 of image, centres and side."""
-        return digest(digest_file(existing(self.image)), digest_file(existing(self.centres)), self.side)
+        """The sha256 of image, centres, side and range."""
+        stated = [] if self.value_range is None else [list(self.value_range)]
+        return digest(digest_file(existing(self.image)), digest_file(existing(self.centres)), self.side, *stated)
 
     def reader(self, card: ModelCard) -> Callable[[int, int], AnnData]:
         """Return what cuts tiles for an encoder with this card.

@@ -79,3 +79,10 @@ def test_a_column_that_is_not_there_is_refused_when_it_is_asked_for(cohort_of, r
     data = cohort_of(gene_columns={"ensembl": "gone"})
     with refused("dataset 'cohort': modality 'rna': gene_columns names 'gone', which is not in var"):
         data.features("rna", "counts", "ensembl")
+
+
+@pytest.mark.parametrize("card", [{"identifiers": "ensembl"}, {"gene_columns": {"ensembl": "id"}}])
+def test_what_is_said_of_genes_wants_genes(cohort_of, refused, card):
+    with refused(f"{next(iter(card))} is about genes, and there is no modality 'rna' (protein)"):
+        cohort_of(var={"id": list("wxyz")}, modality="protein", **card)
+    assert cohort_of(modality="protein", identifiers="other").modality("protein").identifiers == "other"

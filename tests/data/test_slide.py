@@ -6,6 +6,7 @@ import pytest
 
 from mmcell import Embedding, ModelCard
 from mmcell.data.slide import Slide
+from mmcell.encoders.images import brightness
 from mmcell.streaming import embed
 
 RNG = np.random.default_rng(0)
@@ -73,3 +74,15 @@ def test_what_cannot_be_cut_is_refused(files, refused):
     (files / "broken.png").write_bytes(b"nothing")
     with refused("broken.png: cannot be read as .png"):
         embed(MeanColour(), Slide(files / "broken.png", spots, 10), files / "out.npz")
+
+
+def test_how_bright_other_numbers_are_is_stated(files, refused):
+    np.save(files / "wide.npy", PIXELS.astype(np.uint16) * 257)
+    spots = files / "spots.csv"
+    with refused("wide.npy: holds uint16 pixels", "--range 0 65535"):
+        embed(MeanColour(), Slide(files / "wide.npy", spots, 10), files / "out.npz")
+    stated = Slide(files / "wide.npy", spots, 10, (0.0, 65535.0))
+    assert stated.fingerprint != Slide(files / "wide.npy", spots, 10, (0.0, 4095.0)).fingerprint
+    bytes_of = Slide(files / "slide.npy", spots, 10)
+    shown = [brightness(slide.reader(MeanColour().card)(0, 3)) for slide in (stated, bytes_of)]
+    np.testing.assert_allclose(*shown, atol=1e-6)
