@@ -84,6 +84,9 @@ def _items(results: Results, records: list[RunRecord], where: str) -> list[Findi
                 text = f"{where}: the items of {record.label} are not there"
                 found[Finding(severity="warning", code="no-items", message=text, cure="run again")] = None
             continue
+        if record.permuted:
+            # Its labels were drawn anew for every repeat: that they vary within a unit is what it is for.
+            continue
         for finding in audit_predictions(items.frame, where):
             if finding.code not in _SAID:
                 found[finding.model_copy(update={"message": f"{where}: {finding.message}"})] = None

@@ -13,7 +13,7 @@ from mmcell.cli import app
 from mmcell.embedding import Embedding, ModelCard
 from mmcell.records import Finding, RunRecord, Score
 from mmcell.results import Results
-from tests.toys import cite, survivors
+from tests.toys import PATIENT, cite, cohort_of, survivors
 
 DONORS, CELLS = 24, 10
 FEW = {"n_boot": 100}
@@ -260,3 +260,10 @@ def test_what_must_be_found_in_covid_cite():
     assert by_code["several-samples"].message.startswith("16 of 43 units")
     assert "CD4_Naive in B3" in by_code["composition-subsampled"].evidence
     assert "AUROC 0.78 (Severe have fewer)" in by_code["cell-count-leak"].message
+
+
+def test_permuted_controls_are_not_accused_of_their_permuted_truth():
+    results = mmcell.evaluate(["pca"], PATIENT, dataset=cohort_of(PATIENT), **FEW)
+    truths = [results.items[r.key].frame.groupby("item")["y_true"].nunique() for r in results.records if r.permuted]
+    assert any(truth.max() > 1 for truth in truths)
+    assert not {"truth-varies-within-item", "varies-within-unit"} & set(codes(audit(results)))
