@@ -102,7 +102,7 @@ class Cache:
         """Return the rows of the whole dataset; what must be fitted is fitted on the split's training units."""
         if isinstance(source, Embedding):
             # In the dataset's order and without further ids, so that how a file was written decides nothing.
-            return source if source.level == "patient" else source.align(dataset.ids)
+            return source if source.level == "patient" else source.align(dataset.rows(modality))
         train = split.train if fits(source) else None
         key = (id(source), dataset.fingerprint, modality, "" if train is None else digest_ids(train))
         if key not in self._found:

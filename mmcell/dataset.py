@@ -126,6 +126,17 @@ class Dataset:
         units = sorted(self.unit.unique())
         return pd.Series(units, index=pd.Index(units, name="id"))
 
+    def rows(self, modality: str) -> pd.Index:
+        """Return the ids of the items that a modality measured, in the dataset's order.
+
+        Raises
+        ------
+        MmcellError
+            There is no such modality.
+        """
+        there = self.anndata(modality).obs_names.astype(str)
+        return self.ids if len(there) == len(self.ids) else self.ids[self.ids.isin(there)]
+
     def anndata(self, modality: str) -> AnnData:
         """Return the AnnData of one modality.
 

@@ -146,8 +146,11 @@ def build(
     pooled = level == "patient" and dataset.card.level != "patient"
     chosen_probes = tuple(probes or task.spec.probes)
     for probe in chosen_probes:
-        if probe not in task.spec.probes:
-            raise MmcellError(f"task {task.spec.name!r}: unknown probe {probe!r}; known: {', '.join(task.spec.probes)}")
+        known = (*task.spec.probes, *task.spec.more_probes)
+        if probe not in known:
+            raise MmcellError(f"task {task.spec.name!r}: unknown probe {probe!r}; known: {', '.join(known)}")
+    # Controls go through the task's own first probe, or through what was asked for instead of it.
+    common = task.spec.probes[0] if set(chosen_probes) & set(task.spec.probes) else chosen_probes[0]
     poolings = tuple(patient_encoders or task.spec.patient_encoders or (_CONTROL_POOLING,)) if pooled else ("",)
     for pooling in poolings:
         name, _, how = pooling.partition(":")
@@ -166,7 +169,7 @@ def build(
     found: list[Candidate] = []
     for name, (source, source_key) in own.items():
         if isinstance(source, Embedding):
-            check_ids(source, dataset, level)
+            check_ids(source, dataset, modality, level)
         else:
             why = readable(source, dataset, modality)
             if why and source.card.modality not in ("any", modality):
@@ -195,13 +198,13 @@ def build(
     if own and not found:
         raise MmcellError(f"task {task.spec.name!r}: no encoder can read its data ({'; '.join(skipped)})")
     makers = {n: s for n, (s, _) in own.items()}
-    found = _with_controls(found, makers, task, dataset, control_names, poolings, partners, key, skipped, seed)
+    found = _with_controls(found, makers, task, dataset, control_names, poolings, common, partners, key, skipped, seed)
     return found, skipped
 
 
 def _with_controls(
     found: list[Candidate], own: Mapping[str, Encoder | Embedding], task: Task, dataset: Dataset, names: Sequence[str],
-    poolings: tuple[str, ...], partners: Mapping[str, Encoder | Embedding], key: Callable[..., str],
+    poolings: tuple[str, ...], probe: str, partners: Mapping[str, Encoder | Embedding], key: Callable[..., str],
     skipped: list[str], seed: int,
 ) -> list[Candidate]:  # fmt: skip
     for name in names:
@@ -218,7 +221,7 @@ def _with_controls(
         if name == "random":
             twins |= _random_of_size(own, seed)
         for label, source in twins.items():
-            made = _control(label, source, task, poolings, partners, key, seed)
+            made = _control(label, source, task, poolings, probe, partners, key, seed)
             if made.permuted:
                 # The very encoder that stands in the table already, so that it is not fitted twice.
                 made = replace(
@@ -237,11 +240,10 @@ def _with_controls(
 
 
 def _control(
-    name: str, source: Encoder | str, task: Task, poolings: tuple[str, ...],
+    name: str, source: Encoder | str, task: Task, poolings: tuple[str, ...], probe: str,
     partners: Mapping[str, Encoder | Embedding], key: Callable[..., str], seed: int,
 ) -> Candidate:  # fmt: skip
     """Return one control as a candidate; `source` is an encoder or a name."""
-    probe = task.spec.probes[0]
     pooling = _CONTROL_POOLING if poolings != ("",) else ""
     if name in controls.PERMUTED:
         known = [p for p in poolings if p and make_patient_encoder(p.partition(":")[0]).reads_embedding]
@@ -327,16 +329,16 @@ def _partners(
 def check(source: Encoder | Embedding, name: str, dataset: Dataset, modality: str, level: str) -> None:
     """Raise when what is given for a slot cannot fill it."""
     if isinstance(source, Embedding):
-        check_ids(source, dataset, level)
+        check_ids(source, dataset, modality, level)
     elif why := readable(source, dataset, modality):
         raise MmcellError(f"encoder {name!r}: {why}; choose another one for this slot")
 
 
-def check_ids(embedding: Embedding, dataset: Dataset, level: str) -> None:
-    """Raise when an embedding does not hold every id of the dataset at its own level."""
+def check_ids(embedding: Embedding, dataset: Dataset, modality: str, level: str) -> None:
+    """Raise when an embedding does not hold every id of the modality at its own level."""
     if embedding.level == "patient" and level == "patient":
         embedding.align(pd.Index(sorted(dataset.unit.unique()), name="id"))
         return
     if embedding.level == "patient":
         raise MmcellError(f"embedding {embedding.name!r} is at level 'patient'; the task needs {level!r}")
-    embedding.align(dataset.ids)
+    embedding.align(dataset.rows(modality))

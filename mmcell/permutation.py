@@ -92,16 +92,53 @@ def permuted_partners(
     rng
         Of the permutation.
     """
-    ids = pd.Index(view.unit.index)
+    ids = pd.Index(view.unit.index[view.unit.index.isin(embedding.ids)])
     keys = pd.DataFrame({"side": ids.isin(view.test) if "unit" not in within else False}, index=ids)
     for role in within:
         if role == "unit":
-            keys[role] = view.unit
+            keys[role] = view.unit[ids]
         elif role in view.columns:
-            keys[role] = view.role(role).astype(str)
+            keys[role] = view.role(role)[ids].astype(str)
     return _reordered(
         embedding.align(ids), permuted_within(keys.groupby(list(keys), sort=False).ngroup().to_numpy(), rng)
     )
+
+
+def permuted_groups(
+    embedding: Embedding, view: MethodView, group: str, within: Sequence[str], rng: np.random.Generator
+) -> Embedding:
+    """Return the gallery's embedding with the rows of whole groups (replicates of one perturbation) exchanged.
+
+    A group receives the rows of another one, again and again where it has more of its own, so that replicates stay
+    alike. Items without a group keep their rows.
+
+    Parameters
+    ----------
+    embedding
+        Of the gallery.
+    view
+        Which ids are on which side, and their roles.
+    group
+        The role whose values are the groups.
+    within
+        Roles within whose groups they are exchanged, as far as a group has one value of each; sides of the split are
+        kept where groups lie on one.
+    rng
+        Of the permutation.
+    """
+    ids = pd.Index(view.unit.index[view.unit.index.isin(embedding.ids)])
+    moved = embedding.align(ids)
+    keys = pd.DataFrame({"side": ids.isin(view.test)}, index=ids)
+    keys = keys.assign(**{role: view.role(role)[ids].astype(str) for role in within if role in view.columns})
+    member = view.role(group)[ids]
+    rows = {g: np.flatnonzero((member == g).to_numpy()) for g in pd.unique(member.dropna())}
+    constant = [c for c in keys if all(len(keys[c].iloc[r].unique()) == 1 for r in rows.values())]
+    firsts = keys[constant].iloc[[r[0] for r in rows.values()]] if rows else keys[constant]
+    strata = firsts.groupby(constant, sort=False).ngroup().to_numpy() if constant else np.zeros(len(rows), dtype=int)
+    values, names = np.array(moved.values), list(rows)
+    for own, other in enumerate(permuted_within(strata, rng)):
+        values[rows[names[own]]] = moved.values[np.resize(rows[names[other]], len(rows[names[own]]))]
+    return Embedding(moved.name, moved.level, moved.modality, moved.ids, values, moved.card, moved.columns)
 
 
 def permuted_rows(embedding: Embedding, dataset: Dataset, within: Sequence[str], rng: np.random.Generator) -> Embedding:

@@ -46,8 +46,8 @@ class TaskSpec:
         Slot -> encoder for the slots other than the first.
     patient_encoders
         How cells become patients where the slot's level is ``patient`` and the embedding's is not.
-    probes
-        Names of the models that the protocol fits, each a row of its own.
+    probes, more_probes
+        Names of the models that the protocol fits, each a row of its own; the further ones are fitted on request.
     unit
         ``unit``: what roles.unit names; ``unit×ROLE`` where units are crossed with another role (donor × perturbation):
         both are then resampled.
@@ -72,6 +72,7 @@ class TaskSpec:
     partners: Mapping[str, str] = field(default_factory=dict)
     patient_encoders: tuple[str, ...] = ()
     probes: tuple[str, ...] = ("default",)
+    more_probes: tuple[str, ...] = ()
     encoders: tuple[str, ...] = ("pca",)
     null_within: tuple[str, ...] = ()
     superseded_by: str | None = None
@@ -211,6 +212,8 @@ class Task(ABC):
     spec: TaskSpec
     #: The one of `TaskSpec.probes` in use.
     probe: str = "default"
+    #: The role whose equal values are partners in a retrieval, where the data have it; "" for equal ids.
+    matched_by: str = ""
     #: Controls without which a result is incomplete; of several names joined by ``|`` one is enough.
     required: ClassVar[tuple[str, ...]] = ("random", "constant", "technical-only")
     #: What a perfect embedding would score, where the data allow it; the first that can be built gives the skill.

@@ -16,7 +16,7 @@ from mmcell.embedding import Embedding
 from mmcell.errors import MmcellError
 from mmcell.grading import grade
 from mmcell.items import Items
-from mmcell.permutation import permuted_labels, permuted_partners, permuted_rows
+from mmcell.permutation import permuted_groups, permuted_labels, permuted_partners, permuted_rows
 from mmcell.plan import Plan
 from mmcell.splits import Split
 from mmcell.task import MethodView, Task
@@ -116,14 +116,23 @@ class Work:
         if seeds and "pairs" in split.spec.targets:
             slot = list(task.spec.slots)[1]
             rng = stream(plan.seed, "partners", *seeds)
-            strata = ("unit", *within) if null else within
-            embeddings = embeddings | {slot: permuted_partners(embeddings[slot], view, strata, rng)}
+            embeddings = embeddings | {slot: self._moved(embeddings[slot], view, within, null, rng)}
         # The same for every candidate: what a probe draws (inner folds) then adds nothing to their differences.
         rng = stream(plan.seed, task.spec.name, split.key)
         items = task.run(view, embeddings, split, rng)
         if not isinstance(items, Items):
             raise MmcellError(f"task {task.spec.name!r}: run returned {type(items).__name__}; return Items")
         return grade(items, dataset, split, level, task.spec.unit, plan.splits)
+
+    def _moved(
+        self, gallery: Embedding, view: MethodView, within: tuple[str, ...], null: bool, rng: np.random.Generator
+    ) -> Embedding:
+        """Return the gallery with other partners."""
+        if self.task.matched_by in view.columns:
+            return permuted_groups(gallery, view, self.task.matched_by, within, rng)
+        # A unit's offset in both spaces is no knowledge of its items; where every unit is one item, units move.
+        several = null and view.unit[gallery.ids].duplicated().any()
+        return permuted_partners(gallery, view, ("unit", *within) if several else within, rng)
 
     def _world(self, split: Split, seeds: tuple[object, ...], within: tuple[str, ...]) -> Dataset:
         """Return the dataset with this split's targets permuted; splits that share `seeds` and targets share it."""

@@ -5,6 +5,7 @@ held-out cell, then those of the same batch, then those of the same batch and ce
 transcriptome knows about a cell beyond its type.
 """
 
+from mmcell.probes.crossmodal import HEADS
 from mmcell.protocols.retrieval import Retrieval
 from mmcell.splits import SplitSpec
 from mmcell.task import TaskSpec
@@ -12,6 +13,7 @@ from mmcell.task import TaskSpec
 task = Retrieval(
     TaskSpec(
         name="rna-to-protein",
+        version="2",  # each direction has a head of its own, and proteins look for transcriptomes among transcriptomes
         question="Does a cell's transcriptome find its surface proteins, and the proteins the transcriptome?",
         dataset="covid-cite",
         slots={"query": ("rna", "cell"), "gallery": ("protein", "cell")},
@@ -21,6 +23,8 @@ task = Retrieval(
         primary="percentile",
         controls=("random", "constant", "technical-only", "pca"),
         reference="pca",
+        probes=("ridge",),
+        more_probes=tuple(name for name in HEADS if name != "ridge"),
         null_within=("batch", "cell_type"),
         encoders=("pca", "hvg", "gene2vec", "gene2vec-untrained"),
     )

@@ -85,7 +85,7 @@ def encode(
     return Embedding.from_array(
         name, dataset.anndata(modality).obs_names, values, level=dataset.card.level, modality=modality,
         card=encoder.card, columns=columns,
-    ).align(dataset.ids)  # fmt: skip
+    ).align(dataset.rows(modality))  # fmt: skip
 
 
 def sized(data: AnnData, encoder: Encoder) -> AnnData:

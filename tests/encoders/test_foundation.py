@@ -136,7 +136,7 @@ def test_a_donor_table_meets_the_units(tmp_path):
 
     toy = cite(4, 5)
     pd.DataFrame(VALUES, index=[f"D{i:02d}" for i in range(4)]).to_csv(tmp_path / "donors.csv")
-    check_ids(read(file=str(tmp_path / "donors.csv"), model="pulsar")[1], toy, "patient")
+    check_ids(read(file=str(tmp_path / "donors.csv"), model="pulsar")[1], toy, "rna", "patient")
 
 
 @pytest.mark.parametrize("name", NAMES)
