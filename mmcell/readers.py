@@ -122,7 +122,7 @@ def read_yaml(path: Path) -> Any:
 
 
 def read_table(path: Path) -> pd.DataFrame:
-    """Read a ``.csv`` or ``.parquet`` as it is.
+    """Read a ``.csv``, ``.tsv`` (either may be packed as ``.gz``) or ``.parquet`` as it is.
 
     Raises
     ------
@@ -133,11 +133,12 @@ def read_table(path: Path) -> pd.DataFrame:
     try:
         if path.suffix == ".parquet":
             return pd.read_parquet(path)
-        if path.suffix == ".csv":
-            return pd.read_csv(path)
+        ending = path.name.removesuffix(".gz").rpartition(".")[2]
+        if ending in ("csv", "tsv"):
+            return pd.read_csv(path, sep="," if ending == "csv" else "\t")
     except UNREADABLE as error:
         raise unreadable(path, error) from error
-    raise MmcellError(f"{path}: the ending {path.suffix!r} is not .csv or .parquet")
+    raise MmcellError(f"{path}: the ending {path.suffix!r} is not .csv, .tsv (or either with .gz) or .parquet")
 
 
 def _dense(values: Any) -> np.ndarray:

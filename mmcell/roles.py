@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 from pydantic.dataclasses import dataclass
 
 from mmcell.errors import MmcellError, did_you_mean
@@ -109,8 +109,39 @@ class DatasetCard(BaseModel):
     caveats: tuple[str, ...] = ()
 
 
+class TableCard(BaseModel):
+    """One table of profiles, a row each.
+
+    `id` is the column of ids (default: an unnamed first column, or one called ``id``); rows without ids are items of
+    their own. `features` is a regular expression of the columns that are values (default: all numeric ones but
+    ``Metadata_…``); `rename` gives columns that describe a profile the name that the other table has for them.
+    """
+
+    model_config = _STRICT
+
+    file: str
+    id: str | None = None
+    features: str | None = None
+    rename: dict[str, str] = {}
+
+
+class SectionCard(BaseModel):
+    """One section of spatial transcriptomics: counts (spots × genes), positions in pixels, the image.
+
+    `annotations` is a further table of spots; `facts` holds for all of them (``{patient: B}``).
+    """
+
+    model_config = _STRICT
+
+    counts: str
+    positions: str
+    image: str
+    annotations: str | None = None
+    facts: dict[str, str | int | float] = {}
+
+
 class CohortCard(BaseModel):
-    """A user's own cohort: the YAML beside one data file.
+    """A user's own cohort: the YAML beside one data file, beside one table a modality, or beside sections of tissue.
 
     `identifiers`, `genes` (a table with the columns ``symbol`` and ``ensembl``, relative to the card) and
     `gene_columns` speak of the modality ``rna``.
@@ -118,7 +149,10 @@ class CohortCard(BaseModel):
 
     model_config = _STRICT
 
-    data: str
+    data: str | None = None
+    tables: dict[str, TableCard] = {}
+    sections: dict[str, SectionCard] = {}
+    side: int = Field(default=112, ge=8)
     roles: Roles
     name: str | None = None
     description: str = ""
@@ -139,6 +173,12 @@ class CohortCard(BaseModel):
         if isinstance(value, dict) and "unit" not in value:
             raise ValueError("'unit' is missing: name the column of the patient or donor")
         return value
+
+    @model_validator(mode="after")
+    def _has_one_source(self) -> Self:
+        if sum(map(bool, (self.data, self.tables, self.sections))) != 1:
+            raise ValueError("give one of 'data' (a file), 'tables' (modality: file) and 'sections' (name: files)")
+        return self
 
 
 #: What pydantic calls a key that a model, or a dataclass, does not have.
@@ -176,7 +216,8 @@ def parse(model: Any, content: Any, where: str) -> Any:
             raise MmcellError(f"{where}: unknown key {spot!r}; {hint}") from error
         rest = f" (+{error.error_count() - 1} more)" if error.error_count() > 1 else ""
         message = fault["msg"].removeprefix("Value error, ")
-        raise MmcellError(f"{where}: {spot}: {message[:1].lower()}{message[1:]}{rest}") from error
+        at = f"{where}: {spot}" if spot else where
+        raise MmcellError(f"{at}: {message[:1].lower()}{message[1:]}{rest}") from error
 
 
 def _fields(model: Any, path: tuple[Any, ...]) -> list[str]:

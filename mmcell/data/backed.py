@@ -181,7 +181,9 @@ def backed_of(path: Path, modality: str | None = None) -> Backed:
     card = read_card(path)
     chosen = modality or card.modality
     stated = card.preprocessing.get(chosen, "values") if isinstance(card.preprocessing, dict) else card.preprocessing
-    facts: dict[str, Any] = {"preprocessing": stated}
+    if card.data is None:
+        raise MmcellError(f"{path}: tables and sections are not streamed; evaluate them, or write them to an .h5mu")
+    facts: dict[str, Any] = {"preprocessing": stated, "identifiers": "other"}
     if chosen == "rna":
         facts |= {"identifiers": card.identifiers, "gene_columns": card.gene_columns}
     genes = path.parent / card.genes if card.genes is not None and chosen == "rna" else None

@@ -24,7 +24,8 @@ def read_cohort(path: str | Path) -> Dataset:
     Parameters
     ----------
     path
-        The card; ``data`` in it names an ``.h5ad``, ``.h5mu`` or AnnData ``.zarr``, relative to the card.
+        The card; ``data`` in it names an ``.h5ad``, ``.h5mu`` or AnnData ``.zarr``, relative to the card; ``tables``
+        and ``sections`` name the files of `mmcell.data.profiles` and `mmcell.data.spots`.
 
     Raises
     ------
@@ -33,14 +34,13 @@ def read_cohort(path: str | Path) -> Dataset:
     """
     card_path = Path(path)
     card = read_card(card_path)
-    file = existing(card_path.parent / card.data)
-    data = read_data(file)
+    data, files, left_out = _read(card, card_path.parent)
     names = list(data.mod) if hasattr(data, "mod") else [card.modality]
     stated = card.preprocessing if isinstance(card.preprocessing, dict) else dict.fromkeys(names, card.preprocessing)
     unknown = sorted(set(stated) - set(names))
     if unknown:
         raise MmcellError(
-            f"{card_path}: preprocessing names the modality {unknown[0]!r}, which is not in {file.name}; "
+            f"{card_path}: preprocessing names the modality {unknown[0]!r}, which is not in the data; "
             f"{did_you_mean(unknown[0], names)}"
         )
     modalities: dict[str, dict[str, Any]] = {
@@ -56,12 +56,30 @@ def read_cohort(path: str | Path) -> Dataset:
         )
     if card.genes is not None:
         _add_genes(data, card, existing(card_path.parent / card.genes), modalities)
-    facts = {k: getattr(card, k) for k in ("description", "source", "licence", "level", "time_unit", "caveats")}
+    facts = {k: getattr(card, k) for k in ("description", "source", "licence", "level", "time_unit")}
+    facts["caveats"] = (*card.caveats, *left_out)
     name = card.name or card_path.stem
     dataset_card = parse(DatasetCard, {"name": name, "modalities": modalities, **facts}, str(card_path))
-    content = [_content(f) for f in (file, *([card_path.parent / card.genes] if card.genes else []))]
+    content = [_content(f) for f in (*files, *([card_path.parent / card.genes] if card.genes else []))]
     fingerprint = digest(content, card.model_dump(mode="json"))
     return Dataset(name, data, card.roles, dataset_card, fingerprint, str(card_path.resolve()))
+
+
+def _read(card: CohortCard, folder: Path) -> tuple[AnnData | MuData, list[Path], tuple[str, ...]]:
+    """Return the data of a card, the files that they came from, and in words what was left out."""
+    if card.tables:
+        from mmcell.data.profiles import read_profiles
+
+        profiles, left_out = read_profiles(card.tables, folder)
+        return profiles, [folder / t.file for t in card.tables.values()], left_out
+    if card.sections:
+        from mmcell.data.spots import read_sections
+
+        named = [(s.counts, s.positions, s.image, s.annotations) for s in card.sections.values()]
+        spots, left_out = read_sections(card.sections, card.side, folder)
+        return spots, [folder / file for of_section in named for file in of_section if file is not None], left_out
+    file = existing(folder / str(card.data))
+    return read_data(file), [file], ()
 
 
 def _content(path: Path) -> Any:

@@ -61,7 +61,7 @@ class Slide:
                 f"{', '.join(map(str, table.columns[:6]))}"
             )
         xy = table[list(names)].apply(pd.to_numeric, errors="coerce").to_numpy(dtype=float)
-        pixels, channels = self._pixels()
+        pixels, channels = pixels_of(self.image)
         if self.value_range is None and pixels.dtype.kind in "ui" and pixels.dtype != np.uint8:
             raise MmcellError(
                 f"{self.image}: holds {pixels.dtype} pixels, and how bright they are can only be guessed; state the "
@@ -69,25 +69,6 @@ class Slide:
             )
         ids = table.iloc[:, 0].astype(str)
         return TileReader(pixels, xy, self.side, ids, channels=channels, value_range=self.value_range)
-
-    def _pixels(self) -> tuple[Any, tuple[str, ...] | None]:
-        existing(self.image)
-        from PIL import Image
-
-        try:
-            if self.image.suffix == ".npy":
-                return np.load(self.image, mmap_mode="r", allow_pickle=False), None
-            with warnings.catch_warnings():
-                # A slide is large; what is much larger still is refused below.
-                warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-                with Image.open(self.image) as opened:
-                    return np.asarray(opened.convert("RGB")), _COLOURS
-        except Image.DecompressionBombError as error:
-            raise MmcellError(
-                f"{self.image}: is too large to be unpacked safely ({error}); write its pixels to an .npy"
-            ) from error
-        except (OSError, ValueError, SyntaxError) as error:
-            raise unreadable(self.image, error) from error
 
     @property
     def ids(self) -> pd.Index:
@@ -121,3 +102,35 @@ class Slide:
                 "another image or encoder"
             )
         return self._tiles.rows
+
+
+def pixels_of(path: Path) -> tuple[Any, tuple[str, ...] | None]:
+    """Return the pixels of an image, (height, width) or (height, width, channels), and the names of colours.
+
+    Parameters
+    ----------
+    path
+        ``.npy``, as a memmap; otherwise what Pillow reads, as red, green and blue.
+
+    Raises
+    ------
+    MmcellError
+        No such file, one that cannot be read, or so large that it cannot be unpacked safely.
+    """
+    existing(path)
+    from PIL import Image
+
+    try:
+        if path.suffix == ".npy":
+            return np.load(path, mmap_mode="r", allow_pickle=False), None
+        with warnings.catch_warnings():
+            # A slide is large; what is much larger still is refused below.
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            with Image.open(path) as opened:
+                return np.asarray(opened.convert("RGB")), _COLOURS
+    except Image.DecompressionBombError as error:
+        raise MmcellError(
+            f"{path}: is too large to be unpacked safely ({error}); write its pixels to an .npy"
+        ) from error
+    except (OSError, ValueError, SyntaxError) as error:
+        raise unreadable(path, error) from error

@@ -131,6 +131,11 @@ def fit_ridge(x: np.ndarray, y: np.ndarray, groups: np.ndarray) -> Ridge:
     """
     x_scale, y_scale = Scale.fit(x), Scale.fit(y)
     a, b = x_scale.transform(x), y_scale.transform(y)
+    directions = None
+    if len(a) < a.shape[1]:
+        # Fewer rows than columns: the same solution in the rows' own span, where all products are small.
+        left, spread, directions = np.linalg.svd(a, full_matrices=False)
+        a = left * spread
     n_groups = len(np.unique(groups))
     alpha = ALPHAS[len(ALPHAS) // 2]
     if n_groups >= INNER_FOLDS:
@@ -146,7 +151,8 @@ def fit_ridge(x: np.ndarray, y: np.ndarray, groups: np.ndarray) -> Ridge:
         alpha = ALPHAS[int(np.argmin(loss))]
     else:
         gram, cross = a.T @ a, a.T @ b
-    return Ridge(x_scale, y_scale, _solve(gram, cross, (alpha,))[0], alpha)
+    weights = _solve(gram, cross, (alpha,))[0]
+    return Ridge(x_scale, y_scale, weights if directions is None else directions.T @ weights, alpha)
 
 
 def _solve(gram: np.ndarray, cross: np.ndarray, alphas: tuple[float, ...] = ALPHAS) -> list[np.ndarray]:
