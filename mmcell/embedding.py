@@ -93,6 +93,8 @@ class Embedding:
     columns: tuple[str, ...] = field(default=())
 
     def __post_init__(self) -> None:
+        if not isinstance(self.ids, pd.Index):
+            object.__setattr__(self, "ids", pd.Index(np.asarray(self.ids).astype(str), name="id"))
         if self.level not in LEVELS:
             raise MmcellError(f"embedding {self.name!r}: level {self.level!r} is not one of {', '.join(LEVELS)}")
         values = self.values

@@ -123,19 +123,42 @@ def shown(
     return bare
 
 
-def refuse_counts(values: Any, who: str) -> None:
-    """Raise when values that are called log1p are whole numbers beyond what a logarithm reaches.
+def refuse_contradicted(values: Any, stated: str, who: str) -> None:
+    """Raise when values cannot be what is stated of them, or are missing.
 
     Parameters
     ----------
     values
         Dense or sparse.
+    stated
+        ``counts``, ``log1p``, …, as on the card.
     who
-        Would read them, for the message.
+        The data, for the message.
+
+    Raises
+    ------
+    MmcellError
+        NaN or infinite values; counts below zero, or broken numbers no larger than logarithms called counts; whole
+        numbers beyond what a logarithm reaches called log1p.
     """
     found = values.data if hasattr(values, "indptr") else np.asarray(values).ravel()
-    most = found.max(initial=0)
-    if most > _LOG_MOST and (found[: 1 << 16] == np.round(found[: 1 << 16])).all():
+    least, most = (float(found.min()), float(found.max())) if found.size else (0.0, 0.0)
+    if not (np.isfinite(least) and np.isfinite(most)):
+        bad = int((~np.isfinite(found)).sum())
+        raise MmcellError(f"{who}: X holds {bad} NaN or infinite values; fill them in, or take these items out")
+    some = found[: 1 << 16]
+    whole = bool((some == np.round(some)).all())
+    if stated == "counts" and least < 0:
+        raise MmcellError(
+            f"{who}: X holds values down to {least:g}, and the card says counts; set preprocessing: values, or give "
+            "the counts"
+        )
+    if stated == "counts" and not whole and most <= _LOG_MOST:
+        raise MmcellError(
+            f"{who}: X holds broken numbers up to {most:g}, which look like logarithms, and the card says counts; set "
+            "preprocessing: log1p, or give the counts"
+        )
+    if stated == "log1p" and whole and most > _LOG_MOST:
         raise MmcellError(
             f"{who}: X holds whole numbers up to {most:g}, which are counts, and the card says log1p; set "
             "preprocessing: counts"

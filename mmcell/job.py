@@ -63,8 +63,8 @@ def answer(plan: Plan, candidate: Candidate, cache: Cache | None = None) -> Outc
     except ImportError as error:
         reason = Broken.of(candidate.label, error).reason
         return Outcome(None, reason, time.perf_counter() - begun, traceback.format_exc())
-    except Exception as error:
-        # A user's encoder may raise anything. It becomes a failed row with its reason, and the trace is kept.
+    except (Exception, SystemExit) as error:
+        # A user's encoder may raise anything, or exit. It becomes a failed row with its reason, and the trace is kept.
         text = str(error).strip().splitlines()
         reason = f"{candidate.label}: {type(error).__name__}: {text[0] if text else 'no message'}"
         return Outcome(None, reason, time.perf_counter() - begun, traceback.format_exc())

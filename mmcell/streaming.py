@@ -21,6 +21,7 @@ from mmcell.data.slide import Slide
 from mmcell.dataset import Dataset
 from mmcell.digest import digest
 from mmcell.encoders.base import check_encoder, fits, identity, make_encoder, readable
+from mmcell.encoders.broken import Broken
 from mmcell.encoders.encode import BLOCK, Progress, encode_rows
 from mmcell.encoders.shelf import Shelf, blocks_of
 from mmcell.errors import MmcellError
@@ -134,6 +135,14 @@ def embed(
             with shelf.resume(key) as writing:
                 found = encode_rows(encoder, name, ids, rows, width, writing, dtype=dtype, progress=progress)
         _write(path, ids, shelf.folder / key / "values.npy", found[0], found[1], encoder.card)
+    except MmcellError:
+        raise
+    except (Exception, SystemExit) as error:
+        if isinstance(error, ImportError):
+            raise MmcellError(Broken.of(name, error).reason) from error
+        text = " ".join(str(error).split()) or "no message"
+        rest = "; what is finished is kept, the same command goes on" if who else ""
+        raise MmcellError(f"encoder {name!r}: {type(error).__name__}: {text}{rest}") from error
     finally:
         if not who:
             shelf.drop(key)

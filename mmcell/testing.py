@@ -25,10 +25,26 @@ if TYPE_CHECKING:
     from mmcell.results import Results
 
 
+#: The genes of `tiny_cohort`: symbol -> Ensembl id. What illness raises, myeloid cells, B, T and NK cells, others.
+_GENES = {
+    "IFI27": "ENSG00000165949", "ISG15": "ENSG00000187608", "IFI6": "ENSG00000126709", "MX1": "ENSG00000157601",
+    "STAT1": "ENSG00000115415", "LYZ": "ENSG00000090382", "CD14": "ENSG00000170458", "S100A8": "ENSG00000143546",
+    "S100A9": "ENSG00000163220", "FCGR3A": "ENSG00000203747", "MS4A1": "ENSG00000156738", "CD79A": "ENSG00000105369",
+    "CD79B": "ENSG00000007312", "CD19": "ENSG00000177455", "BANK1": "ENSG00000153064", "CD3D": "ENSG00000167286",
+    "CD3E": "ENSG00000198851", "IL7R": "ENSG00000168685", "CD8A": "ENSG00000153563", "CCR7": "ENSG00000126353",
+    "NKG7": "ENSG00000105374", "GNLY": "ENSG00000115523", "KLRD1": "ENSG00000134539", "PRF1": "ENSG00000180644",
+    "GZMB": "ENSG00000100453", "CST3": "ENSG00000101439", "VCAN": "ENSG00000038427", "FCER1G": "ENSG00000158869",
+    "TYROBP": "ENSG00000011600", "HLA-DRA": "ENSG00000204287", "CD74": "ENSG00000019582", "SELL": "ENSG00000188404",
+    "LEF1": "ENSG00000138795", "TCF7": "ENSG00000081059", "LTB": "ENSG00000227507", "JUN": "ENSG00000177606",
+    "FOS": "ENSG00000170345", "CXCR4": "ENSG00000121966", "MKI67": "ENSG00000148773", "HBB": "ENSG00000244734",
+}  # fmt: skip
+
+
 def tiny_cohort(n_donors: int = 12, n_cells: int = 25, seed: int = 0) -> Dataset:
     """Return a simulated CITE-seq cohort: two batches, three cell types, and a disease that moves one gene programme.
 
-    Half of the donors of each batch are ill; illness raises genes 0 to 4 in every cell; protein j follows gene j.
+    Half of the donors of each batch are ill; illness raises the first five genes in every cell; antibody j follows gene
+    5 + j. Genes have real names, so that an encoder that looks for markers, or wants Ensembl ids, finds some.
 
     Parameters
     ----------
@@ -43,7 +59,7 @@ def tiny_cohort(n_donors: int = 12, n_cells: int = 25, seed: int = 0) -> Dataset
     donor = np.repeat(np.arange(n_donors), n_cells)
     ill = donor // 2 % 2
     kind = np.tile(np.arange(n_cells) % 3, n_donors)
-    rate = np.full((n_donors * n_cells, 40), 2.0)
+    rate = np.full((n_donors * n_cells, len(_GENES)), 2.0)
     for k in range(3):
         rate[kind == k, 10 + 5 * k : 15 + 5 * k] *= 5.0
     rate[:, :5] *= np.where(ill == 1, 3.0, 1.0)[:, None]
@@ -61,15 +77,19 @@ def tiny_cohort(n_donors: int = 12, n_cells: int = 25, seed: int = 0) -> Dataset
         index=ids,
     )  # fmt: skip
     parts = {}
-    for name, values, prefix in (("rna", rna, "GENE"), ("protein", protein, "ADT_")):
+    for name, values, names in (
+        ("rna", rna, list(_GENES)),
+        ("protein", protein, [f"ADT_{g}" for g in list(_GENES)[5:25]]),
+    ):
         parts[name] = ad.AnnData(values)
-        parts[name].obs_names = ids
-        parts[name].var_names = [f"{prefix}{i}" for i in range(values.shape[1])]
+        parts[name].obs_names, parts[name].var_names = ids, names
+    parts["rna"].var["ensembl"] = list(_GENES.values())
     data = join(parts, obs)
     counts = ModalityCard(preprocessing="counts", identifiers="other")
+    genes = ModalityCard(preprocessing="counts", identifiers="symbol", gene_columns={"ensembl": "ensembl"})
     card = DatasetCard(
         name="tiny-cohort", description="Simulated; for tests", source="simulated", licence="BSD-3-Clause",
-        modalities={"rna": counts, "protein": counts},
+        modalities={"rna": genes, "protein": counts},
     )  # fmt: skip
     roles = Roles(unit="donor", batch="batch", cell_type="cell_type", label="state", positive="ill", clinical=("age",))
     return Dataset("tiny-cohort", data, roles, card)
@@ -201,7 +221,9 @@ def mock_embedding(name: str, dataset: Dataset) -> Embedding:
 def check_encoder(
     encoder: Any, tasks: tuple[str, ...] = ("rna-to-protein", "batch-alignment", "patient-severity")
 ) -> Results:
-    """Run an encoder on a tiny simulated cohort with all controls: seconds, offline, before the real thing.
+    """Run an encoder on a tiny simulated cohort with all controls: offline, and before the real thing.
+
+    It takes seconds, of which most are the first import of what the encoder and the statistics need.
 
     Parameters
     ----------

@@ -6,7 +6,7 @@ import scipy.sparse as sp
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mmcell.features import NO_TABLE, Names, gene_names, refuse_counts, shown, wanted, with_table
+from mmcell.features import NO_TABLE, Names, gene_names, refuse_contradicted, shown, wanted, with_table
 
 COUNTS = np.array([[1, 2, 4, 8], [0, 3, 0, 5]], dtype=np.float32)
 TABLE = pd.DataFrame({"symbol": ["TP53", "CD3D", "CD3E"], "ensembl": ["ENSG1", "ENSG2", "ENSG3"]})
@@ -199,6 +199,29 @@ def test_log_values_are_no_counts(refused):
 @pytest.mark.parametrize("make", [np.asarray, sp.csr_matrix])
 def test_counts_called_log_values_are_refused(refused, make):
     with refused("mine: X holds whole numbers up to 40, which are counts, and the card says log1p"):
-        refuse_counts(make(np.array([[0.0, 40.0], [3.0, 1.0]])), "mine")
-    refuse_counts(make(np.array([[0.0, 4.0], [3.0, 1.0]])), "mine")
-    refuse_counts(make(np.array([[0.5, 40.0], [3.0, 1.0]])), "mine")
+        refuse_contradicted(make(np.array([[0.0, 40.0], [3.0, 1.0]])), "log1p", "mine")
+    refuse_contradicted(make(np.array([[0.0, 4.0], [3.0, 1.0]])), "log1p", "mine")
+    refuse_contradicted(make(np.array([[0.5, 40.0], [3.0, 1.0]])), "log1p", "mine")
+
+
+@pytest.mark.parametrize("make", [np.asarray, sp.csr_matrix])
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        (
+            [[0.0, 2.7], [3.1, 1.0]],
+            "X holds broken numbers up to 3.1, which look like logarithms, and the card says counts",
+        ),
+        ([[0.0, 2.0], [-3.0, 1.0]], "X holds values down to -3, and the card says counts"),
+        ([[0.0, np.nan], [3.0, np.inf]], "X holds 2 NaN or infinite values"),
+    ],
+)
+def test_what_is_called_counts_and_is_none_is_refused(refused, make, values, words):
+    with refused(f"mine: {words}"):
+        refuse_contradicted(make(np.array(values)), "counts", "mine")
+
+
+def test_corrected_counts_and_other_values_pass():
+    refuse_contradicted(np.array([[0.3, 250.2]]), "counts", "mine")
+    refuse_contradicted(np.array([[-0.3, 2.2]]), "values", "mine")
+    refuse_contradicted(sp.csr_matrix((2, 3)), "counts", "mine")

@@ -33,3 +33,13 @@ def test_a_written_cohort_is_read_back_the_same(data, tmp_path):
     assert list(again.ids) == list(dataset.ids)
     for modality in dataset.card.modalities:
         assert (again.anndata(modality).X == dataset.anndata(modality).X).all()
+
+
+def test_an_encoder_that_looks_for_real_genes_can_be_tried():
+    class Markers:
+        card = mmcell.ModelCard(name="markers", modality="rna", preprocessing="log1p", identifiers="symbol")
+
+        def encode(self, data):
+            return data[:, [g for g in ("CD3D", "MS4A1", "NKG7") if g in data.var_names]].X
+
+    assert not mmcell.testing.check_encoder(Markers(), ("batch-alignment",)).failed

@@ -13,7 +13,7 @@ import pandas as pd
 from mmcell.data.cohort import read_card
 from mmcell.digest import digest, digest_file
 from mmcell.errors import MmcellError, did_you_mean
-from mmcell.features import Names, gene_names, layout_of, refuse_counts, shown, wanted, with_table
+from mmcell.features import Names, gene_names, layout_of, refuse_contradicted, shown, wanted, with_table
 from mmcell.readers import UNREADABLE, existing, read_table, unreadable
 from mmcell.roles import ModalityCard
 
@@ -163,8 +163,8 @@ class Rows:
 
         part = ad.AnnData(self.source._x[start:stop], var=self.source._part.var[[]])
         part.obs_names = self.source.ids[start:stop]
-        if self.source.card.preprocessing == "log1p" and not self.layout:
-            refuse_counts(part.X, str(self.source.path))
+        if not self.layout:
+            refuse_contradicted(part.X, self.source.card.preprocessing, str(self.source.path))
         return shown(part, self.source.card.preprocessing, self.preprocessing, self.names, self.layout)
 
 

@@ -17,7 +17,7 @@ from mmcell.encoders.base import Encoder, fits, identity, readable
 from mmcell.encoders.images import resized
 from mmcell.encoders.shelf import Kept, Shelf, Writing
 from mmcell.errors import MmcellError
-from mmcell.features import refuse_counts
+from mmcell.features import refuse_contradicted
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -70,8 +70,9 @@ def encode(
     found = shelf.read(key) if shelf is not None and key else None
     if found is None:
         data = sized(dataset.features(modality, encoder.card.preprocessing, encoder.card.identifiers), encoder)
-        if dataset.modality(modality).preprocessing == "log1p" and "image" not in data.uns:
-            refuse_counts(data.X, f"encoder {name!r}")
+        if "image" not in data.uns:
+            stated, of = dataset.modality(modality).preprocessing, f"dataset {dataset.name!r}: modality {modality!r}"
+            refuse_contradicted(dataset.anndata(modality).X, stated, f"encoder {name!r}: {of}")
         if fits(encoder):
             encoder = fitted(encoder, name, data, dataset.unit, train)
         # Copies, so that an encoder that works in place changes nothing for the next one.
