@@ -1,6 +1,8 @@
 """Small data and one check that several test files share; each fixture is a function that makes what is asked."""
 
+import os
 from contextlib import contextmanager
+from pathlib import Path
 
 import anndata as ad
 import numpy as np
@@ -30,6 +32,14 @@ def refused():
             assert piece in message
 
     return check
+
+
+@pytest.fixture(scope="session")
+def data_folder():
+    """The folder of further real data."""
+    if "MMCELL_DATA" not in os.environ:
+        pytest.skip("MMCELL_DATA is not set")
+    return Path(os.environ["MMCELL_DATA"])
 
 
 def donor_table(n_donors, n_cells):

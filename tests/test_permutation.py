@@ -1,9 +1,12 @@
+import anndata as ad
 import numpy as np
 import pandas as pd
 import pytest
 
-from mmcell import Embedding, Split, SplitSpec
-from mmcell.permutation import permuted_labels, permuted_partners, permuted_rows
+from mmcell import Embedding, Roles, Split, SplitSpec, make_splits
+from mmcell.dataset import Dataset
+from mmcell.permutation import permuted_groups, permuted_labels, permuted_partners, permuted_rows
+from mmcell.roles import DatasetCard
 from mmcell.task import MethodView
 from tests.toys import cite, survivors
 
@@ -135,3 +138,32 @@ def test_vectors_move_between_patients_and_stay_within_strata():
     site = toy.obs["site"].to_numpy()
     moved = within.align(toy.ids).values.ravel().astype(int)
     assert (site[moved] == site).all()
+
+
+def replicates(n_groups=6):
+    """Unequal replicates of several groups, on plates that groups span."""
+    rows = [(g, r) for g in range(n_groups) for r in range(2 + g % 2)]
+    ids = [f"g{g}r{r}" for g, r in rows]
+    obs = pd.DataFrame({"drug": [f"g{g}" for g, _ in rows], "plate": [str(r) for _, r in rows]}, index=ids)
+    data = ad.AnnData(np.zeros((len(ids), 2), dtype=np.float32), obs=obs)
+    roles = Roles(unit="drug", perturbation="drug", batch="plate")
+    return Dataset("toy", data, roles, DatasetCard(name="toy", level="profile")), obs
+
+
+def test_whole_groups_change_places_and_replicates_stay_together():
+    data, obs = replicates()
+    split = make_splits(data, n_splits=2, targets=("pairs",))[0]
+    view = MethodView.of(data, split, "profile")
+    own = pd.factorize(obs["drug"])[0].astype(float)
+    gallery = Embedding.from_array("y", data.ids, own[:, None], level="profile")
+    found = permuted_groups(gallery, view, "perturbation", ("batch",), np.random.default_rng(1))
+    got = pd.Series(found.values[:, 0], index=found.ids)
+    by_group = got.groupby(obs["drug"])
+    assert (by_group.nunique() == 1).all()
+    assert sorted(by_group.first()) == sorted(set(own))
+    assert (by_group.first() != np.arange(6)).any()
+    # A group lies on one side of the split, and receives from that side.
+    side = obs["drug"].isin(split.test)
+    for here in (True, False):
+        assert set(got[side[side == here].index]) == set(own[(side == here).to_numpy()])
+    np.testing.assert_array_equal(gallery.values[:, 0], own)

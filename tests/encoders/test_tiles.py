@@ -1,6 +1,4 @@
-import os
 import tracemalloc
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -170,12 +168,11 @@ def test_the_reader_holds_a_block_and_not_all_tiles():
 
 
 @pytest.mark.realdata
-@pytest.mark.skipif("MMCELL_DATA" not in os.environ, reason="MMCELL_DATA is not set")
-def test_neighbouring_spots_of_a_slide_look_alike():
+def test_neighbouring_spots_of_a_slide_look_alike(data_folder):
     pytest.importorskip("skimage")
     from PIL import Image
 
-    folder = Path(os.environ["MMCELL_DATA"]) / "her2st"
+    folder = data_folder / "her2st"
     if not folder.is_dir():
         pytest.skip("her2st is not there")
     spots = pd.read_csv(folder / "C3_selection.tsv", sep="\t")
