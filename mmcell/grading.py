@@ -130,12 +130,16 @@ class Beside:
 
     def joined(self, candidate: Candidate, estimates: Estimates, plan: Plan) -> Beside:
         """Return the same with one more control or ceiling."""
-        if candidate is plan.ceiling:
+        if candidate is plan.ceiling_for(candidate.probe):
             return replace(self, ceiling=estimates)
         if candidate.role != "control" or candidate.permuted:
             return self
         controls = {**self.controls, candidate.label: estimates}
-        return replace(self, controls=controls, reference=estimates if candidate is plan.reference else self.reference)
+        return replace(
+            self,
+            controls=controls,
+            reference=estimates if candidate is plan.reference_for(candidate.probe) else self.reference,
+        )
 
 
 def scores_of(

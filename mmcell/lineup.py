@@ -149,8 +149,9 @@ def build(
         known = (*task.spec.probes, *task.spec.more_probes)
         if probe not in known:
             raise MmcellError(f"task {task.spec.name!r}: unknown probe {probe!r}; known: {', '.join(known)}")
-    # Controls go through the task's own first probe, or through what was asked for instead of it.
-    common = task.spec.probes[0] if set(chosen_probes) & set(task.spec.probes) else chosen_probes[0]
+    # Where probes are alternatives (heads), controls go through each, so that like is compared with like; otherwise
+    # through the task's first one.
+    through = chosen_probes if task.spec.more_probes else task.spec.probes[:1]
     poolings = tuple(patient_encoders or task.spec.patient_encoders or (_CONTROL_POOLING,)) if pooled else ("",)
     for pooling in poolings:
         name, _, how = pooling.partition(":")
@@ -198,14 +199,14 @@ def build(
     if own and not found:
         raise MmcellError(f"task {task.spec.name!r}: no encoder can read its data ({'; '.join(skipped)})")
     makers = {n: s for n, (s, _) in own.items()}
-    found = _with_controls(found, makers, task, dataset, control_names, poolings, common, partners, key, skipped, seed)
+    found = _with_controls(found, makers, task, dataset, control_names, poolings, through, partners, key, skipped, seed)
     return found, skipped
 
 
 def _with_controls(
     found: list[Candidate], own: Mapping[str, Encoder | Embedding], task: Task, dataset: Dataset, names: Sequence[str],
-    poolings: tuple[str, ...], probe: str, partners: Mapping[str, Encoder | Embedding], key: Callable[..., str],
-    skipped: list[str], seed: int,
+    poolings: tuple[str, ...], probes: tuple[str, ...], partners: Mapping[str, Encoder | Embedding],
+    key: Callable[..., str], skipped: list[str], seed: int,
 ) -> list[Candidate]:  # fmt: skip
     for name in names:
         if name == controls.UNTRAINED:
@@ -220,7 +221,7 @@ def _with_controls(
             twins = {name: name}
         if name == "random":
             twins |= _random_of_size(own, seed)
-        for label, source in twins.items():
+        for label, source, probe in ((n, s, p) for n, s in twins.items() for p in probes):
             made = _control(label, source, task, poolings, probe, partners, key, seed)
             if made.permuted:
                 # The very encoder that stands in the table already, so that it is not fitted twice.

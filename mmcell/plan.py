@@ -73,9 +73,13 @@ class Plan:
     @property
     def reference(self) -> Candidate | None:
         """The control that every score is compared with; None when it could not be run."""
+        return self.reference_for("")
+
+    def reference_for(self, probe: str) -> Candidate | None:
+        """Return the reference through this probe where it was run through it, otherwise through the task's own."""
         wanted = self.task.spec.reference
-        controls = (c for c in self.candidates if c.role == "control")
-        return next((c for c in controls if wanted == (c.encoder or c.patient_encoder)), None)
+        found = [c for c in self.candidates if c.role == "control" and wanted == (c.encoder or c.patient_encoder)]
+        return next((c for c in found if c.probe == probe), found[0] if found else None)
 
     def key(self, candidate: Candidate) -> str:
         """Return the key of a candidate's record; "" when what decides its values is not known before it runs."""
@@ -90,7 +94,7 @@ class Plan:
             return ""
         # What stands beside a candidate is part of its record: the difference from it, and the verdict.
         beside = [c.key for c in self.candidates if c.role != "candidate"] if candidate.competes else []
-        reference = self.reference
+        reference = self.reference_for(candidate.probe)
         return digest(
             self.task.spec.facts(), [m.facts() for m in self.metrics], state, self.missing, candidate.key,
             candidate.name, candidate.role, candidate.asked, sorted(self.control_names), sorted(beside),
@@ -98,10 +102,9 @@ class Plan:
             self.n_boot, self.n_null, self.seed, code,
         )  # fmt: skip
 
-    @property
-    def ceiling(self) -> Candidate | None:
-        """The first ceiling of the task's protocol that could be built; skill is measured against it."""
-        found = {c.encoder: c for c in self.candidates if c.role == "ceiling"}
+    def ceiling_for(self, probe: str) -> Candidate | None:
+        """Return the first ceiling of the task's protocol through this probe; skill is measured against it."""
+        found = {c.encoder: c for c in self.candidates if c.role == "ceiling" and c.probe == probe}
         return next((found[name] for name in self.task.ceilings if name in found), None)
 
     def lacking(self, candidate: Candidate, failed: Sequence[str]) -> tuple[str, ...]:

@@ -132,7 +132,9 @@ def run_plans(
         cache = Cache(shelf=plan.shelf)
         stored = {c.name: _stored(store, plan.key(c), reuse) for c in plan.candidates}
         # The reference comes first, then what else stands beside a candidate: all of it is part of its record.
-        order = sorted(plan.candidates, key=lambda c: (c is not plan.reference, _ORDER[c.role], c.permuted))
+        order = sorted(
+            plan.candidates, key=lambda c: (c is not plan.reference_for(c.probe), _ORDER[c.role], c.permuted)
+        )
         if any(stored[c.name] is None for c in order if c.role != "candidate"):
             # What was compared with an earlier control, or with none, is compared anew.
             stored = dict.fromkeys(stored)
@@ -140,7 +142,10 @@ def run_plans(
         # Each job travels without the other candidates: one that cannot be sent is then its own fault alone.
         job = replace(plan, candidates=[])
         futures = {c.name: executor.submit(answer, job, c) for c in todo} if executor is not None else {}
-        beside = Beside(reference_name=plan.reference.label if plan.reference else "")
+        # Like is compared with like: every probe that controls went through has its own.
+        none = Beside(reference_name=plan.reference.label if plan.reference else "")
+        through = list(dict.fromkeys(c.probe for c in order if c.role != "candidate"))
+        besides = dict.fromkeys(through, none)
         failed: list[str] = []
         of_plan: dict[tuple[str, str, str], tuple[RunRecord, Items | None]] = {}
         waiting: list[tuple[Candidate, Outcome]] = []
@@ -148,10 +153,11 @@ def run_plans(
             if progress is not None:
                 progress(f"{plan.task.spec.name}: {candidate.label}", len(records) + len(of_plan), total)
             found = stored[candidate.name]
+            own = candidate.probe if candidate.probe in besides else (through or [""])[0]
             if found is None:
                 outcome = _outcome(plan, candidate, futures.get(candidate.name), cache)
                 lacks = plan.lacking(candidate, failed)
-                record, estimates = record_of(plan, candidate, outcome, beside, lacks, command)
+                record, estimates = record_of(plan, candidate, outcome, besides.get(own, none), lacks, command)
                 found = (record, outcome.items)
                 if candidate.role != "candidate" and candidate.asked:
                     # It is put into words when all controls are there, and only then written.
@@ -164,11 +170,12 @@ def run_plans(
                 if found[0].error:
                     failed.append(candidate.encoder or candidate.patient_encoder)
                 elif todo:
-                    beside = beside.joined(candidate, estimates, plan)
+                    besides[own] = besides[own].joined(candidate, estimates, plan)
             of_plan[candidate.name] = found
         for candidate, outcome in waiting:
             lacks = plan.lacking(candidate, failed)
-            record, _ = record_of(plan, candidate, outcome, beside.without(candidate), lacks, command)
+            beside = besides[candidate.probe].without(candidate)
+            record, _ = record_of(plan, candidate, outcome, beside, lacks, command)
             of_plan[candidate.name] = (record, outcome.items)
             if store is not None:
                 store.write(record, outcome.items)

@@ -63,9 +63,12 @@ def evaluate(
     embedding: Annotated[
         list[str] | None, typer.Option(help="[SLOT=]FILE[:KEY], a file of precomputed embeddings; several are allowed.")
     ] = None,
-    encoder: Annotated[list[str] | None, typer.Option(help="Encoder by name or module:attribute.")] = None,
+    encoder: Annotated[
+        list[str] | None, typer.Option(help="[SLOT=]NAME, an encoder by name or module:attribute; several are allowed.")
+    ] = None,
     dataset: Annotated[str | None, typer.Option(help="Dataset by name, or the YAML card of your cohort.")] = None,
     patient_encoder: Annotated[list[str] | None, typer.Option(help="How cells become patients.")] = None,
+    probe: Annotated[list[str] | None, typer.Option(help="Model that the task fits; see mmcell show TASK.")] = None,
     level: Annotated[
         Literal["cell", "spot", "profile", "sample", "patient"] | None,
         typer.Option(help="Level of the embedding files; default: cell, or what --model says."),
@@ -97,11 +100,13 @@ def evaluate(
     for name in encoder or []:
         if name in given:
             raise MmcellError(f"--encoder {name}: an embedding file has this name too; rename the file")
-        given[name] = name
+        # A slot has a plain name; an encoder's own may hold anything.
+        slot, equals, chosen = name.partition("=")
+        given.update({f"{slot}=": chosen} if equals and slot.isidentifier() else {name: name})
     plans = [
         make_plan(
-            name, given or None, dataset, patient_encoders=patient_encoder or None, null=null or 0,
-            n_boot=1000 if n_boot is None else n_boot, seed=0 if seed is None else seed,
+            name, given or None, dataset, patient_encoders=patient_encoder or None, probes=probe or None,
+            null=null or 0, n_boot=1000 if n_boot is None else n_boot, seed=0 if seed is None else seed,
         )
         for name in task
     ]  # fmt: skip
