@@ -1,4 +1,5 @@
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -354,3 +355,19 @@ def test_a_control_that_was_asked_for_is_judged_by_the_others():
     alone = run(PATIENT, "features")
     assert not next(r for r in alone.records if r.encoder == "pca").competes
     assert set(alone.leaderboard()["encoder"]) == {"features"}
+
+
+def test_every_head_is_compared_with_controls_through_the_same_head():
+    task = RETRIEVAL.on(RETRIEVAL.spec.dataset)
+    task.spec = replace(task.spec, probes=("ridge",), more_probes=("cca", "pls"))
+    found = run(task, {"noise": Noise()}, probes=["ridge", "cca"])
+    through = {(r.encoder, r.probe) for r in found.records}
+    for name in ("noise", "random", "pca", "partner-permuted"):
+        assert {(name, "ridge"), (name, "cca")} <= through
+    scores = {(r.encoder, r.probe): {s.stratum: s for s in r.scores if s.metric == "percentile"} for r in found.records}
+    for probe in ("ridge", "cca"):
+        score = scores["noise", probe]["all"]
+        assert score.difference.value == pytest.approx(score.value - scores[task.spec.reference, probe]["all"].value)
+    alone = run(task, {"noise": Noise()}, probes=["pls"])
+    assert {r.probe for r in alone.records} == {"pls"}
+    assert not any(r.missing_controls for r in alone.records)

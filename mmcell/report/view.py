@@ -98,8 +98,10 @@ class Panel:
 
     @property
     def reference(self) -> Row | None:
-        """The control that all are compared with."""
-        return next((r for r in self.rows if r.is_reference), None)
+        """The control that the leading candidate is compared with: through the same probe, where there is one."""
+        found, best = [r for r in self.rows if r.is_reference], self.best
+        same = (r for r in found if best is not None and r.record.probe == best.record.probe)
+        return next(same, found[0] if found else None)
 
     @property
     def tally(self) -> str:
@@ -178,8 +180,11 @@ class TaskView:
 
     @property
     def reference(self) -> str:
-        """Name of the reference control."""
-        return next((self.names[r.key] for r in self.records if _is_reference(r)), str(self.spec.get("reference", "")))
+        """Name of the reference control; where it stands for every probe, each row is compared with its own."""
+        found = [self.names[r.key] for r in self.records if _is_reference(r)]
+        if len(found) > 1:
+            return f"{self.spec['reference']} through the same probe"
+        return found[0] if found else str(self.spec.get("reference", ""))
 
     @property
     def roles(self) -> dict[str, list[str]]:
