@@ -25,6 +25,8 @@ _METRICS = {
     "survival": ("harrell_c",),
 }
 _PREDICTION = re.compile(r"^(y_pred|risk)(?:[_:. ](.+))?$")
+#: Columns that are scored, and those of a run's items beside them.
+_KEPT = ("item", "unit", "crossed", "repeat", "fold", "y_true", "time", "event", "ipcw", "brier")
 
 
 @dataclass(frozen=True, eq=False)
@@ -179,8 +181,8 @@ def _long(frame: pd.DataFrame, where: str) -> tuple[pd.DataFrame, list[str]]:
             f"{where}: {int(base.duplicated(keys).sum())} items are scored twice (first: "
             f"{first(base.loc[base.duplicated(keys), 'item'])}); keep one row of each, or give a column 'repeat'"
         )
-    known = ("item", "unit", "crossed", "repeat", "fold", "y_true", "time", "event", "ipcw", "brier")
-    keep = [c for c in known if c in base]
+    _refuse_no_risks(base, [c for c, _ in columns], where)
+    keep = [c for c in _KEPT if c in base]
     if "predictor" in base:
         if len(columns) > 1:
             raise MmcellError(f"{where}: give either a column 'predictor' or several prediction columns, not both")
@@ -188,6 +190,17 @@ def _long(frame: pd.DataFrame, where: str) -> tuple[pd.DataFrame, list[str]]:
         return long.assign(predictor=long["predictor"].astype(str)), notes
     parts = [base[keep].assign(predictor=m.group(2) or c, y_pred=base[c]) for c, m in columns]
     return pd.concat(parts, ignore_index=True), notes
+
+
+def _refuse_no_risks(base: pd.DataFrame, columns: list[str], where: str) -> None:
+    """Refuse predictions of survival that are not called risks: nobody knows which way they point."""
+    unnamed = [c for c in columns if c.startswith("y_pred")]
+    if {"time", "event"} <= set(base) and unnamed:
+        raise MmcellError(
+            f"{where}: column {unnamed[0]!r} beside 'time' and 'event'; survival tables need "
+            f"{unnamed[0].replace('y_pred', 'risk', 1)!r} (higher risk = shorter survival): turn predictions of time "
+            "round and rename them"
+        )
 
 
 def _family(long: pd.DataFrame, where: str) -> tuple[dict[str, Items], str, list[str]]:

@@ -85,6 +85,15 @@ def test_classes_are_scored_by_accuracy_and_f1():
     assert found.comparison is None
 
 
+def test_survival_needs_risks(refused):
+    frame = survival().rename(columns={"risk_a": "y_pred_a"})
+    with refused("column 'y_pred_a' beside 'time' and 'event'", "need 'risk_a' (higher risk = shorter survival)"):
+        score_table(frame)
+    long = survival()[["item", "unit", "time", "event"]].assign(predictor="a", y_pred=1.0)
+    with refused("need 'risk' (higher"):
+        score_table(long)
+
+
 def test_numbers_are_scored_by_rank_correlation():
     frame = pd.DataFrame({"unit": range(30), "y_true": np.arange(30.0), "y_pred": np.arange(30.0) ** 3})
     assert row(score_table(frame, n_boot=100), "y_pred", "spearman")["value"] == pytest.approx(1.0)
