@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from difflib import SequenceMatcher
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ import pandas as pd
 
 from mmcell.audit.predictions import crossing, outcome_faults
 from mmcell.errors import MmcellError, first
-from mmcell.items import Items
+from mmcell.items import PANEL, Items
 from mmcell.metrics.base import Metric, get_metric
 from mmcell.readers import read_table
 from mmcell.records import Finding
@@ -27,6 +28,9 @@ _METRICS = {
 _PREDICTION = re.compile(r"^(y_pred|risk)(?:[_:. ](.+))?$")
 #: Columns that are scored, and those of a run's items beside them.
 _KEPT = ("item", "unit", "crossed", "repeat", "fold", "y_true", "time", "event", "ipcw", "brier")
+_KNOWN = (*_KEPT, "predictor", "group", *PANEL)
+#: A name is near to a prefix from this share of equal letters on.
+_NEAR = 0.7
 
 
 @dataclass(frozen=True, eq=False)
@@ -151,8 +155,11 @@ def _long(frame: pd.DataFrame, where: str) -> tuple[pd.DataFrame, list[str]]:
     notes = []
     columns = [(c, m) for c in map(str, frame.columns) if (m := _PREDICTION.match(c))]
     if not columns:
+        _refuse_other_separator(frame, where)
+        near = _unread(frame)
         raise MmcellError(
             f"{where}: no predictions; give a column 'y_pred' or 'risk', or one a predictor such as 'risk_clinical'"
+            + (f" (numeric columns: {first(near)})" if near else "")
         )
     base = frame.copy()
     if "item" not in base:
@@ -182,6 +189,9 @@ def _long(frame: pd.DataFrame, where: str) -> tuple[pd.DataFrame, list[str]]:
             f"{first(base.loc[base.duplicated(keys), 'item'])}); keep one row of each, or give a column 'repeat'"
         )
     _refuse_no_risks(base, [c for c, _ in columns], where)
+    unread = _unread(frame)
+    if unread:
+        notes.append(f"numeric columns that were not read: {first(unread, 6)}")
     keep = [c for c in _KEPT if c in base]
     if "predictor" in base:
         if len(columns) > 1:
@@ -190,6 +200,33 @@ def _long(frame: pd.DataFrame, where: str) -> tuple[pd.DataFrame, list[str]]:
         return long.assign(predictor=long["predictor"].astype(str)), notes
     parts = [base[keep].assign(predictor=m.group(2) or c, y_pred=base[c]) for c, m in columns]
     return pd.concat(parts, ignore_index=True), notes
+
+
+def _refuse_other_separator(frame: pd.DataFrame, where: str) -> None:
+    """Say so where a whole line was read as one column."""
+    name = str(frame.columns[0]) if len(frame.columns) == 1 else ""
+    for mark, called in ((";", "';'"), ("\t", "tabs"), ("|", "'|'"), (",", "','")):
+        if mark in name:
+            raise MmcellError(
+                f"{where}: has one column, {' '.join(name.split())!r}; it may be separated by {called}: save it "
+                "as .csv with commas"
+            )
+
+
+def _unread(frame: pd.DataFrame) -> list[str]:
+    """Return the numeric columns that mean nothing here, with the name that may have been meant."""
+    names = [str(c) for c in frame.columns if pd.api.types.is_numeric_dtype(frame[c])]
+    rest = [n for n in names if n not in _KNOWN and not _PREDICTION.match(n) and not n.startswith("Unnamed:")]
+    return [f"{n} (did you mean {near}?)" if (near := _meant(n)) else n for n in rest]
+
+
+def _meant(name: str) -> str:
+    """Return the column of predictions that a mistyped name is near: ``y_pred_A`` for ``pred_A``; "" for none."""
+    heads = [(name[:i].lower(), prefix, name[i:]) for i in range(1, len(name) + 1) for prefix in ("y_pred_", "risk_")]
+    near, prefix, rest = max(
+        (SequenceMatcher(None, head, prefix).ratio(), prefix, rest) for head, prefix, rest in heads
+    )
+    return (prefix + rest if rest else prefix[:-1]) if near >= _NEAR else ""
 
 
 def _refuse_no_risks(base: pd.DataFrame, columns: list[str], where: str) -> None:

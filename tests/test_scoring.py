@@ -94,6 +94,35 @@ def test_survival_needs_risks(refused):
         score_table(long)
 
 
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [("pred_A", "y_pred_A"), ("y_perd_A", "y_pred_A"), ("YPred_A", "y_pred_A"), ("rsik_A", "risk_A"),
+     ("riskA", "risk_A"), ("pred", "y_pred")],
+)  # fmt: skip
+def test_a_misnamed_column_is_said_with_what_was_meant(name, meant, refused):
+    frame = binary().assign(**{name: 0.5}, fold=0, repeat=0, site="north")
+    (note,) = [n for n in score_table(frame, **FEW).notes if "not read" in n]
+    assert note == f"numeric columns that were not read: {name} (did you mean {meant}?)"
+    with refused("no predictions", f"{name} (did you mean {meant}?)"):
+        score_table(frame.drop(columns=["y_pred_good", "y_pred_noise"]))
+
+
+def test_a_column_near_nothing_is_named_alone_and_known_ones_are_not():
+    notes = score_table(binary().assign(spread=1.0, age=50), **FEW).notes
+    assert "numeric columns that were not read: spread, age" in notes
+    assert not any("not read" in n for n in score_table(survival().assign(ipcw=1.0, brier=0.1), **FEW).notes)
+
+
+@pytest.mark.parametrize(("mark", "called"), [(";", "';'"), ("|", "'|'")])
+def test_another_separator_is_recognised(mark, called, tmp_path, refused):
+    binary().to_csv(tmp_path / "x.csv", sep=mark, index=False)
+    with refused("x.csv: has one column, 'item", f"separated by {called}", "as .csv with commas"):
+        score_table(tmp_path / "x.csv")
+    binary().to_csv(tmp_path / "x.csv", sep=mark, index=False, decimal=",")
+    with refused(f"separated by {called}"):
+        score_table(tmp_path / "x.csv")
+
+
 def test_numbers_are_scored_by_rank_correlation():
     frame = pd.DataFrame({"unit": range(30), "y_true": np.arange(30.0), "y_pred": np.arange(30.0) ** 3})
     assert row(score_table(frame, n_boot=100), "y_pred", "spearman")["value"] == pytest.approx(1.0)
