@@ -189,6 +189,7 @@ def _long(frame: pd.DataFrame, where: str) -> tuple[pd.DataFrame, list[str]]:
             f"{first(base.loc[base.duplicated(keys), 'item'])}); keep one row of each, or give a column 'repeat'"
         )
     _refuse_no_risks(base, [c for c, _ in columns], where)
+    _refuse_text(base, [c for c, _ in columns], where)
     unread = _unread(frame)
     if unread:
         notes.append(f"numeric columns that were not read: {first(unread, 6)}")
@@ -240,6 +241,30 @@ def _refuse_no_risks(base: pd.DataFrame, columns: list[str], where: str) -> None
         )
 
 
+def _refuse_text(base: pd.DataFrame, columns: list[str], where: str) -> None:
+    """Refuse cells of text among numbers."""
+    if all(pd.api.types.is_numeric_dtype(base[c]) for c in columns):
+        return
+    survival = {"time", "event"} <= set(base)
+    numbers = {c: pd.to_numeric(base[c], errors="coerce") for c in columns}
+    truth = base["y_true"].dropna() if "y_true" in base and not survival else pd.Series(dtype=float)
+    classes = set() if pd.api.types.is_numeric_dtype(truth) else set(truth.astype(str))
+    told = {str(v) for c in columns for v in base.loc[numbers[c].notna(), c].unique()}
+    # Where all is text, or every number is the name of a class, classes are predicted.
+    if not survival and told <= classes:
+        return
+    for column in columns:
+        bad = numbers[column].isna() & base[column].notna() & ~base[column].astype(str).isin(classes)
+        if bad.any():
+            n, cells = int(bad.sum()), base.loc[bad, column]
+            what = "neither a number nor a class of 'y_true'" if classes else "no number"
+            raise MmcellError(
+                f"{where}: column {column!r} has {n} cell{'s' * (n != 1)} that {'is' if n == 1 else 'are'} {what} "
+                f"({first(f'{v!r} of item {i}' for v, i in zip(cells, base.loc[bad, 'item'], strict=True))}); correct "
+                f"{'it' if n == 1 else 'them'}, or leave {'it' if n == 1 else 'them'} empty"
+            )
+
+
 def _family(long: pd.DataFrame, where: str) -> tuple[dict[str, Items], str, list[str]]:
     """Return predictor -> items, their kind, and the predictors without any item, after every check of the truth."""
     if {"time", "event"} <= set(long):
@@ -276,11 +301,7 @@ def _family(long: pd.DataFrame, where: str) -> tuple[dict[str, Items], str, list
     if long[truth].isna().any(axis=1).all():
         raise MmcellError(f"{where}: no row has a truth ({' and '.join(truth)}); fill it in")
     if kind != "multiclass":
-        numeric = pd.to_numeric(long["y_pred"], errors="coerce")
-        text = numeric.isna() & long["y_pred"].notna()
-        if text.any():
-            raise MmcellError(f"{where}: predictions are not numeric ({first(long.loc[text, 'y_pred'])}); give numbers")
-        long = long.assign(y_pred=numeric.replace([np.inf, -np.inf], np.nan))
+        long = long.assign(y_pred=pd.to_numeric(long["y_pred"]).replace([np.inf, -np.inf], np.nan))
     usable = long.dropna(subset=[*truth, "y_pred"])
     family = {str(n): Items(p.drop(columns="predictor"), kind) for n, p in usable.groupby("predictor", sort=False)}
     lost = [name for name in dict.fromkeys(long["predictor"].astype(str)) if name not in family]

@@ -113,6 +113,26 @@ def test_a_column_near_nothing_is_named_alone_and_known_ones_are_not():
     assert not any("not read" in n for n in score_table(survival().assign(ipcw=1.0, brier=0.1), **FEW).notes)
 
 
+def test_a_cell_of_text_among_numbers_is_named(refused):
+    frame = binary().astype({"y_pred_good": object})
+    frame.loc[[4, 7], "y_pred_good"] = ["n.d.", "1,5"]
+    with refused("column 'y_pred_good' has 2 cells that are no number ('n.d.' of item 4, '1,5' of item 7)", "correct"):
+        score_table(frame)
+    frame["y_true"] = np.where(frame["y_true"] == 1, "ill", "well")
+    with refused("column 'y_pred_good' has 2 cells that are neither a number nor a class of 'y_true'"):
+        score_table(frame)
+    risks = survival().astype({"risk_b": object})
+    risks.loc[0, "risk_b"] = "high"
+    with refused("column 'risk_b' has 1 cell that is no number ('high' of item 0)"):
+        score_table(risks)
+
+
+def test_numbers_may_be_the_names_of_classes():
+    truth = ["1", "2", "3b"] * 12
+    frame = pd.DataFrame({"unit": range(36), "y_true": truth, "y_pred": ["1", "2", "4b"] * 12})
+    assert row(score_table(frame, **FEW), "y_pred", "balanced_accuracy")["value"] == pytest.approx(2 / 3)
+
+
 @pytest.mark.parametrize(("mark", "called"), [(";", "';'"), ("|", "'|'")])
 def test_another_separator_is_recognised(mark, called, tmp_path, refused):
     binary().to_csv(tmp_path / "x.csv", sep=mark, index=False)
@@ -200,7 +220,8 @@ def test_one_bad_time_counts_once_however_many_predictors_and_repeats(refused):
         (lambda f: f.drop(columns="y_true"), "no truth"),
         (lambda f: f[["item", "unit", "y_true"]], "no predictions"),
         (lambda f: f.assign(unit=[None, *f["unit"][1:]]), "1 rows have no 'unit'"),
-        (lambda f: f.assign(y_pred_good="x"), "class of 'y_true'"),
+        (lambda f: f.assign(y_pred_good="x"), "column 'y_pred_good' has 120 cells that are no number"),
+        (lambda f: f.assign(y_pred_good="x", y_pred_noise="z"), "class of 'y_true'"),
         (lambda f: f.assign(y_pred_good=np.nan, y_pred_noise=np.nan), "has a usable prediction"),
         (lambda f: f.assign(predictor="a"), "not both"),
         (lambda f: pd.concat([f, f]), "scored twice"),
