@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -66,6 +67,18 @@ class Results:
         records, notes = store.records(), store.notes()
         items = {r.key: store.items(r) for r in records}
         return cls(records, {k: i for k, i in items.items() if i is not None}, notes)
+
+    def __repr__(self) -> str:
+        """Say in a paragraph what there is, not print every record."""
+        tasks = ", ".join(sorted({r.task["name"] for r in self.records})) or "none"
+        data = ", ".join(sorted({r.dataset for r in self.records})) or "none"
+        roles = Counter(r.role for r in self.records)
+        counts = [f"{roles[role]} of a {role}" for role in ("candidate", "control", "ceiling") if roles[role]]
+        several = [f"{len(self.failed)} failed"] * bool(self.failed) + [f"{len(self.notes)} notes"] * bool(self.notes)
+        return (
+            f"Results: tasks {tasks}; datasets {data}; {len(self.records)} records ({', '.join([*counts, *several])}). "
+            ".table() shows the scores, .leaderboard() the headline, .report(PATH) writes them as HTML."
+        )
 
     @property
     def failed(self) -> list[RunRecord]:

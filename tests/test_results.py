@@ -26,6 +26,16 @@ def test_text_that_does_not_apply_is_empty_and_numbers_are_missing(patients):
     assert str(table["value"].dtype) == "Float64"
 
 
+def test_the_repr_is_a_paragraph(patients, pairs):
+    text = repr(patients)
+    assert text.startswith("Results: tasks toy-patient; datasets toy; ")
+    assert f"{len(patients.records)} records (" in text
+    assert ".table()" in text
+    assert max(len(text), len(repr(pairs)), len(repr(Results([])))) < 600
+    broken = Results([r.model_copy(update={"error": "no"}) for r in patients.records[:2]], notes=("left out",))
+    assert "2 failed, 1 notes" in repr(broken)
+
+
 def test_details_are_added_on_request(patients):
     assert list(patients.table().columns) == list(COLUMNS)
     table = patients.table(details=True)
