@@ -10,7 +10,7 @@ from zipfile import BadZipFile
 import numpy as np
 import pandas as pd
 
-from mmcell.errors import MmcellError, did_you_mean
+from mmcell.errors import MmcellError, did_you_mean, first
 
 ENDINGS = (".h5ad", ".h5mu", ".zarr", ".npz", ".parquet", ".csv")
 #: Where a file that `embed` wrote says which model it comes from, as the JSON text of a model card.
@@ -152,7 +152,12 @@ def _element(path: Path, group: Any, key: str | None) -> tuple[pd.Index, np.ndar
     parts = key.split("/")
     if path.suffix == ".h5mu":
         if parts[0] not in group["mod"]:
-            raise MmcellError(f"{path}: no modality {parts[0]!r}; {did_you_mean(parts[0], group['mod'].keys())}")
+            there = [f"{name}/{key}" for name in group["mod"] if key in group["mod"][name]]
+            hint = f"did you mean {first(there)}?" if there else did_you_mean(parts[0], group["mod"].keys())
+            raise MmcellError(
+                f"{path}: no modality {parts[0]!r}; {hint} The key of an .h5mu is MODALITY/obsm/KEY, such as "
+                "rna/obsm/X_pca"
+            )
         group, key = group["mod"][parts[0]], "/".join(parts[1:]) or "X"
     if key not in group:
         known = ["X"] if "X" in group else []

@@ -144,6 +144,17 @@ def test_an_unknown_modality_names_the_known_ones(refused, tmp_path):
         read_matrix(tmp_path / "x.h5mu", "protien/X")
 
 
+def test_a_key_without_its_modality_is_told_the_form(refused, tmp_path):
+    write_mudata(tmp_path / "x.h5mu")
+    with refused(
+        "no modality 'obsm'; did you mean protein/obsm/X_pca, rna/obsm/X_pca?",
+        "MODALITY/obsm/KEY, such as rna/obsm/X_pca",
+    ):
+        read_matrix(tmp_path / "x.h5mu", "obsm/X_pca")
+    with refused("no modality 'X'; did you mean protein/X, rna/X?", "MODALITY/obsm/KEY"):
+        read_matrix(tmp_path / "x.h5mu", None)
+
+
 @pytest.mark.parametrize(("arrays", "name"), [({"values": VALUES}, "ids"), ({"ids": IDS}, "values")])
 def test_an_npz_without_an_array_says_what_it_holds(refused, tmp_path, arrays, name):
     np.savez(tmp_path / "x.npz", **arrays)
