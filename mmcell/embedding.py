@@ -183,8 +183,9 @@ class Embedding:
             ``.h5ad``, ``.h5mu`` or an AnnData ``.zarr`` (only the wanted element is read), ``.npz`` with the arrays
             ``ids`` and ``values``, ``.parquet`` or ``.csv`` with the ids in the index or the first column.
         key
-            ``obsm/X_scGPT``, ``X`` (the default) or ``layers/NAME``; in a ``.h5mu`` with the modality before it,
-            ``rna/obsm/X_pca``. In an ``.npz`` the name of the array (default ``values``).
+            ``obsm/X_scGPT``, ``X`` (the default, unless it looks like counts beside an ``obsm``) or ``layers/NAME``;
+            in a ``.h5mu`` with the modality before it, ``rna/obsm/X_pca``. In an ``.npz`` the name of the
+            array (default ``values``).
         name, level, modality, card
             See the class; the name defaults to the file's stem and the key, the card to the one that
             `mmcell.embed` wrote beside the values.

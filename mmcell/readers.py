@@ -10,7 +10,7 @@ from zipfile import BadZipFile
 import numpy as np
 import pandas as pd
 
-from mmcell.errors import MmcellError, did_you_mean
+from mmcell.errors import MmcellError, did_you_mean, first
 
 ENDINGS = (".h5ad", ".h5mu", ".zarr", ".npz", ".parquet", ".csv")
 #: Where a file that `embed` wrote says which model it comes from, as the JSON text of a model card.
@@ -148,11 +148,18 @@ def _dense(values: Any) -> np.ndarray:
 def _element(path: Path, group: Any, key: str | None) -> tuple[pd.Index, np.ndarray, list[str]]:
     from anndata.io import read_elem
 
+    if key is None and path.suffix != ".h5mu":
+        _refuse_choice(path, group)
     key = key or "X"
     parts = key.split("/")
     if path.suffix == ".h5mu":
         if parts[0] not in group["mod"]:
-            raise MmcellError(f"{path}: no modality {parts[0]!r}; {did_you_mean(parts[0], group['mod'].keys())}")
+            there = [f"{name}/{key}" for name in group["mod"] if key in group["mod"][name]]
+            hint = f"did you mean {first(there)}?" if there else did_you_mean(parts[0], group["mod"].keys())
+            raise MmcellError(
+                f"{path}: no modality {parts[0]!r}; {hint} The key of an .h5mu is MODALITY/obsm/KEY, such as "
+                "rna/obsm/X_pca"
+            )
         group, key = group["mod"][parts[0]], "/".join(parts[1:]) or "X"
     if key not in group:
         known = ["X"] if "X" in group else []
@@ -161,6 +168,22 @@ def _element(path: Path, group: Any, key: str | None) -> tuple[pd.Index, np.ndar
     values = read_elem(group[key])
     columns = list(map(str, values.columns)) if isinstance(values, pd.DataFrame) else []
     return read_elem(group["obs"]).index, _dense(values), columns
+
+
+def _refuse_choice(path: Path, group: Any) -> None:
+    """Refuse to take X for the embedding where it looks like expression and ``obsm`` holds matrices."""
+    known = [f"obsm/{k}" for k in sorted(group.get("obsm", ()))]
+    if not known or "X" not in group or CARD in group.get("uns", ()):
+        return
+    x = group["X"]
+    if hasattr(x, "dtype") and np.issubdtype(x.dtype, np.floating):
+        some = np.asarray(x[:1000])
+        if (some != np.rint(some)).any():
+            return
+    raise MmcellError(
+        f"{path}: X is sparse or holds whole numbers, and there is {first(known)}; give the key, :{known[0]}, or :X if "
+        "X is meant"
+    )
 
 
 def _read_h5(path: Path, key: str | None) -> tuple[pd.Index, np.ndarray, list[str]]:

@@ -27,7 +27,9 @@ def load_attribute(reference: str) -> Any:
         return getattr(importlib.import_module(module), attribute)
     except ModuleNotFoundError as error:
         if error.name is not None and (module == error.name or module.startswith(error.name + ".")):
-            raise MmcellError(f"{reference!r}: no module {error.name!r}; is it on PYTHONPATH?") from error
+            raise MmcellError(
+                f"{reference!r}: no module {error.name!r}; is it in the current folder or on PYTHONPATH?"
+            ) from error
         raise
     except AttributeError as error:
         raise MmcellError(f"{reference!r}: the module {module!r} has no attribute {attribute!r}") from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -66,6 +67,18 @@ class Results:
         records, notes = store.records(), store.notes()
         items = {r.key: store.items(r) for r in records}
         return cls(records, {k: i for k, i in items.items() if i is not None}, notes)
+
+    def __repr__(self) -> str:
+        """Say in a paragraph what there is, not print every record."""
+        tasks = ", ".join(sorted({r.task["name"] for r in self.records})) or "none"
+        data = ", ".join(sorted({r.dataset for r in self.records})) or "none"
+        roles = Counter(r.role for r in self.records)
+        counts = [f"{roles[role]} of a {role}" for role in ("candidate", "control", "ceiling") if roles[role]]
+        several = [f"{len(self.failed)} failed"] * bool(self.failed) + [f"{len(self.notes)} notes"] * bool(self.notes)
+        return (
+            f"Results: tasks {tasks}; datasets {data}; {len(self.records)} records ({', '.join([*counts, *several])}). "
+            ".table() shows the scores, .leaderboard() the headline, .report(PATH) writes them as HTML."
+        )
 
     @property
     def failed(self) -> list[RunRecord]:
@@ -166,12 +179,7 @@ class Results:
                     label = " · ".join(filter(None, (record.label, record.probe)))
                     families.setdefault(place, {})[label] = panel
         if not families:
-            known = sorted({s.metric for r in self.records for s in r.scores})
-            where = f" of task {wanted['task']!r}" if wanted["task"] else ""
-            raise MmcellError(
-                f"compare: no items{where} with {metric.name!r} in stratum {wanted['stratum']!r}; "
-                f"{did_you_mean(metric.name, known)}"
-            )
+            raise self._nowhere(metric, wanted)
         if len(families) > 1:
             raise MmcellError(
                 f"compare: {metric.name!r} is scored in {len(families)} places "
@@ -179,6 +187,30 @@ class Results:
                 "stratum=, or declare several with tasks="
             )
         return next(iter(families.items()))
+
+    def _nowhere(self, metric: Metric, wanted: Mapping[str, str | None]) -> MmcellError:
+        """Return the error of a comparison that nothing fits: it names the first thing that is not there."""
+        rest = [
+            {"task": record.task["name"], **facts}
+            for record in self.records if record.key in self.items and record.is_rival
+            for facts, panel in self.items[record.key].panels()
+            if metric.reads(panel.kind, facts["target"], panel.frame)
+        ]  # fmt: skip
+        if not rest:
+            known = {s.metric for r in self.records for s in r.scores} - {metric.name}
+            return MmcellError(f"compare: no items with {metric.name!r}; {did_you_mean(metric.name, known)}")
+        where = ""
+        for key in ("task", "split", "target", "query", "stratum"):
+            name, known = wanted[key], {facts[key] for facts in rest} - {""}
+            if name is not None and name not in known:
+                hint = did_you_mean(name, known)
+                there = f"; there is {', '.join(sorted(known))}" if known and not hint.startswith("known") else ""
+                hint = hint if known else f"leave {key} out, it has none"
+                return MmcellError(f"compare: no {key} {name!r}{where} with {metric.name!r}; {hint}{there}")
+            if name is not None:
+                rest = [facts for facts in rest if facts[key] == name]
+                where = f"{where or ' in'} {key} {name!r}"
+        raise AssertionError("what was wanted fits")
 
     def leaderboard(self, task: str | None = None) -> pd.DataFrame:
         """Return the headline scores of all that compete, best first within each task and split.

@@ -216,6 +216,9 @@ def parse(model: Any, content: Any, where: str) -> Any:
             raise MmcellError(f"{where}: unknown key {spot!r}; {hint}") from error
         rest = f" (+{error.error_count() - 1} more)" if error.error_count() > 1 else ""
         message = fault["msg"].removeprefix("Value error, ")
+        if fault["type"] == "string_type" and isinstance(fault["input"], bool):
+            words = "yes, on and true" if fault["input"] else "no, off and false"
+            message = f'without quotes YAML takes {words} for a truth value; quote it ("{words.partition(",")[0]}")'
         at = f"{where}: {spot}" if spot else where
         raise MmcellError(f"{at}: {message[:1].lower()}{message[1:]}{rest}") from error
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from difflib import SequenceMatcher
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ import pandas as pd
 
 from mmcell.audit.predictions import crossing, outcome_faults
 from mmcell.errors import MmcellError, first
-from mmcell.items import Items
+from mmcell.items import PANEL, Items
 from mmcell.metrics.base import Metric, get_metric
 from mmcell.readers import read_table
 from mmcell.records import Finding
@@ -25,6 +26,11 @@ _METRICS = {
     "survival": ("harrell_c",),
 }
 _PREDICTION = re.compile(r"^(y_pred|risk)(?:[_:. ](.+))?$")
+#: Columns that are scored, and those of a run's items beside them.
+_KEPT = ("item", "unit", "crossed", "repeat", "fold", "y_true", "time", "event", "ipcw", "brier")
+_KNOWN = (*_KEPT, "predictor", "group", *PANEL)
+#: A name is near to a prefix from this share of equal letters on.
+_NEAR = 0.7
 
 
 @dataclass(frozen=True, eq=False)
@@ -149,8 +155,11 @@ def _long(frame: pd.DataFrame, where: str) -> tuple[pd.DataFrame, list[str]]:
     notes = []
     columns = [(c, m) for c in map(str, frame.columns) if (m := _PREDICTION.match(c))]
     if not columns:
+        _refuse_other_separator(frame, where)
+        near = _unread(frame)
         raise MmcellError(
             f"{where}: no predictions; give a column 'y_pred' or 'risk', or one a predictor such as 'risk_clinical'"
+            + (f" (numeric columns: {first(near)})" if near else "")
         )
     base = frame.copy()
     if "item" not in base:
@@ -179,8 +188,12 @@ def _long(frame: pd.DataFrame, where: str) -> tuple[pd.DataFrame, list[str]]:
             f"{where}: {int(base.duplicated(keys).sum())} items are scored twice (first: "
             f"{first(base.loc[base.duplicated(keys), 'item'])}); keep one row of each, or give a column 'repeat'"
         )
-    known = ("item", "unit", "crossed", "repeat", "fold", "y_true", "time", "event", "ipcw", "brier")
-    keep = [c for c in known if c in base]
+    _refuse_no_risks(base, [c for c, _ in columns], where)
+    _refuse_text(base, [c for c, _ in columns], where)
+    unread = _unread(frame)
+    if unread:
+        notes.append(f"numeric columns that were not read: {first(unread, 6)}")
+    keep = [c for c in _KEPT if c in base]
     if "predictor" in base:
         if len(columns) > 1:
             raise MmcellError(f"{where}: give either a column 'predictor' or several prediction columns, not both")
@@ -188,6 +201,68 @@ def _long(frame: pd.DataFrame, where: str) -> tuple[pd.DataFrame, list[str]]:
         return long.assign(predictor=long["predictor"].astype(str)), notes
     parts = [base[keep].assign(predictor=m.group(2) or c, y_pred=base[c]) for c, m in columns]
     return pd.concat(parts, ignore_index=True), notes
+
+
+def _refuse_other_separator(frame: pd.DataFrame, where: str) -> None:
+    """Say so where a whole line was read as one column."""
+    name = str(frame.columns[0]) if len(frame.columns) == 1 else ""
+    for mark, called in ((";", "';'"), ("\t", "tabs"), ("|", "'|'"), (",", "','")):
+        if mark in name:
+            raise MmcellError(
+                f"{where}: has one column, {' '.join(name.split())!r}; it may be separated by {called}: save it "
+                "as .csv with commas"
+            )
+
+
+def _unread(frame: pd.DataFrame) -> list[str]:
+    """Return the numeric columns that mean nothing here, with the name that may have been meant."""
+    names = [str(c) for c in frame.columns if pd.api.types.is_numeric_dtype(frame[c])]
+    rest = [n for n in names if n not in _KNOWN and not _PREDICTION.match(n) and not n.startswith("Unnamed:")]
+    return [f"{n} (did you mean {near}?)" if (near := _meant(n)) else n for n in rest]
+
+
+def _meant(name: str) -> str:
+    """Return the column of predictions that a mistyped name is near: ``y_pred_A`` for ``pred_A``; "" for none."""
+    heads = [(name[:i].lower(), prefix, name[i:]) for i in range(1, len(name) + 1) for prefix in ("y_pred_", "risk_")]
+    near, prefix, rest = max(
+        (SequenceMatcher(None, head, prefix).ratio(), prefix, rest) for head, prefix, rest in heads
+    )
+    return (prefix + rest if rest else prefix[:-1]) if near >= _NEAR else ""
+
+
+def _refuse_no_risks(base: pd.DataFrame, columns: list[str], where: str) -> None:
+    """Refuse predictions of survival that are not called risks: nobody knows which way they point."""
+    unnamed = [c for c in columns if c.startswith("y_pred")]
+    if {"time", "event"} <= set(base) and unnamed:
+        raise MmcellError(
+            f"{where}: column {unnamed[0]!r} beside 'time' and 'event'; survival tables need "
+            f"{unnamed[0].replace('y_pred', 'risk', 1)!r} (higher risk = shorter survival): turn predictions of time "
+            "round and rename them"
+        )
+
+
+def _refuse_text(base: pd.DataFrame, columns: list[str], where: str) -> None:
+    """Refuse cells of text among numbers."""
+    if all(pd.api.types.is_numeric_dtype(base[c]) for c in columns):
+        return
+    survival = {"time", "event"} <= set(base)
+    numbers = {c: pd.to_numeric(base[c], errors="coerce") for c in columns}
+    truth = base["y_true"].dropna() if "y_true" in base and not survival else pd.Series(dtype=float)
+    classes = set() if pd.api.types.is_numeric_dtype(truth) else set(truth.astype(str))
+    told = {str(v) for c in columns for v in base.loc[numbers[c].notna(), c].unique()}
+    # Where all is text, or every number is the name of a class, classes are predicted.
+    if not survival and told <= classes:
+        return
+    for column in columns:
+        bad = numbers[column].isna() & base[column].notna() & ~base[column].astype(str).isin(classes)
+        if bad.any():
+            n, cells = int(bad.sum()), base.loc[bad, column]
+            what = "neither a number nor a class of 'y_true'" if classes else "no number"
+            raise MmcellError(
+                f"{where}: column {column!r} has {n} cell{'s' * (n != 1)} that {'is' if n == 1 else 'are'} {what} "
+                f"({first(f'{v!r} of item {i}' for v, i in zip(cells, base.loc[bad, 'item'], strict=True))}); correct "
+                f"{'it' if n == 1 else 'them'}, or leave {'it' if n == 1 else 'them'} empty"
+            )
 
 
 def _family(long: pd.DataFrame, where: str) -> tuple[dict[str, Items], str, list[str]]:
@@ -226,11 +301,7 @@ def _family(long: pd.DataFrame, where: str) -> tuple[dict[str, Items], str, list
     if long[truth].isna().any(axis=1).all():
         raise MmcellError(f"{where}: no row has a truth ({' and '.join(truth)}); fill it in")
     if kind != "multiclass":
-        numeric = pd.to_numeric(long["y_pred"], errors="coerce")
-        text = numeric.isna() & long["y_pred"].notna()
-        if text.any():
-            raise MmcellError(f"{where}: predictions are not numeric ({first(long.loc[text, 'y_pred'])}); give numbers")
-        long = long.assign(y_pred=numeric.replace([np.inf, -np.inf], np.nan))
+        long = long.assign(y_pred=pd.to_numeric(long["y_pred"]).replace([np.inf, -np.inf], np.nan))
     usable = long.dropna(subset=[*truth, "y_pred"])
     family = {str(n): Items(p.drop(columns="predictor"), kind) for n, p in usable.groupby("predictor", sort=False)}
     lost = [name for name in dict.fromkeys(long["predictor"].astype(str)) if name not in family]

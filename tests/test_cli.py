@@ -143,6 +143,23 @@ def test_another_slot_takes_a_file(cohort, embedding, tmp_path):
     assert "protein" in found.stdout
 
 
+def test_code_in_the_current_folder_is_found_and_shadows_nothing(tmp_path):
+    (tmp_path / "own_encoder.py").write_text("class Own: pass\n")
+    (tmp_path / "yaml.py").write_text("raise RuntimeError('shadowed')\n")
+    # -P: as from the installed command, Python itself does not look into the current folder.
+    code = (
+        "import sys\nfrom mmcell.cli import main\nsys.argv = ['mmcell', '--help']\n"
+        "try: main()\nexcept SystemExit: pass\n"
+        "import yaml\nfrom mmcell.registry import load_attribute\n"
+        "print(load_attribute('own_encoder:Own'), sys.path[-1])"
+    )
+    found = subprocess.run(
+        [sys.executable, "-P", "-c", code], capture_output=True, text=True, check=False, cwd=tmp_path
+    )  # fmt: skip
+    assert found.returncode == 0, found.stderr
+    assert found.stdout.splitlines()[-1] == f"<class 'own_encoder.Own'> {tmp_path.resolve()}"
+
+
 def test_a_failing_encoder_keeps_its_row_and_the_exit_code_is_one(cohort, tmp_path):
     (tmp_path / "broken.py").write_text(
         "class Broken:\n    def encode(self, data):\n        raise RuntimeError('no')\n"

@@ -423,6 +423,8 @@ def test_preprocessing_of_an_unknown_modality_is_refused(mudata_folder, refused)
         ({"preprocessing": {"rnaa": "counts"}}, ["modality 'rnaa'", "did you mean rna?"]),
         ({"data": "card.yaml"}, ["the ending '.yaml' is not one of .h5ad, .h5mu, .zarr"]),
         ({"data": 3, "level": "x"}, ["(+1 more)"]),
+        ({"roles": {"unit": "donor", "positive": True}}, ["roles.positive: without quotes", 'quote it ("yes")']),
+        ({"roles": {"unit": "donor", "control": False}}, ["roles.control: without quotes", 'quote it ("no")']),
     ],
 )
 def test_cards_that_are_wrong(folder, refused, change, pieces):

@@ -7,7 +7,7 @@ import pytest
 import scipy.sparse as sp
 
 from mmcell.modalities import not_pulling
-from mmcell.readers import existing, read_card_text, read_matrix, read_table
+from mmcell.readers import CARD, existing, read_card_text, read_matrix, read_table
 
 IDS = ["a", "b", "c"]
 VALUES = np.arange(6.0).reshape(3, 2)
@@ -28,7 +28,7 @@ def write_mudata(path):
 
 
 @pytest.mark.parametrize("ending", [".h5ad", ".zarr"])
-@pytest.mark.parametrize(("key", "offset"), [(None, 0), ("X", 0), ("obsm/X_pca", 10), ("layers/counts", 30)])
+@pytest.mark.parametrize(("key", "offset"), [("X", 0), ("obsm/X_pca", 10), ("layers/counts", 30)])
 def test_one_element_of_an_anndata(tmp_path, ending, key, offset):
     path = tmp_path / f"x{ending}"
     adata().write_h5ad(path) if ending == ".h5ad" else adata().write_zarr(path)
@@ -36,6 +36,34 @@ def test_one_element_of_an_anndata(tmp_path, ending, key, offset):
     assert list(ids) == IDS
     np.testing.assert_array_equal(values, VALUES + offset)
     assert columns == []
+
+
+def write_anndata(path, data):
+    data.write_h5ad(path) if path.suffix == ".h5ad" else data.write_zarr(path)
+    return path
+
+
+@pytest.mark.parametrize("ending", [".h5ad", ".zarr"])
+@pytest.mark.parametrize("x", [sp.csr_matrix(VALUES + 0.5), VALUES, VALUES.astype(int)])
+def test_without_a_key_expression_beside_an_embedding_is_refused(tmp_path, refused, ending, x):
+    data = adata()
+    data.X = x
+    with refused(f"x{ending}: X is sparse or holds whole numbers", "give the key, :obsm/X_pca, or :X if X is meant"):
+        read_matrix(write_anndata(tmp_path / f"x{ending}", data), None)
+
+
+@pytest.mark.parametrize("ending", [".h5ad", ".zarr"])
+@pytest.mark.parametrize("case", ["no obsm", "fractions", "card"])
+def test_without_a_key_x_is_taken_where_it_is_an_embedding(tmp_path, ending, case):
+    data = adata()
+    if case == "no obsm":
+        del data.obsm["X_pca"], data.obsm["scores"]
+    elif case == "fractions":
+        data.X = VALUES + 0.5
+    else:
+        data.uns[CARD] = "{}"
+    values = read_matrix(write_anndata(tmp_path / f"x{ending}", data), None)[1]
+    np.testing.assert_array_equal(values, VALUES + 0.5 * (case == "fractions"))
 
 
 def test_columns_of_a_table_in_obsm(tmp_path):
@@ -142,6 +170,17 @@ def test_an_unknown_modality_names_the_known_ones(refused, tmp_path):
     write_mudata(tmp_path / "x.h5mu")
     with refused("x.h5mu: no modality 'protien'", "did you mean protein"):
         read_matrix(tmp_path / "x.h5mu", "protien/X")
+
+
+def test_a_key_without_its_modality_is_told_the_form(refused, tmp_path):
+    write_mudata(tmp_path / "x.h5mu")
+    with refused(
+        "no modality 'obsm'; did you mean protein/obsm/X_pca, rna/obsm/X_pca?",
+        "MODALITY/obsm/KEY, such as rna/obsm/X_pca",
+    ):
+        read_matrix(tmp_path / "x.h5mu", "obsm/X_pca")
+    with refused("no modality 'X'; did you mean protein/X, rna/X?", "MODALITY/obsm/KEY"):
+        read_matrix(tmp_path / "x.h5mu", None)
 
 
 @pytest.mark.parametrize(("arrays", "name"), [({"values": VALUES}, "ids"), ({"ids": IDS}, "values")])

@@ -49,7 +49,7 @@ def test_a_mistyped_name_gets_a_hint(refused, names, hint):
         ("json", "module:attribute"),
         (":dumps", "module:attribute"),
         ("json:", "module:attribute"),
-        ("no_such_module:x", "no module 'no_such_module'; is it on PYTHONPATH?"),
+        ("no_such_module:x", "no module 'no_such_module'; is it in the current folder or on PYTHONPATH?"),
         ("mmcell.no_such_part:x", "no module 'mmcell.no_such_part'"),
         ("json:dmps", "the module 'json' has no attribute 'dmps'"),
     ],

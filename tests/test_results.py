@@ -26,6 +26,16 @@ def test_text_that_does_not_apply_is_empty_and_numbers_are_missing(patients):
     assert str(table["value"].dtype) == "Float64"
 
 
+def test_the_repr_is_a_paragraph(patients, pairs):
+    text = repr(patients)
+    assert text.startswith("Results: tasks toy-patient; datasets toy; ")
+    assert f"{len(patients.records)} records (" in text
+    assert ".table()" in text
+    assert max(len(text), len(repr(pairs)), len(repr(Results([])))) < 600
+    broken = Results([r.model_copy(update={"error": "no"}) for r in patients.records[:2]], notes=("left out",))
+    assert "2 failed, 1 notes" in repr(broken)
+
+
 def test_details_are_added_on_request(patients):
     assert list(patients.table().columns) == list(COLUMNS)
     table = patients.table(details=True)
@@ -77,7 +87,13 @@ def test_a_comparison_has_the_difference_of_the_table(patients):
     ("options", "pieces"),
     [
         ({"metric": "auroc"}, ["'auroc' is scored in 2 places", "say which with task=, split="]),
-        ({"metric": "auroc", "split": "none"}, ["no items with 'auroc'"]),
+        (
+            {"metric": "auroc", "split": "groupd"},
+            ["no split 'groupd' with 'auroc'; did you mean grouped?; there is batch-out, grouped"],
+        ),
+        ({"metric": "auroc", "split": "none", "task": "patient-stat"}, ["no task 'patient-stat' with 'auroc'"]),
+        ({"metric": "auroc", "split": "grouped", "stratum": "b9"}, ["no stratum 'b9' in split 'grouped' with 'auroc'"]),
+        ({"metric": "auroc", "query": "rna"}, ["no query 'rna' with 'auroc'; leave query out, it has none"]),
         ({"metric": "harrell_c"}, ["no items with 'harrell_c'"]),
         ({"metric": "aurocc"}, ["unknown metric 'aurocc'", "did you mean auroc"]),
         ({"metric": "auroc", "split": "grouped", "adjust": "fdr"}, ["adjust is 'fdr'"]),
@@ -110,7 +126,7 @@ def test_a_family_is_declared_over_several_places(patients):
     [
         (["toy-patient", "toy-patient"], ["'auroc' is scored in 2 places", "tasks="]),
         ([BOTH[0], BOTH[0]], ["toy-patient/toy/label/all/grouped is declared twice"]),
-        ([BOTH[0], "other"], ["no items of task 'other' with 'auroc'"]),
+        ([BOTH[0], "other"], ["no task 'other' with 'auroc'"]),
         ([{"fold": "1"}], ["'fold' does not say which"]),
         ([BOTH[0]], ["at least two"]),
     ],

@@ -85,6 +85,64 @@ def test_classes_are_scored_by_accuracy_and_f1():
     assert found.comparison is None
 
 
+def test_survival_needs_risks(refused):
+    frame = survival().rename(columns={"risk_a": "y_pred_a"})
+    with refused("column 'y_pred_a' beside 'time' and 'event'", "need 'risk_a' (higher risk = shorter survival)"):
+        score_table(frame)
+    long = survival()[["item", "unit", "time", "event"]].assign(predictor="a", y_pred=1.0)
+    with refused("need 'risk' (higher"):
+        score_table(long)
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [("pred_A", "y_pred_A"), ("y_perd_A", "y_pred_A"), ("YPred_A", "y_pred_A"), ("rsik_A", "risk_A"),
+     ("riskA", "risk_A"), ("pred", "y_pred")],
+)  # fmt: skip
+def test_a_misnamed_column_is_said_with_what_was_meant(name, meant, refused):
+    frame = binary().assign(**{name: 0.5}, fold=0, repeat=0, site="north")
+    (note,) = [n for n in score_table(frame, **FEW).notes if "not read" in n]
+    assert note == f"numeric columns that were not read: {name} (did you mean {meant}?)"
+    with refused("no predictions", f"{name} (did you mean {meant}?)"):
+        score_table(frame.drop(columns=["y_pred_good", "y_pred_noise"]))
+
+
+def test_a_column_near_nothing_is_named_alone_and_known_ones_are_not():
+    notes = score_table(binary().assign(spread=1.0, age=50), **FEW).notes
+    assert "numeric columns that were not read: spread, age" in notes
+    assert not any("not read" in n for n in score_table(survival().assign(ipcw=1.0, brier=0.1), **FEW).notes)
+
+
+def test_a_cell_of_text_among_numbers_is_named(refused):
+    frame = binary().astype({"y_pred_good": object})
+    frame.loc[[4, 7], "y_pred_good"] = ["n.d.", "1,5"]
+    with refused("column 'y_pred_good' has 2 cells that are no number ('n.d.' of item 4, '1,5' of item 7)", "correct"):
+        score_table(frame)
+    frame["y_true"] = np.where(frame["y_true"] == 1, "ill", "well")
+    with refused("column 'y_pred_good' has 2 cells that are neither a number nor a class of 'y_true'"):
+        score_table(frame)
+    risks = survival().astype({"risk_b": object})
+    risks.loc[0, "risk_b"] = "high"
+    with refused("column 'risk_b' has 1 cell that is no number ('high' of item 0)"):
+        score_table(risks)
+
+
+def test_numbers_may_be_the_names_of_classes():
+    truth = ["1", "2", "3b"] * 12
+    frame = pd.DataFrame({"unit": range(36), "y_true": truth, "y_pred": ["1", "2", "4b"] * 12})
+    assert row(score_table(frame, **FEW), "y_pred", "balanced_accuracy")["value"] == pytest.approx(2 / 3)
+
+
+@pytest.mark.parametrize(("mark", "called"), [(";", "';'"), ("|", "'|'")])
+def test_another_separator_is_recognised(mark, called, tmp_path, refused):
+    binary().to_csv(tmp_path / "x.csv", sep=mark, index=False)
+    with refused("x.csv: has one column, 'item", f"separated by {called}", "as .csv with commas"):
+        score_table(tmp_path / "x.csv")
+    binary().to_csv(tmp_path / "x.csv", sep=mark, index=False, decimal=",")
+    with refused(f"separated by {called}"):
+        score_table(tmp_path / "x.csv")
+
+
 def test_numbers_are_scored_by_rank_correlation():
     frame = pd.DataFrame({"unit": range(30), "y_true": np.arange(30.0), "y_pred": np.arange(30.0) ** 3})
     assert row(score_table(frame, n_boot=100), "y_pred", "spearman")["value"] == pytest.approx(1.0)
@@ -162,7 +220,8 @@ def test_one_bad_time_counts_once_however_many_predictors_and_repeats(refused):
         (lambda f: f.drop(columns="y_true"), "no truth"),
         (lambda f: f[["item", "unit", "y_true"]], "no predictions"),
         (lambda f: f.assign(unit=[None, *f["unit"][1:]]), "1 rows have no 'unit'"),
-        (lambda f: f.assign(y_pred_good="x"), "class of 'y_true'"),
+        (lambda f: f.assign(y_pred_good="x"), "column 'y_pred_good' has 120 cells that are no number"),
+        (lambda f: f.assign(y_pred_good="x", y_pred_noise="z"), "class of 'y_true'"),
         (lambda f: f.assign(y_pred_good=np.nan, y_pred_noise=np.nan), "has a usable prediction"),
         (lambda f: f.assign(predictor="a"), "not both"),
         (lambda f: pd.concat([f, f]), "scored twice"),

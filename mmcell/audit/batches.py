@@ -10,6 +10,7 @@ import pandas as pd
 from mmcell.audit.evidence import beyond, family_low, is_leak, mirrored, silent, stated
 from mmcell.audit.probe import beyond_permutations, metric_of, probed
 from mmcell.audit.units import label_of
+from mmcell.audit.values import finite_features
 from mmcell.dataset import Dataset
 from mmcell.digest import stream
 from mmcell.embedding import Embedding
@@ -177,6 +178,8 @@ def batch_predictability(
     if both is None:
         return []
     both = both.loc[both.index.isin(vectors.index)]
+    if both.empty:
+        return []
     # Turned, so that there are no more columns than units; the components of every fold stay what they are.
     axes = np.linalg.svd(vectors - vectors.mean(), full_matrices=False)[2]
     vectors = pd.DataFrame(vectors.to_numpy() @ axes.T, index=vectors.index)
@@ -261,10 +264,13 @@ def _both(dataset: Dataset) -> pd.DataFrame | None:
 
 
 def unit_means(dataset: Dataset, modality: str) -> pd.DataFrame:
-    """Return the mean profile (units × features) of each unit's items, logarithms for counts; a pass over the data."""
-    data = dataset.features(modality)
-    units, code = np.unique(dataset.unit.reindex(data.obs_names).to_numpy(dtype=str), return_inverse=True)
-    return pd.DataFrame(_means(data.X, code, len(units)), index=units)
+    """Return the mean profile (units × features) of each unit's items, logarithms for counts; a pass over the data.
+
+    Items without finite values are left out, and units without other items.
+    """
+    x, ids = finite_features(dataset, modality)
+    units, code = np.unique(dataset.unit.reindex(ids).to_numpy(dtype=str), return_inverse=True)
+    return pd.DataFrame(_means(x, code, len(units)), index=units)
 
 
 def embedding_means(dataset: Dataset, embedding: Embedding) -> pd.DataFrame:

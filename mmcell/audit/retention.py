@@ -11,6 +11,7 @@ from sklearn.linear_model import LogisticRegression, RidgeCV
 from sklearn.model_selection import KFold, StratifiedKFold
 
 from mmcell.audit.evidence import family_low, is_leak
+from mmcell.audit.values import finite_rows
 from mmcell.dataset import Dataset
 from mmcell.digest import stream
 from mmcell.embedding import Embedding
@@ -72,10 +73,12 @@ def technical_table(dataset: Dataset, modality: str) -> pd.DataFrame:
 
 def _measured(data: Any, *, counts: bool) -> dict[str, np.ndarray]:
     x = data.X
-    found = {"n_features": np.asarray((x != 0).sum(axis=1), dtype=float).ravel()}
+    # An item with NaN or infinite values is left out of its unit's means.
+    whole = finite_rows(x)
+    found = {"n_features": np.where(whole, np.asarray((x != 0).sum(axis=1), dtype=float).ravel(), np.nan)}
     if not counts:
         return found
-    found["depth"] = np.asarray(x.sum(axis=1), dtype=float).ravel()
+    found["depth"] = np.where(whole, np.asarray(x.sum(axis=1), dtype=float).ravel(), np.nan)
     mito = np.flatnonzero(data.var_names.str.upper().str.startswith("MT-"))
     if len(mito):
         part = np.asarray(x[:, mito].sum(axis=1), dtype=float).ravel()

@@ -20,7 +20,7 @@ from mmcell.audit.predictions import audit_predictions, twin_findings, wide_pred
 from mmcell.audit.retention import retention_findings, technical_retention, technical_table
 from mmcell.audit.technical import covariate_leaks, jointly
 from mmcell.audit.units import excluded, samples, small, targets_of, unusable, varying
-from mmcell.audit.values import values_findings
+from mmcell.audit.values import finite_features, finite_rows, values_findings
 from mmcell.dataset import Dataset
 from mmcell.embedding import Embedding, ModelCard
 from mmcell.errors import MmcellError, did_you_mean, first
@@ -151,7 +151,7 @@ def _checked(given: Mapping[str, Any]) -> dict[str, Any]:
     for role in given:
         if role not in known:
             raise MmcellError(f"audit: there is no role {role!r}; {did_you_mean(role, known)}")
-    card = parse(CohortCard, {"data": "", "roles": {"unit": "", **given}}, "audit")
+    card = parse(CohortCard, {"data": "-", "roles": {"unit": "", **given}}, "audit")
     return {role: getattr(card.roles, role) for role in given}
 
 
@@ -291,10 +291,22 @@ def _matrix(part: Any, name: str, stated: str | None, dataset: Dataset | None, s
     found = values_findings(part.X, ids, pd.Index(part.var_names.astype(str)), name, stated)
     unit = None if dataset is None else dataset.unit
     counts = stated == "counts"
-    x = dataset.features(name).X if dataset is not None and counts else part.X
+    if dataset is not None and counts:
+        x, known = finite_features(dataset, name)
+    else:
+        keep = finite_rows(part.X)
+        x, known = (part.X, ids) if keep.all() else (part.X[keep], ids[keep])
+    if len(known) < len(ids):
+        found.append(
+            Finding(
+                severity="info", code="rows-left-out", evidence=first(ids.difference(known, sort=False)),
+                message=f"{name}: {len(ids) - len(known):,} of {len(ids):,} items are left out where duplicates, depth "
+                "and batches are looked at: they hold values that are NaN, infinite or negative counts",
+            )
+        )  # fmt: skip
     # Without a card, rows with few values are taken for sparse ones where most values are zero.
     sparse = counts or (hasattr(x, "nnz") and x.nnz < 0.5 * x.shape[0] * x.shape[1])
-    return [*found, *duplicate_findings(x, ids, unit, name, counts=sparse, seed=seed)]
+    return [*found, *duplicate_findings(x, known, unit, name, counts=sparse, seed=seed)]
 
 
 def _embedding(dataset: Dataset, embedding: Embedding, modality: str, n_boot: int, seed: int) -> list[Finding]:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
 from mmcell.errors import first
 from mmcell.records import Finding
+
+if TYPE_CHECKING:
+    from mmcell.dataset import Dataset
 
 #: log1p of a count: beyond this the count itself would be 10^13.
 _LOG_LIMIT = 30.0
@@ -27,8 +30,8 @@ class Profile:
         The extreme values, zeros included.
     whole
         Whether every value is a whole number.
-    n_missing
-        Values that are NaN or infinite.
+    missing, negative
+        (n,) values of each row that are NaN or infinite, and below 0.
     totals, log_totals
         (n,) sums of each row, and of exp(x) − 1 over it (NaN where that overflows).
     mean, spread
@@ -40,7 +43,8 @@ class Profile:
     low: float
     high: float
     whole: bool
-    n_missing: int
+    missing: np.ndarray
+    negative: np.ndarray
     totals: np.ndarray
     log_totals: np.ndarray
     mean: np.ndarray
@@ -51,7 +55,8 @@ class Profile:
     def of(cls, x: Any) -> Profile:
         """Read a dense or sparse matrix (n, d) block by block."""
         n, d = x.shape
-        low, high, whole, missing = np.inf, -np.inf, True, 0
+        low, high, whole = np.inf, -np.inf, True
+        missing, negative = np.zeros(n, dtype=np.int64), np.zeros(n, dtype=np.int64)
         totals, log_totals, empty = np.zeros(n), np.zeros(n), np.zeros(n, dtype=bool)
         first_moment, second_moment = np.zeros(d), np.zeros(d)
         shift = None
@@ -61,8 +66,9 @@ class Profile:
             block = x[rows]
             block = np.asarray(block.toarray() if hasattr(block, "toarray") else block, dtype=np.float64)
             finite = np.isfinite(block)
-            missing += int((~finite).sum())
+            missing[rows] = (~finite).sum(axis=1)
             block = np.where(finite, block, 0.0)
+            negative[rows] = (block < 0).sum(axis=1)
             low, high = min(low, block.min(initial=np.inf)), max(high, block.max(initial=-np.inf))
             whole = whole and bool((block == np.rint(block)).all())
             totals[rows], empty[rows] = block.sum(axis=1), ~(block != 0).any(axis=1)
@@ -74,8 +80,9 @@ class Profile:
         mean = first_moment / max(n, 1)
         spread = np.sqrt(np.maximum(second_moment / max(n, 1) - mean**2, 0.0))
         return cls(
-            low, high, whole, missing, totals, log_totals, mean + (0.0 if shift is None else shift), spread, empty
-        )
+            low, high, whole, missing, negative, totals, log_totals, mean + (0.0 if shift is None else shift), spread,
+            empty,
+        )  # fmt: skip
 
     @property
     def scaled(self) -> bool:
@@ -117,15 +124,40 @@ def values_findings(x: Any, ids: pd.Index, features: pd.Index, modality: str, st
         x, ids = x[::every], ids[::every]
     profile = Profile.of(x)
     found = [*contradictions(profile, modality, stated), *_shape(profile, ids, features, modality)]
-    if profile.n_missing:
+    if profile.missing.any():
         found.append(
             Finding(
                 severity="warning", code="missing-values",
-                message=f"{modality}: {profile.n_missing} values are NaN or infinite",
-                cure="fill them in, or drop these features",
+                message=f"{modality}: {_counted(profile.missing)} NaN or infinite",
+                evidence=first(ids[profile.missing > 0]), cure="fill them in, or drop these items or features",
             )
         )  # fmt: skip
     return found
+
+
+def finite_rows(x: Any) -> np.ndarray:
+    """Return (n,) which rows of a dense or sparse matrix hold neither NaN nor infinite values."""
+    # The sum of a row is finite if all of it is; no matrix of truth values is made.
+    with np.errstate(invalid="ignore"):
+        return np.isfinite(np.asarray(x.sum(axis=1, dtype=np.float64)).ravel())
+
+
+def finite_features(dataset: Dataset, modality: str) -> tuple[Any, pd.Index]:
+    """Return values and ids of a modality, logarithms for counts, without rows that have no finite ones.
+
+    Such rows hold NaN or infinite values, or negative ones where logarithms of counts are taken.
+    """
+    with np.errstate(invalid="ignore", divide="ignore"):
+        data = dataset.features(modality)
+    keep = finite_rows(data.X)
+    ids = pd.Index(data.obs_names)
+    return (data.X, ids) if keep.all() else (data.X[keep], ids[keep])
+
+
+def _counted(per_row: np.ndarray) -> str:
+    """Return how many values there are, and in how many items, up to the verb."""
+    n, items = int(per_row.sum()), int((per_row > 0).sum())
+    return f"{n:,} value{'s' * (n != 1)} (in {items:,} of {len(per_row):,} items) {'is' if n == 1 else 'are'}"
 
 
 def _range(profile: Profile) -> str:
@@ -140,6 +172,8 @@ def _guess(profile: Profile) -> tuple[str, str]:
         return "counts", "counts"
     if profile.scaled:
         return "values", "z-scores (each feature has mean 0 and standard deviation 1)"
+    if profile.low < 0 and profile.whole:
+        return "values", "whole numbers of which some are negative"
     if profile.low < 0:
         return "values", "centred or transformed values (some are negative)"
     if total is not None and abs(total - 1) < 1e-3 and profile.high <= 1:
@@ -165,13 +199,13 @@ def contradictions(profile: Profile, modality: str, stated: str | None) -> list[
             )
         ]  # fmt: skip
     if stated == "counts" and profile.low < 0:
-        code, text = "negative-counts", f"{modality} is said to be counts, but some are negative"
+        code, text = "negative-counts", f"{modality} is said to be counts, but {_counted(profile.negative)} negative"
     elif stated == "counts" and not profile.whole:
         code, text = "not-counts", f"{modality} is said to be counts, but values are not whole"
     elif stated == "log1p" and profile.low >= 0 and profile.whole and profile.high > 1:
         code, text = "counts-as-log", f"{modality} is said to be log1p, but all values are whole, as counts are"
     elif stated == "log1p" and profile.low < 0:
-        code, text = "negative-logs", f"{modality} is said to be log1p, but some values are negative"
+        code, text = "negative-logs", f"{modality} is said to be log1p, but {_counted(profile.negative)} negative"
     elif stated == "log1p" and profile.high > _LOG_LIMIT:
         code, text = "counts-as-log", f"{modality} is said to be log1p, but {profile.high:.4g} is no logarithm"
     elif stated == "proportions" and (profile.low < 0 or profile.high > 1):
@@ -196,7 +230,8 @@ def contradictions(profile: Profile, modality: str, stated: str | None) -> list[
     return [
         Finding(
             severity="warning", code=code, message=f"{text}; they look like {words}", evidence=evidence,
-            cure="set preprocessing (on the card) to what the values are",
+            cure=("correct these values, or " if "negative" in code else "")
+            + "set preprocessing (on the card) to what the values are",
         )
     ]  # fmt: skip
 

@@ -40,6 +40,8 @@ def main() -> None:
     """Run the command line; a problem that the user can cure is one line and exit code 2."""
     debug = "--debug" in sys.argv
     sys.argv = [a for a in sys.argv if a != "--debug"]
+    # So that module:attribute is found in the current folder; last, so that nothing there stands in for a package.
+    sys.path.append(str(Path.cwd()))
     try:
         app()
     except MmcellError as error:

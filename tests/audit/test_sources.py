@@ -5,6 +5,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
+from scipy.sparse import csr_matrix
 from typer.testing import CliRunner
 
 import mmcell
@@ -46,6 +47,31 @@ def test_a_dataset_is_looked_at_from_all_sides(cohort):
     assert "roles-not-given" not in found
     order = [f.severity for f in audit(cohort, **FEW)]
     assert order == sorted(order, key=["leak", "warning", "info"].index)
+
+
+@pytest.mark.parametrize("sparse", [False, True])
+@pytest.mark.parametrize(("value", "code"), [(np.nan, "missing-values"), (np.inf, "missing-values"),
+                                             (-1.0, "negative-counts")])  # fmt: skip
+def test_one_impossible_value_is_a_finding_and_the_rest_is_looked_at(value, code, sparse):
+    toy = cite(12, CELLS)
+    toy.anndata("rna").X[-1] = toy.anndata("rna").X[0]
+    toy.anndata("rna").X[5, 3] = value
+    if sparse:
+        toy.data.mod["rna"].X = csr_matrix(toy.anndata("rna").X)
+    found = codes(audit(toy, **FEW))
+    assert "1 value (in 1 of 120 items) is" in found[code].message
+    assert found["rows-left-out"].message.startswith("rna: 1 of 120 items are left out")
+    assert found["rows-left-out"].evidence == "cell0005"
+    assert {"exact-duplicates", "technical-alone"} <= set(found)
+
+
+def test_a_modality_without_a_usable_item_stops_nothing():
+    toy = cite(12, CELLS)
+    toy.anndata("rna").X[:, 0] = np.nan
+    found = codes(audit(toy, **FEW))
+    assert "120 values (in 120 of 120 items) are NaN" in found["missing-values"].message
+    assert found["rows-left-out"].message.startswith("rna: 120 of 120 items")
+    assert "technical-alone" in found
 
 
 def test_patients_without_cells():

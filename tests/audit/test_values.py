@@ -4,7 +4,7 @@ import pytest
 from scipy.sparse import csr_matrix
 
 from mmcell.audit import values
-from mmcell.audit.values import Profile, values_findings
+from mmcell.audit.values import Profile, finite_rows, values_findings
 
 RNG = np.random.default_rng(0)
 COUNTS = RNG.poisson(RNG.gamma(1.0, 2.0, size=(200, 30)))
@@ -79,15 +79,34 @@ def test_repeated_names_of_features():
 
 def test_missing_values_are_counted():
     x = LOGS.copy()
-    x[0, :3] = np.nan
-    assert audit(x, "log1p")["missing-values"].message == "rna: 3 values are NaN or infinite"
+    x[0, :3], x[7, 1] = np.nan, np.inf
+    found = audit(x, "log1p")["missing-values"]
+    assert found.message == "rna: 4 values (in 2 of 200 items) are NaN or infinite"
+    assert (found.evidence, found.cure) == ("r0, r7", "fill them in, or drop these items or features")
+
+
+@pytest.mark.parametrize(("stated", "code"), [("counts", "negative-counts"), ("log1p", "negative-logs")])
+def test_negative_values_are_counted(stated, code):
+    x = (COUNTS if stated == "counts" else LOGS).astype(float)
+    x[3, 4] = -1
+    found = audit(x, stated)[code]
+    assert found.message.startswith(f"rna is said to be {stated}, but 1 value (in 1 of 200 items) is negative; they")
+    assert found.cure.startswith("correct these values, or set preprocessing")
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_rows_with_what_is_not_finite(value):
+    x = COUNTS.astype(np.float32)
+    x[[2, 5], 3] = value
+    for matrix in (x, csr_matrix(x)):
+        assert np.flatnonzero(~finite_rows(matrix)).tolist() == [2, 5]
 
 
 def test_blocks_change_nothing(monkeypatch):
     whole = Profile.of(SCALED + 5)
     monkeypatch.setattr(values, "_BLOCK", 30 * 7)
     parts = Profile.of(SCALED + 5)
-    for name in ("low", "high", "whole", "n_missing", "totals", "mean", "spread", "empty"):
+    for name in ("low", "high", "whole", "missing", "negative", "totals", "mean", "spread", "empty"):
         assert np.allclose(getattr(whole, name), getattr(parts, name)), name
     assert np.allclose(whole.spread, (SCALED + 5).std(axis=0))
 
