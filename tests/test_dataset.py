@@ -441,7 +441,7 @@ def test_cards_that_are_wrong(folder, refused, change, pieces):
         ("", "expected a mapping of keys at the top, found NoneType"),
         ("- data", "found list"),
         ("data: [", "not valid YAML"),
-        ("roles: {unit: donor}", "data: field required"),
+        ("roles: {unit: donor}", "give one of 'data' (a file), 'tables'"),
     ],
 )
 def test_cards_that_are_no_mapping(folder, refused, text, piece):

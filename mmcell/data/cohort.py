@@ -40,8 +40,8 @@ def read_cohort(path: str | Path) -> Dataset:
     unknown = sorted(set(stated) - set(names))
     if unknown:
         raise MmcellError(
-            f"{card_path}: preprocessing names the modality {unknown[0]!r}, which is not in the data; "
-            f"{did_you_mean(unknown[0], names)}"
+            f"{card_path}: preprocessing names the modality {unknown[0]!r}, which is not in "
+            f"{first([f.name for f in files])}; {did_you_mean(unknown[0], names)}"
         )
     modalities: dict[str, dict[str, Any]] = {
         n: {"preprocessing": stated.get(n, "values"), "identifiers": "other"} for n in names

@@ -27,6 +27,7 @@ METRICS = Registry(
         "recall@5": "mmcell.metrics.retrieval:RECALL_5",
         "recall@10": "mmcell.metrics.retrieval:RECALL_10",
         "mrr": "mmcell.metrics.retrieval:MRR",
+        "median_rank": "mmcell.metrics.retrieval:MEDIAN_RANK",
         "percentile": "mmcell.metrics.retrieval:PERCENTILE",
         "harrell_c": "mmcell.metrics.survival:HARRELL_C",
         "uno_c": "mmcell.metrics.survival:UNO_C",

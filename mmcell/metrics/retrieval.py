@@ -12,19 +12,21 @@ from numba import njit
 
 from mmcell.errors import MmcellError
 from mmcell.items import Items
-from mmcell.metrics.base import Metric, checked, mean_of, weighted_mean
+from mmcell.metrics.base import Metric, checked, mean_of, plain, weighted_mean
 from mmcell.metrics.matching import foscttm
 from mmcell.metrics.similarity import TOLERANCE, Similarity, similarities
 
 __all__ = [
-    "MRR", "PERCENTILE", "RECALL_1", "RECALL_5", "RECALL_10", "TOLERANCE", "Ranks", "chance_recall", "foscttm",
-    "mrr_resampled", "percentile_resampled", "ranks", "ranks_within", "recall_at", "recall_resampled",
-    "reciprocal_rank",
+    "MEDIAN_RANK", "MRR", "PERCENTILE", "RECALL_1", "RECALL_5", "RECALL_10", "TOLERANCE", "Ranks", "chance_recall",
+    "foscttm", "median_rank_resampled", "mrr_resampled", "percentile_resampled", "ranks", "ranks_within", "recall_at",
+    "recall_resampled", "reciprocal_rank",
 ]  # fmt: skip
 
 
 #: Bytes of similarities in one block, of which each thread holds one.
 _BLOCK = 1 << 25
+#: Draws whose cumulated weights are held at once.
+_DRAWS = 64
 _THREADS = min(4, os.cpu_count() or 1)
 
 
@@ -303,6 +305,29 @@ def percentile_resampled(percentile: np.ndarray, weights: np.ndarray) -> np.ndar
     return weighted_mean(checked("percentile", percentile=percentile)[0], weights)
 
 
+def median_rank_resampled(percentile: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Return the median normalised rank (draws,) under each row of whole weights (draws, n queries).
+
+    The normalised rank is 1 − percentile: 0 = first, 1 = last, ties at their middle; of an even number of queries the
+    median is the mean of the two in the middle.
+
+    Raises
+    ------
+    MmcellError
+        A query has no percentile, for every item of its gallery is correct.
+    """
+    rank = 1.0 - checked("median_rank", percentile=percentile)[0]
+    order = np.argsort(rank)
+    rank, found = rank[order], np.full(len(weights), np.nan)
+    for start in range(0, len(weights), _DRAWS):
+        upto = np.cumsum(np.asarray(weights[start : start + _DRAWS], dtype=np.float64)[:, order], axis=1)
+        drawn = upto[:, -1] > 0 if upto.shape[1] else np.zeros(len(upto), dtype=bool)
+        upto, half = upto[drawn], upto[drawn][:, -1:] / 2
+        low, high = (upto >= half).argmax(axis=1), (upto > half).argmax(axis=1)
+        found[start : start + _DRAWS][drawn] = (rank[low] + rank[high]) / 2
+    return found
+
+
 _RANKS = ("above", "tied", "tied_correct")
 
 
@@ -328,4 +353,11 @@ RECALL_1, RECALL_5, RECALL_10 = _recall(1), _recall(5), _recall(10)
 _mrr_fn, _mrr_fast = mean_of(lambda items: reciprocal_rank(*(items.column(c) for c in _RANKS)))
 MRR = Metric("mrr", _mrr_fn, True, _mrr_chance, (0, 1), _mrr_fast, ("retrieval",))
 _percentile_fn, _percentile_fast = mean_of(_mean("percentile"))
+
+
+def _median_rank(items: Items, weights: np.ndarray) -> np.ndarray:
+    return median_rank_resampled(items.column("percentile").astype(float), np.asarray(weights)[:, items.codes])
+
+
+MEDIAN_RANK = Metric("median_rank", plain(_median_rank), False, 0.5, (0, 1), _median_rank, ("retrieval",))
 PERCENTILE = Metric("percentile", _percentile_fn, True, 0.5, (0, 1), _percentile_fast, ("retrieval",))

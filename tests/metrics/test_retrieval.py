@@ -11,6 +11,7 @@ from mmcell import Items, get_metric
 from mmcell.metrics.retrieval import (
     chance_recall,
     foscttm,
+    median_rank_resampled,
     mrr_resampled,
     percentile_resampled,
     ranks,
@@ -291,6 +292,7 @@ def test_draws_of_the_ranks_are_those_of_repeated_queries(seed):
         (recall_resampled(2, *counts, weights), lambda r: r.recall(2)),
         (mrr_resampled(*counts, weights), lambda r: r.mrr),
         (percentile_resampled(found.percentile, weights), lambda r: r.percentile.mean()),
+        (median_rank_resampled(found.percentile, weights), lambda r: np.median(1 - r.percentile)),
     ):
         np.testing.assert_allclose(fast, [value(r) if r else np.nan for r in repeated])
 
@@ -329,3 +331,12 @@ def test_a_gallery_of_its_own_scope_is_that_gallery_alone():
             alone = ranks(x[i : i + 1], y[members], [np.array(own)])
             for column in ("above", "tied", "tied_correct", "percentile"):
                 np.testing.assert_allclose(getattr(found, column)[i], getattr(alone, column)[0])
+
+
+@given(st.lists(st.sampled_from([0.0, 0.25, 0.5, 0.75, 1.0]), min_size=1, max_size=12), st.data())
+def test_the_median_rank_is_that_of_the_repeated_queries(percentile, data):
+    values = np.array(percentile)
+    times = np.array(data.draw(st.lists(st.integers(0, 3), min_size=len(values), max_size=len(values))))
+    found = median_rank_resampled(values, times[None])[0]
+    repeated = np.repeat(1 - values, times)
+    assert np.isnan(found) if not len(repeated) else found == pytest.approx(np.median(repeated))
