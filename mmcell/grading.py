@@ -169,6 +169,9 @@ def scores_of(
         of_spec = [s for s in plan.splits if s.spec.name == split]
         there = [s for s in of_spec if s.group == stratum] or of_spec
         expected = unit.index[unit.isin(np.concatenate([s.test for s in there]))]
+        if query in plan.dataset.card.modalities and level != "patient":
+            # Who was never measured in this modality was not left out of it.
+            expected = expected[expected.isin(plan.dataset.rows(query))]
         scored = pd.Index(panel.frame["item"].unique())
         gap = _gap(value, beside.reference, place)
         primary = metric.name == plan.task.spec.primary

@@ -78,6 +78,11 @@ def test_replicates_of_one_perturbation_are_one_correct_set(card):
     table = found.table()
     rows = table[(table["encoder"] == "features") & (table["metric"] == "percentile") & (table["stratum"] == "all")]
     assert (rows["value"] > 0.8).all()
+    assert (rows["n_excluded"] == 0).all()
+    assert rows.set_index("query")["n_items"].to_dict() == {
+        "rna": 3 * N_PERTURBATIONS,
+        "morphology": 2 * N_PERTURBATIONS,
+    }
     # Whole perturbations changed places in the null, replicates together: 19 draws reach 0.05 and no less.
     assert (rows["p_null"] == 0.05).all()
     permuted = table[(table["encoder"] == "partner-permuted") & (table["metric"] == "percentile")]
