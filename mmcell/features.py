@@ -146,8 +146,7 @@ def refuse_contradicted(values: Any, stated: str, who: str) -> None:
     if not (np.isfinite(least) and np.isfinite(most)):
         bad = int((~np.isfinite(found)).sum())
         raise MmcellError(f"{who}: X holds {bad} NaN or infinite values; fill them in, or take these items out")
-    some = found[: 1 << 16]
-    whole = bool((some == np.round(some)).all())
+    whole = bool((found == np.round(found)).all())
     if stated == "counts" and least < 0:
         raise MmcellError(
             f"{who}: X holds values down to {least:g}, and the card says counts; set preprocessing: values, or give "

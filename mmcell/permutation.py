@@ -76,7 +76,11 @@ def _between_units(
 
 
 def permuted_partners(
-    embedding: Embedding, view: MethodView, within: Sequence[str], rng: np.random.Generator
+    embedding: Embedding,
+    view: MethodView,
+    within: Sequence[str],
+    rng: np.random.Generator,
+    fold: pd.Series | None = None,
 ) -> Embedding:
     """Return the gallery's embedding with its rows moved between items of one stratum.
 
@@ -87,16 +91,20 @@ def permuted_partners(
     view
         Which ids are on which side, their units and roles.
     within
-        Roles within whose groups rows stay. With ``unit`` among them one permutation serves every split, for a unit
-        lies on one side of each; without it rows stay on their side of this split.
+        Roles within whose groups rows stay. With ``unit`` among them rows stay within their unit, and those of units
+        of one item move between such units.
     rng
         Of the permutation.
+    fold
+        Unit -> code: rows stay within it, so that one permutation serves every split. Without it they stay on their
+        side of this split.
     """
     ids = pd.Index(view.unit.index[view.unit.index.isin(embedding.ids)])
-    keys = pd.DataFrame({"side": ids.isin(view.test) if "unit" not in within else False}, index=ids)
+    unit = view.unit[ids]
+    keys = pd.DataFrame({"side": ids.isin(view.test) if fold is None else fold[unit].to_numpy()}, index=ids)
     for role in within:
         if role == "unit":
-            keys[role] = view.unit[ids]
+            keys[role] = unit.where(unit.duplicated(keep=False), "")
         elif role in view.columns:
             keys[role] = view.role(role)[ids].astype(str)
     return _reordered(
@@ -105,40 +113,46 @@ def permuted_partners(
 
 
 def permuted_groups(
-    embedding: Embedding, view: MethodView, group: str, within: Sequence[str], rng: np.random.Generator
-) -> Embedding:
-    """Return the gallery's embedding with the rows of whole groups (replicates of one perturbation) exchanged.
+    ids: pd.Index, view: MethodView, group: str, within: Sequence[str], fold: pd.Series, rng: np.random.Generator
+) -> pd.Series:
+    """Return whose partners the gallery's items are when whole groups (replicates of one perturbation) are exchanged.
 
-    A group receives the rows of another one, again and again where it has more of its own, so that replicates stay
-    alike. Items without a group keep their rows.
+    Vectors stay where they are and groups change their names, so that replicates stay alike, and as many.
 
     Parameters
     ----------
-    embedding
+    ids
         Of the gallery.
     view
-        Which ids are on which side, and their roles.
+        Roles of the items.
     group
         The role whose values are the groups.
     within
-        Roles within whose groups they are exchanged, as far as a group has one value of each; sides of the split are
-        kept where groups lie on one.
+        Roles within whose groups they are exchanged: a group with those that were measured in the same set of batches.
+    fold
+        Unit -> code; groups of other units are not exchanged.
     rng
         Of the permutation.
+
+    Returns
+    -------
+    pandas.Series
+        Gallery id -> group; missing for controls and items without a group.
     """
-    ids = pd.Index(view.unit.index[view.unit.index.isin(embedding.ids)])
-    moved = embedding.align(ids)
-    keys = pd.DataFrame({"side": ids.isin(view.test)}, index=ids)
-    keys = keys.assign(**{role: view.role(role)[ids].astype(str) for role in within if role in view.columns})
-    member = view.role(group)[ids]
-    rows = {g: np.flatnonzero((member == g).to_numpy()) for g in pd.unique(member.dropna())}
-    constant = [c for c in keys if all(len(keys[c].iloc[r].unique()) == 1 for r in rows.values())]
-    firsts = keys[constant].iloc[[r[0] for r in rows.values()]] if rows else keys[constant]
-    strata = firsts.groupby(constant, sort=False).ngroup().to_numpy() if constant else np.zeros(len(rows), dtype=int)
-    values, names = np.array(moved.values), list(rows)
-    for own, other in enumerate(permuted_within(strata, rng)):
-        values[rows[names[own]]] = moved.values[np.resize(rows[names[other]], len(rows[names[own]]))]
-    return Embedding(moved.name, moved.level, moved.modality, moved.ids, values, moved.card, moved.columns)
+    member = view.role(group)[ids].astype(object)
+    if view.control is not None:
+        member = member.where(member.astype(str) != view.control)
+    known = member.dropna()
+    table = pd.DataFrame({"group": known, "fold": fold[view.unit[known.index]].astype(str).to_numpy()})
+    for role in within:
+        if role in view.columns:
+            table[role] = view.role(role)[known.index].astype(str)
+    names = pd.unique(known)
+    of_group = table.groupby("group", sort=False)
+    strata = pd.DataFrame({c: of_group[c].agg(lambda v: "|".join(sorted(set(v)))) for c in table if c != "group"})
+    code = strata.loc[names].groupby(list(strata), sort=False).ngroup().to_numpy()
+    other = dict(zip(names, names[permuted_within(code, rng)], strict=True))
+    return member.map(other).astype(object)
 
 
 def permuted_rows(embedding: Embedding, dataset: Dataset, within: Sequence[str], rng: np.random.Generator) -> Embedding:

@@ -146,7 +146,7 @@ def run_plans(
         none = Beside(reference_name=plan.reference.label if plan.reference else "")
         through = list(dict.fromkeys(c.probe for c in order if c.role != "candidate"))
         besides = dict.fromkeys(through, none)
-        failed: list[str] = []
+        failed: list[tuple[str, str]] = []
         of_plan: dict[tuple[str, str, str], tuple[RunRecord, Items | None]] = {}
         waiting: list[tuple[Candidate, Outcome]] = []
         for candidate in order:
@@ -156,7 +156,7 @@ def run_plans(
             own = candidate.probe if candidate.probe in besides else (through or [""])[0]
             if found is None:
                 outcome = _outcome(plan, candidate, futures.get(candidate.name), cache)
-                lacks = plan.lacking(candidate, failed)
+                lacks = plan.lacking(candidate, [name for name, probe in failed if probe == own])
                 record, estimates = record_of(plan, candidate, outcome, besides.get(own, none), lacks, command)
                 found = (record, outcome.items)
                 if candidate.role != "candidate" and candidate.asked:
@@ -168,12 +168,12 @@ def run_plans(
                 estimates = estimate(found[1], plan.metrics, n_boot=plan.n_boot, seed=plan.seed)
             if candidate.role != "candidate":
                 if found[0].error:
-                    failed.append(candidate.encoder or candidate.patient_encoder)
+                    failed.append((candidate.encoder or candidate.patient_encoder, own))
                 elif todo:
                     besides[own] = besides[own].joined(candidate, estimates, plan)
             of_plan[candidate.name] = found
         for candidate, outcome in waiting:
-            lacks = plan.lacking(candidate, failed)
+            lacks = plan.lacking(candidate, [name for name, probe in failed if probe == candidate.probe])
             beside = besides[candidate.probe].without(candidate)
             record, _ = record_of(plan, candidate, outcome, beside, lacks, command)
             of_plan[candidate.name] = (record, outcome.items)

@@ -125,6 +125,8 @@ class MethodView:
         Clinical covariates, one row per unit, missing values included.
     labels
         Target -> truth (see `Dataset.truth`) of *training* ids only.
+    control
+        The value of the role ``perturbation`` that marks controls; None where there is none.
     """
 
     train: pd.Index
@@ -134,6 +136,7 @@ class MethodView:
     clinical: pd.DataFrame
     labels: Mapping[str, pd.DataFrame]
     targets: tuple[str, ...]
+    control: str | None = None
 
     @classmethod
     def of(cls, dataset: Dataset, split: Split, level: str) -> Self:
@@ -161,7 +164,9 @@ class MethodView:
             labels[target] = truth[truth.index.isin(train)]
         clinical = dataset.covariates("clinical")
         clinical = clinical[[c for c in clinical if c not in hidden]]
-        return cls(train, test, unit, pd.DataFrame(columns, index=unit.index), clinical, labels, targets)
+        return cls(
+            train, test, unit, pd.DataFrame(columns, index=unit.index), clinical, labels, targets, dataset.roles.control
+        )
 
     def role(self, name: str) -> pd.Series:
         """Return the column of a role, all ids.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pandas as pd
@@ -116,7 +116,14 @@ class Work:
         if seeds and "pairs" in split.spec.targets:
             slot = list(task.spec.slots)[1]
             rng = stream(plan.seed, "partners", *seeds)
-            embeddings = embeddings | {slot: self._moved(embeddings[slot], view, within, null, rng)}
+            if task.matched_by in view.columns:
+                ids = view.unit.index[view.unit.index.isin(embeddings[slot].ids)]
+                moved = permuted_groups(ids, view, task.matched_by, within, self._fold(split, null=null), rng)
+                view = replace(view, columns=view.columns.assign(partner=moved.reindex(view.columns.index)))
+            else:
+                # A unit's offset in both spaces is no knowledge of its items.
+                strata, fold = (("unit", *within), self._fold(split, null=True)) if null else (within, None)
+                embeddings = embeddings | {slot: permuted_partners(embeddings[slot], view, strata, rng, fold)}
         # The same for every candidate: what a probe draws (inner folds) then adds nothing to their differences.
         rng = stream(plan.seed, task.spec.name, split.key)
         items = task.run(view, embeddings, split, rng)
@@ -124,15 +131,19 @@ class Work:
             raise MmcellError(f"task {task.spec.name!r}: run returned {type(items).__name__}; return Items")
         return grade(items, dataset, split, level, task.spec.unit, plan.splits)
 
-    def _moved(
-        self, gallery: Embedding, view: MethodView, within: tuple[str, ...], null: bool, rng: np.random.Generator
-    ) -> Embedding:
-        """Return the gallery with other partners."""
-        if self.task.matched_by in view.columns:
-            return permuted_groups(gallery, view, self.task.matched_by, within, rng)
-        # A unit's offset in both spaces is no knowledge of its items; where every unit is one item, units move.
-        several = null and view.unit[gallery.ids].duplicated().any()
-        return permuted_partners(gallery, view, ("unit", *within) if several else within, rng)
+    def _fold(self, split: Split, *, null: bool) -> pd.Series:
+        """Return unit -> code of what must not mix: sides of one split; in a null, the folds that all splits share.
+
+        Splits that share a permutation keep what their scores have in common. Folds that are drawn again (repeats)
+        cannot be kept, too; units then change sides in them, which under the null they may.
+        """
+        units = pd.Index(sorted(self.plan.dataset.unit.unique()))
+        first = self.plan.splits[0]
+        shared = [s for s in self.plan.splits if s.spec.name == first.spec.name and s.repeat == first.repeat]
+        code = np.zeros(len(units), dtype=np.int64)
+        for i, held in enumerate(shared if null else [split], start=1):
+            code[units.isin(held.test)] = i
+        return pd.Series(code, index=units)
 
     def _world(self, split: Split, seeds: tuple[object, ...], within: tuple[str, ...]) -> Dataset:
         """Return the dataset with this split's targets permuted; splits that share `seeds` and targets share it."""

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import anndata as ad
 import numpy as np
 import pandas as pd
@@ -114,13 +116,15 @@ def test_partners_stay_within_their_strata(partners):
 def test_within_units_one_permutation_serves_every_split():
     units = pd.Index(sorted(TOY.unit.unique()))
     x = Embedding.from_array("x", TOY.ids, np.arange(len(TOY.ids), dtype=float)[:, None])
-    found = []
+    found, fold = [], pd.Series(0, index=units)
     for side in (slice(0, 12), slice(6, 18)):
         split = Split(
             units.difference(units[side]), units[side], spec=SplitSpec("part", "group-kfold", targets=("pairs",))
         )
         found.append(
-            permuted_partners(x, MethodView.of(TOY, split, "cell"), ("unit", "batch"), rng()).align(TOY.ids).values
+            permuted_partners(x, MethodView.of(TOY, split, "cell"), ("unit", "batch"), rng(), fold)
+            .align(TOY.ids)
+            .values
         )
     np.testing.assert_array_equal(*found)
     source = TOY.ids[found[0].ravel().astype(int)]
@@ -150,20 +154,44 @@ def replicates(n_groups=6):
     return Dataset("toy", data, roles, DatasetCard(name="toy", level="profile")), obs
 
 
-def test_whole_groups_change_places_and_replicates_stay_together():
+def test_whole_groups_change_names_and_replicates_stay_together():
     data, obs = replicates()
+    splits = make_splits(data, n_splits=2, targets=("pairs",))
+    view = MethodView.of(data, splits[0], "profile")
+    fold = pd.Series({u: int(u in splits[0].test) for u in obs["drug"].unique()})
+    found = permuted_groups(data.ids, view, "perturbation", ("batch",), fold, np.random.default_rng(1))
+    by_group = found.groupby(obs["drug"])
+    assert (by_group.min() == by_group.max()).all()
+    assert sorted(by_group.first()) == sorted(obs["drug"].unique())
+    assert (by_group.first() != by_group.first().index).any()
+    # A group stays among those of its fold, and among those that were measured on the same plates.
+    plates = obs.groupby("drug")["plate"].agg(set)
+    for own, other in by_group.first().items():
+        assert fold[own] == fold[other]
+        assert plates[own] == plates[other]
+
+
+def test_controls_change_places_with_nobody():
+    data, obs = replicates()
+    data = replace(data, roles=Roles(unit="drug", perturbation="drug", control="g2"))
     split = make_splits(data, n_splits=2, targets=("pairs",))[0]
     view = MethodView.of(data, split, "profile")
-    own = pd.factorize(obs["drug"])[0].astype(float)
-    gallery = Embedding.from_array("y", data.ids, own[:, None], level="profile")
-    found = permuted_groups(gallery, view, "perturbation", ("batch",), np.random.default_rng(1))
-    got = pd.Series(found.values[:, 0], index=found.ids)
-    by_group = got.groupby(obs["drug"])
-    assert (by_group.min() == by_group.max()).all()
-    assert sorted(by_group.first()) == sorted(set(own))
-    assert (by_group.first() != np.arange(6)).any()
-    # A group lies on one side of the split, and receives from that side.
-    side = obs["drug"].isin(split.test)
-    for here in (True, False):
-        assert set(got[side[side == here].index]) == set(own[(side == here).to_numpy()])
-    np.testing.assert_array_equal(gallery.values[:, 0], own)
+    fold = pd.Series(0, index=obs["drug"].unique())
+    found = permuted_groups(data.ids, view, "perturbation", (), fold, np.random.default_rng(1))
+    assert found[obs["drug"] == "g2"].isna().all()
+    assert set(found.dropna()) == set(obs["drug"]) - {"g2"}
+
+
+def test_units_of_one_item_change_places_among_themselves():
+    units = pd.Series([*"abcdefgh", "z", "z"])
+    obs = pd.DataFrame({"drug": units.to_numpy()}, index=[f"c{i}" for i in range(10)])
+    data = Dataset(
+        "toy", ad.AnnData(np.zeros((10, 2), dtype=np.float32), obs=obs), Roles(unit="drug"), DatasetCard(name="toy")
+    )
+    view = MethodView.of(data, make_splits(data, n_splits=3, targets=("pairs",))[0], "cell")
+    fold = pd.Series(0, index=obs["drug"].unique())
+    x = Embedding.from_array("x", data.ids, np.arange(10.0)[:, None])
+    found = permuted_partners(x, view, ("unit",), np.random.default_rng(0), fold).values.ravel()
+    assert (found[:8] != np.arange(8)).sum() > 4
+    assert sorted(found[:8]) == list(range(8))
+    assert sorted(found[8:]) == [8, 9]

@@ -119,7 +119,9 @@ def _joined(described: list[pd.DataFrame], names: list[str]) -> pd.DataFrame:
         both = found.index.intersection(other.index)
         for column in shared:
             mine, theirs = found.loc[both, column], other.loc[both, column]
-            differ = mine.notna() & theirs.notna() & (mine.astype(str) != theirs.astype(str))
+            numbers = all(pd.api.types.is_numeric_dtype(v) for v in (mine, theirs))
+            same = mine == theirs if numbers else mine.astype(str) == theirs.astype(str)
+            differ = mine.notna() & theirs.notna() & ~same
             if differ.any():
                 raise MmcellError(
                     f"column {column!r}: {name} and an earlier table differ for {int(differ.sum())} items "

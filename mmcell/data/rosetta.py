@@ -32,20 +32,26 @@ _PLATES = {"rna": "det_plate", "morphology": "Metadata_Plate"}
 
 @dataclass(frozen=True)
 class Part:
-    """One dataset of the collection: its folder, what it is, and the column of each table that names a perturbation."""
+    """One dataset of the collection: its folder, what it is, and the column of each table that names a perturbation.
+
+    With `doses` that name ends in ``_DOSE``.
+    """
 
     folder: str
     about: str
     rna: str
     morphology: str
+    doses: bool = False
 
 
 PARTS = {
-    "rosetta-lincs": Part("LINCS-Pilot1", "compounds at six doses, A549", "pert_id_dose", "Metadata_pert_id_dose"),
-    "rosetta-cdrp-bio": Part(
-        "CDRPBIO-BBBC036-Bray", "bioactive compounds, U2OS", "pert_sample_dose", "Metadata_Sample_Dose"
+    "rosetta-lincs": Part(
+        "LINCS-Pilot1", "compounds at six doses, A549", "pert_id_dose", "Metadata_pert_id_dose", True
     ),
-    "rosetta-cdrp": Part("CDRP-BBBC047-Bray", "compounds, U2OS", "pert_sample_dose", "Metadata_Sample_Dose"),
+    "rosetta-cdrp-bio": Part(
+        "CDRPBIO-BBBC036-Bray", "bioactive compounds, U2OS", "pert_sample_dose", "Metadata_Sample_Dose", True
+    ),
+    "rosetta-cdrp": Part("CDRP-BBBC047-Bray", "compounds, U2OS", "pert_sample_dose", "Metadata_Sample_Dose", True),
     "rosetta-ta-orf": Part("TA-ORF-BBBC037-Rohban", "overexpressed genes, U2OS", "pert_id", "Metadata_broad_sample"),
     "rosetta-luad": Part("LUAD-BBBC041-Caicedo", "alleles of lung cancer genes, A549", "allele", "x_mutation_status"),
 }
@@ -90,7 +96,11 @@ def load(name: str, folder: str | Path | None = None) -> Dataset:
         source=URL, licence="CC0-1.0", level="profile", modalities=dict.fromkeys(_FILES, values),
         caveats=("Both tables were normalised by their makers, per plate.", *caveats),
     )  # fmt: skip
-    roles = Roles(unit="perturbation", perturbation="perturbation", batch="plate", control="negcon")
+    # Doses of one compound are no independent units: the compound is held out as a whole. Plates are those of one assay
+    # each, so they are no gallery for the other.
+    named = data.obs["perturbation"].astype(str)
+    data.obs["compound"] = named.str.rpartition("_")[0].where(named.str.contains("_"), named) if part.doses else named
+    roles = Roles(unit="compound", perturbation="perturbation", control="negcon")
     return Dataset(name, data, roles, card, digest([digest_file(where / f) for f in _FILES.values()], name))
 
 

@@ -82,9 +82,9 @@ def _section(
 
     table = read_table(existing(folder / section.counts))
     table = table.set_axis(table.iloc[:, 0].astype(str), axis=0).iloc[:, 1:]
-    positions = _by_spot(existing(folder / section.positions))
+    positions = _by_spot(existing(folder / section.positions), table.index)
     if section.annotations is not None:
-        extra = _by_spot(existing(folder / section.annotations))
+        extra = _by_spot(existing(folder / section.annotations), table.index)
         new = extra.columns.difference(positions.columns)
         positions = positions.join(extra[new])
     pair = next((p for p in _PIXELS if set(p) <= set(positions)), None)
@@ -115,15 +115,14 @@ def _section(
     return rna, image, about, caveats
 
 
-def _by_spot(path: Path) -> pd.DataFrame:
-    """Return a table by spot: named by x and y of the array where it has these, otherwise by its first column."""
+def _by_spot(path: Path, counted: pd.Index) -> pd.DataFrame:
+    """Return a table by spot: named by its first column, or by x and y of the array, whichever the counts know."""
     table = read_table(path)
+    names = table.iloc[:, 0].astype(str)
     pair = next((p for p in _ARRAY if set(p) <= set(table)), None)
     numeric = pair is not None and all(pd.api.types.is_numeric_dtype(table[c]) for c in pair)
-    if pair is not None and numeric:
+    if pair is not None and numeric and not names.isin(counted).any():
         names = table[pair[0]].astype(int).astype(str) + "x" + table[pair[1]].astype(int).astype(str)
-    else:
-        names = table.iloc[:, 0].astype(str)
     repeated = names[names.duplicated()].unique()
     if len(repeated):
         raise MmcellError(f"{path}: {len(repeated)} spots occur more than once ({first(repeated)}); keep one row each")

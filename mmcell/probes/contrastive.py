@@ -22,6 +22,8 @@ _EPOCHS, _PATIENCE = 30, 4
 _SHARPNESS, _SHARPEST = 1 / 0.07, 100.0
 #: One unit in so many is kept out of the steps and says when to stop.
 _WATCHED = 5
+#: And no fewer than so many, for a loss needs others to tell partners from.
+_FEWEST = 3
 
 
 def fit_contrastive(pairs: Pairs, decay: float, *, hidden: int) -> Head:
@@ -128,15 +130,14 @@ def _sides(pairs: Pairs) -> tuple[torch.Tensor, torch.Tensor]:
     """Return rows to learn from and rows to watch, of different units where there are enough."""
     torch = need_torch("the contrastive head")
     rng = np.random.default_rng([pairs.seed, 2])
-    units = np.unique(pairs.groups)
-    held = rng.permutation(units)[: max(1, len(units) // _WATCHED)]
+    units, everybody = np.unique(pairs.groups), np.arange(len(pairs.x))
+    held = rng.permutation(units)[: max(_FEWEST, len(units) // _WATCHED)]
     watched = np.flatnonzero(np.isin(pairs.groups, held))
-    if len(units) < 3 or len(watched) < 2:
-        rows = rng.permutation(len(pairs.x))
-        watched = np.sort(rows[: max(2, len(rows) // _WATCHED)])
-    watched_all = watched
+    rest = np.setdiff1d(everybody, watched)
+    if len(units) < 2 * _FEWEST or len(np.unique(pairs.same[watched])) < _FEWEST:
+        # Too few to say when to stop: all steps are taken.
+        watched = rest = everybody
     # As many at once as a batch holds: the loss depends on how many negatives there are.
     if len(watched) > _BATCH:
         watched = np.sort(rng.choice(watched, _BATCH, replace=False))
-    train = np.setdiff1d(np.arange(len(pairs.x)), watched_all)
-    return torch.from_numpy(train if len(train) > 1 else np.arange(len(pairs.x))), torch.from_numpy(watched)
+    return torch.from_numpy(rest), torch.from_numpy(watched)

@@ -48,7 +48,7 @@ class Pairs:
     same
         (n,) codes: rows of equal code belong together crosswise (replicates of one perturbation).
     labels
-        (n,) classes known of both spaces without the pairs, such as cell types; None without.
+        (n,) classes of the rows of x and of y that are known without the pairs, such as cell types; None without.
     seed
         Of whatever a head draws.
     """
@@ -57,10 +57,10 @@ class Pairs:
     y: np.ndarray
     groups: np.ndarray
     same: np.ndarray
-    labels: np.ndarray | None = None
+    labels: tuple[np.ndarray, np.ndarray] | None = None
     seed: int = 0
 
     def rows(self, rows: np.ndarray) -> Pairs:
         """Return some of the pairs."""
-        labels = None if self.labels is None else self.labels[rows]
+        labels = None if self.labels is None else (self.labels[0][rows], self.labels[1][rows])
         return Pairs(self.x[rows], self.y[rows], self.groups[rows], self.same[rows], labels, self.seed)

@@ -38,13 +38,14 @@ def fit_gromov(pairs: Pairs) -> Head:
     ot: Any = import_module("ot")
     rng = np.random.default_rng([pairs.seed, 3])
     n = min(_POINTS, len(pairs.x))
-    left, right = (np.sort(rng.choice(len(pairs.x), n, replace=False)) for _ in range(2))
+    # In random order on both sides: where the solver finds two matches equal, position decides.
+    left, right = (rng.choice(len(pairs.x), n, replace=False) for _ in range(2))
     inside = [_distances(values[rows]) for values, rows in ((pairs.x, left), (pairs.y, right))]
     even = np.full(n, 1.0 / n)
     if pairs.labels is None:
         plan = ot.gromov.gromov_wasserstein(*inside, even, even, "square_loss", max_iter=200)
     else:
-        other = (pairs.labels[left][:, None] != pairs.labels[right][None, :]).astype(float)
+        other = (pairs.labels[0][left][:, None] != pairs.labels[1][right][None, :]).astype(float)
         plan = ot.gromov.fused_gromov_wasserstein(
             other, *inside, even, even, "square_loss", alpha=_STRUCTURE, max_iter=200
         )

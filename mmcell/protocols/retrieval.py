@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from mmcell.embedding import Embedding
-from mmcell.errors import MmcellError
+from mmcell.errors import MmcellError, first
 from mmcell.items import Items
 from mmcell.metrics.retrieval import ranks_within
 from mmcell.metrics.similarity import Similarity
@@ -56,14 +56,14 @@ class Retrieval(Task):
         """
         names = list(self.spec.slots)
         sides = [embeddings[name] for name in names]
-        group = self._groups(view)
-        pairs = self._training(view, sides, group, int(rng.integers(2**31)))
+        groups = self._groups(view)
+        pairs = self._training(view, sides, groups, int(rng.integers(2**31)))
         head = fit_head(self.probe, pairs)
         held = [view.test[view.test.isin(side.ids)] for side in sides]
         values = [side.align(ids).values for side, ids in zip(sides, held, strict=True)]
         frames = []
         for (query, gallery), a, b in ((head.forward, 0, 1), (head.backward, 1, 0)):
-            correct = _partners(group[held[a]], group[held[b]])
+            correct = _partners(groups[a][held[a]], groups[b][held[b]])
             there = np.array([len(c) > 0 for c in correct], dtype=bool)
             if not there.any():
                 raise MmcellError(
@@ -85,18 +85,42 @@ class Retrieval(Task):
                 frames.append(frame.assign(item=ids, **facts)[told])
         return Items(pd.concat(frames, ignore_index=True), "retrieval", details=head.details)
 
-    def _groups(self, view: MethodView) -> pd.Series:
-        """Return what makes partners: the id of an item, or its group."""
-        ids = view.unit.index
-        if self.matched_by and self.matched_by in view.columns:
-            return view.role(self.matched_by)[ids].astype(object)
-        return pd.Series(ids.to_numpy(), index=ids, dtype=object)
+    def check(self, view: MethodView) -> None:
+        """See `Task.check`.
 
-    def _training(self, view: MethodView, sides: list[Embedding], group: pd.Series, seed: int) -> Pairs:
+        Raises
+        ------
+        MmcellError
+            A group of partners has units on both sides of the split.
+        """
+        if self.matched_by not in view.columns:
+            return
+        of = self._groups(view)[0]
+        both = pd.Index(of[view.train].dropna()).unique().intersection(of[view.test].dropna().unique())
+        if len(both):
+            raise MmcellError(
+                f"task {self.spec.name!r}: {len(both)} values of {self.matched_by} are in training and in test "
+                f"({first(both)}); their partners would be known: make what is held out the unit (roles.unit)"
+            )
+
+    def _groups(self, view: MethodView) -> tuple[pd.Series, pd.Series]:
+        """Return what makes partners, of queries and gallery: the id of an item, or its group; controls have none."""
+        ids = view.unit.index
+        if self.matched_by not in view.columns:
+            own = pd.Series(ids.to_numpy(), index=ids, dtype=object)
+            return own, own
+        named = view.role(self.matched_by)[ids].astype(object)
+        partner = view.columns.get("partner", named)
+        control = named.astype(str) == str(view.control) if view.control is not None else named.isna()
+        return named.where(~control), partner.where(~control)
+
+    def _training(
+        self, view: MethodView, sides: list[Embedding], groups: tuple[pd.Series, pd.Series], seed: int
+    ) -> Pairs:
         """Return all pairs of training items that belong together."""
         left, right = (
             pd.DataFrame({"id": ids, "group": group[ids].to_numpy()}).dropna()
-            for ids in (view.train[view.train.isin(side.ids)] for side in sides)
+            for ids, group in zip((view.train[view.train.isin(side.ids)] for side in sides), groups, strict=True)
         )
         both = left.merge(right, on="group", suffixes=("_x", "_y"))
         if both.empty:
@@ -105,7 +129,10 @@ class Retrieval(Task):
                 "the column that pairs them, are the same in both"
             )
         x, y = (pd.Index(both[column]) for column in ("id_x", "id_y"))
-        labels = view.role("cell_type")[x].astype(str).to_numpy() if "cell_type" in view.columns else None
+        labels = None
+        if "cell_type" in view.columns:
+            kinds = view.role("cell_type").astype(str)
+            labels = kinds[x].to_numpy(), kinds[y].to_numpy()
         same = pd.factorize(both["group"])[0]
         return Pairs(_rows(sides[0], x), _rows(sides[1], y), view.unit[x].to_numpy(), same, labels, seed)
 

@@ -120,7 +120,7 @@ def tables(seed=0, n=12):
     ):  # fmt: skip
         values = latent[which] @ rng.normal(size=(3, d)) + rng.normal(size=(len(which), d))
         table = pd.DataFrame(values, columns=[pattern.format(i) for i in range(d)])
-        found[name] = table.assign(**{key: [f"BRD-{i}_1" for i in which], plate: np.arange(len(which)) % 3})
+        found[name] = table.assign(**{key: [f"BRD-{i // 2}_{i % 2}" for i in which], plate: np.arange(len(which)) % 3})
     return found
 
 
@@ -136,7 +136,8 @@ def test_the_rosetta_collection_is_fetched_and_evaluated(server, tmp_path, monke
     from mmcell.data.rosetta import load_lincs
 
     data = load_lincs()
-    assert data.unit.nunique() == 12
+    assert data.unit.nunique() == 6
+    assert data.obs["perturbation"].nunique() == 12
     found = mmcell.evaluate(
         ["features"], "rna-to-morphology-profiles", dataset=data, n_boot=100, controls=["partner-permuted"]
     )

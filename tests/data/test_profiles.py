@@ -89,6 +89,26 @@ def test_replicates_of_one_perturbation_are_one_correct_set(card):
     assert permuted["value"].astype(float).between(0.3, 0.7).all()
 
 
+def test_what_pairs_must_be_held_out_as_a_whole(card, refused):
+    tables = assays()
+    for table in tables.values():
+        table["donor"] = np.arange(len(table)) % 6
+    path = card(tables, roles={"unit": "donor", "perturbation": "perturbation"})
+    with refused("24 values of perturbation are in training and in test", "make what is held out the unit"):
+        mmcell.evaluate(["features"], "rna-to-morphology-profiles", dataset=path, n_boot=100)
+
+
+def test_controls_are_nobodys_partners(card):
+    tables = assays()
+    roles = {"unit": "perturbation", "perturbation": "perturbation", "control": "BRD-003@2"}
+    found = mmcell.evaluate(
+        ["features"], "rna-to-morphology-profiles", dataset=card(tables, roles=roles), n_boot=100, controls=["random"]
+    )
+    items = next(found.items[r.key].frame for r in found.records if r.encoder == "features")
+    assert "BRD-003@2" not in set(items["unit"])
+    assert items["unit"].nunique() == N_PERTURBATIONS - 1
+
+
 def test_nothing_is_found_without_a_signal(card):
     found = mmcell.evaluate(
         ["features"], "rna-to-morphology-profiles", dataset=replicates(card, signal=0.0), n_boot=100, controls=[]

@@ -22,7 +22,7 @@ def pairs(seed=0, n_units=N_UNITS, noise=1.0, d=(9, 7), types=4):
     kind = rng.integers(types, size=n)
     latent = 3 * rng.normal(size=(types, 4))[kind] + rng.normal(size=(n, 4))
     x, y = (latent @ rng.normal(size=(4, k)) + noise * rng.normal(size=(n, k)) for k in d)
-    return Pairs(x, y, np.repeat(np.arange(n_units), N_EACH), np.arange(n), kind, seed)
+    return Pairs(x, y, np.repeat(np.arange(n_units), N_EACH), np.arange(n), (kind, kind), seed)
 
 
 def percentile(head, held):
@@ -65,8 +65,8 @@ def test_gromov_matches_types_without_seeing_a_pair():
     train, held = split(pairs(noise=0.3))
     # Partners scrambled inside their type: whoever used positions would now find the type alone.
     order = np.arange(len(train.x))
-    for kind in np.unique(train.labels):
-        rows = np.flatnonzero(train.labels == kind)
+    for kind in np.unique(train.labels[0]):
+        rows = np.flatnonzero(train.labels[0] == kind)
         order[rows] = np.random.default_rng(5).permutation(rows)
     blind = Pairs(train.x, train.y[order], train.groups, train.same, train.labels, 0)
     as_paired, scrambled = (np.mean(percentile(fit_head("gromov", p), held)) for p in (train, blind))
@@ -163,3 +163,17 @@ def test_a_space_without_spread_ties_everything(name):
     made = pairs()
     train, held = split(Pairs(np.ones_like(made.x), made.y, made.groups, made.same, made.labels, 0))
     assert percentile(fit_head(name, train), held) == [0.5, 0.5]
+
+
+def test_equal_matches_are_not_decided_by_position():
+    flat = np.eye(40)
+    made = Pairs(flat, flat[np.random.default_rng(1).permutation(40)], np.arange(40), np.arange(40))
+    head = fit_head("gromov", made)
+    # Equidistant points say nothing of who belongs to whom: order alone would match all of them.
+    assert np.mean(percentile(head, Pairs(flat, flat, np.arange(40), np.arange(40)))) < 0.75
+
+
+@pytest.mark.parametrize("name", ["clip-linear", "clip-mlp"])
+def test_few_units_are_no_reason_to_stop_at_once(name):
+    made = pairs(n_units=4)
+    assert fit_head(name, made).details["epochs"] > 5
