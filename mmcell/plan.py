@@ -149,6 +149,8 @@ def make_plan(
     if seed < 0:
         raise MmcellError(f"seed is {seed}; use a whole number from 0 on")
     task = get_task(asked) if isinstance(asked, str) else asked
+    if dataset is None and not task.spec.dataset:
+        raise MmcellError(f"task {task.spec.name!r} has no data of its own: name yours, --dataset cohort.yaml")
     data = dataset if isinstance(dataset, Dataset) else load_dataset(dataset or task.spec.dataset)
     if data.name != task.spec.dataset:
         task = task.on(data.name)

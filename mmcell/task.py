@@ -30,7 +30,7 @@ class TaskSpec:
     name, version, question
         A corrected task is a new version; `superseded_by` then names it.
     dataset
-        Name of the default dataset.
+        Name of the default dataset; "" where every user brings their own.
     slots
         Slot -> (modality, level); the first slot takes the evaluated encoder. The modality ``*`` stands for the
         first one of the dataset.

@@ -14,7 +14,7 @@ task = Retrieval(
     TaskSpec(
         name="rna-to-morphology-profiles",
         question="Does a perturbation's expression profile find its morphology, and the morphology the expression?",
-        dataset="cohort.yaml",
+        dataset="",  # the user's own
         slots={"query": ("rna", "profile"), "gallery": ("morphology", "profile")},
         partners={"gallery": "features"},
         split=SplitSpec("perturbation-held-out", "group-kfold", targets=("pairs",)),

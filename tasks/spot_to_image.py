@@ -14,7 +14,7 @@ task = Retrieval(
     TaskSpec(
         name="spot-to-image",
         question="Does the image around a spot find its expression, and the expression the image?",
-        dataset="cohort.yaml",
+        dataset="",  # the user's own
         slots={"query": ("image", "spot"), "gallery": ("rna", "spot")},
         partners={"gallery": "pca"},
         split=SplitSpec("unit-held-out", "group-kfold", targets=("pairs",)),

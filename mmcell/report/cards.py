@@ -30,7 +30,7 @@ def describe(what: str, name: str) -> str:
     """Return one line about a task, dataset, encoder, patient encoder, model or metric, without loading data."""
     found = _sources()[what].get(name)
     if what == "tasks":
-        return f"{found.spec.question} ({found.spec.dataset})"
+        return f"{found.spec.question} ({found.spec.dataset or 'your own data'})"
     if what == "metrics":
         low, high = found.bounds
         way = "higher" if found.higher_is_better else "lower"

@@ -91,4 +91,4 @@ def test_counts_called_log_values_keep_its_rows():
     toy.anndata("rna").X[0, 0] = 40
     wrong = type(toy)("wrong", toy.data, toy.roles, card)
     found = evaluate({"pca": "pca"}, ALIGNMENT, dataset=wrong, n_boot=100, controls=["random"])
-    assert "encoder 'pca': X holds whole numbers up to " in reasons(found)["pca"]
+    assert "encoder 'pca': dataset 'wrong': modality 'rna': X holds whole numbers up to " in reasons(found)["pca"]
