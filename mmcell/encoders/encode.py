@@ -72,7 +72,9 @@ def encode(
         data = sized(dataset.features(modality, encoder.card.preprocessing, encoder.card.identifiers), encoder)
         if "image" not in data.uns:
             stated, of = dataset.modality(modality).preprocessing, f"dataset {dataset.name!r}: modality {modality!r}"
-            refuse_contradicted(dataset.anndata(modality).X, stated, f"encoder {name!r}: {of}")
+            reader, values = f"encoder {name!r}: {of}", dataset.anndata(modality).X
+            # A look at every value, once for all encoders and folds.
+            dataset.once(("as stated", modality), lambda: refuse_contradicted(values, stated, reader))
         if fits(encoder):
             encoder = fitted(encoder, name, data, dataset.unit, train)
         # Copies, so that an encoder that works in place changes nothing for the next one.
