@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -15,7 +16,7 @@ from mmcell.items import Items
 from mmcell.metrics.base import LEAKS, Metric
 from mmcell.metrics.survival import common_tau, with_censoring
 from mmcell.plan import Plan
-from mmcell.records import Gap, Score, Versus
+from mmcell.records import Gap, Score, Versus, Worst
 from mmcell.splits import Split
 from mmcell.stats.bootstrap import Estimate, bootstrap
 from mmcell.stats.comparison import difference
@@ -163,6 +164,7 @@ def scores_of(
     """
     level = plan.task.spec.slot[2]
     unit = plan.dataset.units_of(level)
+    worsts = {} if permuted else _worsts(estimates, plan.task.spec.primary)
     found = []
     for place, (panel, metric, value) in estimates.items():
         target, query, gallery, stratum, split, _ = place
@@ -198,8 +200,7 @@ def scores_of(
             n_excluded=len(expected.difference(scored)),
             chance=metric.chance_of(panel),
             difference=gap,
-            # Beside every mean over everything, and beside every headline; not beside each gallery of each metric.
-            worst=worst(panel, metric) if (primary or stratum == "all") and not permuted else None,
+            worst=worsts.get(place),
             skill=_skill(value, beside, place),
             # Of a leak the question is whether it is there at all, so its far side is the high one.
             p_null=p_value(null, value.value, metric.higher_is_better or metric.target in LEAKS),
@@ -215,6 +216,18 @@ def scores_of(
             score = score.model_copy(update={"verdict": words})
         found.append(score)
     return found
+
+
+def _worsts(estimates: Estimates, primary: str) -> dict[tuple[str, ...], Worst]:
+    """Return the worst group beside every mean over everything and every headline, not of each metric's galleries."""
+    asked: dict[tuple[str, ...], list[Metric]] = defaultdict(list)
+    panels = {}
+    for (*panel, name), (items, metric, _) in estimates.items():
+        *_, stratum, _ = panel
+        if name == primary or stratum == "all":
+            asked[tuple(panel)].append(metric)
+            panels[tuple(panel)] = items
+    return {(*key, name): w for key, metrics in asked.items() for name, w in worst(panels[key], metrics).items()}
 
 
 def _gap(value: Estimate, other: Estimates | None, place: tuple[str, ...]) -> Gap | None:

@@ -125,11 +125,17 @@ class Items:
 
     def _rows(self, rows: np.ndarray) -> Self:
         """Return some of the rows. They were checked when these items were made, so they are not checked again."""
-        return self._of(self.frame.iloc[rows].reset_index(drop=True))
+        part = self._of(self.frame.iloc[rows].reset_index(drop=True))
+        if "units" in self.__dict__:
+            part.__dict__["units"] = self.units.of_rows(rows)
+        return part
 
     def without(self, columns: Sequence[str]) -> Self:
         """Return the same items without some of the columns that no metric reads."""
-        return self._of(self.frame.drop(columns=columns))
+        found = self._of(self.frame.drop(columns=columns))
+        if "units" in self.__dict__:
+            found.__dict__["units"] = self.units
+        return found
 
     def having(self, columns: Mapping[str, np.ndarray]) -> Self:
         """Return the same items with other values in some of their columns."""

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
+import pandas as pd
 
 from mmcell.items import Items
 from mmcell.metrics.base import Metric
@@ -14,8 +17,8 @@ _PREFIX = "by:"
 _RECALLS = ("balanced_accuracy", "batch_predictability")
 
 
-def worst(items: Items, metric: Metric) -> Worst | None:
-    """Return the group in which a metric is worst; None where nothing is grouped, or no group is large enough.
+def worst(items: Items, metrics: Sequence[Metric]) -> dict[str, Worst]:
+    """Return the group in which each metric is worst, by its name; none where nothing is grouped or groups are small.
 
     Groups with fewer than 10 units are counted, not compared: the worst of many small groups is noise. It is still
     the worst of several, hence worse than it would be in new patients.
@@ -24,41 +27,49 @@ def worst(items: Items, metric: Metric) -> Worst | None:
     ----------
     items
         With columns ``by:NAME``, a group each.
-    metric
-        Its direction says what is worst.
+    metrics
+        Their direction says what is worst.
     """
-    found: list[tuple[float, str, str, int, int]] = []
-    small = undefined = 0
+    parts, small = _parts(items)
+    found = {}
+    for metric in metrics:
+        values = [np.nan if _one_class(part) and metric.name not in _RECALLS else metric.fn(part) for _, _, part in parts]
+        defined = [i for i, value in enumerate(values) if np.isfinite(value)]
+        if not defined:
+            continue
+        pick = min if metric.higher_is_better else max
+        at = pick(defined, key=lambda i: (values[i], *parts[i][:2]))
+        role, name, part = parts[at]
+        found[metric.name] = Worst(
+            role=role,
+            name=name,
+            value=values[at],
+            n_units=part.units.independent,
+            n_items=len(part.frame),
+            n_groups=len(defined),
+            n_small=small,
+            n_undefined=len(parts) - len(defined),
+        )
+    return found
+
+
+def _parts(items: Items) -> tuple[list[tuple[str, str, Items]], int]:
+    """Return the items of every group that is large enough, and how many are not."""
     grouped = items.frame.filter(regex=f"^{_PREFIX}")
     items = items.without(list(grouped))
+    found, small = [], 0
     for column in grouped:
-        known = grouped[column].notna().to_numpy()
-        groups = grouped[column].astype(str).where(known, "").to_numpy()
-        names = np.unique(groups[known])
+        groups, names = pd.factorize(grouped[column].astype(object).map(str, na_action="ignore"), sort=True)
         if len(names) < 2:
             continue
-        for name in names:
-            part = items.where(known & (groups == name))
+        for code, name in enumerate(names):
+            part = items.where(groups == code)
             if part.units.independent < MINIMUM:
                 small += 1
-                continue
-            one_class = part.kind in ("binary", "multiclass") and part.frame["y_true"].nunique() < 2
-            value = np.nan if one_class and metric.name not in _RECALLS else metric.fn(part)
-            if not np.isfinite(value):
-                undefined += 1
             else:
-                found.append((value, column.removeprefix(_PREFIX), str(name), part.units.independent, len(part.frame)))
-    if not found:
-        return None
-    pick = min if metric.higher_is_better else max
-    value, role, name, n_units, n_rows = pick(found)
-    return Worst(
-        role=role,
-        name=name,
-        value=value,
-        n_units=n_units,
-        n_items=n_rows,
-        n_groups=len(found),
-        n_small=small,
-        n_undefined=undefined,
-    )
+                found.append((column.removeprefix(_PREFIX), str(name), part))
+    return found, small
+
+
+def _one_class(items: Items) -> bool:
+    return items.kind in ("binary", "multiclass") and items.frame["y_true"].nunique() < 2

@@ -14,7 +14,7 @@ from mmcell.errors import MmcellError, did_you_mean
 from mmcell.metrics.retrieval import ranks
 from mmcell.probes.contrastive import fit_contrastive
 from mmcell.probes.head import Head, Pairs
-from mmcell.probes.linear import INNER_FOLDS, fit_ridge
+from mmcell.probes.linear import INNER_FOLDS, fit_ridges
 from mmcell.probes.scale import Scale
 from mmcell.probes.unpaired import fit_gromov
 
@@ -103,7 +103,7 @@ def _none(pairs: Pairs, _: None) -> Head:
 
 
 def _ridge(pairs: Pairs, _: None) -> Head:
-    there, back = fit_ridge(pairs.x, pairs.y, pairs.groups), fit_ridge(pairs.y, pairs.x, pairs.groups)
+    there, back = fit_ridges(pairs.x, pairs.y, pairs.groups)
     details = {"alpha": there.alpha, "alpha_back": back.alpha}
     return Head((there.predict, there.target), (back.predict, back.target), details)
 

@@ -129,30 +129,62 @@ def fit_ridge(x: np.ndarray, y: np.ndarray, groups: np.ndarray) -> Ridge:
     groups
         (n,) units; an inner fold never splits one. With fewer than three units the middle penalty is used.
     """
-    x_scale, y_scale = Scale.fit(x), Scale.fit(y)
-    a, b = x_scale.transform(x), y_scale.transform(y)
-    directions = None
-    if len(a) < a.shape[1]:
-        # Fewer rows than columns: the same solution in the rows' own span, where all products are small.
-        left, spread, directions = np.linalg.svd(a, full_matrices=False)
-        a = left * spread
-    n_groups = len(np.unique(groups))
+    return _ridge(_Side.of(x), _Side.of(y), _inner_folds(groups))
+
+
+def fit_ridges(x: np.ndarray, y: np.ndarray, groups: np.ndarray) -> tuple[Ridge, Ridge]:
+    """Fit both directions, as `fit_ridge` does each: y from x, and x from y."""
+    a, b, folds = _Side.of(x), _Side.of(y), _inner_folds(groups)
+    return _ridge(a, b, folds), _ridge(b, a, folds)
+
+
+@dataclass(frozen=True, eq=False)
+class _Side:
+    """One space of a ridge: standardised rows, as coordinates in their own span where they are fewer than columns."""
+
+    scale: Scale
+    rows: np.ndarray
+    directions: np.ndarray | None
+
+    @classmethod
+    def of(cls, values: np.ndarray) -> _Side:
+        scale = Scale.fit(values)
+        z = scale.transform(values)
+        if len(z) >= z.shape[1]:
+            return cls(scale, z, None)
+        # The same solution, and all products are small.
+        left, spread, directions = np.linalg.svd(z, full_matrices=False)
+        return cls(scale, left * spread, directions)
+
+
+def _inner_folds(groups: np.ndarray) -> list[np.ndarray]:
+    """Return the rows of each inner fold; one of all rows where the units are too few."""
+    if len(np.unique(groups)) < INNER_FOLDS:
+        return [np.arange(len(groups))]
+    return [held for _, held in GroupKFold(INNER_FOLDS).split(groups, groups=groups)]
+
+
+def _ridge(x: _Side, y: _Side, folds: list[np.ndarray]) -> Ridge:
+    parts = []
+    for held in folds:
+        a, b = x.rows[held], y.rows[held]
+        parts.append((a.T @ a, a.T @ b))
+    gram, cross = sum(g for g, _ in parts), sum(c for _, c in parts)
     alpha = ALPHAS[len(ALPHAS) // 2]
-    if n_groups >= INNER_FOLDS:
+    if len(folds) > 1:
         loss = np.zeros(len(ALPHAS))
-        folds = [held for _, held in GroupKFold(INNER_FOLDS).split(a, groups=groups)]
-        parts = [(a[held].T @ a[held], a[held].T @ b[held]) for held in folds]
-        gram, cross = sum(g for g, _ in parts), sum(c for _, c in parts)
         for held_gram, held_cross in parts:
             # What training on the other folds would have seen: the totals less this fold.
             solutions = _solve(gram - held_gram, cross - held_cross)
             # ‖A w − B‖² on the held-out rows without ‖B‖², which is the same for every penalty.
             loss += [float(((held_gram @ w - 2 * held_cross) * w).sum()) for w in solutions]
         alpha = ALPHAS[int(np.argmin(loss))]
-    else:
-        gram, cross = a.T @ a, a.T @ b
     weights = _solve(gram, cross, (alpha,))[0]
-    return Ridge(x_scale, y_scale, weights if directions is None else directions.T @ weights, alpha)
+    if x.directions is not None:
+        weights = x.directions.T @ weights
+    if y.directions is not None:
+        weights = weights @ y.directions
+    return Ridge(x.scale, y.scale, weights, alpha)
 
 
 def _solve(gram: np.ndarray, cross: np.ndarray, alphas: tuple[float, ...] = ALPHAS) -> list[np.ndarray]:

@@ -37,4 +37,7 @@ class Scale:
 
     def transform(self, x: np.ndarray) -> np.ndarray:
         """Return (n, kept) standardised rows in float64."""
-        return (np.asarray(x)[:, self.keep].astype(np.float64) - self.mean) / self.scale
+        z = np.asarray(x)[:, self.keep].astype(np.float64)
+        z -= self.mean
+        z /= self.scale
+        return z

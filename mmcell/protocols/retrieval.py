@@ -118,22 +118,27 @@ class Retrieval(Task):
         self, view: MethodView, sides: list[Embedding], groups: tuple[pd.Series, pd.Series], seed: int
     ) -> Pairs:
         """Return all pairs of training items that belong together."""
-        left, right = (
-            pd.DataFrame({"id": ids, "group": group[ids].to_numpy()}).dropna()
-            for ids, group in zip((view.train[view.train.isin(side.ids)] for side in sides), groups, strict=True)
-        )
-        both = left.merge(right, on="group", suffixes=("_x", "_y"))
-        if both.empty:
+        measured = [view.train[view.train.isin(side.ids)] for side in sides]
+        if self.matched_by in view.columns:
+            left, right = (
+                pd.DataFrame({"id": ids, "group": group[ids].to_numpy()}).dropna()
+                for ids, group in zip(measured, groups, strict=True)
+            )
+            both = left.merge(right, on="group", suffixes=("_x", "_y"))
+            x, y = (pd.Index(both[column]) for column in ("id_x", "id_y"))
+            same = pd.factorize(both["group"])[0]
+        else:
+            x = y = measured[0][measured[0].isin(measured[1])]
+            same = np.arange(len(x))
+        if x.empty:
             raise MmcellError(
                 f"task {self.spec.name!r}: no training item has a partner in the other modality; check that ids, or "
                 "the column that pairs them, are the same in both"
             )
-        x, y = (pd.Index(both[column]) for column in ("id_x", "id_y"))
         labels = None
         if "cell_type" in view.columns:
             kinds = view.role("cell_type").astype(str)
             labels = kinds[x].to_numpy(), kinds[y].to_numpy()
-        same = pd.factorize(both["group"])[0]
         return Pairs(_rows(sides[0], x), _rows(sides[1], y), view.unit[x].to_numpy(), same, labels, seed)
 
 

@@ -87,6 +87,13 @@ class Units:
         ids = pd.MultiIndex.from_arrays([level[m] for level, m in zip(levels, members, strict=True)])
         return cls(ids, codes, levels, members)
 
+    def of_rows(self, rows: np.ndarray) -> Self:
+        """Return the units of some of the items, given by position; units without an item are left out."""
+        kept, codes = np.unique(self.codes[rows], return_inverse=True)
+        members = [np.unique(member[kept], return_inverse=True) for member in self.members]
+        levels = tuple(level[used] for level, (used, _) in zip(self.levels, members, strict=True))
+        return type(self)(self.ids[kept], codes, levels, tuple(at for _, at in members))
+
     def __len__(self) -> int:
         """Return the number of columns of a weight matrix."""
         return len(self.ids)
