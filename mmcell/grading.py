@@ -41,7 +41,9 @@ def grade(
         An item that is not held out under this split, or is not in the dataset.
     """
     frame = items.frame.copy()
-    frame["unit"] = dataset.units_of(level).reindex(frame["item"]).to_numpy()
+    unit_of = dataset.units_of(level)
+    at = unit_of.index.get_indexer(frame["item"])
+    frame["unit"] = _taken(unit_of, at)
     foreign = ~frame["unit"].isin(split.test)
     if foreign.any():
         raise MmcellError(
@@ -53,7 +55,7 @@ def grade(
         frame["crossed"] = dataset.obs[dataset.roles.columns[crossed]].reindex(frame["item"]).to_numpy()
     if set(frame["target"]) == {"label"} and "label" not in split.spec.targets:
         frame["target"] = split.spec.targets[0]
-    frame = frame.assign(**_groups(dataset, frame["item"], level))
+    frame = frame.assign(**_groups(dataset, at, level))
     if items.kind == "retrieval":
         return Items(frame, items.kind, details=items.details)
     parts = []
@@ -90,16 +92,22 @@ def estimate(items: Items, metrics: list[Metric], *, n_boot: int, seed: int) -> 
     return found
 
 
-def _groups(dataset: Dataset, items: pd.Series, level: str) -> dict[str, np.ndarray]:
-    """Return the subgroups of items, one column ``by:NAME`` each: cell type, batch, and every column of the strata."""
+def _groups(dataset: Dataset, at: np.ndarray, level: str) -> dict[str, np.ndarray]:
+    """Return the subgroups of items, given by position, one column ``by:NAME`` each: type, batch, and the strata."""
     named = {role: dataset.roles.columns.get(role) for role in ("cell_type", "batch")}
     named |= {column: column for column in dataset.roles.strata}
     table = dataset.patients if level == "patient" else dataset.obs
     return {
-        f"by:{name}": table[column].astype(object).where(table[column].notna(), None).reindex(items).to_numpy()
+        f"by:{name}": _taken(table[column], at)
         for name, column in named.items()
         if column is not None and column in table
     }
+
+
+def _taken(column: pd.Series, at: np.ndarray) -> np.ndarray:
+    """Return the values at some positions, None where one is missing or a position is below 0."""
+    values = column.to_numpy(dtype=object)
+    return np.append(np.where(pd.isna(values), None, values), None)[at]
 
 
 @dataclass(frozen=True, eq=False)
@@ -163,18 +171,15 @@ def scores_of(
         Whether its labels are: its subgroups then mean nothing.
     """
     level = plan.task.spec.slot[2]
-    unit = plan.dataset.units_of(level)
+    counted: dict[tuple[str, ...], tuple[int, int]] = {}
     worsts = {} if permuted else _worsts(estimates, plan.task.spec.primary)
     found = []
     for place, (panel, metric, value) in estimates.items():
         target, query, gallery, stratum, split, _ = place
         of_spec = [s for s in plan.splits if s.spec.name == split]
-        there = [s for s in of_spec if s.group == stratum] or of_spec
-        expected = unit.index[unit.isin(np.concatenate([s.test for s in there]))]
-        if query in plan.dataset.card.modalities and level != "patient":
-            # Who was never measured in this modality was not left out of it.
-            expected = expected[expected.isin(plan.dataset.rows(query))]
-        scored = pd.Index(panel.frame["item"].unique())
+        if place[:-1] not in counted:
+            counted[place[:-1]] = _counted(plan, panel, query, [s for s in of_spec if s.group == stratum] or of_spec)
+        n_items, n_excluded = counted[place[:-1]]
         gap = _gap(value, beside.reference, place)
         primary = metric.name == plan.task.spec.primary
         null = nulls.get(place, np.empty(0))
@@ -195,9 +200,9 @@ def scores_of(
             high=value.high,
             method=value.method,
             level=level,
-            n_items=len(scored),
+            n_items=n_items,
             n_units=value.n_units,
-            n_excluded=len(expected.difference(scored)),
+            n_excluded=n_excluded,
             chance=metric.chance_of(panel),
             difference=gap,
             worst=worsts.get(place),
@@ -216,6 +221,18 @@ def scores_of(
             score = score.model_copy(update={"verdict": words})
         found.append(score)
     return found
+
+
+def _counted(plan: Plan, panel: Items, query: str, splits: Sequence[Split]) -> tuple[int, int]:
+    """Return how many items were scored, and how many held-out ones were not."""
+    level = plan.task.spec.slot[2]
+    unit = plan.dataset.units_of(level)
+    expected = unit.index[unit.isin(np.concatenate([s.test for s in splits]))]
+    if query in plan.dataset.card.modalities and level != "patient":
+        # Who was never measured in this modality was not left out of it.
+        expected = expected[expected.isin(plan.dataset.rows(query))]
+    scored = pd.Index(panel.frame["item"].unique())
+    return len(scored), int((~expected.isin(scored)).sum())
 
 
 def _worsts(estimates: Estimates, primary: str) -> dict[tuple[str, ...], Worst]:

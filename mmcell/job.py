@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import traceback
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -68,6 +68,12 @@ def answer(plan: Plan, candidate: Candidate, cache: Cache | None = None) -> Outc
         text = str(error).strip().splitlines()
         reason = f"{candidate.label}: {type(error).__name__}: {text[0] if text else 'no message'}"
         return Outcome(None, reason, time.perf_counter() - begun, traceback.format_exc())
+
+
+def answers(plan: Plan, candidates: Sequence[Candidate]) -> list[Outcome]:
+    """Run several candidates one after the other; what one encoded is there for the next."""
+    cache = Cache(shelf=plan.shelf)
+    return [answer(plan, candidate, cache) for candidate in candidates]
 
 
 def record_of(

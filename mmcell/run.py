@@ -14,7 +14,7 @@ from mmcell.encoders.shelf import shelf_of
 from mmcell.errors import MmcellError
 from mmcell.grading import Beside, estimate
 from mmcell.items import Items
-from mmcell.job import Outcome, answer, record_of
+from mmcell.job import Outcome, answer, answers, record_of
 from mmcell.plan import ControlNames, Plan, make_plan
 from mmcell.records import RunRecord
 from mmcell.results import Results
@@ -24,6 +24,8 @@ from mmcell.task import Task
 Reuse = Literal["only-missing", "always", "never"]
 #: In which order roles are run and scored: each is compared with those before it.
 _ORDER = {"control": 0, "ceiling": 1, "candidate": 2}
+#: What tells candidates of a plan apart -> the job that they are part of, and their place in it.
+Futures = dict[tuple[str, str, str], tuple[Future[list[Outcome]], int]]
 #: Called with (what is being done, steps done, steps in all).
 Progress = Callable[[str, int, int], None]
 
@@ -128,20 +130,11 @@ def run_plans(
     total = sum(len(plan.candidates) for plan in plans)
     records: list[RunRecord] = []
     items: dict[str, Items] = {}
-    for plan in plans:
+    # All is sent off before anything is scored, so that no worker waits for a score.
+    begun = [_begin(plan, store, reuse, executor) for plan in plans]
+    for plan, (order, stored, futures) in zip(plans, begun, strict=True):
         cache = Cache(shelf=plan.shelf)
-        stored = {c.name: _stored(store, plan.key(c), reuse) for c in plan.candidates}
-        # The reference comes first, then what else stands beside a candidate: all of it is part of its record.
-        order = sorted(
-            plan.candidates, key=lambda c: (c is not plan.reference_for(c.probe), _ORDER[c.role], c.permuted)
-        )
-        if any(stored[c.name] is None for c in order if c.role != "candidate"):
-            # What was compared with an earlier control, or with none, is compared anew.
-            stored = dict.fromkeys(stored)
-        todo = [c for c in plan.candidates if stored[c.name] is None]
-        # Each job travels without the other candidates: one that cannot be sent is then its own fault alone.
-        job = replace(plan, candidates=[])
-        futures = {c.name: executor.submit(answer, job, c) for c in todo} if executor is not None else {}
+        todo = [name for name, found in stored.items() if found is None]
         # Like is compared with like: every probe that controls went through has its own.
         none = Beside(reference_name=plan.reference.label if plan.reference else "")
         through = list(dict.fromkeys(c.probe for c in order if c.role != "candidate"))
@@ -190,11 +183,42 @@ def run_plans(
     return results
 
 
-def _outcome(plan: Plan, candidate: Candidate, future: Future[Outcome] | None, cache: Cache) -> Outcome:
-    if future is None:
+def _begin(
+    plan: Plan, store: Store | None, reuse: Reuse, executor: Executor | None
+) -> tuple[list[Candidate], dict[tuple[str, str, str], tuple[RunRecord, Items | None] | None], Futures]:
+    """Return the candidates in the order in which they are scored, what is stored of them, and what is on its way."""
+    stored = {c.name: _stored(store, plan.key(c), reuse) for c in plan.candidates}
+    # The reference comes first, then what else stands beside a candidate: all of it is part of its record.
+    order = sorted(plan.candidates, key=lambda c: (c is not plan.reference_for(c.probe), _ORDER[c.role], c.permuted))
+    if any(stored[c.name] is None for c in order if c.role != "candidate"):
+        # What was compared with an earlier control, or with none, is compared anew.
+        stored = dict.fromkeys(stored)
+    return order, stored, _submit(plan, [c for c in order if stored[c.name] is None], executor)
+
+
+def _submit(plan: Plan, todo: Sequence[Candidate], executor: Executor | None) -> Futures:
+    """Send off what has to be computed; candidates that share an encoder share a job, which encodes once a fold."""
+    if executor is None:
+        return {}
+    groups: dict[tuple[int, str], list[Candidate]] = {}
+    for candidate in todo:
+        shared = candidate if isinstance(candidate.source, str) else candidate.source
+        groups.setdefault((id(shared), candidate.probe), []).append(candidate)
+    # Each job travels without the other candidates: one that cannot be sent is then its own fault alone.
+    job = replace(plan, candidates=[])
+    found = {}
+    for group in groups.values():
+        future = executor.submit(answers, job, group)
+        found |= {candidate.name: (future, i) for i, candidate in enumerate(group)}
+    return found
+
+
+def _outcome(plan: Plan, candidate: Candidate, sent: tuple[Future[list[Outcome]], int] | None, cache: Cache) -> Outcome:
+    if sent is None:
         return answer(plan, candidate, cache)
+    future, at = sent
     try:
-        return future.result()
+        return future.result()[at]
     except Exception as error:
         # What cannot be sent to a worker, or a worker that died: one failed row, like any other fault of a candidate.
         return Outcome(None, f"{candidate.label}: {type(error).__name__}: {' '.join(str(error).split())}", 0.0)

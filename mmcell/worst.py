@@ -33,7 +33,9 @@ def worst(items: Items, metrics: Sequence[Metric]) -> dict[str, Worst]:
     parts, small = _parts(items)
     found = {}
     for metric in metrics:
-        values = [np.nan if _one_class(part) and metric.name not in _RECALLS else metric.fn(part) for _, _, part in parts]
+        values = [
+            np.nan if _one_class(part) and metric.name not in _RECALLS else metric.fn(part) for _, _, part in parts
+        ]
         defined = [i for i, value in enumerate(values) if np.isfinite(value)]
         if not defined:
             continue
