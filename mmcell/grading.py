@@ -56,8 +56,8 @@ def grade(
     if set(frame["target"]) == {"label"} and "label" not in split.spec.targets:
         frame["target"] = split.spec.targets[0]
     frame = frame.assign(**_groups(dataset, at, level))
-    if items.kind == "retrieval":
-        return Items(frame, items.kind, details=items.details)
+    if items.kind in ("retrieval", "features"):
+        return Items(frame, items.kind, items.arrays, items.details)
     parts = []
     for target, part in frame.groupby("target", sort=False):
         truth = dataset.truth(str(target), level)
@@ -231,6 +231,10 @@ def _counted(plan: Plan, panel: Items, query: str, splits: Sequence[Split]) -> t
     if query in plan.dataset.card.modalities and level != "patient":
         # Who was never measured in this modality was not left out of it.
         expected = expected[expected.isin(plan.dataset.rows(query))]
+    if panel.kind == "features":
+        # A row stands for all items of a unit and stratum.
+        n_items = int(panel.frame.drop_duplicates("item")["n_items"].sum())
+        return n_items, len(expected) - n_items
     scored = pd.Index(panel.frame["item"].unique())
     return len(scored), int((~expected.isin(scored)).sum())
 

@@ -22,6 +22,7 @@ KINDS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "regression": (("y_pred",), ("y_true",)),
     "survival": (("y_pred",), ("time", "event")),
     "retrieval": (("above", "tied", "tied_correct", "n_correct", "n_gallery", "percentile"), ()),
+    "features": (("row", "n_items"), ()),
 }
 #: Columns whose combinations are scored apart.
 PANEL = ("target", "query", "gallery", "stratum", "split")
@@ -40,9 +41,10 @@ class Items:
         One row per scored item. Always: ``item unit split repeat fold target query gallery stratum group``; where units
         are crossed (donor × perturbation) the second factor as ``crossed``; by kind:
         ``y_true y_pred``, ``time event y_pred`` (risk: higher = shorter survival), or
-        ``above tied tied_correct n_correct n_gallery percentile``.
+        ``above tied tied_correct n_correct n_gallery percentile``, or ``row within n_items`` (items of one unit and
+        stratum: where their sums stand in ``arrays["moments"]``, what they are centred in, how many they are).
     kind
-        ``binary``, ``multiclass``, ``regression``, ``survival`` or ``retrieval``.
+        ``binary``, ``multiclass``, ``regression``, ``survival``, ``retrieval`` or ``features``.
     arrays
         Named arrays that belong to the table (a neighbour graph, a matrix of effects, …).
     details
@@ -61,7 +63,8 @@ class Items:
         absent = [c for c in needed if c not in self.frame]
         if absent:
             raise MmcellError(f"items of kind {self.kind!r}: the column {absent[0]!r} is missing; return it")
-        defaults = {k: v for k, v in _DEFAULTS.items() if k not in self.frame}
+        usual = _DEFAULTS | ({"within": ""} if self.kind == "features" else {})
+        defaults = {k: v for k, v in usual.items() if k not in self.frame}
         frame = self.frame.assign(**defaults).reset_index(drop=True)
         for column in KINDS[self.kind][0]:
             if self.kind == "multiclass":
@@ -154,7 +157,7 @@ class Items:
         frame = self.frame.iloc[rows].reset_index(drop=True)
         copy = np.concatenate([np.arange(t) for t in times]) if len(times) else times
         frame["item"] = frame["item"].astype(str) + "#" + pd.Series(copy.astype(str))
-        return type(self)(frame, self.kind)
+        return type(self)(frame, self.kind, self.arrays)
 
     def panels(self) -> Iterator[tuple[dict[str, str], Items]]:
         """Yield every set of items that is scored on its own.
@@ -176,7 +179,25 @@ class Items:
     @classmethod
     def concat(cls, parts: list[Items]) -> Items:
         """Join the items of several folds; details become a list, arrays are named by their part."""
+        if parts[0].kind == "features":
+            parts = _stacked(parts)
         frames = [part.frame for part in parts]
         details = {"folds": [dict(part.details) for part in parts]} if any(part.details for part in parts) else {}
-        arrays = {f"{i}/{name}": array for i, part in enumerate(parts) for name, array in part.arrays.items()}
+        named = {f"{i}/{name}": array for i, part in enumerate(parts) for name, array in part.arrays.items()}
+        arrays = parts[0].arrays if parts[0].kind == "features" else named
         return cls(pd.concat(frames, ignore_index=True), parts[0].kind, arrays, details)
+
+
+def _stacked(parts: list[Items]) -> list[Items]:
+    """Return parts whose rows point into one array of sums; features meet by name, and one that is absent counts 0."""
+    names = pd.Index(np.concatenate([part.arrays["features"] for part in parts])).unique()
+    sums = np.zeros((sum(len(part.arrays["moments"]) for part in parts), 6, len(names)))
+    arrays = {"moments": sums, "features": names.to_numpy().astype(str)}
+    found, first = [], 0
+    for part in parts:
+        own = part.arrays["moments"]
+        sums[first : first + len(own), :, names.get_indexer(part.arrays["features"])] = own
+        frame = part.frame.assign(row=part.frame["row"] + first)
+        found.append(Items(frame, part.kind, arrays, part.details))
+        first += len(own)
+    return found

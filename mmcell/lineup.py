@@ -316,15 +316,21 @@ def _partners(
         if given is None:
             if slot not in task.spec.partners:
                 raise MmcellError(f"task {task.spec.name!r}: nothing is given for its slot {slot!r}; give {slot}=FILE")
-            encoder = make_encoder(task.spec.partners[slot], _seeded(task.spec.partners[slot], {}, seed))
-            found[slot] = encoder
-            keys.append(identity(encoder))
+            found[slot] = _named(task.spec.partners[slot], seed)
+            keys.append(identity(found[slot]))
         else:
             found[slot] = given[0]
             keys.append(given[1])
         modality, level = task.spec.slots[slot]
         check(found[slot], f"{slot}={found[slot].card.name}", dataset, modality_of(modality, dataset), level)
     return found, digest(keys) if all(keys) else None
+
+
+def _named(partner: str | Mapping[str, Any], seed: int) -> Encoder:
+    """Return an encoder by name, or by ``use`` with its parameters."""
+    given = {"use": partner} if isinstance(partner, str) else dict(partner)
+    kind = str(given.pop("use"))
+    return make_encoder(kind, _seeded(kind, given, seed))
 
 
 def check(source: Encoder | Embedding, name: str, dataset: Dataset, modality: str, level: str) -> None:

@@ -43,7 +43,7 @@ class TaskSpec:
     reference
         The control that every score is compared with: an encoder's or patient encoder's name, fixed beforehand.
     partners
-        Slot -> encoder for the slots other than the first.
+        Slot -> encoder for the slots other than the first: a name, or ``{"use": NAME, …parameters}``.
     patient_encoders
         How cells become patients where the slot's level is ``patient`` and the embedding's is not.
     probes, more_probes
@@ -69,7 +69,7 @@ class TaskSpec:
     unit: str = "unit"
     controls: tuple[str, ...] = ("random", "constant", "technical-only")
     reference: str = "random"
-    partners: Mapping[str, str] = field(default_factory=dict)
+    partners: Mapping[str, str | Mapping[str, Any]] = field(default_factory=dict)
     patient_encoders: tuple[str, ...] = ()
     probes: tuple[str, ...] = ("default",)
     more_probes: tuple[str, ...] = ()

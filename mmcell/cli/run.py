@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -22,11 +23,15 @@ if TYPE_CHECKING:
     from mmcell.sensitivity import Sensitivity
 
 
+#: A study is many jobs; more processes, each with its data and model in memory, are for the user to ask for.
+_TWO = min(2, os.cpu_count() or 1)
+
+
 @app.command()
 def run(
     config: Annotated[Path, typer.Argument(help="YAML: which encoders on which tasks.")],
     out: Out = None,
-    workers: Workers = 1,
+    workers: Workers = _TWO,
     seed: Seed = None,
     n_boot: Boot = None,
     null: Null = None,
@@ -38,6 +43,8 @@ def run(
     shape: Shape = "table",
 ) -> None:
     """Run a config, print the table, and write runs/NAME.
+
+    Where a model fills the memory of the machine or of its GPU, use --workers 1.
 
     Example: mmcell run configs/quickstart.yaml
     """

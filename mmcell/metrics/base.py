@@ -22,6 +22,9 @@ METRICS = Registry(
         "macro_f1": "mmcell.metrics.classification:MACRO_F1",
         "batch_predictability": "mmcell.metrics.classification:BATCH_PREDICTABILITY",
         "batch_auroc": "mmcell.metrics.classification:BATCH_AUROC",
+        "feature_pearson": "mmcell.metrics.features:FEATURE_PEARSON",
+        "feature_r2": "mmcell.metrics.features:FEATURE_R2",
+        "features_beyond": "mmcell.metrics.features:FEATURES_BEYOND",
         "spearman": "mmcell.metrics.regression:SPEARMAN",
         "recall@1": "mmcell.metrics.retrieval:RECALL_1",
         "recall@5": "mmcell.metrics.retrieval:RECALL_5",
@@ -72,6 +75,9 @@ class Metric:
         one-sided interval at a bound rests on. Default: the number of units.
     needs
         Columns that it reads and that items of its kinds may lack (``ipcw``); without them it is left out.
+    interval
+        Whether resampled units tell how far it may be off. Not so for a count of tests: drawing with replacement makes
+        every test more certain than it is.
     """
 
     name: str
@@ -85,6 +91,7 @@ class Metric:
     within_fold: bool = False
     size: Callable[[Items], int] | None = None
     needs: tuple[str, ...] = ()
+    interval: bool = True
 
     def facts(self) -> dict[str, object]:
         """Return all fields but the functions; ``chance`` where it is a number."""

@@ -117,7 +117,7 @@ def bootstrap(
     found = {}
     for metric in metrics:
         value = metric.fn(items)
-        enough = units.independent >= MINIMUM and np.isfinite(value)
+        enough = metric.interval and units.independent >= MINIMUM and np.isfinite(value)
         draws = metric.draws(items, weights) if enough else np.full(n_boot, np.nan)
         jackknife = metric.draws(items, left_out) if enough else np.full(len(left_out), np.nan)
         low, high, how, status, reason = _interval(items, metric, value, draws, jackknife, method)
@@ -139,6 +139,8 @@ def _interval(
         return *nothing, "undefined", undefined_reason(items, metric)
     if units < MINIMUM:
         return *nothing, "too_few_units", f"{units} units; an interval needs at least {MINIMUM}"
+    if not metric.interval:
+        return *nothing, "ok", "a count of tests over units; it has no interval of its own"
     undefined = np.isnan(draws)
     if undefined.mean() > _UNDEFINED_SHARE:
         return *nothing, "ok", f"no interval: undefined in {undefined.sum()} of {len(draws)} draws"
@@ -164,6 +166,9 @@ def undefined_reason(items: Items, metric: Metric) -> str:
         return "no items"
     if items.kind == "survival" and metric.within_fold:
         return "no comparable pair of patients: no event within a fold outlived by another patient"
+    if items.kind == "features":
+        few = items.units.independent < MINIMUM
+        return f"fewer than {MINIMUM} units, or no feature varies" if few else "no feature varies within a stratum"
     if items.kind == "regression":
         return "a fold with fewer than three items or without spread"
     if "y_true" in items.frame and items.frame["y_true"].nunique() < 2:

@@ -1,0 +1,106 @@
+"""Pairs: which items of two modalities belong together, by id or by group, and in which strata they are compared."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from mmcell.embedding import Embedding
+from mmcell.errors import MmcellError, first
+from mmcell.probes.head import Pairs
+from mmcell.task import MethodView
+
+
+def refuse_shared(view: MethodView, task: str, matched_by: str) -> None:
+    """Raise `MmcellError` when a group of partners has units on both sides of the split."""
+    if matched_by not in view.columns:
+        return
+    of = partners_of(view, matched_by)[0]
+    both = pd.Index(of[view.train].dropna()).unique().intersection(of[view.test].dropna().unique())
+    if len(both):
+        raise MmcellError(
+            f"task {task!r}: {len(both)} values of {matched_by} are in training and in test "
+            f"({first(both)}); their partners would be known: make what is held out the unit (roles.unit)"
+        )
+
+
+def partners_of(view: MethodView, matched_by: str) -> tuple[pd.Series, pd.Series]:
+    """Return what makes partners, of both sides: the id of an item, or its group; controls have none."""
+    ids = view.unit.index
+    if matched_by not in view.columns:
+        own = pd.Series(ids.to_numpy(), index=ids, dtype=object)
+        return own, own
+    named = view.role(matched_by)[ids].astype(object)
+    partner = view.columns.get("partner", named)
+    control = named.astype(str) == str(view.control) if view.control is not None else named.isna()
+    return named.where(~control), partner.where(~control)
+
+
+def paired(
+    view: MethodView, ids: pd.Index, sides: list[Embedding], task: str, matched_by: str
+) -> tuple[pd.Index, pd.Index, np.ndarray]:
+    """Return all pairs among `ids` that belong together.
+
+    Returns
+    -------
+    x, y : pandas.Index
+        (n,) ids of either side; they repeat where one item has several partners.
+    same : numpy.ndarray
+        (n,) code of the group.
+
+    Raises
+    ------
+    MmcellError
+        There is none.
+    """
+    measured = [ids[ids.isin(side.ids)] for side in sides]
+    if matched_by in view.columns:
+        left, right = (
+            pd.DataFrame({"id": of, "group": group[of].to_numpy()}).dropna()
+            for of, group in zip(measured, partners_of(view, matched_by), strict=True)
+        )
+        both = left.merge(right, on="group", suffixes=("_x", "_y"))
+        x, y = (pd.Index(both[column]) for column in ("id_x", "id_y"))
+        same = pd.factorize(both["group"])[0]
+    else:
+        x = y = measured[0][measured[0].isin(measured[1])]
+        same = np.arange(len(x))
+    if x.empty:
+        side = "training" if ids.equals(view.train) else "held-out"
+        raise MmcellError(
+            f"task {task!r}: none of {len(ids)} {side} items has a partner in the other modality; check that ids, or "
+            "the column that pairs them, are the same in both"
+        )
+    return x, y, same
+
+
+def training_pairs(view: MethodView, sides: list[Embedding], task: str, matched_by: str, seed: int) -> Pairs:
+    """Return the vectors of all training pairs, with the units of their first side."""
+    x, y, same = paired(view, view.train, sides, task, matched_by)
+    labels = None
+    if "cell_type" in view.columns:
+        kinds = view.role("cell_type").astype(str)
+        labels = kinds[x].to_numpy(), kinds[y].to_numpy()
+    return Pairs(rows_of(sides[0], x), rows_of(sides[1], y), view.unit[x].to_numpy(), same, labels, seed)
+
+
+def rows_of(embedding: Embedding, ids: pd.Index) -> np.ndarray:
+    """Return the rows of ids that may repeat."""
+    if not ids.has_duplicates:
+        return embedding.align(ids).values
+    unique, position = np.unique(ids, return_inverse=True)
+    return embedding.align(pd.Index(unique)).values[position]
+
+
+def strata(view: MethodView) -> dict[str, pd.Series]:
+    """Return each stratum with the group of every held-out id: all, then batch, then batch × type, as far as known.
+
+    A group below 0 is none: the item lacks its batch or its type.
+    """
+    found = {"all": pd.Series(0, index=view.test)}
+    roles = [r for r in ("batch", "cell_type") if r in view.columns]
+    for depth in range(1, len(roles) + 1):
+        keys = pd.DataFrame({r: view.role(r)[view.test].astype(object) for r in roles[:depth]})
+        codes = keys.groupby(list(keys)).ngroup().fillna(-1).to_numpy(np.int64)
+        found["×".join(roles[:depth])] = pd.Series(codes, index=view.test)
+    return found
