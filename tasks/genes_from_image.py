@@ -2,8 +2,8 @@
 
 Spatial transcriptomics with an H&E image: the image around a spot predicts the 50 genes that vary most among training
 spots, over all held-out spots and within their section. Patients are held out; with sections as units, sections are.
-The data are the user's own, see "Your cohort" in the README. Published figures for such data (HEST-Bench and others) rest
-on other genes, patches and splits, and are not comparable.
+The data are the user's own, see "Your cohort" in the README. Figures published for such data (HEST-Bench and others)
+rest on other genes, patches and splits, and are not comparable.
 """
 
 from mmcell.protocols.features import FeaturePrediction
@@ -16,7 +16,7 @@ task = FeaturePrediction(
         question="Which genes does the image around a spot predict?",
         dataset="",  # the user's own
         slots={"x": ("image", "spot"), "features": ("rna", "spot")},
-        partners={"features": {"use": "hvg", "n_top": 50}},
+        partners={"features": {"use": "hvg", "n_top": 50, "by": "variance"}},
         split=SplitSpec("unit-held-out", "group-kfold", targets=("pairs",)),
         metrics=("feature_pearson", "feature_r2", "features_beyond"),
         primary="feature_pearson",

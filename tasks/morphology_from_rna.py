@@ -1,7 +1,6 @@
 """Which features of a cell's image does its transcriptome predict, beyond batch and cell type?
 
-Intensity, texture and shape made by hand, of simulated cells by default; with ``--dataset``, of the user's own cells or
-of perturbation profiles, which then meet by their perturbation.
+Intensity, texture and shape made by hand, of simulated cells by default, of the user's own with ``--dataset``.
 """
 
 from mmcell.protocols.features import FeaturePrediction

@@ -1,7 +1,7 @@
 """Which surface proteins does a cell's transcriptome predict, beyond batch and cell type?
 
-CITE-seq measures both in the same cell. Each protein (centred log-ratio of its counts) is predicted by ridge in held-out
-donors, and scored by itself: over all their cells, within a batch, and within a batch and cell type.
+CITE-seq measures both in the same cell. Each protein (centred log-ratio of its counts) is predicted by ridge in
+held-out donors, and scored by itself: over all their cells, within a batch, and within a batch and cell type.
 """
 
 from mmcell.protocols.features import FeaturePrediction

@@ -14,7 +14,7 @@ task = FeaturePrediction(
         question="Which genes do a cell's surface proteins predict?",
         dataset="covid-cite",
         slots={"x": ("protein", "cell"), "features": ("rna", "cell")},
-        partners={"features": "hvg"},
+        partners={"features": {"use": "hvg", "n_top": 200, "by": "variance"}},
         split=SplitSpec("donor-held-out", "group-kfold", targets=("pairs",)),
         metrics=("feature_pearson", "feature_r2", "features_beyond"),
         primary="feature_pearson",

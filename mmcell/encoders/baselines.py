@@ -52,21 +52,29 @@ class PCA:
 
 @dataclass
 class HVG:
-    """The features that vary most among training items, as they are (dispersion of log values as in Seurat)."""
+    """The features that vary most among training items, as they are.
+
+    By ``dispersion`` as in Seurat (relative to features of a like mean, which also finds rare ones), or by
+    ``variance`` (which leaves out what is hardly measured).
+    """
 
     packages: ClassVar[tuple[str, ...]] = ("scanpy",)
     cheap: ClassVar[bool] = True
     n_top: int = 200
+    by: str = "dispersion"
     card: ModelCard = field(init=False)
 
     def __post_init__(self) -> None:
-        self.card = ModelCard(name="hvg", description="selected on training units", parameters={"n_top": self.n_top})
+        if self.by not in ("dispersion", "variance"):
+            raise MmcellError(f"encoder 'hvg': by is {self.by!r}; use dispersion or variance")
+        parameters = {"n_top": self.n_top, "by": self.by}
+        self.card = ModelCard(name="hvg", description="selected on training units", parameters=parameters)
 
     def fit(self, data: AnnData) -> Self:
-        """Select features on training rows: by normalised dispersion for non-negative values, otherwise by variance."""
+        """Select features on training rows; dispersion is of non-negative values, others are selected by variance."""
         n = min(self.n_top, data.n_vars)
         lowest = data.X.min()
-        if lowest >= 0 and data.n_vars > n:
+        if self.by == "dispersion" and lowest >= 0 and data.n_vars > n:
             import scanpy as sc
 
             table = sc.pp.highly_variable_genes(data, n_top_genes=n, flavor="seurat", inplace=False)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import pandas as pd
@@ -50,7 +51,7 @@ def moments(predicted: np.ndarray, measured: np.ndarray, code: np.ndarray, n_row
 
 @njit(cache=True, nogil=True)
 def _pooled(weights: np.ndarray, sums: np.ndarray, start: np.ndarray) -> np.ndarray:
-    """Return (draws, 5, features): pooled within groups Σpy, Σp², Σy² about the means, Σ(p − y)², and Σy² as it is."""
+    """Return (draws, 5, features): Σpy, Σp², Σy² about the means of groups, over all groups; Σp², Σy² as they are."""
     n_draws, n_features = len(weights), sums.shape[2]
     out = np.zeros((n_draws, 5, n_features))
     total = np.empty((6, n_features))
@@ -72,7 +73,7 @@ def _pooled(weights: np.ndarray, sums: np.ndarray, start: np.ndarray) -> np.ndar
                 out[d, 0, f] += total[5, f] - p * y / n
                 out[d, 1, f] += total[3, f] - p * p / n
                 out[d, 2, f] += total[4, f] - y * y / n
-                out[d, 3, f] += total[3, f] - 2.0 * total[5, f] + total[4, f]
+                out[d, 3, f] += total[3, f]
                 out[d, 4, f] += total[4, f]
     return out
 
@@ -89,22 +90,22 @@ def _sorted(items: Items) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 def _varies(pooled: np.ndarray) -> np.ndarray:
     """Whether the measured values of each feature vary within groups; a constant one cannot be predicted or missed."""
-    return pooled[..., 2, :] > _ROUNDING * pooled[..., 4, :]
+    return np.asarray(pooled[..., 2, :] > _ROUNDING * pooled[..., 4, :])
 
 
 def _correlation(pooled: np.ndarray) -> np.ndarray:
     """Pearson's r; 0 where the prediction does not vary, NaN where the feature does not."""
-    product = np.sqrt(np.maximum(pooled[..., 1, :], 0.0)) * np.sqrt(np.maximum(pooled[..., 2, :], 0.0))
-    flat = pooled[..., 1, :] <= _ROUNDING * np.abs(pooled[..., 3, :])
-    r = np.divide(pooled[..., 0, :], product, out=np.zeros_like(product), where=~flat & (product > 0))
+    shared, spread, measured, raw, _ = np.moveaxis(pooled, -2, 0)
+    moves = (spread > _ROUNDING * raw) & (measured > 0)
+    r = np.divide(shared, np.sqrt(np.where(moves, spread * measured, 1.0)), out=np.zeros_like(shared), where=moves)
     return np.where(_varies(pooled), r, np.nan)
 
 
 def _explained(pooled: np.ndarray) -> np.ndarray:
-    """1 − Σ(p − y)²/Σ(y − mean of the stratum)², NaN where the feature does not vary."""
-    varies = _varies(pooled)
-    share = np.divide(pooled[..., 3, :], pooled[..., 2, :], out=np.full_like(pooled[..., 2, :], np.nan), where=varies)
-    return 1.0 - share
+    """1 − Σ(p − y)²/Σy², both about the means of their stratum; NaN where the feature does not vary."""
+    shared, spread, measured, _, _ = np.moveaxis(pooled, -2, 0)
+    left = spread - 2.0 * shared + measured
+    return 1.0 - np.divide(left, measured, out=np.full_like(left, np.nan), where=_varies(pooled))
 
 
 def _mean(of: Callable[[np.ndarray], np.ndarray]) -> Resampled:
@@ -174,7 +175,7 @@ def features(items: Items) -> Features:
     varies = _varies(pooled)
     if items.units.independent >= MINIMUM and varies.any():
         added = np.zeros((len(items.units), len(names)))
-        for a, b in zip(start[:-1], start[1:], strict=True):
+        for a, b in pairwise(start):
             n, sp, sy, _, _, spy = np.moveaxis(sums[a:b], 1, 0)
             whole = np.maximum(n.sum(axis=0), 1.0)
             mean_p, mean_y = sp.sum(axis=0) / whole, sy.sum(axis=0) / whole

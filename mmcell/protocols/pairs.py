@@ -8,6 +8,7 @@ import pandas as pd
 from mmcell.embedding import Embedding
 from mmcell.errors import MmcellError, first
 from mmcell.probes.head import Pairs
+from mmcell.probes.linear import INNER_FOLDS
 from mmcell.task import MethodView
 
 
@@ -75,13 +76,19 @@ def paired(
 
 
 def training_pairs(view: MethodView, sides: list[Embedding], task: str, matched_by: str, seed: int) -> Pairs:
-    """Return the vectors of all training pairs, with the units of their first side."""
+    """Return the vectors of all training pairs, with the units of their first side as inner groups.
+
+    Of too few units to choose a setting on, the batches (the sections of one patient) are the groups.
+    """
     x, y, same = paired(view, view.train, sides, task, matched_by)
     labels = None
     if "cell_type" in view.columns:
         kinds = view.role("cell_type").astype(str)
         labels = kinds[x].to_numpy(), kinds[y].to_numpy()
-    return Pairs(rows_of(sides[0], x), rows_of(sides[1], y), view.unit[x].to_numpy(), same, labels, seed)
+    groups = view.unit[x].to_numpy()
+    if len(np.unique(groups)) < INNER_FOLDS and "batch" in view.columns:
+        groups = view.role("batch")[x].astype(str).to_numpy()
+    return Pairs(rows_of(sides[0], x), rows_of(sides[1], y), groups, same, labels, seed)
 
 
 def rows_of(embedding: Embedding, ids: pd.Index) -> np.ndarray:
