@@ -12,6 +12,7 @@ from hypothesis import settings
 
 from mmcell import Items, MmcellError, Roles
 from mmcell.dataset import Dataset
+from mmcell.metrics.features import moments
 from mmcell.roles import DatasetCard, Outcome
 
 settings.register_profile("mmcell", deadline=None, max_examples=40)
@@ -102,6 +103,8 @@ def truth_of(kind, rng, n):
             return {"y_true": rng.choice(list("abc"), n), "y_pred": rng.choice(list("abcd"), n)}
         case "regression":
             return {"y_true": rng.integers(0, 6, n), "y_pred": rng.normal(size=n).round(1)}
+        case "features":
+            return {"row": 0, "n_items": 4}
         case "survival":
             truth = {"time": rng.integers(1, 6, n), "event": rng.integers(0, 2, n), "y_pred": rng.integers(0, 4, n)}
             # Weights as censoring gives them: 0 from some time on, and quarters, whose sums are exact.
@@ -127,6 +130,13 @@ def random_items():
             names = [f"i{k}" for k in range(len(codes))]
             facts = {"item": names, "unit": [f"u{c}" for c in codes], "repeat": repeat, "fold": fold[codes]}
             parts.append(pd.DataFrame(facts | truth_of(kind, rng, len(codes))))
-        return Items(pd.concat(parts, ignore_index=True), kind)
+        frame = pd.concat(parts, ignore_index=True)
+        if kind != "features":
+            return Items(frame, kind)
+        # Four items stand behind every row, in whole numbers.
+        p, y = rng.integers(-2, 3, (2, 4 * len(frame), 3)).astype(float)
+        rows = np.arange(len(frame))
+        arrays = {"moments": moments(p, y, np.repeat(rows, 4), len(rows)), "features": np.array(["a", "b", "c"])}
+        return Items(frame.assign(row=rows, within=rng.choice(["s", "t"], len(rows))), kind, arrays)
 
     return make

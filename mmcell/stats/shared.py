@@ -36,6 +36,7 @@ class Shared:
         self._codes: dict[str, np.ndarray] = {}
         self._present = dict.fromkeys(family, np.zeros(0, dtype=bool))
         self._kinds = {name: items.kind for name, items in family.items()}
+        self._arrays = {name: items.arrays for name, items in family.items()}
         self._made: dict[tuple[str, bytes], Items] = {}
         for (name, items), own in zip(family.items(), np.split(codes, ends[:-1]), strict=True):
             order = np.argsort(own, kind="stable")
@@ -83,5 +84,5 @@ class Shared:
         for name in names:
             if (name, rows) not in self._made:
                 frame = self._frames[name].loc[mask[self._codes[name]]].reset_index(drop=True)
-                self._made[name, rows] = Items(frame, self._kinds[name])
+                self._made[name, rows] = Items(frame, self._kinds[name], self._arrays[name])
         return {name: self._made[name, rows] for name in names}

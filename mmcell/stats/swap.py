@@ -31,11 +31,17 @@ def swapper(a: Items, b: Items, metric: Metric) -> Callable[[np.ndarray], np.nda
     """
     n = len(a.units)
     item = 2 * pd.factorize(a.frame["item"])[0]
-    frames = [
-        _ranked(items, metric).assign(unit=items.codes + side * n, item=item + side)
+    sides = [
+        Items(
+            _ranked(items, metric)
+            .assign(unit=items.codes + side * n, item=item + side)
+            .drop(columns="crossed", errors="ignore"),
+            items.kind,
+            items.arrays,
+        )
         for side, items in enumerate((a, b))
     ]
-    both = Items(pd.concat(frames, ignore_index=True).drop(columns="crossed", errors="ignore"), a.kind)
+    both = Items.concat(sides)
 
     def values(chosen: np.ndarray) -> np.ndarray:
         if metric.resampled is not None:
