@@ -30,7 +30,8 @@ def items(table, p, y, names=None):
     first = table.assign(code=code).groupby("code").agg("first").reset_index(drop=True)
     frame = pd.DataFrame(
         {
-            "item": first["unit"].astype(str) + "/" + first["within"].astype(str), "row": np.arange(len(first)), "n_items": np.bincount(code),
+            "item": first["unit"].astype(str) + "/" + first["within"].astype(str),
+            "row": np.arange(len(first)), "n_items": np.bincount(code),
             "unit": first["unit"], "fold": first["fold"], "within": first["within"].astype(str),
         }
     )  # fmt: skip
