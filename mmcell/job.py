@@ -22,6 +22,7 @@ from mmcell.encoders.coverage import coverage, coverage_findings
 from mmcell.errors import MmcellError
 from mmcell.grading import Beside, Estimates, estimate, scores_of
 from mmcell.items import Items
+from mmcell.pictures import pictures
 from mmcell.plan import Plan
 from mmcell.provenance import provenance
 from mmcell.records import RunRecord, Score, jsonable
@@ -137,6 +138,10 @@ def record_of(
     else:
         content = str(pd.util.hash_pandas_object(outcome.items.frame, index=False).sum())
         details = dict(outcome.items.details)
+        examples = [e for fold in details.get("folds", []) for of in fold.get("examples", {}).values() for e in of]
+        if examples and candidate.competes:
+            shown = [i for e in examples for i in (e["query"], *e["partners"], *e["found"])]
+            details["pictures"] = pictures(plan.dataset, shown)
         if outcome.retention is not None:
             details["retention"] = outcome.retention.to_dict("records")
         if genes is not None:

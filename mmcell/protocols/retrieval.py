@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -11,12 +12,14 @@ from mmcell.embedding import Embedding
 from mmcell.errors import MmcellError
 from mmcell.items import Items
 from mmcell.metrics.retrieval import ranks_within
-from mmcell.metrics.similarity import Similarity
+from mmcell.metrics.similarity import Similarity, similarities
 from mmcell.probes.crossmodal import fit_head
 from mmcell.protocols.pairs import partners_of, refuse_shared, strata, training_pairs
 from mmcell.splits import Split
 from mmcell.task import MethodView, Task, TaskSpec
 
+#: Queries that a reader can look at, and how much of the gallery beside each.
+_EXAMPLES, _SHOWN = 4, 5
 _COLUMNS = ("above", "tied", "tied_correct", "n_correct", "n_gallery", "percentile")
 
 
@@ -45,7 +48,7 @@ class Retrieval(Task):
         self.matched_by = matched_by
 
     def run(
-        self, view: MethodView, embeddings: Mapping[str, Embedding], split: Split, rng: np.random.Generator  # noqa: ARG002
+        self, view: MethodView, embeddings: Mapping[str, Embedding], split: Split, rng: np.random.Generator
     ) -> Items:  # fmt: skip
         """See `Task.run`; an item without a partner, or alone in a gallery, has nothing to be told from there.
 
@@ -61,7 +64,7 @@ class Retrieval(Task):
         head = fit_head(self.probe, pairs)
         held = [view.test[view.test.isin(side.ids)] for side in sides]
         values = [side.align(ids).values for side, ids in zip(sides, held, strict=True)]
-        frames, by_stratum = [], strata(view)
+        frames, by_stratum, examples = [], strata(view), {}
         for (query, gallery), a, b in ((head.forward, 0, 1), (head.backward, 1, 0)):
             correct = _partners(groups[a][held[a]], groups[b][held[b]])
             there = np.array([len(c) > 0 for c in correct], dtype=bool)
@@ -76,12 +79,16 @@ class Retrieval(Task):
             scopes = [(group[ids].to_numpy(), group[held[b]].to_numpy()) for group in by_stratum.values()]
             ranked = ranks_within(left, right, [c for c in correct if len(c)], scopes, similarity=self.similarity)
             modality = [self.spec.slots[names[i]][0] for i in (a, b)]
+            if split.fold == 0 and split.repeat == 0:
+                of = " → ".join(modality)
+                examples[of] = _examples(ids, held[b], left, right, [c for c in correct if len(c)], self.similarity)
             for stratum, found in zip(by_stratum, ranked, strict=True):
                 frame = pd.DataFrame({name: getattr(found, name) for name in _COLUMNS})
                 facts = {"target": "pairs", "query": modality[0], "gallery": modality[1], "stratum": stratum}
                 told = (found.n_correct > 0) & (found.n_gallery > found.n_correct)
                 frames.append(frame.assign(item=ids, **facts)[told])
-        return Items(pd.concat(frames, ignore_index=True), "retrieval", details=head.details)
+        details = {**head.details, "examples": examples} if examples else head.details
+        return Items(pd.concat(frames, ignore_index=True), "retrieval", details=details)
 
     def check(self, view: MethodView) -> None:
         """See `Task.check`.
@@ -92,6 +99,23 @@ class Retrieval(Task):
             A group of partners has units on both sides of the split.
         """
         refuse_shared(view, self.spec.name, self.matched_by)
+
+
+def _examples(
+    query: pd.Index, gallery: pd.Index, left: np.ndarray, right: np.ndarray, correct: list[np.ndarray], by: Similarity
+) -> list[dict[str, Any]]:
+    """Return for a few queries, spread evenly over the fold, their partners and what stands first in the gallery."""
+    some = np.unique(np.linspace(0, len(query) - 1, _EXAMPLES).astype(int))
+    found = similarities(left[some], right, by)[0](0, len(some))
+    first = np.argsort(-found, axis=1, kind="stable")[:, :_SHOWN]
+    return [
+        {
+            "query": str(query[i]),
+            "partners": [*map(str, gallery[correct[i][:_SHOWN]])],
+            "found": [*map(str, gallery[j])],
+        }
+        for i, j in zip(some, first, strict=True)
+    ]
 
 
 def _partners(query: pd.Series, gallery: pd.Series) -> list[np.ndarray]:

@@ -30,7 +30,7 @@ MARKERS = {"candidate": "o", "reference": "D", "control": "s", "ceiling": "^"}
 _GROUPS = {"high": "#D55E00", "low": "#0072B2"}
 _MORE_GROUPS = ("#009E73", "#CC79A7", "#56B4E9", "#E69F00")
 _LINES = ("-", (0, (5, 1.5)), (0, (1.5, 1.5)), "-.")
-_INK, _SOFT = "#1c2024", "#5f6670"
+INK, SOFT = "#1c2024", "#5f6670"
 _LEFT, _RIGHT = 6, 10
 #: Room above the ceilings.
 _APART = 26
@@ -92,21 +92,21 @@ def forest(lines: Sequence[Line], *, limits: tuple[float, float], label: str, id
     if any(len(plain(x.name)) + len(text) > _LETTERS for x, text in zip(lines, right, strict=True)):
         # Names that are longer than the room beside an interval: the line itself shows it.
         right = [number(x.value) if x.value is not None else text for x, text in zip(lines, right, strict=True)]
-    with _style():
-        figure, axes = _canvas(height, (_LEFT, top, _RIGHT, foot))
+    with style():
+        figure, axes = canvas(height, (_LEFT, top, _RIGHT, foot))
         axes.set(xlim=limits, ylim=(length, 0), yticks=[])
         axes.xaxis.set_major_locator(MaxNLocator(5))
         if apart < len(lines):
             axes.plot(limits, [starts[apart] - _APART + 7] * 2, color="#9aa0a6", lw=1, zorder=0)
-            axes.text(limits[0], starts[apart] - 3, "What could be reached", color=_SOFT, va="baseline", ha="left")
+            axes.text(limits[0], starts[apart] - 3, "What could be reached", color=SOFT, va="baseline", ha="left")
         for line, text, at in zip(lines, right, starts, strict=True):
             _forest_line(axes, line, text, at + 14, at + 24, limits)
             if line.chance is not None:
-                axes.plot([line.chance] * 2, [at + 18, at + 34], color=_INK, lw=1, ls=(0, (3, 2)), zorder=1)
-        _bottom_only(axes)
+                axes.plot([line.chance] * 2, [at + 18, at + 34], color=INK, lw=1, ls=(0, (3, 2)), zorder=1)
+        bottom_only(axes)
         axes.set_xlabel(plain(label))
         said = [f"{x.name}: " + (_in_words(x) if x.value is not None else x.note or "no value") for x in lines]
-        return _svg(figure, ident, title, "; ".join(said))
+        return svg(figure, ident, title, "; ".join(said))
 
 
 def _forest_line(axes: Axes, line: Line, right: str, text_at: float, at: float, limits: tuple[float, float]) -> None:
@@ -115,7 +115,7 @@ def _forest_line(axes: Axes, line: Line, right: str, text_at: float, at: float, 
     room, name = _LETTERS - len(right), plain(line.name)
     name = name if len(name) <= room else name[: max(room - 1, 4)] + "…"
     axes.text(low, text_at, name, color=colour, weight=weight, va="baseline", ha="left")
-    axes.text(high, text_at, right, color=_INK, va="baseline", ha="right")
+    axes.text(high, text_at, right, color=INK, va="baseline", ha="right")
     if line.value is None:
         return
     axes.plot(limits, [at, at], color="#e6e8eb", lw=1, zorder=0)
@@ -195,15 +195,15 @@ def kaplan_meier(groups: Sequence[Curve], *, label: str, ident: str, title: str)
 
     row, top, plot, left = 17, 26, 190, 52
     foot = 66 + row * len(groups)
-    with _style():
-        figure, axes = _canvas(top + plot + foot, (left, top, _RIGHT, foot))
+    with style():
+        figure, axes = canvas(top + plot + foot, (left, top, _RIGHT, foot))
         end = max((float(g.time.max()) for g in groups if len(g.time)), default=1.0) or 1.0
         ticks = [float(t) for t in MaxNLocator(5).tick_values(0, end) if 0 <= t <= end]
         axes.set(xlim=(0, end * 1.02), ylim=(0, 1.03), xticks=ticks, yticks=[0, 0.25, 0.5, 0.75, 1])
         axes.set_xlabel(plain(label))
         axes.set_ylabel("event-free", labelpad=3)
         axes.yaxis.set_major_formatter(lambda y, _: f"{100 * y:.0f} %")
-        axes.text(4, -62, "Number at risk", transform=_below(axes), color=_SOFT, va="baseline", ha="left")
+        axes.text(4, -62, "Number at risk", transform=below(axes), color=SOFT, va="baseline", ha="left")
         x = 0.0
         for i, group in enumerate(groups):
             colour = _GROUPS.get(group.name, _MORE_GROUPS[i % len(_MORE_GROUPS)])
@@ -212,13 +212,13 @@ def kaplan_meier(groups: Sequence[Curve], *, label: str, ident: str, title: str)
             y = -64 - row * (i + 1)
             short = plain(group.name)
             short = short if len(short) <= 6 else short[:5] + "…"
-            axes.text(4, y, short, transform=_below(axes), color=colour, weight="bold", va="baseline", ha="left")
+            axes.text(4, y, short, transform=below(axes), color=colour, weight="bold", va="baseline", ha="left")
             for tick, n in zip(ticks, at_risk(group.time, ticks), strict=True):
-                axes.text(tick, y, str(n), transform=_below(axes, data=True), color=_INK, ha="center", va="baseline")
-        _bottom_only(axes, left=True)
+                axes.text(tick, y, str(n), transform=below(axes, data=True), color=INK, ha="center", va="baseline")
+        bottom_only(axes, left=True)
         said = [f"{g.name}: {len(g.time)} patients, {int(g.event.sum())} events" for g in groups]
         risk = [f"at risk at {t:g}: " + ", ".join(f"{at_risk(g.time, [t])[0]} {g.name}" for g in groups) for t in ticks]
-        return _svg(figure, ident, title, "; ".join([*said, *risk]))
+        return svg(figure, ident, title, "; ".join([*said, *risk]))
 
 
 def _km_curve(axes: Axes, group: Curve, colour: str, line: Any) -> None:
@@ -235,7 +235,7 @@ def _km_curve(axes: Axes, group: Curve, colour: str, line: Any) -> None:
 def _legend(axes: Axes, group: Curve, colour: str, line: Any, x: float) -> float:
     """Write one entry above the curves, `x` points from their left edge; return where the next one begins."""
     text = f"{plain(group.name)} risk (n = {len(group.time)})"
-    place = _below(axes, left=True)
+    place = below(axes, left=True)
     y = axes.bbox.height + 11
     axes.plot([x, x + 22], [y + 4, y + 4], transform=place, color=colour, lw=2, ls=line, clip_on=False)
     axes.text(x + 27, y, text, transform=place, color=colour, weight="bold", va="baseline", ha="left")
@@ -248,7 +248,7 @@ def _fit(time: np.ndarray, event: np.ndarray) -> Any:
     return KaplanMeierFitter().fit(time, event)
 
 
-def _below(axes: Axes, *, data: bool = False, left: bool = False) -> Any:
+def below(axes: Axes, *, data: bool = False, left: bool = False) -> Any:
     """Return coordinates whose y counts points from the axis.
 
     Parameters
@@ -265,14 +265,14 @@ def _below(axes: Axes, *, data: bool = False, left: bool = False) -> Any:
 
 
 @contextmanager
-def _style() -> Iterator[None]:
+def style() -> Iterator[None]:
     """Draw with the same settings everywhere, whatever the user's own are."""
     import matplotlib as mpl
 
     own: dict[Any, Any] = {
         "svg.fonttype": "none", "svg.hashsalt": "mmcell", "text.parse_math": False, "text.usetex": False,
         "font.size": 11, "font.family": ["DejaVu Sans"], "axes.labelsize": 11, "xtick.labelsize": 11,
-        "ytick.labelsize": 11, "text.color": _INK, "axes.labelcolor": _INK, "xtick.color": _SOFT, "ytick.color": _SOFT,
+        "ytick.labelsize": 11, "text.color": INK, "axes.labelcolor": INK, "xtick.color": SOFT, "ytick.color": SOFT,
         "axes.edgecolor": "#9aa0a6", "axes.linewidth": 1, "path.simplify": False,
     }  # fmt: skip
     with mpl.rc_context(), warnings.catch_warnings():
@@ -282,7 +282,7 @@ def _style() -> Iterator[None]:
         yield
 
 
-def _canvas(height: float, margins: tuple[float, float, float, float]) -> tuple[Figure, Axes]:
+def canvas(height: float, margins: tuple[float, float, float, float]) -> tuple[Figure, Axes]:
     """Return a figure `WIDTH` × height with one set of axes inside margins (left, top, right, bottom), in points."""
     from matplotlib.backends.backend_svg import FigureCanvasSVG
     from matplotlib.figure import Figure
@@ -294,13 +294,14 @@ def _canvas(height: float, margins: tuple[float, float, float, float]) -> tuple[
     return figure, figure.add_axes(box, facecolor="none")
 
 
-def _bottom_only(axes: Axes, left: bool = False) -> None:
+def bottom_only(axes: Axes, left: bool = False) -> None:
+    """Leave the bottom line of the axes, and where `left` that one, too."""
     axes.spines[["top", "right"]].set_visible(False)
     axes.spines["left"].set_visible(left)
     axes.tick_params(length=4, color="#9aa0a6")
 
 
-def _svg(figure: Figure, ident: str, title: str, description: str) -> str:
+def svg(figure: Figure, ident: str, title: str, description: str) -> str:
     """Return the figure as an ``<svg>`` element: no prologue, no foreign address, ids unique in the page."""
     stream = io.StringIO()
     figure.savefig(stream, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})

@@ -15,6 +15,7 @@ from markupsafe import Markup
 from mmcell.errors import MmcellError
 from mmcell.records import Provenance, RunRecord
 from mmcell.report import figures, words
+from mmcell.report.crossmodal import Drawn, examples, feature_figures, rank_figures
 from mmcell.report.trust import retention, said
 from mmcell.report.view import Panel, Row, TaskView, tasks_of
 from mmcell.results import Results
@@ -46,7 +47,7 @@ def write_report(results: Results, path: Path) -> Path:
     Parameters
     ----------
     results
-        What is reported; the items are needed for survival curves only.
+        What is reported; the items are needed for curves and for single features only.
     path
         An ``.html`` file, or a folder that will hold ``report.html``; folders are made.
 
@@ -97,6 +98,9 @@ def render(results: Results) -> str:
         machines=_machines(results.records, tasks),
         forests={t.ident: list(_forests(t)) for t in tasks},
         hidden={t.ident: max(len(t.panels) - _MOST_PANELS, 0) for t in tasks},
+        ranked={t.ident: [_plot(d) for d in rank_figures(t, results.items)] for t in tasks},
+        predicted={t.ident: [_plot(d) for d in feature_figures(t, results.items)] for t in tasks},
+        examples={t.ident: examples(t) for t in tasks},
         curves={t.ident: list(_curves(t, results)) for t in tasks},
         retained={t.ident: retention(t.records, t.names) for t in tasks},
         present=_present(results.records),
@@ -142,6 +146,10 @@ def _machines(records: Sequence[RunRecord], tasks: list[TaskView]) -> list[Machi
         shared = record.provenance.model_copy(update={"created": "", "seconds": None, "peak_memory_mb": None})
         found.setdefault(shared.model_dump_json(), (shared, []))[1].append(names[record.key])
     return [Machine(provenance, tuple(who)) for provenance, who in found.values()]
+
+
+def _plot(drawn: Drawn) -> Plot:
+    return Plot(Markup(drawn.svg), drawn.heading, drawn.text)
 
 
 def _forests(task: TaskView) -> Iterator[Plot]:

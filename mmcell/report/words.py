@@ -100,7 +100,8 @@ def place_name(score: Score) -> str:
     parts = [score.split]
     if score.query:
         parts.append(f"{score.query} → {score.gallery}")
-        parts.append("global gallery" if score.stratum == "all" else f"within {score.stratum.replace('×', ' × ')}")
+        everything = "all items" if score.target == "features" else "global gallery"
+        parts.append(everything if score.stratum == "all" else f"within {score.stratum.replace('×', ' × ')}")
     elif score.stratum != "all":
         parts.append(f"{score.stratum} held out" if score.shift else score.stratum)
     target, is_value, value = score.target.partition("=")
