@@ -38,7 +38,7 @@ class Candidate:
     key
         Digest of everything that decides its values; "" when that cannot be known before it has run.
     partners
-        Slot -> fixed embedding or encoder, for slots other than the first.
+        Slot -> fixed embedding, encoder, or name of `mmcell.controls.TARGETS`, for slots other than the first.
     permuted
         Whether labels, or the partners of a retrieval, are permuted before anything is fitted.
     asked
@@ -53,7 +53,7 @@ class Candidate:
     patient_encoder: str = ""
     probe: str = "default"
     key: str = ""
-    partners: Mapping[str, Encoder | Embedding] = field(default_factory=dict)
+    partners: Mapping[str, Encoder | Embedding | str] = field(default_factory=dict)
     permuted: bool = False
     asked: bool = False
     space: str = ""
@@ -62,7 +62,7 @@ class Candidate:
     def cards(self) -> dict[str, ModelCard]:
         """Cards of all models involved, by slot."""
         own = {} if isinstance(self.source, str) else {self.encoder or "x": self.source.card}
-        return own | {slot: partner.card for slot, partner in self.partners.items()}
+        return own | {slot: p.card for slot, p in self.partners.items() if not isinstance(p, str)}
 
     @property
     def competes(self) -> bool:
@@ -124,7 +124,8 @@ def embeddings_of(
         modality = modality_of(wanted, dataset)
         source = candidate.source if slot == task.spec.slot[0] else candidate.partners[slot]
         if isinstance(source, str):
-            found[slot] = controls.BUILDERS[source](dataset, modality, level, split)
+            builder = controls.TARGETS[source][1] if source in controls.TARGETS else controls.BUILDERS[source]
+            found[slot] = builder(dataset, modality, level, split)
             continue
         cells = cache.encode(source, candidate.encoder or slot, dataset, modality, split)
         if candidate.space and slot == task.spec.slot[0]:
@@ -149,8 +150,10 @@ def _halves(
     query, gallery = task.spec.slots
     encoder = candidate.partners[gallery]
     modality = modality_of(task.spec.slots[gallery][0], dataset)
-    if isinstance(encoder, Embedding):
-        raise MmcellError(f"control {controls.SPLIT_HALF!r}: a precomputed gallery cannot be measured in halves")
+    if isinstance(encoder, (Embedding, str)):
+        raise MmcellError(
+            f"control {controls.SPLIT_HALF!r}: a gallery that is not encoded cannot be measured in halves"
+        )
     both = cache.halves(dataset, modality, seed)
     train = split.train if fits(encoder) else None
     made = [encode(encoder, slot, half, modality, train) for slot, half in zip((query, gallery), both, strict=True)]

@@ -10,6 +10,7 @@ import pandas as pd
 from mmcell.dataset import Dataset
 from mmcell.embedding import Embedding, ModelCard
 from mmcell.errors import MmcellError
+from mmcell.niche import cell_type_only, niche, positions
 from mmcell.probes.design import ClinicalDesign
 from mmcell.splits import Split
 from mmcell.task import Task
@@ -137,8 +138,12 @@ BUILDERS: dict[str, Builder] = {
     "technical-only": technical_only,
     "clinical-only": clinical_only,
     "stratum-only": stratum_only,
+    "cell-type-only": cell_type_only,
     "oracle": oracle,
 }
+#: What a task may predict that is built from the dataset, not by an encoder: a partner's name -> what refuses data
+#: that do not have it, and its builder.
+TARGETS: dict[str, tuple[Callable[[Dataset], object], Builder]] = {"niche": (positions, niche)}
 #: The task's own first encoder with labels, or with the partners of a retrieval, permuted on both sides of the split.
 PERMUTED = ("label-permuted", "partner-permuted")
 #: A gallery modality's counts split in two: how well a measurement finds its own repetition.
@@ -176,6 +181,8 @@ def applies(name: str, task: Task, dataset: Dataset) -> str:
             return "there are no cells to make patients of"
         if dataset.roles.cell_type is None:
             return "the dataset has no cell types"
+    if name == "cell-type-only" and dataset.roles.cell_type is None:
+        return "the dataset has no cell types"
     if name == "oracle" and dataset.planted is None:
         return "the dataset is not simulated"
     if name == SPLIT_HALF and len(task.spec.slots) < 2:

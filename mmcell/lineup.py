@@ -205,7 +205,7 @@ def build(
 
 def _with_controls(
     found: list[Candidate], own: Mapping[str, Encoder | Embedding], task: Task, dataset: Dataset, names: Sequence[str],
-    poolings: tuple[str, ...], probes: tuple[str, ...], partners: Mapping[str, Encoder | Embedding],
+    poolings: tuple[str, ...], probes: tuple[str, ...], partners: Mapping[str, Encoder | Embedding | str],
     key: Callable[..., str], skipped: list[str], seed: int,
 ) -> list[Candidate]:  # fmt: skip
     for name in names:
@@ -242,7 +242,7 @@ def _with_controls(
 
 def _control(
     name: str, source: Encoder | str, task: Task, poolings: tuple[str, ...], probe: str,
-    partners: Mapping[str, Encoder | Embedding], key: Callable[..., str], seed: int,
+    partners: Mapping[str, Encoder | Embedding | str], key: Callable[..., str], seed: int,
 ) -> Candidate:  # fmt: skip
     """Return one control as a candidate; `source` is an encoder or a name."""
     pooling = _CONTROL_POOLING if poolings != ("",) else ""
@@ -261,15 +261,15 @@ def _control(
     return Candidate(name, encoder, "control", pooling, probe, key(identity(encoder), pooling, probe), partners)
 
 
-def _unpaired(name: str, task: Task, dataset: Dataset, partners: Mapping[str, Encoder | Embedding]) -> str:
+def _unpaired(name: str, task: Task, dataset: Dataset, partners: Mapping[str, Encoder | Embedding | str]) -> str:
     """Return why a control that depends on the task's own encoder or partner cannot be built, "" when it can."""
     if name in controls.PERMUTED:
         _, wanted, _ = task.spec.slot
         return readable(make_encoder(task.spec.encoders[0]), dataset, modality_of(wanted, dataset))
     if name == controls.SPLIT_HALF:
         slot = list(task.spec.slots)[1]
-        if isinstance(partners[slot], Embedding):
-            return "a precomputed gallery cannot be measured in halves"
+        if isinstance(partners[slot], (Embedding, str)):
+            return "a gallery that is not encoded cannot be measured in halves"
         if dataset.modality(modality_of(task.spec.slots[slot][0], dataset)).preprocessing != "counts":
             return "the gallery holds no counts, and only counts can be split in halves"
     return ""
@@ -307,30 +307,35 @@ def _equal(a: Encoder | Embedding | str, b: Encoder | Embedding | str) -> bool:
 
 def _partners(
     task: Task, dataset: Dataset, encoders: Mapping[str, tuple[Encoder | Embedding, str]], seed: int
-) -> tuple[dict[str, Encoder | Embedding], str | None]:
+) -> tuple[dict[str, Encoder | Embedding | str], str | None]:
     """Return the encoder of every further slot (``slot=name`` among the encoders replaces the task's own)."""
-    found: dict[str, Encoder | Embedding] = {}
+    found: dict[str, Encoder | Embedding | str] = {}
     keys = []
     for slot in list(task.spec.slots)[1:]:
         given = encoders.get(f"{slot}=")
-        if given is None:
-            if slot not in task.spec.partners:
-                raise MmcellError(f"task {task.spec.name!r}: nothing is given for its slot {slot!r}; give {slot}=FILE")
-            found[slot] = _named(task.spec.partners[slot], seed)
-            keys.append(identity(found[slot]))
-        else:
-            found[slot] = given[0]
-            keys.append(given[1])
+        if given is None and slot not in task.spec.partners:
+            raise MmcellError(f"task {task.spec.name!r}: nothing is given for its slot {slot!r}; give {slot}=FILE")
+        named = task.spec.partners.get(slot)
+        if given is None and isinstance(named, str) and named in controls.TARGETS:
+            needs, builder = controls.TARGETS[named]
+            needs(dataset)
+            found[slot] = named
+            keys.append(digest("target", named, code_of(builder)))
+            continue
+        source, key = given or _named(task.spec.partners[slot], seed)
         modality, level = task.spec.slots[slot]
-        check(found[slot], f"{slot}={found[slot].card.name}", dataset, modality_of(modality, dataset), level)
+        check(source, f"{slot}={source.card.name}", dataset, modality_of(modality, dataset), level)
+        found[slot] = source
+        keys.append(key)
     return found, digest(keys) if all(keys) else None
 
 
-def _named(partner: str | Mapping[str, Any], seed: int) -> Encoder:
-    """Return an encoder by name, or by ``use`` with its parameters."""
+def _named(partner: str | Mapping[str, Any], seed: int) -> tuple[Encoder, str]:
+    """Return an encoder by name, or by ``use`` with its parameters, and its identity."""
     given = {"use": partner} if isinstance(partner, str) else dict(partner)
     kind = str(given.pop("use"))
-    return make_encoder(kind, _seeded(kind, given, seed))
+    encoder = make_encoder(kind, _seeded(kind, given, seed))
+    return encoder, identity(encoder)
 
 
 def check(source: Encoder | Embedding, name: str, dataset: Dataset, modality: str, level: str) -> None:

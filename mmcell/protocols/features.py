@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from importlib.util import find_spec
 
 import numpy as np
 import pandas as pd
 
 from mmcell.embedding import Embedding
-from mmcell.errors import MmcellError
+from mmcell.errors import MissingExtraError, MmcellError
 from mmcell.items import Items
 from mmcell.metrics.features import moments
 from mmcell.probes.linear import fit_ridge
@@ -85,3 +86,25 @@ class FeaturePrediction(Task):
         }  # fmt: skip
         arrays = {"moments": sums, "features": columns[varies]}
         return Items(pd.concat(frames, ignore_index=True), "features", arrays, details)
+
+
+class NichePrediction(FeaturePrediction):
+    """The types of a spot's neighbours, each a feature, predicted by ridge from its embedding.
+
+    Nothing is a ceiling here. The spot's own type is a control: like lives beside like.
+    """
+
+    required = (*FeaturePrediction.required, "cell-type-only")
+    ceilings = ()
+
+    def check(self, view: MethodView) -> None:
+        """See `Task.check`.
+
+        Raises
+        ------
+        MissingExtraError
+            squidpy is not installed.
+        """
+        super().check(view)
+        if find_spec("squidpy") is None:
+            raise MissingExtraError(f"task {self.spec.name!r}", "squidpy", "spatial")
