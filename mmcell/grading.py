@@ -106,8 +106,9 @@ def _groups(dataset: Dataset, at: np.ndarray, level: str) -> dict[str, np.ndarra
 
 def _taken(column: pd.Series, at: np.ndarray) -> np.ndarray:
     """Return the values at some positions, None where one is missing or a position is below 0."""
-    values = column.to_numpy(dtype=object)
-    return np.append(np.where(pd.isna(values), None, values), None)[at]
+    values = np.full(len(column) + 1, None, dtype=object)
+    values[:-1][column.notna().to_numpy()] = column[column.notna()].to_numpy(dtype=object)
+    return np.asarray(values[at])
 
 
 @dataclass(frozen=True, eq=False)

@@ -206,7 +206,7 @@ def _submit(plan: Plan, todo: Sequence[Candidate], executor: Executor | None) ->
         groups.setdefault((id(shared), candidate.probe), []).append(candidate)
     # Each job travels without the other candidates: one that cannot be sent is then its own fault alone.
     job = replace(plan, candidates=[])
-    found = {}
+    found: Futures = {}
     for group in groups.values():
         future = executor.submit(answers, job, group)
         found |= {candidate.name: (future, i) for i, candidate in enumerate(group)}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from importlib.util import find_spec
+from typing import ClassVar
 
 import numpy as np
 import pandas as pd
@@ -27,8 +28,8 @@ class FeaturePrediction(Task):
     """
 
     probe = "ridge"
-    required = ("random", "constant", "technical-only", "pca", "partner-permuted")
-    ceilings = ("oracle", "split-half")
+    required: ClassVar[tuple[str, ...]] = ("random", "constant", "technical-only", "pca", "partner-permuted")
+    ceilings: ClassVar[tuple[str, ...]] = ("oracle", "split-half")
 
     def __init__(self, spec: TaskSpec, *, matched_by: str = "") -> None:
         self.spec = spec

@@ -84,7 +84,9 @@ def examples(task: TaskView) -> dict[str, list[Example]]:
     shown = {name: address for name, address in held.items() if _ADDRESS.fullmatch(str(address))}
     if best is None or not shown:
         return {}
-    of_first = next((f["examples"] for f in best.record.details.get("folds", []) if f.get("examples")), {})
+    of_first: Mapping[str, Any] = next(
+        (f["examples"] for f in best.record.details.get("folds", []) if f.get("examples")), {}
+    )
     return {
         direction: [
             Example(
