@@ -126,18 +126,44 @@ class TableCard(BaseModel):
 
 
 class SectionCard(BaseModel):
-    """One section of spatial transcriptomics: counts (spots × genes), positions in pixels, the image.
+    """One section of spatial transcriptomics, from one of four sources.
 
-    `annotations` is a further table of spots; `facts` holds for all of them (``{patient: B}``).
+    `counts` (a table, spots × genes), `positions` in pixels and `image`; `visium`, Space Ranger's output folder, with
+    `image` at full resolution or else its own hires one; `spatialdata`, a ``.zarr``, whose `image` is a name in it; or
+    HEST's `counts` (``st/ID.h5ad``) and `patches` (``patches/ID.h5``). `annotations` is a further table of spots;
+    `facts` holds for all of them (``{patient: B}``).
     """
 
     model_config = _STRICT
 
-    counts: str
-    positions: str
-    image: str
+    counts: str | None = None
+    positions: str | None = None
+    image: str | None = None
+    visium: str | None = None
+    spatialdata: str | None = None
+    patches: str | None = None
     annotations: str | None = None
     facts: dict[str, str | int | float] = {}
+
+    @model_validator(mode="after")
+    def _has_one_source(self) -> Self:
+        given = {n for n in ("counts", "positions", "image", "visium", "spatialdata", "patches") if getattr(self, n)}
+        sources = (
+            {"counts", "positions", "image"}, {"visium"}, {"visium", "image"}, {"spatialdata"},
+            {"spatialdata", "image"}, {"counts", "patches"},
+        )  # fmt: skip
+        if given not in sources:
+            raise ValueError(
+                "give 'counts', 'positions' and 'image', or 'visium', or 'spatialdata', or 'counts' and 'patches'"
+            )
+        return self
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """What is read, relative to the card."""
+        image = None if self.spatialdata else self.image
+        named = (self.counts, self.positions, image, self.visium, self.spatialdata, self.patches, self.annotations)
+        return tuple(name for name in named if name is not None)
 
 
 class CohortCard(BaseModel):

@@ -75,9 +75,8 @@ def _read(card: CohortCard, folder: Path) -> tuple[AnnData | MuData, list[Path],
     if card.sections:
         from mmcell.data.spots import read_sections
 
-        named = [(s.counts, s.positions, s.image, s.annotations) for s in card.sections.values()]
         spots, left_out = read_sections(card.sections, card.side, folder)
-        return spots, [folder / file for of_section in named for file in of_section if file is not None], left_out
+        return spots, [folder / file for section in card.sections.values() for file in section.files], left_out
     file = existing(folder / str(card.data))
     return read_data(file), [file], ()
 

@@ -1,4 +1,4 @@
-"""Spatial transcriptomics from plain files: counts, positions and an image a section."""
+"""Spatial transcriptomics: sections of tissue as one dataset of spots with expression and image."""
 
 from __future__ import annotations
 
@@ -6,24 +6,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import pandas as pd
-from scipy import sparse
 
-from mmcell.data.slide import pixels_of
-from mmcell.encoders.tiles import tiles
+from mmcell.data.sections import read_section
 from mmcell.errors import MmcellError, first
 from mmcell.modalities import join
-from mmcell.readers import existing, read_table
 from mmcell.roles import SectionCard
 
 if TYPE_CHECKING:
-    from anndata import AnnData
     from mudata import MuData
-
-#: Names of the columns of positions in pixels, and on the array, the first pair that is there.
-_PIXELS = (("pixel_x", "pixel_y"), ("pxl_col_in_fullres", "pxl_row_in_fullres"))
-_ARRAY = (("x", "y"), ("array_col", "array_row"))
 
 
 def read_sections(sections: Mapping[str, SectionCard], side: int, folder: Path) -> tuple[MuData, tuple[str, ...]]:
@@ -49,18 +40,29 @@ def read_sections(sections: Mapping[str, SectionCard], side: int, folder: Path) 
     Raises
     ------
     MmcellError
-        A file that is not there or cannot be read, no spot that is both counted and placed, a spot outside the image,
-        no gene in common.
+        What `mmcell.data.sections.read_section` refuses, no gene in common, or images of different layout.
     """
     import anndata as ad
 
     counts, images, about, caveats = [], [], [], []
+    layouts: list[dict[str, Any]] = []
     for name, section in sections.items():
-        one = _section(name, section, side, folder)
-        counts.append(one[0])
-        images.append(one[1])
-        about.append(one[2])
-        caveats += one[3]
+        spots = read_section(name, section, side, folder)
+        ids = name + ":" + spots.counts.obs_names.astype(str)
+        rna = ad.AnnData(spots.counts.X, obs=pd.DataFrame(index=ids), var=pd.DataFrame(index=spots.counts.var_names))
+        rna.obsm["spatial"] = spots.counts.obsm["spatial"]
+        image = ad.AnnData(spots.image.X, obs=pd.DataFrame(index=ids), var=pd.DataFrame(index=spots.image.var_names))
+        counts.append(rna)
+        images.append(image)
+        about.append(spots.counts.obs.set_axis(pd.Index(ids), axis=0).assign(section=name, **section.facts))
+        caveats += spots.caveats
+        layouts.append(dict(spots.image.uns["image"]))
+        if layouts[-1] != layouts[0]:
+            one, other = (f"{of['shape']} ({first(of['channels'])})" for of in (layouts[-1], layouts[0]))
+            raise MmcellError(
+                f"section {name!r}: its images are {one}, and those before it {other}; bring all sections to one size "
+                "and the same channels"
+            )
     genes = counts[0].var_names
     for other in counts[1:]:
         genes = genes[genes.isin(other.var_names)]
@@ -71,59 +73,5 @@ def read_sections(sections: Mapping[str, SectionCard], side: int, folder: Path) 
         caveats.append(f"{len(every) - len(genes)} of {len(every)} genes were not counted in every section: left out.")
     rna = ad.concat([part[:, genes] for part in counts])
     image = ad.concat(images)
-    image.uns["image"] = images[0].uns["image"]
+    image.uns["image"] = layouts[0]
     return join({"rna": rna, "image": image}, pd.concat(about)), tuple(caveats)
-
-
-def _section(
-    name: str, section: SectionCard, side: int, folder: Path
-) -> tuple[AnnData, AnnData, pd.DataFrame, list[str]]:
-    import anndata as ad
-
-    table = read_table(existing(folder / section.counts))
-    table = table.set_axis(table.iloc[:, 0].astype(str), axis=0).iloc[:, 1:]
-    positions = _by_spot(existing(folder / section.positions), table.index)
-    if section.annotations is not None:
-        extra = _by_spot(existing(folder / section.annotations), table.index)
-        new = extra.columns.difference(positions.columns)
-        positions = positions.join(extra[new])
-    pair = next((p for p in _PIXELS if set(p) <= set(positions)), None)
-    if pair is None:
-        raise MmcellError(
-            f"{folder / section.positions}: give the centres of spots in pixels as pixel_x and pixel_y; it has "
-            f"{first(list(positions), 6)}"
-        )
-    xy = positions[list(pair)].apply(pd.to_numeric, errors="coerce")
-    spots = table.index[table.index.isin(xy.dropna().index)]
-    if not len(spots):
-        raise MmcellError(
-            f"section {name!r}: none of {len(table)} counted spots ({first(table.index)}) has a position "
-            f"({first(positions.index)}); spots are matched by name, or by x and y of the array as 10x14"
-        )
-    lost = len(table) - len(spots)
-    caveats = [f"Section {name}: {lost} of {len(table)} counted spots have no position and were left out."] * (lost > 0)
-    ids = name + ":" + spots
-    pixels, channels = pixels_of(folder / section.image)
-    image = tiles(pixels, xy.loc[spots].to_numpy(), side, ids, channels=channels)
-    values = table.loc[spots].to_numpy(dtype=np.float32)
-    rna = ad.AnnData(sparse.csr_matrix(values), obs=pd.DataFrame(index=ids), var=pd.DataFrame(index=table.columns))
-    rna.obsm["spatial"] = xy.loc[spots].to_numpy()
-    image.obs = pd.DataFrame(index=ids)
-    image.obsm.clear()
-    facts: dict[str, Any] = {"section": name, **section.facts}
-    about = positions.loc[spots].set_axis(pd.Index(ids), axis=0).assign(**facts)
-    return rna, image, about, caveats
-
-
-def _by_spot(path: Path, counted: pd.Index) -> pd.DataFrame:
-    """Return a table by spot: named by its first column, or by x and y of the array, whichever the counts know."""
-    table = read_table(path)
-    names = table.iloc[:, 0].astype(str)
-    pair = next((p for p in _ARRAY if set(p) <= set(table)), None)
-    numeric = pair is not None and all(pd.api.types.is_numeric_dtype(table[c]) for c in pair)
-    if pair is not None and numeric and not names.isin(counted).any():
-        names = table[pair[0]].astype(int).astype(str) + "x" + table[pair[1]].astype(int).astype(str)
-    repeated = names[names.duplicated()].unique()
-    if len(repeated):
-        raise MmcellError(f"{path}: {len(repeated)} spots occur more than once ({first(repeated)}); keep one row each")
-    return table.set_axis(pd.Index(names), axis=0)
