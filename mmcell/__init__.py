@@ -14,6 +14,7 @@ _LAZY = {
     "MethodView": "mmcell.task",
     "MmcellError": "mmcell.errors",
     "ModelCard": "mmcell.embedding",
+    "Published": "mmcell.task",
     "Registry": "mmcell.registry",
     "Results": "mmcell.results",
     "Roles": "mmcell.roles",
@@ -59,21 +60,12 @@ if TYPE_CHECKING:
     from mmcell.splits import SplitSpec as SplitSpec
     from mmcell.splits import make_splits as make_splits
     from mmcell.streaming import embed as embed
-    from mmcell.task import (
-        MethodView as MethodView,
-    )
-    from mmcell.task import (
-        Task as Task,
-    )
-    from mmcell.task import (
-        TaskSpec as TaskSpec,
-    )
-    from mmcell.task import (
-        get_task as get_task,
-    )
-    from mmcell.task import (
-        list_tasks as list_tasks,
-    )
+    from mmcell.task import MethodView as MethodView
+    from mmcell.task import Published as Published
+    from mmcell.task import Task as Task
+    from mmcell.task import TaskSpec as TaskSpec
+    from mmcell.task import get_task as get_task
+    from mmcell.task import list_tasks as list_tasks
 
 
 def __getattr__(name: str) -> Any:

@@ -22,6 +22,29 @@ Slot = tuple[str, str]
 
 
 @dataclass(frozen=True)
+class Published:
+    """A figure that somebody published for the same data, split and metric; the report shows it beside ours.
+
+    Attributes
+    ----------
+    metric, value, source
+        Name of our metric, what was published, and where.
+    model
+        Whose figure it is.
+    query, stratum, split
+        Which of our places it belongs to; "" for the first.
+    """
+
+    metric: str
+    value: float
+    source: str
+    model: str = ""
+    query: str = ""
+    stratum: str = "all"
+    split: str = ""
+
+
+@dataclass(frozen=True)
 class TaskSpec:
     """The facts of a task: what is asked, of which data, and what a score is compared with.
 
@@ -56,6 +79,8 @@ class TaskSpec:
         permuted.
     null_within
         Roles (``batch``, …) within whose groups labels are permuted; none: among all units.
+    published
+        Figures for the very same data and protocol; none is better than one that is only similar.
     """
 
     name: str
@@ -76,6 +101,7 @@ class TaskSpec:
     encoders: tuple[str, ...] = ("pca",)
     null_within: tuple[str, ...] = ()
     superseded_by: str | None = None
+    published: tuple[Published, ...] = ()
 
     def __post_init__(self) -> None:
         if self.primary not in self.metric_names:

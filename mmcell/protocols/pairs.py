@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pandas as pd
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 
 from mmcell.embedding import Embedding
 from mmcell.errors import MmcellError, first
@@ -76,19 +78,32 @@ def paired(
 
 
 def training_pairs(view: MethodView, sides: list[Embedding], task: str, matched_by: str, seed: int) -> Pairs:
-    """Return the vectors of all training pairs, with the units of their first side as inner groups.
+    """Return the vectors of all training pairs, with their units as inner groups.
 
-    Of too few units to choose a setting on, the batches (the sections of one patient) are the groups.
+    Units that share a group of partners stay together, so that no inner fold has seen the partner of what it holds
+    out. Of too few units to choose a setting on, the batches (the sections of one patient) are the groups.
     """
     x, y, same = paired(view, view.train, sides, task, matched_by)
     labels = None
     if "cell_type" in view.columns:
         kinds = view.role("cell_type").astype(str)
         labels = kinds[x].to_numpy(), kinds[y].to_numpy()
-    groups = view.unit[x].to_numpy()
+    groups = _together(view.unit[x].to_numpy(), view.unit[y].to_numpy(), same)
     if len(np.unique(groups)) < INNER_FOLDS and "batch" in view.columns:
         groups = view.role("batch")[x].astype(str).to_numpy()
     return Pairs(rows_of(sides[0], x), rows_of(sides[1], y), groups, same, labels, seed)
+
+
+def _together(left: np.ndarray, right: np.ndarray, same: np.ndarray) -> np.ndarray:
+    """Return a unit per pair: the first of all that are linked to its own by a group of partners, itself if none is."""
+    n_pairs = len(left)
+    unit = pd.factorize(np.concatenate([left, right]))[0]
+    # A bipartite graph: units on one side, groups of partners on the other.
+    ends = unit.max(initial=-1) + 1 + np.concatenate([same, same])
+    n = int(ends.max(initial=-1)) + 1
+    linked = coo_array((np.ones(2 * n_pairs), (unit, ends)), shape=(n, n))
+    component = connected_components(linked, directed=False)[1][unit[:n_pairs]]
+    return pd.Series(left).groupby(component).transform("min").to_numpy()
 
 
 def rows_of(embedding: Embedding, ids: pd.Index) -> np.ndarray:

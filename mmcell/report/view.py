@@ -221,6 +221,19 @@ class TaskView:
         return [(m, () if len(who) == len(self.records) else tuple(who)) for m, who in found.items()]
 
     @property
+    def published(self) -> list[tuple[dict[str, Any], Row | None]]:
+        """Figures published for the same data and protocol, each with the leading candidate's row in its place."""
+        found = []
+        for figure in self.spec.get("published") or ():
+            places = [
+                panel for panel in self.complete.get(figure["metric"], ())
+                if figure["query"] in ("", panel.place[1]) and figure["stratum"] == panel.place[3]
+                and figure["split"] in ("", panel.place[4])
+            ]  # fmt: skip
+            found.append((figure, places[0].best if places else None))
+        return found
+
+    @property
     def leaks(self) -> list[FindingGroup]:
         """Findings of severity ``leak``."""
         return [g for g in self.findings if g.severity == "leak"]

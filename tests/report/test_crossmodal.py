@@ -1,3 +1,4 @@
+from dataclasses import replace
 from xml.etree import ElementTree
 
 import anndata as ad
@@ -7,8 +8,9 @@ import pandas as pd
 import pytest
 
 import mmcell
-from mmcell import Dataset, Results
+from mmcell import Dataset, Published, Results
 from mmcell.modalities import not_pulling
+from mmcell.protocols.features import FeaturePrediction
 from mmcell.report.crossmodal import examples, feature_figures, rank_figures
 from mmcell.report.html import render
 from mmcell.report.view import tasks_of
@@ -106,3 +108,21 @@ def test_other_tasks_have_neither(cohort):
     assert examples(view_of(results)) == {}
     assert list(feature_figures(view_of(results), results.items)) == []
     assert list(rank_figures(view_of(results), {})) == []
+
+
+def test_published_figures_stand_beside_ours_and_where_there_are_none_it_says_so(predicted):
+    assert "none for the same data, split and metric" in render(predicted)
+    figure = Published("feature_pearson", 0.4321, "Somebody et al. 2025, table 2", "theirs", stratum="batch")
+    elsewhere = Published("feature_r2", 0.1, "elsewhere", stratum="nowhere")
+    task = FeaturePrediction(replace(TASK.spec, published=(figure, elsewhere)))
+    results = mmcell.evaluate("pca", task, dataset=cite(12, 20), controls=["random"], n_boot=100)
+    page = render(results)
+    assert "0.432" in page
+    assert "Somebody et al. 2025, table 2" in page
+    table = results.table()
+    ours = table[(table["encoder"] == "pca") & (table["metric"] == "feature_pearson") & (table["stratum"] == "batch")]
+    of = view_of(results).published
+    assert [f["source"] for f, _ in of] == ["Somebody et al. 2025, table 2", "elsewhere"]
+    assert of[0][1].score.value == ours["value"].item()
+    assert of[1][1] is None
+    assert "not scored" in page

@@ -1,0 +1,96 @@
+import dataclasses
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.model_selection import GroupKFold
+
+import mmcell
+from mmcell import Embedding, MethodView, MmcellError
+from mmcell.protocols.pairs import paired, strata, training_pairs
+from mmcell.splits import splits_of
+from tests.toys import RETRIEVAL, cite
+
+RNG = np.random.default_rng(0)
+
+
+def parts(toy):
+    split = splits_of(toy, RETRIEVAL.spec.splits[0])[0]
+    sides = [
+        Embedding.from_array(name, toy.ids, RNG.normal(size=(len(toy.ids), 3)), modality=name)
+        for name in ("rna", "protein")
+    ]
+    return MethodView.of(toy, split, "cell"), sides
+
+
+def test_pairs_of_equal_ids_are_grouped_by_their_unit():
+    view, sides = parts(cite(6, 10))
+    found = training_pairs(view, sides, "toy", "", 0)
+    assert len(found.x) == len(view.train)
+    np.testing.assert_array_equal(found.groups, view.unit[view.train])
+
+
+def test_units_that_share_a_group_of_partners_stay_in_one_inner_fold():
+    toy = cite(12, 10)
+    view, sides = parts(toy)
+    # Cells of one plate measured by one assay, those of another by the other: partners lie in different units.
+    trained = view.unit[view.train]
+    names = sorted(trained.unique())
+    drug = trained.map({name: f"drug{i // 2}" for i, name in enumerate(names)})
+    columns = view.columns.assign(perturbation=drug.reindex(view.columns.index))
+    view = dataclasses.replace(view, columns=columns)
+    x_side = sides[0].align(trained.index[trained.isin(names[::2])])
+    y_side = sides[1].align(trained.index[trained.isin(names[1::2])])
+    found = training_pairs(view, [x_side, y_side], "toy", "perturbation", 0)
+    assert len(found.x) == len(names) // 2 * 100
+    assert len(np.unique(found.groups)) == len(names) // 2
+    x, y, same = paired(view, view.train, [x_side, y_side], "toy", "perturbation")
+    for train, held in GroupKFold(3).split(found.x, groups=found.groups):
+        assert not set(same[train]) & set(same[held])
+        assert not set(x[train]) & set(x[held])
+        assert not set(y[train]) & set(y[held])
+
+
+def test_a_modality_that_measured_nothing_in_a_fold_is_named():
+    view, sides = parts(cite(6, 10))
+    only = sides[1].align(view.train)
+    with pytest.raises(MmcellError, match="none of 20 held-out items has a partner"):
+        paired(view, view.test, [sides[0], only], "toy", "")
+    with pytest.raises(MmcellError, match="none of 40 training items has a partner"):
+        training_pairs(view, [sides[0], sides[1].align(view.test)], "toy", "", 0)
+
+
+def test_a_group_without_batch_or_type_is_below_0():
+    toy = cite(6, 10, kind=[None if i % 7 == 0 else "T" for i in range(60)])
+    view, _ = parts(toy)
+    found = strata(view)
+    assert list(found) == ["all", "batch", "batch×cell_type"]
+    lacks = view.role("cell_type")[view.test].isna()
+    assert (found["batch×cell_type"][lacks.to_numpy()] < 0).all()
+    assert (found["batch"] >= 0).all()
+
+
+def test_ids_that_do_not_overlap_end_in_one_line():
+    toy = cite(6, 10)
+    foreign = Embedding.from_array("mine", [f"x{i}" for i in range(len(toy.ids))], RNG.normal(size=(len(toy.ids), 3)))
+    with pytest.raises(MmcellError, match="none of the 60 wanted ids is in it") as caught:
+        mmcell.evaluate(foreign, RETRIEVAL, dataset=toy)
+    assert len(str(caught.value).splitlines()) == 1
+
+
+def test_in_one_batch_the_galleries_are_the_same_and_an_item_alone_is_not_scored():
+    toy = cite(6, 10)
+    one = cite(6, 10, batch="b")
+    results = mmcell.evaluate("pca", RETRIEVAL, dataset=one, controls=["random"], n_boot=100).table()
+    ours = results[(results["encoder"] == "pca") & (results["metric"] == "percentile")]
+    value = ours.set_index(["query", "stratum"])["value"]
+    assert value["rna", "all"] == value["rna", "batch"]
+    # The only cell of its type in its batch has nothing to be told from there: left out there, and counted.
+    rare = pd.Series(toy.obs["kind"]).where(np.arange(60) != 5, "rare").to_numpy()
+    alone = cite(6, 10, kind=rare)
+    results = mmcell.evaluate("pca", RETRIEVAL, dataset=alone, controls=["random"], n_boot=100).table()
+    ours = results[(results["encoder"] == "pca") & (results["metric"] == "percentile") & (results["query"] == "rna")]
+    n = ours.set_index("stratum")[["n_items", "n_excluded"]]
+    assert tuple(n.loc["all"]) == (60, 0)
+    assert n.loc["batch×cell_type", "n_excluded"] >= 1
+    assert n.loc["batch×cell_type"].sum() == 60
