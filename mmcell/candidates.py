@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from mmcell import controls
 from mmcell.dataset import Dataset
 from mmcell.digest import digest_ids, stream
 from mmcell.embedding import Embedding, ModelCard
 from mmcell.encoders.base import Encoder, fits
-from mmcell.encoders.encode import encode
+from mmcell.encoders.encode import columns_of, encode, fitted
 from mmcell.encoders.shelf import Shelf
 from mmcell.errors import MmcellError
 from mmcell.patients.base import encode_patients, make_patient_encoder
@@ -19,6 +19,10 @@ from mmcell.spaces import in_space
 from mmcell.splits import Split
 from mmcell.task import Task
 from mmcell.variants import halves
+
+if TYPE_CHECKING:
+    import numpy as np
+    from anndata import AnnData
 
 Role = Literal["candidate", "control", "ceiling"]
 #: ``pseudobulk:all-cells`` reads every cell of a patient instead of equally many of each.
@@ -102,7 +106,12 @@ class Cache:
         """Return the rows of the whole dataset; what must be fitted is fitted on the split's training units."""
         if isinstance(source, Embedding):
             # In the dataset's order and without further ids, so that how a file was written decides nothing.
-            return source if source.level == "patient" else source.align(dataset.rows(modality))
+            if source.level == "patient":
+                return source
+            if modality not in dataset.card.modalities:
+                # A file that stands for what is otherwise built from the dataset.
+                return source.align(dataset.ids, missing="drop")
+            return source.align(dataset.rows(modality))
         train = split.train if fits(source) else None
         key = (id(source), dataset.fingerprint, modality, "" if train is None else digest_ids(train))
         if key not in self._found:
@@ -125,7 +134,10 @@ def embeddings_of(
         source = candidate.source if slot == task.spec.slot[0] else candidate.partners[slot]
         if isinstance(source, str):
             builder = controls.TARGETS[source][1] if source in controls.TARGETS else controls.BUILDERS[source]
-            found[slot] = builder(dataset, modality, level, split)
+            made = builder(dataset, modality, level, split)
+            # What a control says of an item that the modality never measured is no part of the question.
+            measured = level != "patient" and modality in dataset.card.modalities
+            found[slot] = made.align(dataset.rows(modality), missing="drop") if measured else made
             continue
         cells = cache.encode(source, candidate.encoder or slot, dataset, modality, split)
         if candidate.space and slot == task.spec.slot[0]:
@@ -155,9 +167,28 @@ def _halves(
             f"control {controls.SPLIT_HALF!r}: a gallery that is not encoded cannot be measured in halves"
         )
     both = cache.halves(dataset, modality, seed)
-    train = split.train if fits(encoder) else None
-    made = [encode(encoder, slot, half, modality, train) for slot, half in zip((query, gallery), both, strict=True)]
-    return dict(zip((query, gallery), made, strict=True))
+    if fits(encoder):
+        # Fitted on the whole counts, so that both halves, and every candidate, speak of the same features.
+        data = dataset.features(modality, encoder.card.preprocessing, encoder.card.identifiers)
+        encoder = _Fitted(fitted(encoder, gallery, data, dataset.unit, split.train))
+    made = [encode(encoder, slot, half, modality) for slot, half in zip((query, gallery), both, strict=True)]
+    asked = modality_of(task.spec.slots[query][0], dataset)
+    return {query: made[0].align(dataset.rows(asked), missing="drop"), gallery: made[1]}
+
+
+class _Fitted:
+    """An encoder that has been fitted and is not fitted again."""
+
+    def __init__(self, encoder: Encoder) -> None:
+        self._encoder = encoder
+        self.card = encoder.card
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        return columns_of(self._encoder)
+
+    def encode(self, data: AnnData) -> np.ndarray | Embedding:
+        return self._encoder.encode(data)
 
 
 def modality_of(wanted: str, dataset: Dataset) -> str:

@@ -361,7 +361,9 @@ class Dataset:
             named = self.modality(name).gene_columns.values()
             genes = [digest_ids(part.var[c]) for c in named if c in part.var]
             seen = [digest_ids(part.var_names), genes, _plain(part.uns.get("image")), getattr(x, "format", "dense")]
-            parts.append([name, *seen, *(digest_array(np.asarray(a)) for a in arrays)])
+            # Positions decide what surrounds a spot.
+            places = [digest_array(np.asarray(part.obsm["spatial"]))] if "spatial" in part.obsm else []
+            parts.append([name, *seen, *(digest_array(np.asarray(a)) for a in arrays), *places])
         columns = sorted(set(self.roles.columns.values()))
         table = [[c, digest_ids(self.obs[c])] for c in columns]
         return digest(parts, table, digest_ids(self.ids), repr(self.roles), self.card.model_dump())

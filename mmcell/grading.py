@@ -55,7 +55,12 @@ def grade(
         frame["crossed"] = dataset.obs[dataset.roles.columns[crossed]].reindex(frame["item"]).to_numpy()
     if set(frame["target"]) == {"label"} and "label" not in split.spec.targets:
         frame["target"] = split.spec.targets[0]
-    frame = frame.assign(**_groups(dataset, at, level))
+    groups = _groups(dataset, at, level)
+    if items.kind == "features":
+        # A row stands for all items of a unit, batch and type: what varies within these has no place here.
+        fixed = {"by:batch", "by:cell_type", *(f"by:{c}" for c in dataset.roles.strata if c in dataset.patients)}
+        groups = {name: values for name, values in groups.items() if name in fixed}
+    frame = frame.assign(**groups)
     if items.kind in ("retrieval", "features"):
         return Items(frame, items.kind, items.arrays, items.details)
     parts = []
@@ -233,9 +238,7 @@ def _counted(plan: Plan, panel: Items, query: str, splits: Sequence[Split]) -> t
         # Who was never measured in this modality was not left out of it.
         expected = expected[expected.isin(plan.dataset.rows(query))]
     if panel.kind == "features":
-        # A row stands for all items of a unit and stratum.
-        n_items = int(panel.frame.drop_duplicates("item")["n_items"].sum())
-        return n_items, len(expected) - n_items
+        return panel.n_items, len(expected) - panel.n_items
     scored = pd.Index(panel.frame["item"].unique())
     return len(scored), int((~expected.isin(scored)).sum())
 

@@ -108,6 +108,13 @@ class Items:
         return Units.of(self.frame["unit"], self.frame.get("crossed"), item=self.frame["item"])
 
     @property
+    def n_items(self) -> int:
+        """How many items there are, whatever the number of repeats; of predicted features those behind the rows."""
+        if self.kind == "features":
+            return int(self.frame.drop_duplicates("item")["n_items"].sum())
+        return int(self.frame["item"].nunique())
+
+    @property
     def codes(self) -> np.ndarray:
         """(n,) position of each item's unit among the columns of a weight matrix."""
         return self.units.codes

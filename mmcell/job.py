@@ -15,7 +15,7 @@ from threadpoolctl import threadpool_limits
 from mmcell.audit.retention import retention_findings
 from mmcell.audit.scores import audit_scores
 from mmcell.candidates import Cache, Candidate, modality_of
-from mmcell.digest import digest
+from mmcell.digest import digest, digest_array
 from mmcell.embedding import Embedding
 from mmcell.encoders.broken import Broken
 from mmcell.encoders.coverage import coverage, coverage_findings
@@ -104,6 +104,7 @@ def record_of(
     details: dict[str, Any] = {}
     estimates: Estimates = {}
     scores: list[Score] = []
+    content: Any
     genes: Mapping[str, float] | None = None
     if outcome.items is not None:
         try:
@@ -136,7 +137,8 @@ def record_of(
         content = outcome.error
         details = {"traceback": outcome.trace} if outcome.trace else {}
     else:
-        content = str(pd.util.hash_pandas_object(outcome.items.frame, index=False).sum())
+        values = {name: digest_array(array) for name, array in outcome.items.arrays.items()}
+        content = [str(pd.util.hash_pandas_object(outcome.items.frame, index=False).sum()), values]
         details = dict(outcome.items.details)
         examples = [e for fold in details.get("folds", []) for of in fold.get("examples", {}).values() for e in of]
         if examples and candidate.competes:

@@ -324,6 +324,13 @@ def _partners(
             continue
         source, key = given or _named(task.spec.partners[slot], seed)
         modality, level = task.spec.slots[slot]
+        if isinstance(named, str) and named in controls.TARGETS and isinstance(source, Embedding):
+            source.align(dataset.ids, missing="drop")
+            found[slot] = source
+            keys.append(key)
+            continue
+        if isinstance(named, str) and named in controls.TARGETS:
+            raise MmcellError(f"task {task.spec.name!r}: what {slot!r} is has to be a file of values, {slot}=FILE")
         check(source, f"{slot}={source.card.name}", dataset, modality_of(modality, dataset), level)
         found[slot] = source
         keys.append(key)

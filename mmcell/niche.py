@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 from scipy.sparse import csr_array
+from threadpoolctl import threadpool_limits
 
 from mmcell.dataset import Dataset
 from mmcell.embedding import Embedding, ModelCard
@@ -19,28 +20,28 @@ from mmcell.splits import Split
 if TYPE_CHECKING:
     from anndata import AnnData
 
-#: The six nearest spots: one ring of a hexagonal array.
+#: The nearest spots: one ring of a hexagonal array; in a square one the four beside a spot and two of its diagonals.
 N_NEIGHBOURS = 6
 #: Where the data have no cell types: clusters of training spots in so many principal components.
-_CLUSTERS, _COMPONENTS = 8, 20
+_CLUSTERS, _COMPONENTS, _GENES = 8, 20, 1000
 
 
 def niche(dataset: Dataset, modality: str, level: str, split: Split) -> Embedding:  # noqa: ARG001
     """Return what share of each spot's neighbours is of each type; the spot itself does not count.
 
     Without cell types, clusters of expression stand for them (k-means on principal components, learnt on training
-    spots). A spot without a neighbour of known type has no row.
+    spots); they are others in every fold, and named by it. A spot without a neighbour of known type has no row.
 
     Raises
     ------
     MmcellError
-        The data hold no positions (``obsm["spatial"]``).
+        The data hold no positions (``obsm["spatial"]``), or two spots of a section share one.
     """
     near = dataset.once("spatial-neighbours", lambda: neighbours(dataset))
     if dataset.roles.cell_type is not None:
         kind = dataset.obs[dataset.roles.cell_type].reindex(dataset.ids)
     else:
-        kind = _clusters(dataset, split)
+        kind = dataset.once(("niche-clusters", split.key), lambda: _clusters(dataset, split))
     code, names = pd.factorize(kind.astype(object), sort=True)
     known = np.flatnonzero(code >= 0)
     of_type = csr_array((np.ones(len(known)), (known, code[known])), shape=(len(code), len(names)))
@@ -55,12 +56,12 @@ def niche(dataset: Dataset, modality: str, level: str, split: Split) -> Embeddin
 def neighbours(dataset: Dataset) -> csr_array:
     """Return the (n, n) graph of each spot's nearest spots in its own section, in the order of the dataset's ids.
 
-    A section is the batch of one unit, so that no edge crosses units.
+    A section is the batch and sample of one unit, so that no edge crosses units.
 
     Raises
     ------
     MmcellError
-        The data hold no positions.
+        The data hold no positions, or two spots of a section share one: sections lie on top of each other.
     MissingExtraError
         squidpy is not installed.
     """
@@ -69,8 +70,15 @@ def neighbours(dataset: Dataset) -> csr_array:
     places = positions(dataset)
     knn = _squidpys_neighbours()
     section = pd.DataFrame({"unit": dataset.unit.reindex(dataset.ids).to_numpy()})
-    if dataset.roles.batch is not None:
-        section["batch"] = dataset.obs[dataset.roles.batch].reindex(dataset.ids).astype(str).to_numpy()
+    for column in filter(None, (dataset.roles.batch, dataset.roles.sample)):
+        section[column] = dataset.obs[column].reindex(dataset.ids).astype(str).to_numpy()
+    lie = section.assign(x=places[:, 0], y=places[:, 1]).dropna()
+    twice = lie.duplicated()
+    if twice.any():
+        raise MmcellError(
+            f"dataset {dataset.name!r}: {int(twice.sum())} spots lie exactly on another of the same unit, batch and "
+            "sample; name the column of sections in the role 'batch' or 'sample'"
+        )
     left, right = [], []
     for rows in section.groupby(list(section)).indices.values():
         rows = rows[np.isfinite(places[rows]).all(axis=1)]
@@ -156,8 +164,13 @@ def _clusters(dataset: Dataset, split: Split) -> pd.Series:
     x = np.asarray(data.X.toarray() if hasattr(data.X, "toarray") else data.X, dtype=np.float32)
     ids = data.obs_names.astype(str)
     train = dataset.unit.reindex(ids).isin(split.train).to_numpy()
+    x = x[:, np.sort(np.argsort(-x[train].var(axis=0, dtype=np.float64), kind="stable")[:_GENES])].astype(np.float64)
     n = min(_COMPONENTS, int(train.sum()) - 1, x.shape[1])
-    pca = PCA(n, svd_solver="full").fit(x[train])
-    model = KMeans(min(_CLUSTERS, int(train.sum())), n_init=4, random_state=0).fit(pca.transform(x[train]))
-    names = np.array([f"cluster {k}" for k in range(model.n_clusters)])
-    return pd.Series(names[model.predict(pca.transform(x))], index=ids).reindex(dataset.ids)
+    # On one thread, for sums in floating point depend on their number.
+    with threadpool_limits(1):
+        pca = PCA(n, svd_solver="covariance_eigh").fit(x[train])
+        model = KMeans(min(_CLUSTERS, int(train.sum())), n_init=4, random_state=0).fit(pca.transform(x[train]))
+        found = model.predict(pca.transform(x))
+    fold = f"fold {split.fold}" if split.repeat == 0 else f"repeat {split.repeat}, fold {split.fold}"
+    names = np.array([f"cluster {k} of {fold}" for k in range(model.n_clusters)])
+    return pd.Series(names[found], index=ids).reindex(dataset.ids)

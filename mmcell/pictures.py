@@ -27,6 +27,8 @@ def pictures(dataset: Dataset, ids: Sequence[str]) -> dict[str, str]:
     data = dataset.anndata(modality)
     at = data.obs_names.get_indexer(list(dict.fromkeys(ids)))
     shown = data[at[at >= 0]].to_memory() if data.isbacked else data[at[at >= 0]].copy()
+    if np.dtype(shown.X.dtype).kind not in "uif":
+        return {}
     values = planes(shown)[:, :3]
     if values.dtype != np.uint8 and values.size:
         low = values.min(axis=(0, 2, 3), keepdims=True)

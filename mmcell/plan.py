@@ -173,6 +173,12 @@ def make_plan(
                 cure="run with the default controls",
             )
         )
+    if null and spec.slot[2] == "spot":
+        skipped.append(
+            f"{spec.name}: no partners were permuted: spots of a tissue resemble their neighbours, and exchanging them "
+            "one by one would make every p too small"
+        )
+        null = 0
     lost = [role for role in spec.null_within if not _groups_units(role, task, data)]
     if not null and spec.slot[2] == "patient":
         findings.append(
@@ -202,7 +208,7 @@ def _is_named(source: Any, name: str) -> bool:
 
 def _functions(metrics: Sequence[Metric]) -> list[Any]:
     """Return what decides the values of metrics, beside their facts."""
-    return [f for m in metrics for f in (m.fn, m.resampled, m.chance, m.size) if callable(f)]
+    return [f for m in metrics for f in (m.fn, m.resampled, m.chance, m.size, m.comparable) if callable(f)]
 
 
 def _groups_units(role: str, task: Task, dataset: Dataset) -> bool:

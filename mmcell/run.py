@@ -10,6 +10,7 @@ from typing import Any, Literal, get_args
 
 from mmcell.candidates import Cache, Candidate
 from mmcell.dataset import Dataset
+from mmcell.embedding import Embedding
 from mmcell.encoders.shelf import shelf_of
 from mmcell.errors import MmcellError
 from mmcell.grading import Beside, estimate
@@ -202,9 +203,10 @@ def _submit(plan: Plan, todo: Sequence[Candidate], executor: Executor | None) ->
         return {}
     groups: dict[tuple[int, str], list[Candidate]] = {}
     for candidate in todo:
-        shared = candidate if isinstance(candidate.source, str) else candidate.source
+        # A name or a file costs nothing to have again.
+        shared = candidate if isinstance(candidate.source, (str, Embedding)) else candidate.source
         groups.setdefault((id(shared), candidate.probe), []).append(candidate)
-    # Each job travels without the other candidates: one that cannot be sent is then its own fault alone.
+    # Each job travels without the candidates of others: an encoder that cannot be sent fails alone.
     job = replace(plan, candidates=[])
     found: Futures = {}
     for group in groups.values():
@@ -220,7 +222,7 @@ def _outcome(plan: Plan, candidate: Candidate, sent: tuple[Future[list[Outcome]]
     try:
         return future.result()[at]
     except Exception as error:
-        # What cannot be sent to a worker, or a worker that died: one failed row, like any other fault of a candidate.
+        # What cannot be sent to a worker, or a worker that died: failed rows, like any other fault of a candidate.
         return Outcome(None, f"{candidate.label}: {type(error).__name__}: {' '.join(str(error).split())}", 0.0)
 
 

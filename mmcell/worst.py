@@ -32,7 +32,8 @@ def worst(items: Items, metrics: Sequence[Metric]) -> dict[str, Worst]:
     """
     parts, small = _parts(items)
     found = {}
-    for metric in metrics:
+    # A count of tests is least where it has the least power.
+    for metric in (m for m in metrics if m.interval):
         values = [
             np.nan if _one_class(part) and metric.name not in _RECALLS else metric.fn(part) for _, _, part in parts
         ]
@@ -47,7 +48,7 @@ def worst(items: Items, metrics: Sequence[Metric]) -> dict[str, Worst]:
             name=name,
             value=values[at],
             n_units=part.units.independent,
-            n_items=len(part.frame),
+            n_items=part.n_items,
             n_groups=len(defined),
             n_small=small,
             n_undefined=len(parts) - len(defined),

@@ -8,7 +8,7 @@ import pytest
 from scipy.spatial import cKDTree
 
 import mmcell
-from mmcell import Dataset, MmcellError, Roles
+from mmcell import Dataset, Embedding, MmcellError, Roles
 from mmcell.niche import N_NEIGHBOURS, cell_type_only, neighbours, niche, positions
 from mmcell.roles import DatasetCard, ModalityCard
 from mmcell.splits import SplitSpec, splits_of
@@ -85,7 +85,7 @@ def test_clusters_of_training_spots_stand_for_missing_types():
     toy = tissue(6, roles={"cell_type": None})
     split = split_of(toy)
     found = niche(toy, "rna", "spot", split)
-    assert found.columns == tuple(f"cluster {k}" for k in range(8))
+    assert found.columns == tuple(f"cluster {k} of fold 0" for k in range(8))
     np.testing.assert_allclose(found.values.sum(axis=1), 1, rtol=1e-6)
     # What held-out spots hold decides nothing in the clusters.
     changed = Dataset("t", toy.data.copy(), toy.roles, toy.card)
@@ -104,6 +104,39 @@ def test_the_task_tells_a_niche_from_the_spots_own_type():
     assert table["pca", "cell_type"] > 0.1
     assert abs(table["cell-type-only", "cell_type"]) < 1e-9
     assert abs(table["partner-permuted", "cell_type"]) < 0.1
+
+
+def test_sections_on_top_of_each_other_are_refused_and_samples_tell_them_apart():
+    toy = tissue(4)
+    toy.data.obs["patient"] = np.where(toy.obs["section"].isin(["s00", "s01"]), "p", "q")
+    for role in ("sample", "batch"):
+        named = Dataset("t", toy.data, Roles(unit="patient", **{role: "section"}), toy.card)
+        assert (neighbours(named) != neighbours(toy)).nnz == 0
+    with pytest.raises(MmcellError, match=r"162 spots lie exactly on another .* role 'batch' or 'sample'"):
+        neighbours(Dataset("t", toy.data, Roles(unit="patient"), toy.card))
+
+
+def test_positions_decide_the_fingerprint():
+    toy = tissue(12)
+    data = toy.data.copy()
+    data.obsm["spatial"] = data.obsm["spatial"][::-1]
+    assert Dataset("tissue", data, toy.roles, toy.card).fingerprint != toy.fingerprint
+
+
+def test_a_file_may_say_what_surrounds_a_spot():
+    toy = tissue(12)
+    mine = Embedding.from_array("mine", toy.ids, np.random.default_rng(0).normal(size=(len(toy.ids), 2)), level="spot")
+    results = mmcell.evaluate({"pca": "pca", "niche=": mine}, "spatial-niche", dataset=toy, n_boot=100)
+    table = results.table()
+    assert abs(table[(table["encoder"] == "pca") & (table["metric"] == "feature_pearson")]["value"]).max() < 0.1
+    with pytest.raises(MmcellError, match="has to be a file of values, niche=FILE"):
+        mmcell.evaluate({"pca": "pca", "niche=": "hvg"}, "spatial-niche", dataset=toy)
+
+
+def test_spots_get_no_p_by_permutation():
+    results = mmcell.evaluate("pca", "spatial-niche", dataset=tissue(12), n_boot=100, null=19, controls=["random"])
+    assert results.table()["p_null"].isna().all()
+    assert any("resemble their neighbours" in note for note in results.notes)
 
 
 def test_data_without_positions_or_types_are_refused_in_one_line(cohort):

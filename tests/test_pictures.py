@@ -54,3 +54,4 @@ def test_what_has_no_image_has_no_picture(cohort):
     toy = images(np.zeros((2, 1, 4, 4), dtype=np.uint8), 1)
     assert list(pictures(toy, ["c1", "elsewhere"])) == ["c1"]
     assert pictures(toy, []) == {}
+    assert pictures(images(np.zeros((2, 1, 4, 4), dtype=bool), 1), ["c1"]) == {}

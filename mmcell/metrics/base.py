@@ -78,6 +78,9 @@ class Metric:
     interval
         Whether resampled units tell how far it may be off. Not so for a count of tests: drawing with replacement makes
         every test more certain than it is.
+    comparable
+        Items -> the same with predictions on a scale that all predictors share, where the scale does not matter to the
+        metric: two predictors are brought to it before their predictions are swapped.
     """
 
     name: str
@@ -92,6 +95,7 @@ class Metric:
     size: Callable[[Items], int] | None = None
     needs: tuple[str, ...] = ()
     interval: bool = True
+    comparable: Callable[[Items], Items] | None = None
 
     def facts(self) -> dict[str, object]:
         """Return all fields but the functions; ``chance`` where it is a number."""

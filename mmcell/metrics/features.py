@@ -8,13 +8,12 @@ prediction p and the measured value y. Whatever is centred is centred within a f
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from itertools import pairwise
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
 from numba import njit
-from scipy.stats import false_discovery_control, ttest_1samp
+from scipy.stats import false_discovery_control, t
 
 from mmcell.errors import MmcellError
 from mmcell.items import Items
@@ -88,6 +87,18 @@ def _sorted(items: Items) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return order, np.ascontiguousarray(items.arrays["moments"][items.column("row")[order].astype(np.int64)]), start
 
 
+def standardised(items: Items) -> Items:
+    """Return the items with every feature's predictions at unit spread within strata, as correlations see them."""
+    order, sums, start = _sorted(items)
+    pooled = _pooled(np.ones((1, len(order))), sums, start)[0]
+    moves = pooled[1] > _ROUNDING * pooled[3]
+    spread = np.sqrt(np.where(moves, pooled[1], 1.0))
+    arrays = items.arrays["moments"].copy()
+    for k, power in ((1, 1), (3, 2), (5, 1)):
+        arrays[:, k] /= spread**power
+    return Items(items.frame, items.kind, {**items.arrays, "moments": arrays})
+
+
 def _varies(pooled: np.ndarray) -> np.ndarray:
     """Whether the measured values of each feature vary within groups; a constant one cannot be predicted or missed."""
     return np.asarray(pooled[..., 2, :] > _ROUNDING * pooled[..., 4, :])
@@ -158,36 +169,55 @@ class Features:
 def features(items: Items) -> Features:
     """Score every feature.
 
-    The test asks whether the association holds from unit to unit. What unit u adds to the covariance,
-    Σ (p − mean)(y − mean) over its items, has mean zero where partners are shuffled; its mean over units is compared
-    with their spread (one-sided t test). Neither many items nor neighbours that resemble each other count as
-    replicates, so that two patients can show nothing.
+    The test asks whether the association holds from unit to unit: r is computed again without each unit (jackknife),
+    and r over its standard error is referred to Student's t. Neither many items nor neighbours that resemble each
+    other count as replicates, so that two patients can show nothing. It is approximate: folds share training units,
+    which of pure noise lets 7 to 8 % instead of 5 % through at p < 0.05.
 
     Parameters
     ----------
     items
         Of kind ``features``.
+
+    References
+    ----------
+    Efron, Stein: The jackknife estimate of variance. Ann Stat 9, 586–596 (1981).
     """
     order, sums, start = _sorted(items)
     pooled = _pooled(np.ones((1, len(order))), sums, start)[0]
     names = items.arrays.get("features", np.arange(sums.shape[2])).astype(str)
-    p = np.full(len(names), np.nan)
-    varies = _varies(pooled)
-    if items.units.independent >= MINIMUM and varies.any():
-        added = np.zeros((len(items.units), len(names)))
-        for a, b in pairwise(start):
-            n, sp, sy, _, _, spy = np.moveaxis(sums[a:b], 1, 0)
-            whole = np.maximum(n.sum(axis=0), 1.0)
-            mean_p, mean_y = sp.sum(axis=0) / whole, sy.sum(axis=0) / whole
-            np.add.at(added, items.codes[order[a:b]], spy - mean_p * sy - mean_y * sp + n * mean_p * mean_y)
-        moved = varies & (np.ptp(added, axis=0) > 0)
-        p[varies] = 1.0
-        p[moved] = ttest_1samp(added[:, moved], 0.0, alternative="greater").pvalue
+    r = _correlation(pooled)
+    p = _jackknifed(r, items.codes[order], len(items.units), sums, start)
+    if items.units.crossed:
+        p[:] = np.nan
     q = np.full(len(names), np.nan)
     known = np.isfinite(p)
     if known.any():
         q[known] = false_discovery_control(p[known])
-    return Features(names, _correlation(pooled), _explained(pooled), p, q)
+    return Features(names, r, _explained(pooled), p, q)
+
+
+def _jackknifed(r: np.ndarray, unit: np.ndarray, n_units: int, sums: np.ndarray, start: np.ndarray) -> np.ndarray:
+    """Return the one-sided p of r > 0 per feature; NaN for a constant one, or where fewer than 10 units hold it."""
+    measured = np.zeros((n_units, len(r)))
+    np.add.at(measured, unit, sums[:, 0])
+    there = measured > 0
+    n = there.sum(axis=0)
+    left_out = (unit[None, :] != np.arange(n_units)[:, None]).astype(np.float64)
+    parts = [
+        _correlation(_pooled(np.ascontiguousarray(left_out[i : i + _DRAWS]), sums, start))
+        for i in range(0, n_units, _DRAWS)
+    ]
+    without = np.where(there, np.concatenate(parts), np.nan)
+    defined = np.isfinite(r) & (n >= MINIMUM) & (np.isfinite(without).sum(axis=0) == n)
+    p = np.full(len(r), np.nan)
+    value, others, count = r[defined], without[:, defined], n[defined]
+    mean = np.nanmean(others, axis=0) if others.size else value
+    error = np.sqrt((count - 1) / count * np.nansum((others - mean) ** 2, axis=0))
+    # What no unit moves, such as the 0 of a prediction that does not vary, is beyond nothing.
+    moves = error > _ROUNDING
+    p[defined] = np.where(moves, t.sf(value / np.where(moves, error, 1.0), count - 1), 1.0)
+    return p
 
 
 def _share(items: Items) -> float:
@@ -203,6 +233,8 @@ def _of_kind(
     return Metric(name, plain(fast), True, chance, bounds, fast, ("features",))
 
 
-FEATURE_PEARSON = _of_kind("feature_pearson", _correlation, (-1, 1), 0.0)
+FEATURE_PEARSON = replace(_of_kind("feature_pearson", _correlation, (-1, 1), 0.0), comparable=standardised)
 FEATURE_R2 = _of_kind("feature_r2", _explained, (-np.inf, 1), None)
-FEATURES_BEYOND = Metric("features_beyond", _share, True, 0.0, (0, 1), None, ("features",), interval=False)
+FEATURES_BEYOND = Metric(
+    "features_beyond", _share, True, 0.0, (0, 1), None, ("features",), interval=False, comparable=standardised
+)

@@ -14,7 +14,7 @@ from mmcell.errors import MissingExtraError, MmcellError
 from mmcell.items import Items
 from mmcell.metrics.features import moments
 from mmcell.probes.linear import fit_ridge
-from mmcell.protocols.pairs import paired, refuse_shared, rows_of, strata, training_pairs
+from mmcell.protocols.pairs import mean_partners, paired, refuse_shared, rows_of, strata, training_pairs
 from mmcell.splits import Split
 from mmcell.task import MethodView, Task, TaskSpec
 
@@ -22,7 +22,8 @@ from mmcell.task import MethodView, Task, TaskSpec
 class FeaturePrediction(Task):
     """Ridge from the first slot's embedding to every feature of the second slot, scored feature by feature.
 
-    The ridge is fitted on training units, its penalty chosen on inner folds of units. Held-out predictions are scored
+    The ridge is fitted on training units, its penalty chosen on inner folds of units. Of several partners (replicates
+    of one perturbation) the mean is predicted, so that every item counts once. Held-out predictions are scored
     within the fold, within batch, and within batch × type (see `mmcell.metrics.features`): within a stratum, what
     batch or type alone predict is worth nothing. Features that are constant in training are left out and counted.
     """
@@ -32,6 +33,10 @@ class FeaturePrediction(Task):
     ceilings: ClassVar[tuple[str, ...]] = ("oracle", "split-half")
 
     def __init__(self, spec: TaskSpec, *, matched_by: str = "") -> None:
+        if spec.unit != "unit":
+            raise MmcellError(
+                f"task {spec.name!r}: features are scored over plain units; set unit='unit', not {spec.unit!r}"
+            )
         self.spec = spec
         self.matched_by = matched_by
 
@@ -57,20 +62,24 @@ class FeaturePrediction(Task):
         """
         names = list(self.spec.slots)
         sides = [embeddings[name] for name in names]
-        known = training_pairs(view, sides, self.spec.name, self.matched_by, int(rng.integers(2**31)))
+        known = training_pairs(view, sides, self.spec.name, self.matched_by, int(rng.integers(2**31)), each=True)
         ridge = fit_ridge(known.x, known.y, known.groups)
         columns = np.array(sides[1].columns or range(sides[1].values.shape[1])).astype(str)
         varies = ridge.y_scale.keep
         if not varies.any():
             raise MmcellError(f"task {self.spec.name!r}: all {len(columns)} features are constant in training")
         x, y, _ = paired(view, view.test, sides, self.spec.name, self.matched_by)
+        x, measured = mean_partners(x, y, sides[1])
         groups = {stratum: group[x].to_numpy() for stratum, group in strata(view).items()}
         # One row per unit and finest stratum: whatever is asked of a coarser one are sums of these.
-        keys = pd.DataFrame({"unit": view.unit[x].to_numpy(), **groups})
+        roles = {
+            f"role:{r}": view.role(r)[x].astype(str).to_numpy() for r in ("batch", "cell_type") if r in view.columns
+        }
+        keys = pd.DataFrame({"unit": view.unit[x].to_numpy(), **groups, **roles})
         code = keys.groupby(list(keys), sort=False).ngroup().to_numpy()
         of_row = keys.assign(item=x, code=code).groupby("code").agg("first")
-        sums = moments(ridge.predict(rows_of(sides[0], x)), ridge.target(rows_of(sides[1], y)), code, len(of_row))
-        n_items = pd.Series(x).groupby(code).nunique().to_numpy()
+        sums = moments(ridge.predict(rows_of(sides[0], x)), ridge.target(measured), code, len(of_row))
+        n_items = np.bincount(code)
         modality = [self.spec.slots[name][0] for name in names]
         frames = [
             pd.DataFrame(

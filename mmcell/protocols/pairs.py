@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pandas as pd
-from scipy.sparse import coo_array
+from scipy.sparse import coo_array, csr_array
 from scipy.sparse.csgraph import connected_components
 
 from mmcell.embedding import Embedding
@@ -77,11 +77,25 @@ def paired(
     return x, y, same
 
 
-def training_pairs(view: MethodView, sides: list[Embedding], task: str, matched_by: str, seed: int) -> Pairs:
+def mean_partners(x: pd.Index, y: pd.Index, partner: Embedding) -> tuple[pd.Index, np.ndarray]:
+    """Return each first item of the pairs once, in their order, with the mean vector of its partners."""
+    if not x.has_duplicates:
+        return x, rows_of(partner, y)
+    code, once = pd.factorize(x)
+    member = csr_array((np.ones(len(code)), (code, np.arange(len(code)))))
+    return pd.Index(once), (member @ rows_of(partner, y).astype(np.float64)) / np.bincount(code)[:, None]
+
+
+def training_pairs(
+    view: MethodView, sides: list[Embedding], task: str, matched_by: str, seed: int, *, each: bool = False
+) -> Pairs:
     """Return the vectors of all training pairs, with their units as inner groups.
 
+    With `each`, every item of the first side is there once, beside the mean of its partners.
+
     Units that share a group of partners stay together, so that no inner fold has seen the partner of what it holds
-    out. Of too few units to choose a setting on, the batches (the sections of one patient) are the groups.
+    out. Of too few units to choose a setting on, their batches (the sections of one patient) are the groups, where no
+    batch holds two units.
     """
     x, y, same = paired(view, view.train, sides, task, matched_by)
     labels = None
@@ -90,7 +104,14 @@ def training_pairs(view: MethodView, sides: list[Embedding], task: str, matched_
         labels = kinds[x].to_numpy(), kinds[y].to_numpy()
     groups = _together(view.unit[x].to_numpy(), view.unit[y].to_numpy(), same)
     if len(np.unique(groups)) < INNER_FOLDS and "batch" in view.columns:
-        groups = view.role("batch")[x].astype(str).to_numpy()
+        batch = view.role("batch")[x].astype(str).to_numpy()
+        if pd.Series(groups).groupby(batch).nunique().max() == 1:
+            groups = batch
+    if each and x.has_duplicates:
+        first = ~x.duplicated()
+        ids, mean = mean_partners(x, y, sides[1])
+        kinds = None if labels is None else (labels[0][first], labels[0][first])
+        return Pairs(rows_of(sides[0], ids), mean, groups[first], same[first], kinds, seed)
     return Pairs(rows_of(sides[0], x), rows_of(sides[1], y), groups, same, labels, seed)
 
 

@@ -111,8 +111,9 @@ def _examples(
     return [
         {
             "query": str(query[i]),
-            "partners": [*map(str, gallery[correct[i][:_SHOWN]])],
+            "partners": [*map(str, gallery[correct[i][:1]])],
             "found": [*map(str, gallery[j])],
+            "correct": np.isin(j, correct[i]).tolist(),
         }
         for i, j in zip(some, first, strict=True)
     ]

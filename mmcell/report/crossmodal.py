@@ -92,7 +92,7 @@ def examples(task: TaskView) -> dict[str, list[Example]]:
             Example(
                 (e["query"], shown.get(e["query"], "")),
                 tuple((i, shown.get(i, "")) for i in e["partners"]),
-                tuple((i, shown.get(i, ""), i in e["partners"]) for i in e["found"]),
+                tuple((i, shown.get(i, ""), bool(hit)) for i, hit in zip(e["found"], e["correct"], strict=True)),
             )
             for e in of
         ]

@@ -10,6 +10,9 @@ from mmcell.records import Gap, Score, Worst
 Outcome = Literal["better", "same", "worse", "few", "unknown"]
 
 _METRICS = {
+    "feature_pearson": "mean r over features",
+    "feature_r2": "mean R² over features",
+    "features_beyond": "share of features beyond chance",
     "auroc": "AUROC",
     "auprc": "AUPRC",
     "balanced_accuracy": "balanced accuracy",

@@ -23,7 +23,7 @@ MINIMUM_DRAWS = 100
 #: With more undefined draws than this share, an interval would describe the lucky draws only.
 _UNDEFINED_SHARE = 0.2
 #: What tells one item from another; see `Estimate.rows`.
-_ROWS = ["item", "repeat", "fold"]
+_ROWS = ("item", "repeat", "fold", "n_items")
 #: Draws that differ by less do not differ: rounding is not spread.
 _SPREAD = 1e-9
 
@@ -113,7 +113,7 @@ def bootstrap(
     units = items.units
     weights = units.bootstrap(n_boot, seed)
     left_out = units.jackknife()
-    rows = int(pd.util.hash_pandas_object(items.frame[_ROWS], index=False).sum())
+    rows = int(pd.util.hash_pandas_object(items.frame[[c for c in _ROWS if c in items.frame]], index=False).sum())
     found = {}
     for metric in metrics:
         value = metric.fn(items)

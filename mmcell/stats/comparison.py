@@ -221,7 +221,7 @@ def pair_rows(
         else:
             swaps = stream(seed, "swap", *sorted((a, b))).random((n_permutations, len(left.units))) < 0.5
             p = _swapped(pair[a], pair[b], metric, swaps) if np.isfinite(gap.value) else np.nan
-        rows.append(pair_row(a, b, gap, p, draws, metric, pair[a].frame["item"].nunique()))
+        rows.append(pair_row(a, b, gap, p, draws, metric, pair[a].n_items))
     return rows
 
 

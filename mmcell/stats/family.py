@@ -184,7 +184,7 @@ class _Over:
             p = bootstrap_p(gap.value, draws)
         else:
             p = self._swapped(a, b, pairs) if np.isfinite(gap.value) else float("nan")
-        n_items = sum(x.frame["item"].nunique() for _, x, _ in pairs)
+        n_items = sum(x.n_items for _, x, _ in pairs)
         return pair_row(a, b, gap, p, draws, self.metric, n_items)
 
     def _gap(self, pairs: list[tuple[_Place, Items, Items]], draws: np.ndarray) -> Difference:

@@ -11,7 +11,7 @@ from mmcell.errors import MmcellError, first
 from mmcell.items import Items
 
 _KEYS = ["item", "repeat", "fold"]
-_TRUTH = ("unit", "crossed", "y_true", "time", "event")
+_TRUTH = ("unit", "crossed", "y_true", "time", "event", "n_items")
 
 
 class Shared:

@@ -31,6 +31,8 @@ def swapper(a: Items, b: Items, metric: Metric) -> Callable[[np.ndarray], np.nda
     """
     n = len(a.units)
     item = 2 * pd.factorize(a.frame["item"])[0]
+    if metric.comparable is not None:
+        a, b = metric.comparable(a), metric.comparable(b)
     sides = [
         Items(
             _ranked(items, metric)

@@ -1,10 +1,14 @@
+from dataclasses import replace
+
+import mudata
 import numpy as np
 import pandas as pd
 import pytest
 
 import mmcell
-from mmcell import Embedding, MethodView, MmcellError, Results, SplitSpec
+from mmcell import Dataset, Embedding, MethodView, MmcellError, Results, SplitSpec
 from mmcell.metrics.features import features
+from mmcell.modalities import not_pulling
 from mmcell.probes.linear import ALPHAS, fit_ridge
 from mmcell.protocols.features import FeaturePrediction
 from mmcell.splits import splits_of
@@ -114,9 +118,59 @@ def test_partners_permuted_within_the_strata_leave_nothing_within_them():
 
 
 def test_of_two_training_units_batches_choose_the_penalty():
-    toy = cite(3, 60, batch=np.tile([f"s{k}" for k in range(6)], 30))
+    toy = cite(3, 60, batch=[f"s{i // 60}{i % 3}" for i in range(180)])
     view, slots, split = parts(toy)
     assert view.unit[view.train].nunique() == 2
     x, y = (slots[n].align(view.train).values for n in ("x", "features"))
     expected = fit_ridge(x, y, view.role("batch")[view.train].to_numpy()).alpha
     assert answered(view, slots, split).details["alpha"] == expected != ALPHAS[len(ALPHAS) // 2]
+    # Batches that several units share would put one unit on both sides.
+    shared = cite(3, 60, batch=[f"s{i % 6}" for i in range(180)])
+    view, slots, split = parts(shared)
+    assert answered(view, slots, split).details["alpha"] == ALPHAS[len(ALPHAS) // 2]
+
+
+def test_an_item_with_many_partners_counts_once_against_their_mean():
+    toy = cite(6, 20)
+    view, slots, split = parts(toy)
+    task = FeaturePrediction(TASK.spec, matched_by="perturbation")
+    # Every group is three cells of one donor.
+    group = pd.Series([f"g{i // 20}-{i % 20 // 3}" for i in range(len(toy.ids))], index=toy.ids)
+    view = replace(view, columns=view.columns.assign(perturbation=group.reindex(view.columns.index)))
+    found = task.run(view, slots, split, np.random.default_rng(0))
+    assert found.frame.loc[found.frame["stratum"] == "all", "n_items"].sum() == len(view.test)
+    y = pd.DataFrame(slots["features"].values, index=toy.ids).groupby(group).transform("mean")
+    known = fit_ridge(
+        slots["x"].align(view.train).values, y.loc[view.train].to_numpy(), view.unit[view.train].to_numpy()
+    )
+    target = known.target(y.loc[view.test].to_numpy())
+    np.testing.assert_allclose(found.arrays["moments"][:, 2].sum(axis=0), target.sum(axis=0), atol=1e-9)
+    np.testing.assert_allclose(found.arrays["moments"][:, 4].sum(axis=0), (target**2).sum(axis=0))
+
+
+def test_what_a_modality_never_measured_is_neither_scored_nor_missed():
+    toy = cite(12, 20)
+    half = toy.ids[::2]
+    with not_pulling():
+        data = mudata.MuData({"rna": toy.anndata("rna")[half].copy(), "protein": toy.anndata("protein").copy()})
+    data.obs = toy.obs.loc[data.obs_names]
+    part = Dataset("toy", data, toy.roles, toy.card)
+    table = mmcell.evaluate("pca", TASK, dataset=part, n_boot=100).table()
+    assert "split-half" in set(table["encoder"])
+    assert (table["n_items"] == len(half)).all()
+    assert (table["n_excluded"] == 0).all()
+
+
+def test_both_halves_of_a_ceiling_speak_of_the_features_that_candidates_predict():
+    task = FeaturePrediction(
+        replace(TASK.spec, slots={"x": ("protein", "cell"), "features": ("rna", "cell")},
+                partners={"features": {"use": "hvg", "n_top": 8}})
+    )  # fmt: skip
+    results = mmcell.evaluate("clr", task, dataset=cite(12, 20), controls=["random", "split-half"], n_boot=100)
+    names = [set(results.items[r.key].arrays["features"]) for r in results.records]
+    assert names[0] == names[1] == names[2]
+
+
+def test_crossed_units_are_refused():
+    with pytest.raises(MmcellError, match="plain units"):
+        FeaturePrediction(replace(TASK.spec, unit="unit×perturbation"))
