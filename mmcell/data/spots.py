@@ -44,7 +44,8 @@ def read_sections(sections: Mapping[str, SectionCard], side: int, folder: Path) 
     """
     import anndata as ad
 
-    counts, images, about, caveats = [], [], [], []
+    counts, images, about = [], [], []
+    caveats: list[str] = []
     layouts: list[dict[str, Any]] = []
     for name, section in sections.items():
         spots = read_section(name, section, side, folder)
