@@ -10,6 +10,7 @@ import numpy as np
 
 from mmcell.dataset import Dataset
 from mmcell.encoders.images import planes
+from mmcell.errors import MmcellError
 
 #: Longest side in pixels, and quality of the JPEG: a picture is two kilobytes or so.
 _SIDE, _QUALITY = 64, 85
@@ -27,9 +28,11 @@ def pictures(dataset: Dataset, ids: Sequence[str]) -> dict[str, str]:
     data = dataset.anndata(modality)
     at = data.obs_names.get_indexer(list(dict.fromkeys(ids)))
     shown = data[at[at >= 0]].to_memory() if data.isbacked else data[at[at >= 0]].copy()
-    if np.dtype(shown.X.dtype).kind not in "uif":
+    try:
+        values = planes(shown)[:, :3]
+    except MmcellError:
+        # An encoder that reads these images says what is wrong with them; scores from elsewhere need no pictures.
         return {}
-    values = planes(shown)[:, :3]
     if values.dtype != np.uint8 and values.size:
         low = values.min(axis=(0, 2, 3), keepdims=True)
         high = np.quantile(values, 0.995, axis=(0, 2, 3), keepdims=True)

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Executor, Future
 from dataclasses import replace
 from pathlib import Path
+from pickle import PicklingError
 from typing import Any, Literal, get_args
 
 from mmcell.candidates import Cache, Candidate
@@ -206,7 +207,7 @@ def _submit(plan: Plan, todo: Sequence[Candidate], executor: Executor | None) ->
         # A name or a file costs nothing to have again.
         shared = candidate if isinstance(candidate.source, (str, Embedding)) else candidate.source
         groups.setdefault((id(shared), candidate.probe), []).append(candidate)
-    # Each job travels without the candidates of others: an encoder that cannot be sent fails alone.
+    # Each job travels without the candidates of others: an encoder that cannot be sent keeps no other one back.
     job = replace(plan, candidates=[])
     found: Futures = {}
     for group in groups.values():
@@ -221,8 +222,11 @@ def _outcome(plan: Plan, candidate: Candidate, sent: tuple[Future[list[Outcome]]
     future, at = sent
     try:
         return future.result()[at]
+    except (PicklingError, AttributeError, TypeError):
+        # Whatever fails inside a job is its outcome: this one, a closure perhaps, could not be sent, and is run here.
+        return answer(plan, candidate, cache)
     except Exception as error:
-        # What cannot be sent to a worker, or a worker that died: failed rows, like any other fault of a candidate.
+        # A worker that died: failed rows, like any other fault of a candidate.
         return Outcome(None, f"{candidate.label}: {type(error).__name__}: {' '.join(str(error).split())}", 0.0)
 
 

@@ -1,3 +1,4 @@
+import os
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from dataclasses import replace
 
@@ -118,13 +119,35 @@ def test_an_executor_changes_nothing(task, pool):
     assert contents(found) == contents(run(task, ["pca", "features"]))
 
 
-def test_what_cannot_be_sent_to_a_worker_is_a_failed_row():
+def test_what_cannot_be_sent_to_a_worker_is_run_here():
     stuck = Noise()
     stuck.handle = lambda: None
+    alone = run(ALIGNMENT, {"stuck": stuck}, controls=["constant"])
     with ProcessPoolExecutor(1) as executor:
         found = run(ALIGNMENT, {"stuck": stuck}, controls=["constant"], executor=executor)
-    assert [r.encoder for r in found.failed] == ["stuck"]
-    assert "pickle" in found.failed[0].error
+    assert not found.failed
+    pd.testing.assert_frame_equal(found.table().drop(columns="seconds"), alone.table().drop(columns="seconds"))
+
+
+class Deadly:
+    """Ends its process where it encodes in a worker."""
+
+    card = ModelCard(name="deadly")
+
+    def __init__(self):
+        self.home = os.getpid()
+
+    def encode(self, data):
+        if os.getpid() != self.home:
+            os._exit(1)
+        return np.ones((data.n_obs, 2))
+
+
+def test_a_worker_that_dies_is_a_failed_row():
+    with ProcessPoolExecutor(1) as executor:
+        found = run(ALIGNMENT, {"deadly": Deadly()}, controls=[], executor=executor)
+    assert "deadly" in [r.encoder for r in found.failed]
+    assert "BrokenProcessPool" in found.failed[0].error
 
 
 @EACH_TASK

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from importlib.util import find_spec
-from typing import ClassVar
 
 import numpy as np
 import pandas as pd
@@ -14,12 +13,12 @@ from mmcell.errors import MissingExtraError, MmcellError
 from mmcell.items import Items
 from mmcell.metrics.features import moments
 from mmcell.probes.linear import fit_ridge
-from mmcell.protocols.pairs import mean_partners, paired, refuse_shared, rows_of, strata, training_pairs
+from mmcell.protocols.pairs import PairedTask, mean_partners, paired, rows_of, strata, training_pairs
 from mmcell.splits import Split
-from mmcell.task import MethodView, Task, TaskSpec
+from mmcell.task import MethodView, TaskSpec
 
 
-class FeaturePrediction(Task):
+class FeaturePrediction(PairedTask):
     """Ridge from the first slot's embedding to every feature of the second slot, scored feature by feature.
 
     The ridge is fitted on training units, its penalty chosen on inner folds of units. Of several partners (replicates
@@ -28,27 +27,12 @@ class FeaturePrediction(Task):
     batch or type alone predict is worth nothing. Features that are constant in training are left out and counted.
     """
 
-    probe = "ridge"
-    required: ClassVar[tuple[str, ...]] = ("random", "constant", "technical-only", "pca", "partner-permuted")
-    ceilings: ClassVar[tuple[str, ...]] = ("oracle", "split-half")
-
     def __init__(self, spec: TaskSpec, *, matched_by: str = "") -> None:
         if spec.unit != "unit":
             raise MmcellError(
                 f"task {spec.name!r}: features are scored over plain units; set unit='unit', not {spec.unit!r}"
             )
-        self.spec = spec
-        self.matched_by = matched_by
-
-    def check(self, view: MethodView) -> None:
-        """See `Task.check`.
-
-        Raises
-        ------
-        MmcellError
-            A group of partners has units on both sides of the split.
-        """
-        refuse_shared(view, self.spec.name, self.matched_by)
+        super().__init__(spec, matched_by=matched_by)
 
     def run(
         self, view: MethodView, embeddings: Mapping[str, Embedding], split: Split, rng: np.random.Generator  # noqa: ARG002

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import numpy as np
 import pandas as pd
 from scipy.sparse import coo_array, csr_array
@@ -11,20 +13,37 @@ from mmcell.embedding import Embedding
 from mmcell.errors import MmcellError, first
 from mmcell.probes.head import Pairs
 from mmcell.probes.linear import INNER_FOLDS
-from mmcell.task import MethodView
+from mmcell.task import MethodView, Task, TaskSpec
 
 
-def refuse_shared(view: MethodView, task: str, matched_by: str) -> None:
-    """Raise `MmcellError` when a group of partners has units on both sides of the split."""
-    if matched_by not in view.columns:
-        return
-    of = partners_of(view, matched_by)[0]
-    both = pd.Index(of[view.train].dropna()).unique().intersection(of[view.test].dropna().unique())
-    if len(both):
-        raise MmcellError(
-            f"task {task!r}: {len(both)} values of {matched_by} are in training and in test "
-            f"({first(both)}); their partners would be known: make what is held out the unit (roles.unit)"
-        )
+class PairedTask(Task):
+    """A task whose items meet in two modalities, by their id or, with `matched_by`, by the value of a role."""
+
+    probe = "ridge"
+    required: ClassVar[tuple[str, ...]] = ("random", "constant", "technical-only", "pca", "partner-permuted")
+    ceilings: ClassVar[tuple[str, ...]] = ("oracle", "split-half")
+
+    def __init__(self, spec: TaskSpec, *, matched_by: str = "") -> None:
+        self.spec = spec
+        self.matched_by = matched_by
+
+    def check(self, view: MethodView) -> None:
+        """See `Task.check`.
+
+        Raises
+        ------
+        MmcellError
+            A group of partners has units on both sides of the split.
+        """
+        if self.matched_by not in view.columns:
+            return
+        of = partners_of(view, self.matched_by)[0]
+        both = pd.Index(of[view.train].dropna()).unique().intersection(of[view.test].dropna().unique())
+        if len(both):
+            raise MmcellError(
+                f"task {self.spec.name!r}: {len(both)} values of {self.matched_by} are in training and in test "
+                f"({first(both)}); their partners would be known: make what is held out the unit (roles.unit)"
+            )
 
 
 def partners_of(view: MethodView, matched_by: str) -> tuple[pd.Series, pd.Series]:

@@ -14,16 +14,16 @@ from mmcell.items import Items
 from mmcell.metrics.retrieval import ranks_within
 from mmcell.metrics.similarity import Similarity, similarities
 from mmcell.probes.crossmodal import fit_head
-from mmcell.protocols.pairs import partners_of, refuse_shared, strata, training_pairs
+from mmcell.protocols.pairs import PairedTask, partners_of, strata, training_pairs
 from mmcell.splits import Split
-from mmcell.task import MethodView, Task, TaskSpec
+from mmcell.task import MethodView
 
 #: Queries that a reader can look at, and how much of the gallery beside each.
 _EXAMPLES, _SHOWN = 4, 5
 _COLUMNS = ("above", "tied", "tied_correct", "n_correct", "n_gallery", "percentile")
 
 
-class Retrieval(Task):
+class Retrieval(PairedTask):
     """Retrieval both ways through a head (see `mmcell.probes.crossmodal`), in three galleries.
 
     The head is fitted on training units, what it sets is chosen on inner folds of units. Every held-out item then
@@ -38,14 +38,6 @@ class Retrieval(Task):
     """
 
     similarity: Similarity = "cosine"
-    probe = "ridge"
-
-    required = ("random", "constant", "technical-only", "pca", "partner-permuted")
-    ceilings = ("oracle", "split-half")
-
-    def __init__(self, spec: TaskSpec, *, matched_by: str = "") -> None:
-        self.spec = spec
-        self.matched_by = matched_by
 
     def run(
         self, view: MethodView, embeddings: Mapping[str, Embedding], split: Split, rng: np.random.Generator
@@ -89,16 +81,6 @@ class Retrieval(Task):
                 frames.append(frame.assign(item=ids, **facts)[told])
         details = {**head.details, "examples": examples} if examples else head.details
         return Items(pd.concat(frames, ignore_index=True), "retrieval", details=details)
-
-    def check(self, view: MethodView) -> None:
-        """See `Task.check`.
-
-        Raises
-        ------
-        MmcellError
-            A group of partners has units on both sides of the split.
-        """
-        refuse_shared(view, self.spec.name, self.matched_by)
 
 
 def _examples(
