@@ -21,8 +21,8 @@ from mmcell.splits import Split
 from mmcell.stats.bootstrap import Estimate, bootstrap
 from mmcell.stats.comparison import difference
 from mmcell.stats.permutation import p_value
+from mmcell.subgroups import groups, worst
 from mmcell.verdict import verdict
-from mmcell.worst import worst
 
 #: (target, query, gallery, stratum, split, metric) -> the items, the metric and its estimate there.
 Estimates = Mapping[tuple[str, ...], tuple[Items, Metric, Estimate]]
@@ -55,12 +55,12 @@ def grade(
         frame["crossed"] = dataset.obs[dataset.roles.columns[crossed]].reindex(frame["item"]).to_numpy()
     if set(frame["target"]) == {"label"} and "label" not in split.spec.targets:
         frame["target"] = split.spec.targets[0]
-    groups = _groups(dataset, at, level)
+    grouped = _groups(dataset, at, level)
     if items.kind == "features":
         # A row stands for all items of a unit, batch and type: what varies within these has no place here.
         fixed = {"by:batch", "by:cell_type", *(f"by:{c}" for c in dataset.roles.strata if c in dataset.patients)}
-        groups = {name: values for name, values in groups.items() if name in fixed}
-    frame = frame.assign(**groups)
+        grouped = {name: values for name, values in grouped.items() if name in fixed}
+    frame = frame.assign(**grouped)
     if items.kind in ("retrieval", "features"):
         return Items(frame, items.kind, items.arrays, items.details)
     parts = []
@@ -159,7 +159,7 @@ class Beside:
 
 def scores_of(
     plan: Plan, estimates: Estimates, beside: Beside, nulls: Mapping[tuple[str, ...], np.ndarray], *,
-    headline: bool, permuted: bool = False,
+    headline: bool, grouped: bool = False, permuted: bool = False,
 ) -> list[Score]:  # fmt: skip
     """Return the scores of one candidate, each with its difference from the reference.
 
@@ -173,6 +173,8 @@ def scores_of(
         Place -> values under permuted labels, where these were run.
     headline
         Whether its scores on the primary metric are compared with every control and put into words.
+    grouped
+        Whether they are given for every subgroup.
     permuted
         Whether its labels are: its subgroups then mean nothing.
     """
@@ -219,6 +221,8 @@ def scores_of(
             null_mean=float(drawn.mean()) if len(drawn) else None,
             n_gallery=float(panel.frame["n_gallery"].median()) if "n_gallery" in panel.frame else None,
         )
+        if primary and grouped:
+            score = score.model_copy(update={"groups": groups(panel, metric, n_boot=plan.n_boot, seed=plan.seed)})
         if primary and headline:
             gaps = [(name, _gap(value, control, place)) for name, control in beside.controls.items()]
             versus = tuple(Versus(control=name, **dict(g)) for name, g in gaps if g is not None)

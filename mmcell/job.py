@@ -109,9 +109,9 @@ def record_of(
     if outcome.items is not None:
         try:
             estimates = estimate(outcome.items, plan.metrics, n_boot=plan.n_boot, seed=plan.seed)
-            headline = candidate.competes
             scores = scores_of(
-                plan, estimates, beside, outcome.nulls, headline=headline, permuted=candidate.permuted
+                plan, estimates, beside, outcome.nulls, headline=candidate.competes, permuted=candidate.permuted,
+                grouped=candidate.competes or candidate is plan.reference_for(candidate.probe),
             )  # fmt: skip
             scores += _undefined(plan, scores)
             genes = _coverage(plan, candidate)

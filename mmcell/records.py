@@ -14,7 +14,7 @@ from mmcell.metrics.base import LEAKS
 from mmcell.stats.bootstrap import Status
 
 #: Part of every record's key: raised when the meaning of a stored field changes.
-FORMAT = 2
+FORMAT = 3
 
 
 def _absent(value: Any) -> Any:
@@ -81,6 +81,29 @@ class Worst(_Record):
     n_undefined: int = 0
 
 
+class Group(_Record):
+    """A metric in one subgroup, with its 95 % interval where it has 10 units or more.
+
+    Attributes
+    ----------
+    role, name
+        As in `Worst`.
+    value, low, high, chance
+        There; None where it is undefined.
+    n_units, n_items
+        What it rests on.
+    """
+
+    role: str
+    name: str
+    value: Number
+    low: Number = None
+    high: Number = None
+    chance: Number = None
+    n_units: int = 0
+    n_items: int = 0
+
+
 class Score(_Record):
     """One metric on one set of items.
 
@@ -105,6 +128,8 @@ class Score(_Record):
         Headline scores of candidates: the differences from all controls, and what they allow to say, in words.
     worst
         The worst subgroup, beside the mean over everything and beside every headline score.
+    groups
+        Headline scores of candidates and of the reference: the metric in every subgroup.
     skill
         (value − reference)/(ceiling − reference), where a ceiling is told apart from the reference.
     p_null, n_null, null_mean
@@ -136,6 +161,7 @@ class Score(_Record):
     versus: tuple[Versus, ...] = ()
     verdict: str = ""
     worst: Worst | None = None
+    groups: tuple[Group, ...] = ()
     skill: Number = None
     p_null: Number = None
     n_null: int = 0

@@ -34,6 +34,12 @@ _NUMBERS = (
 )  # fmt: skip
 
 
+_GROUPS = (
+    "task", "dataset", "encoder", "patient_encoder", "probe", "role", "metric", "target", "query", "gallery", "stratum",
+    "split", "by", "group", "value", "ci_low", "ci_high", "chance", "n_units", "n_items",
+)  # fmt: skip
+
+
 @dataclass(frozen=True, eq=False)
 class Results:
     """What `mmcell.evaluate` returns.
@@ -106,6 +112,32 @@ class Results:
         frame = pd.DataFrame(rows, columns=[*COLUMNS, *DETAILS])
         frame[list(_NUMBERS)] = frame[list(_NUMBERS)].astype("Float64")
         return frame if details else frame[list(COLUMNS)]
+
+    def groups(self) -> pd.DataFrame:
+        """Return the primary metric of candidates and of the reference in every subgroup, a row each.
+
+        Returns
+        -------
+        pandas.DataFrame
+            ``task dataset encoder patient_encoder probe role metric target query gallery stratum split by group value
+            ci_low ci_high chance n_units n_items``; NA where the metric is undefined, and no interval of fewer than 10
+            units. Subgroups are cell types, batches and the columns of roles.strata.
+        """
+        places = ("metric", "target", "query", "gallery", "stratum", "split")
+        rows = [
+            {
+                "task": record.task["name"], "dataset": record.dataset, "encoder": record.encoder,
+                "patient_encoder": record.patient_encoder, "probe": record.probe, "role": record.role,
+                **{name: getattr(score, name) for name in places},
+                "by": g.role, "group": g.name, "value": g.value, "ci_low": g.low, "ci_high": g.high,
+                "chance": g.chance, "n_units": g.n_units, "n_items": g.n_items,
+            }
+            for record in self.records for score in record.scores for g in score.groups
+        ]  # fmt: skip
+        frame = pd.DataFrame(rows, columns=list(_GROUPS))
+        numbers = ["value", "ci_low", "ci_high", "chance"]
+        frame[numbers] = frame[numbers].astype("Float64")
+        return frame
 
     def compare(
         self,

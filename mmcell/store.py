@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Store:
-    """A folder with ``records/*.json`` (one a candidate), ``items/*.parquet`` beside them, and ``table.csv``."""
+    """A folder with ``records/*.json`` (one a candidate), ``items/*.parquet`` beside them, and two tables of scores."""
 
     folder: Path
 
@@ -145,6 +145,7 @@ class Store:
         """Write the table and the list of records that belong to this run."""
         names = [self._record_file(r).name for r in results.records]
         _atomic(self.folder / "table.csv", lambda p: results.table().to_csv(p, index=False))
+        _atomic(self.folder / "groups.csv", lambda p: results.groups().to_csv(p, index=False))
         index = json.dumps({"records": names, "notes": results.notes}, indent=1, ensure_ascii=False)
         _atomic(self.folder / "run.json", lambda p: p.write_text(f"{index}\n", encoding="utf-8"))
 

@@ -18,7 +18,7 @@ task = Retrieval(
         slots={"query": ("image", "spot"), "gallery": ("rna", "spot")},
         partners={"gallery": "pca"},
         split=SplitSpec("unit-held-out", "group-kfold", targets=("pairs",)),
-        metrics=("recall@1", "recall@5", "recall@10", "mrr", "percentile", "median_rank"),
+        metrics=("recall@1", "recall@5", "recall@10", "enrichment@10", "mrr", "percentile", "median_rank", "foscttm"),
         primary="percentile",
         controls=("random", "constant", "technical-only", "pca", "image-features"),
         reference="image-features",

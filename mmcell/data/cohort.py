@@ -35,6 +35,12 @@ def read_cohort(path: str | Path) -> Dataset:
     card_path = Path(path)
     card = read_card(card_path)
     data, files, left_out = _read(card, card_path.parent)
+    roles = card.roles
+    if card.tables:
+        from mmcell.data.activity import with_activity
+
+        roles, about = with_activity(data, roles)
+        left_out = (*left_out, *([about] if about else []))
     names = list(data.mod) if hasattr(data, "mod") else [card.modality]
     stated = card.preprocessing if isinstance(card.preprocessing, dict) else dict.fromkeys(names, card.preprocessing)
     unknown = sorted(set(stated) - set(names))
@@ -62,7 +68,7 @@ def read_cohort(path: str | Path) -> Dataset:
     dataset_card = parse(DatasetCard, {"name": name, "modalities": modalities, **facts}, str(card_path))
     content = [_content(f) for f in (*files, *([card_path.parent / card.genes] if card.genes else []))]
     fingerprint = digest(content, card.model_dump(mode="json"))
-    return Dataset(name, data, card.roles, dataset_card, fingerprint, str(card_path.resolve()))
+    return Dataset(name, data, roles, dataset_card, fingerprint, str(card_path.resolve()))
 
 
 def _read(card: CohortCard, folder: Path) -> tuple[AnnData | MuData, list[Path], tuple[str, ...]]:

@@ -1,285 +1,51 @@
-"""Retrieval: ranks in blocks with ties in expectation; recall@k, MRR and percentile from them."""
+"""Retrieval: recall@k and its enrichment, MRR, average precision, percentile and FOSCTTM, from the ranks of queries."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 
 import numpy as np
-from numba import njit
 
-from mmcell.errors import MmcellError
 from mmcell.items import Items
-from mmcell.metrics.base import Metric, checked, mean_of, plain, weighted_mean
+from mmcell.metrics.base import Metric, checked, mean_of, plain, ratio, weighted_mean
 from mmcell.metrics.matching import foscttm
-from mmcell.metrics.similarity import TOLERANCE, Similarity, similarities
+from mmcell.metrics.ranks import Ranks, chance_recall, ranks, ranks_within, recall_at, reciprocal_rank
+from mmcell.metrics.similarity import TOLERANCE, Similarity
 
 __all__ = [
-    "MEDIAN_RANK", "MRR", "PERCENTILE", "RECALL_1", "RECALL_5", "RECALL_10", "TOLERANCE", "Ranks", "chance_recall",
+    "ENRICHMENT_1", "ENRICHMENT_5", "ENRICHMENT_10", "FOSCTTM", "MEDIAN_RANK", "MRR", "PERCENTILE", "RECALL_1",
+    "RECALL_5", "RECALL_10", "TOLERANCE", "Ranks", "average_precision", "chance_recall", "enrichment_resampled",
     "foscttm", "median_rank_resampled", "mrr_resampled", "percentile_resampled", "ranks", "ranks_within", "recall_at",
     "recall_resampled", "reciprocal_rank",
 ]  # fmt: skip
 
-
-#: Bytes of similarities in one block, of which each thread holds one.
-_BLOCK = 1 << 25
 #: Draws whose cumulated weights are held at once.
 _DRAWS = 64
-_THREADS = min(4, os.cpu_count() or 1)
 
 
-@dataclass(frozen=True)
-class Ranks:
-    """Where the first correct item of each query stands, ties kept apart.
-
-    Attributes
-    ----------
-    above, tied, tied_correct
-        (n,) incorrect items above the best correct one; incorrect and correct ones tied with it (itself included).
-    n_correct, n_gallery
-        (n,) correct items, and all items, of the query's gallery.
-    percentile
-        (n,) share of (correct, incorrect) pairs in the right order, ties one half; chance 0.5; NaN where every item
-        is correct.
-    """
-
-    above: np.ndarray
-    tied: np.ndarray
-    tied_correct: np.ndarray
-    n_correct: np.ndarray
-    n_gallery: np.ndarray
-    percentile: np.ndarray
-
-    @property
-    def expected(self) -> np.ndarray:
-        """(n,) expected rank of the first correct item, 0 = best."""
-        return self.above + self.tied / (self.tied_correct + 1)
-
-    @property
-    def mrr(self) -> float:
-        """Mean reciprocal rank in expectation."""
-        return float(np.mean(reciprocal_rank(self.above, self.tied, self.tied_correct)))
-
-    def recall(self, k: int) -> float:
-        """Return the mean probability that a correct item is among the first `k`."""
-        return float(np.mean(recall_at(k, self.above, self.tied, self.tied_correct)))
-
-
-@njit(cache=True, nogil=True)
-def _count(
-    similarity: np.ndarray, void_query: np.ndarray, void: np.ndarray, start: np.ndarray, correct: np.ndarray,
-    scope_query: np.ndarray, scope: np.ndarray, whole: bool, mark: np.ndarray, tolerance: float, out: np.ndarray,
-    percentile: np.ndarray,
-) -> None:  # fmt: skip
-    """Fill (above, tied, tied_correct, n_correct, n_gallery) and percentile for a block of queries.
-
-    `void` marks rows without direction; a query's gallery is the rows of its own scope, and a scope below 0 is none.
-    Where the gallery is `whole`, of one scope and without void rows, two comparisons an item are enough.
-    """
-    n, m = similarity.shape
-    for i in range(n):
-        own = scope_query[i]
-        best = -np.inf
-        n_correct = 0
-        for p in range(start[i], start[i + 1]):
-            c = correct[p]
-            if own >= 0 and scope[c] == own:
-                mark[c] = 1
-                n_correct += 1
-                if not void[c] and similarity[i, c] > best:
-                    best = similarity[i, c]
-        all_tied = void_query[i] or best == -np.inf
-        above, tied, tied_correct, n_gallery = 0, 0, 0, 0
-        if own >= 0 and whole and own == scope[0] and not all_tied:
-            n_gallery, not_below = m, 0
-            for j in range(m):
-                gap = similarity[i, j] - best
-                above += gap > tolerance
-                not_below += gap >= -tolerance
-            tied = not_below - above
-        elif own >= 0:
-            # Without branches, so that it runs as wide as the machine allows; the correct items are taken out below.
-            for j in range(m):
-                inside = scope[j] == own
-                gap = similarity[i, j] - best
-                level = void[j] | (abs(gap) <= tolerance) | all_tied
-                n_gallery += inside
-                tied += inside & level
-                above += inside & (not level) & (gap > 0)
-        if own >= 0:
-            for p in range(start[i], start[i + 1]):
-                c = correct[p]
-                if mark[c]:
-                    gap = similarity[i, c] - best
-                    level = void[c] | (abs(gap) <= tolerance) | all_tied
-                    tied_correct += level
-                    above -= (not level) & (gap > 0)
-            tied -= tied_correct
-        out[i, 0], out[i, 1], out[i, 2], out[i, 3], out[i, 4] = above, tied, tied_correct, n_correct, n_gallery
-        wrong = n_gallery - n_correct
-        percentile[i] = np.nan
-        if wrong > 0 and n_correct == 1:
-            percentile[i] = (wrong - above - 0.5 * tied) / wrong
-        elif wrong > 0 and n_correct > 1:
-            good = 0.0
-            for p in range(start[i], start[i + 1]):
-                c = correct[p]
-                if not mark[c]:
-                    continue
-                for j in range(m):
-                    if mark[j] or scope[j] != own:
-                        continue
-                    gap = similarity[i, c] - similarity[i, j]
-                    if void_query[i] or void[c] or void[j] or abs(gap) <= tolerance:
-                        good += 0.5
-                    elif gap > 0:
-                        good += 1.0
-            percentile[i] = good / (wrong * n_correct)
-        for p in range(start[i], start[i + 1]):
-            mark[correct[p]] = 0
-
-
-def ranks(
+def average_precision(
     query: np.ndarray,
     gallery: np.ndarray,
     correct: np.ndarray | Sequence[np.ndarray],
     *,
-    block: int | None = None,
     similarity: Similarity = "cosine",
-) -> Ranks:
-    """Rank a gallery for every query by similarity.
+) -> np.ndarray:
+    """Return the average precision (n,) of every query, (1/P)·Σ i/(place of the i-th correct item).
+
+    Tied items count in expectation over their orders. What a random order would give is
+    `mmcell.metrics.precision.chance_precision`.
 
     Parameters
     ----------
-    query, gallery
-        (n, d) and (m, d) vectors of one space. A row of length zero has no direction, and its cosine ties with
-        everything. Products are float32 unless both are float64; a tie is a difference of at most 1e-6 (1e-12 in
-        float64), for distances times the greatest length of a query plus that of an item.
-    correct
-        (n,) index of the correct gallery row of each query, or n arrays of indices.
-    block
-        Queries per block; the default keeps a block of similarities under 32 MB a thread.
-    similarity
-        ``cosine``, ``l2`` (nearest in Euclidean distance) or ``l1`` (in the sum of absolute differences).
-
-    Raises
-    ------
-    MmcellError
-        A query without a correct item, an index outside the gallery or listed twice, or no such similarity.
-    """
-    everything = (np.zeros(len(query), dtype=np.int64), np.zeros(len(gallery), dtype=np.int64))
-    return ranks_within(query, gallery, correct, [everything], block=block, similarity=similarity)[0]
-
-
-def ranks_within(
-    query: np.ndarray,
-    gallery: np.ndarray,
-    correct: np.ndarray | Sequence[np.ndarray],
-    scopes: Sequence[tuple[np.ndarray, np.ndarray]],
-    *,
-    block: int | None = None,
-    similarity: Similarity = "cosine",
-) -> list[Ranks]:
-    """Rank several galleries for every query, computing every similarity once.
-
-    Parameters
-    ----------
-    query, gallery, correct, block, similarity
+    query, gallery, correct, similarity
         As in `ranks`.
-    scopes
-        Per gallery the codes (n,) of queries and (m,) of items, such as their batch: a query's gallery is the items of
-        its own code. A code below 0 belongs to no gallery; such a query has ``n_gallery`` 0.
 
     Raises
     ------
     MmcellError
         As in `ranks`.
     """
-    lists = [np.atleast_1d(np.asarray(c)) for c in correct]
-    lengths = np.array([len(c) for c in lists], dtype=np.int64)
-    flat = np.concatenate(lists).astype(np.int64) if lists else np.zeros(0, dtype=np.int64)
-    if len(lists) != len(query) or (lengths == 0).any():
-        raise MmcellError("ranks: every query needs at least one correct item; leave out queries without a partner")
-    if flat.size and (flat.min() < 0 or flat.max() >= len(gallery)):
-        raise MmcellError(f"ranks: a correct index lies outside the gallery of {len(gallery)} rows")
-    if len(np.unique(np.repeat(np.arange(len(lists)), lengths) * len(gallery) + flat)) < len(flat):
-        raise MmcellError("ranks: a query lists one correct index twice; list each correct item once")
-    of_rows, void_query, void, tolerance, itemsize = similarities(query, gallery, similarity)
-    n, m = len(void_query), len(void)
-    block = block or max(1, _BLOCK // (itemsize * max(m, 1)))
-    start = np.concatenate([[0], np.cumsum(lengths)])
-    out, percentile = np.empty((len(scopes), n, 5), dtype=np.int64), np.empty((len(scopes), n))
-    wholes = [
-        m > 0 and not void.any() and of_item[0] >= 0 and bool((of_item == of_item[0]).all()) for _, of_item in scopes
-    ]
-
-    def count(a: int) -> None:
-        b, mark = min(n, a + block), np.zeros(m, dtype=np.uint8)
-        found = of_rows(a, b)
-        for s, (of_query, of_item) in enumerate(scopes):
-            _count(
-                found, void_query[a:b], void, start[a : b + 1] - start[a], flat[start[a] : start[b]],
-                np.ascontiguousarray(of_query[a:b], dtype=np.int64), np.ascontiguousarray(of_item, dtype=np.int64),
-                wholes[s], mark, tolerance, out[s, a:b], percentile[s, a:b],
-            )  # fmt: skip
-
-    # Products and counts leave the interpreter free, and blocks are cut alike however many threads there are.
-    with ThreadPoolExecutor(_THREADS) as pool:
-        list(pool.map(count, range(0, n, block)))
-    return [Ranks(c[:, 0], c[:, 1], c[:, 2], c[:, 3], c[:, 4], share) for c, share in zip(out, percentile, strict=True)]
-
-
-@njit(cache=True, nogil=True)
-def _hit(k: int, above: np.ndarray, tied: np.ndarray, tied_correct: np.ndarray) -> np.ndarray:
-    """Return 1 − C(t, r)/C(t + c, r) for the r = k − g places of the tied block, as a product of the fewer factors."""
-    out = np.zeros(len(above))
-    for i in range(len(above)):
-        t, c, room = tied[i], tied_correct[i], k - above[i]
-        if room > t:
-            out[i] = 1.0
-        elif room > 0:
-            few, many = min(c, room), max(c, room)
-            log_miss = 0.0
-            for j in range(few):
-                log_miss += np.log1p(-many / (t + c - j))
-            out[i] = -np.expm1(log_miss)
-    return out
-
-
-def recall_at(k: int, above: np.ndarray, tied: np.ndarray, tied_correct: np.ndarray) -> np.ndarray:
-    """Return the probability, under random order of ties, that a correct item is among the first `k`, per query."""
-    return _hit(k, *(np.asarray(a).astype(np.int64) for a in (above, tied, tied_correct)))
-
-
-@njit(cache=True, nogil=True)
-def _reciprocal(above: np.ndarray, tied: np.ndarray, tied_correct: np.ndarray) -> np.ndarray:
-    out = np.zeros(len(above))
-    for i in range(len(above)):
-        g, t, c = above[i], tied[i], tied_correct[i]
-        if i > 0 and g == above[i - 1] and t == tied[i - 1] and c == tied_correct[i - 1]:
-            out[i] = out[i - 1]
-            continue
-        missed = 1.0
-        for j in range(t + 1):
-            hit = c / (t + c - j)
-            out[i] += missed * hit / (g + j + 1)
-            missed *= 1.0 - hit
-            if missed <= 0.0:
-                break
-    return out
-
-
-def reciprocal_rank(above: np.ndarray, tied: np.ndarray, tied_correct: np.ndarray) -> np.ndarray:
-    """Return the expected reciprocal rank (best = 1) of the first correct item, ties in random order, per query."""
-    return _reciprocal(*(np.asarray(a).astype(np.int64) for a in (above, tied, tied_correct)))
-
-
-def chance_recall(k: int, n_correct: np.ndarray, n_gallery: np.ndarray) -> np.ndarray:
-    """Return recall@k of a random order, 1 − C(M − P, k)/C(M, k), per query."""
-    p, m = np.asarray(n_correct), np.asarray(n_gallery)
-    return recall_at(k, np.zeros_like(p), m - p, p)
+    return ranks(query, gallery, correct, similarity=similarity).precision
 
 
 def recall_resampled(
@@ -349,7 +115,26 @@ def _mean(column: str) -> Callable[[Items], np.ndarray]:
     return lambda items: items.column(column).astype(float)
 
 
+def enrichment_resampled(
+    k: int, above: np.ndarray, tied: np.ndarray, tied_correct: np.ndarray, n_correct: np.ndarray,
+    n_gallery: np.ndarray, weights: np.ndarray,
+) -> np.ndarray:  # fmt: skip
+    """Return recall@k over that of a random order (draws,), both means under each row of weights (draws, n queries)."""
+    chance = weighted_mean(chance_recall(k, n_correct, n_gallery), weights)
+    return ratio(recall_resampled(k, above, tied, tied_correct, weights), chance)
+
+
+def _enrichment(k: int) -> Metric:
+    def fast(items: Items, weights: np.ndarray) -> np.ndarray:
+        above, tied, tied_correct, n_correct, n_gallery = (items.column(c) for c in (*_RANKS, "n_correct", "n_gallery"))
+        of_items = np.asarray(weights)[:, items.codes]
+        return enrichment_resampled(k, above, tied, tied_correct, n_correct, n_gallery, of_items)
+
+    return Metric(f"enrichment@{k}", plain(fast), True, 1.0, resampled=fast, kinds=("retrieval",))
+
+
 RECALL_1, RECALL_5, RECALL_10 = _recall(1), _recall(5), _recall(10)
+ENRICHMENT_1, ENRICHMENT_5, ENRICHMENT_10 = _enrichment(1), _enrichment(5), _enrichment(10)
 _mrr_fn, _mrr_fast = mean_of(lambda items: reciprocal_rank(*(items.column(c) for c in _RANKS)))
 MRR = Metric("mrr", _mrr_fn, True, _mrr_chance, (0, 1), _mrr_fast, ("retrieval",))
 _percentile_fn, _percentile_fast = mean_of(_mean("percentile"))
@@ -360,4 +145,14 @@ def _median_rank(items: Items, weights: np.ndarray) -> np.ndarray:
 
 
 MEDIAN_RANK = Metric("median_rank", plain(_median_rank), False, 0.5, (0, 1), _median_rank, ("retrieval",))
+
+
+def _farther(items: Items, weights: np.ndarray) -> np.ndarray:
+    if (items.column("n_correct") != 1).any():
+        return np.full(len(weights), np.nan)  # defined for one-to-one pairs
+    return 1.0 - _percentile_fast(items, weights)
+
+
+#: Of one direction, by the similarity that ranks; `mmcell.metrics.matching.foscttm` takes both, by distance.
+FOSCTTM = Metric("foscttm", plain(_farther), False, 0.5, (0, 1), _farther, ("retrieval",))
 PERCENTILE = Metric("percentile", _percentile_fn, True, 0.5, (0, 1), _percentile_fast, ("retrieval",))

@@ -110,7 +110,9 @@ def training_pairs(
 ) -> Pairs:
     """Return the vectors of all training pairs, with their units as inner groups.
 
-    With `each`, every item of the first side is there once, beside the mean of its partners.
+    With `each`, every item of the first side is there once, beside the mean of its partners. Without it every item of
+    the larger side of a group (replicates of one perturbation) is there once, the items of the smaller side in turn:
+    all 12 × 12 pairs of 12 replicates would let one perturbation weigh as much as 144 others.
 
     Units that share a group of partners stay together, so that no inner fold has seen the partner of what it holds
     out. Of too few units to choose a setting on, their batches (the sections of one patient) are the groups, where no
@@ -131,7 +133,21 @@ def training_pairs(
         ids, mean = mean_partners(x, y, sides[1])
         kinds = None if labels is None else (labels[0][first], labels[0][first])
         return Pairs(rows_of(sides[0], ids), mean, groups[first], same[first], kinds, seed)
-    return Pairs(rows_of(sides[0], x), rows_of(sides[1], y), groups, same, labels, seed)
+    turn = _in_turn(x, y, same)
+    if labels is not None:
+        labels = labels[0][turn], labels[1][turn]
+    return Pairs(rows_of(sides[0], x[turn]), rows_of(sides[1], y[turn]), groups[turn], same[turn], labels, seed)
+
+
+def _in_turn(x: pd.Index, y: pd.Index, same: np.ndarray) -> np.ndarray:
+    """Return which of all pairs are kept: of a group of a × b pairs max(a, b), in which each item of either side is."""
+    if not (x.has_duplicates or y.has_duplicates):
+        return np.arange(len(x))
+    frame = pd.DataFrame({"x": x, "y": y, "same": same})
+    place = {side: frame.groupby("same")[side].transform(lambda v: pd.factorize(v)[0]) for side in ("x", "y")}
+    size = {side: frame.groupby("same")[side].transform("nunique") for side in ("x", "y")}
+    fewer = np.minimum(size["x"], size["y"])
+    return np.flatnonzero(place["x"] % fewer == place["y"] % fewer)
 
 
 def _together(left: np.ndarray, right: np.ndarray, same: np.ndarray) -> np.ndarray:

@@ -20,7 +20,7 @@ from mmcell.task import MethodView
 
 #: Queries that a reader can look at, and how much of the gallery beside each.
 _EXAMPLES, _SHOWN = 4, 5
-_COLUMNS = ("above", "tied", "tied_correct", "n_correct", "n_gallery", "percentile")
+_COLUMNS = ("above", "tied", "tied_correct", "n_correct", "n_gallery", "percentile", "precision")
 
 
 class Retrieval(PairedTask):

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from mmcell import Items, get_metric
 from mmcell.metrics.retrieval import (
     chance_recall,
+    enrichment_resampled,
     foscttm,
     median_rank_resampled,
     mrr_resampled,
@@ -275,6 +276,8 @@ def test_metrics_of_items_are_those_of_the_ranks(seed):
     items, found = retrieval_items(seed)
     for k in (1, 5, 10):
         np.testing.assert_allclose(get_metric(f"recall@{k}").fn(items), found.recall(k))
+        chance = chance_recall(k, found.n_correct, found.n_gallery).mean()
+        np.testing.assert_allclose(get_metric(f"enrichment@{k}").fn(items), found.recall(k) / chance)
     np.testing.assert_allclose(get_metric("mrr").fn(items), found.mrr)
     np.testing.assert_allclose(get_metric("percentile").fn(items), found.percentile.mean())
 
@@ -293,6 +296,10 @@ def test_draws_of_the_ranks_are_those_of_repeated_queries(seed):
         (mrr_resampled(*counts, weights), lambda r: r.mrr),
         (percentile_resampled(found.percentile, weights), lambda r: r.percentile.mean()),
         (median_rank_resampled(found.percentile, weights), lambda r: np.median(1 - r.percentile)),
+        (
+            enrichment_resampled(2, *counts, found.n_correct, found.n_gallery, weights),
+            lambda r: r.recall(2) / chance_recall(2, r.n_correct, r.n_gallery).mean(),
+        ),
     ):
         np.testing.assert_allclose(fast, [value(r) if r else np.nan for r in repeated])
 
@@ -307,11 +314,31 @@ def test_matching_stands_beside_retrieval():
 
 
 @given(SEEDS)
+def test_foscttm_of_items_is_that_of_unit_vectors_averaged_over_directions(seed):
+    x, y = np.random.default_rng(seed).normal(size=(2, 15, 3))
+    facts = {"item": [f"q{i}" for i in range(15)], "unit": [f"u{i % 4}" for i in range(15)]}
+    names = ("above", "tied", "tied_correct", "n_correct", "n_gallery", "percentile")
+    both = [
+        get_metric("foscttm").fn(
+            Items(pd.DataFrame(facts | {n: getattr(found, n) for n in names}), "retrieval")
+        )
+        for found in (ranks(x, y, np.arange(15)), ranks(y, x, np.arange(15)))
+    ]  # fmt: skip
+    unit = [v / np.linalg.norm(v, axis=1, keepdims=True) for v in (x, y)]
+    np.testing.assert_allclose(np.mean(both), foscttm(*unit))
+
+
+def test_foscttm_is_undefined_for_correct_sets():
+    items, _ = retrieval_items(0)
+    assert np.isnan(get_metric("foscttm").fn(items))
+
+
+@given(SEEDS)
 def test_chance_is_the_value_of_a_collapsed_embedding(seed):
     items, _ = retrieval_items(seed)
     n_correct, n_gallery = items.column("n_correct"), items.column("n_gallery")
     flat = items.frame.assign(above=0, tied=n_gallery - n_correct, tied_correct=n_correct, percentile=0.5)
-    for name in ("recall@1", "recall@5", "recall@10", "mrr", "percentile"):
+    for name in ("recall@1", "recall@5", "recall@10", "enrichment@5", "mrr", "percentile"):
         metric = get_metric(name)
         np.testing.assert_allclose(metric.chance_of(items), metric.fn(Items(flat, "retrieval")))
 

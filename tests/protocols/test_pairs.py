@@ -42,13 +42,33 @@ def test_units_that_share_a_group_of_partners_stay_in_one_inner_fold():
     x_side = sides[0].align(trained.index[trained.isin(names[::2])])
     y_side = sides[1].align(trained.index[trained.isin(names[1::2])])
     found = training_pairs(view, [x_side, y_side], "toy", "perturbation", 0)
-    assert len(found.x) == len(names) // 2 * 100
+    assert len(found.x) == len(names) // 2 * 10  # not all 10 × 10 pairs of one drug
     assert len(np.unique(found.groups)) == len(names) // 2
-    x, y, same = paired(view, view.train, [x_side, y_side], "toy", "perturbation")
     for train, held in GroupKFold(3).split(found.x, groups=found.groups):
-        assert not set(same[train]) & set(same[held])
-        assert not set(x[train]) & set(x[held])
-        assert not set(y[train]) & set(y[held])
+        assert not set(found.same[train]) & set(found.same[held])
+        for values in (found.x, found.y):
+            assert not set(values[train, 0]) & set(values[held, 0])
+
+
+@pytest.mark.parametrize(("left", "right"), [(3, 3), (2, 5), (6, 1)])
+def test_replicates_are_paired_in_turn(left, right):
+    view, sides = parts(cite(6, 10))
+    trained = view.unit[view.train]
+
+    some = {side: [] for side in (0, 1)}
+    drug = pd.Series("none", trained.index)
+    for unit, ids in trained.groupby(trained).groups.items():
+        some[0] += list(ids[:left])
+        some[1] += list(ids[left : left + right])
+        drug[ids] = f"drug {unit}"
+    columns = view.columns.assign(perturbation=drug.reindex(view.columns.index))
+    view = dataclasses.replace(view, columns=columns)
+    found = training_pairs(view, [sides[i].align(pd.Index(some[i])) for i in (0, 1)], "toy", "perturbation", 0)
+    n_units = trained.nunique()
+    assert len(found.x) == max(left, right) * n_units
+    for values, n in ((found.x, left), (found.y, right)):
+        assert len(np.unique(values, axis=0)) == n * n_units
+    assert np.bincount(found.same).tolist() == [max(left, right)] * n_units
 
 
 def test_a_modality_that_measured_nothing_in_a_fold_is_named():

@@ -1,4 +1,4 @@
-"""The worst subgroup beside every mean: a good mean may hide a cell type, a batch or a cohort that is not served."""
+"""Subgroups beside every mean: a good mean may hide a cell type, a batch or a cohort that is not served."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ import pandas as pd
 
 from mmcell.items import Items
 from mmcell.metrics.base import Metric
-from mmcell.records import Worst
+from mmcell.records import Group, Worst
+from mmcell.stats.bootstrap import bootstrap
 from mmcell.stats.units import MINIMUM
 
 _PREFIX = "by:"
@@ -30,7 +31,8 @@ def worst(items: Items, metrics: Sequence[Metric]) -> dict[str, Worst]:
     metrics
         Their direction says what is worst.
     """
-    parts, small = _parts(items)
+    every = _parts(items)
+    parts = [part for part in every if part[2].units.independent >= MINIMUM]
     found = {}
     # A count of tests is least where it has the least power.
     for metric in (m for m in metrics if m.interval):
@@ -50,28 +52,53 @@ def worst(items: Items, metrics: Sequence[Metric]) -> dict[str, Worst]:
             n_units=part.units.independent,
             n_items=part.n_items,
             n_groups=len(defined),
-            n_small=small,
+            n_small=len(every) - len(parts),
             n_undefined=len(parts) - len(defined),
         )
     return found
 
 
-def _parts(items: Items) -> tuple[list[tuple[str, str, Items]], int]:
-    """Return the items of every group that is large enough, and how many are not."""
+def groups(items: Items, metric: Metric, *, n_boot: int, seed: int) -> tuple[Group, ...]:
+    """Return a metric in every group, with its interval over the units of that group; none of fewer than 10 units.
+
+    Parameters
+    ----------
+    items
+        With columns ``by:NAME``, a group each.
+    metric
+        What is scored.
+    n_boot, seed
+        Of the draws.
+    """
+    found = []
+    for role, name, part in _parts(items):
+        chance, of = metric.chance_of(part), Group(role=role, name=name, value=None)
+        if _one_class(part) and metric.name not in _RECALLS:
+            found.append(of.model_copy(update={"n_units": part.units.independent, "n_items": part.n_items}))
+            continue
+        value = bootstrap(part, [metric], n_boot=n_boot, seed=seed)[metric.name]
+        found.append(
+            Group(
+                role=role, name=name, value=value.value, low=value.low, high=value.high, chance=chance,
+                n_units=value.n_units, n_items=part.n_items,
+            )
+        )  # fmt: skip
+    return tuple(found)
+
+
+def _parts(items: Items) -> list[tuple[str, str, Items]]:
+    """Return what is grouped, the name of the group and its items, for every group of two or more."""
     grouped = items.frame.filter(regex=f"^{_PREFIX}")
     items = items.without(list(grouped))
-    found, small = [], 0
+    found = []
     for column in grouped:
-        groups, names = pd.factorize(grouped[column].astype(object).map(str, na_action="ignore"), sort=True)
+        codes, names = pd.factorize(grouped[column].astype(object).map(str, na_action="ignore"), sort=True)
         if len(names) < 2:
             continue
-        for code, name in enumerate(names):
-            part = items.where(groups == code)
-            if part.units.independent < MINIMUM:
-                small += 1
-            else:
-                found.append((column.removeprefix(_PREFIX), str(name), part))
-    return found, small
+        found += [
+            (column.removeprefix(_PREFIX), str(name), items.where(codes == code)) for code, name in enumerate(names)
+        ]
+    return found
 
 
 def _one_class(items: Items) -> bool:

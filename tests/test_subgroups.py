@@ -3,7 +3,8 @@ import pandas as pd
 from sklearn.metrics import roc_auc_score
 
 from mmcell import Items, Metric, get_metric
-from mmcell.worst import worst
+from mmcell.stats.bootstrap import bootstrap
+from mmcell.subgroups import groups, worst
 
 AUROC = get_metric("auroc")
 
@@ -61,3 +62,28 @@ def test_of_one_class_only_its_recall_is_compared():
     found = Items(frame.assign(y_pred=np.where(i % 3 == 0, "T", frame["y_true"])), "multiclass")
     assert worst_of(found, get_metric("balanced_accuracy")).name == "B"
     assert worst_of(found, get_metric("macro_f1")) is None
+
+
+def test_every_group_has_the_value_and_the_interval_of_its_own_items():
+    i = np.arange(60)
+    found = items({"by:batch": i % 3, "by:sex": np.where(i < 30, "f", "m")})
+    for group in groups(found, AUROC, n_boot=200, seed=0):
+        mask = i % 3 == int(group.name) if group.role == "batch" else (i < 30) == (group.name == "f")
+        part = found.where(mask)
+        estimate = bootstrap(part, [AUROC], n_boot=200, seed=0)["auroc"]
+        assert (group.value, group.low, group.high) == (estimate.value, estimate.low, estimate.high)
+        assert (group.n_units, group.n_items, group.chance) == (mask.sum(), mask.sum(), 0.5)
+    assert len(groups(found, AUROC, n_boot=200, seed=0)) == 5
+
+
+def test_a_small_group_has_a_value_and_no_interval_and_one_of_one_class_neither():
+    i = np.arange(60)
+    found = items({})
+    cases = found.frame["y_true"].to_numpy() == 1
+    found = items({"by:site": np.where(i < 9, "tiny", "large"), "by:class": np.where(cases, "ill", "well")})
+    of = {(g.role, g.name): g for g in groups(found, AUROC, n_boot=200, seed=0)}
+    assert of["site", "tiny"].value is not None
+    assert of["site", "tiny"].low is None
+    assert of["site", "large"].low is not None
+    assert of["class", "ill"].value is None
+    assert of["class", "ill"].n_items == cases.sum()
