@@ -114,6 +114,7 @@ def truth_of(kind, rng, n):
     return {
         "above": above, "tied": tied, "tied_correct": correct, "n_correct": correct, "n_gallery": 15,
         "percentile": rng.random(n).round(2),
+        "precision": rng.random(n).round(2),
     }  # fmt: skip
 
 

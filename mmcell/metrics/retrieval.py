@@ -148,9 +148,9 @@ MEDIAN_RANK = Metric("median_rank", plain(_median_rank), False, 0.5, (0, 1), _me
 
 
 def _farther(items: Items, weights: np.ndarray) -> np.ndarray:
-    if (items.column("n_correct") != 1).any():
-        return np.full(len(weights), np.nan)  # defined for one-to-one pairs
-    return 1.0 - _percentile_fast(items, weights)
+    several = np.bincount(items.codes, items.column("n_correct") != 1, len(items.units))
+    one_to_one = np.asarray(weights) @ several == 0  # Of correct sets it is not defined.
+    return np.where(one_to_one, 1.0 - _percentile_fast(items, weights), np.nan)
 
 
 #: Of one direction, by the similarity that ranks; `mmcell.metrics.matching.foscttm` takes both, by distance.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from mmcell.records import Group
-from mmcell.report.view import Row, TaskView
+from mmcell.report.view import Panel, Row, TaskView
 
 
 @dataclass(frozen=True)
@@ -38,10 +38,10 @@ class GroupTable:
 
 def group_tables(task: TaskView) -> list[GroupTable]:
     """Return a table for everything that items are grouped by, groups in the order of their names."""
-    panels = [p for p in task.panels if p.best is not None and p.best.score is not None and p.best.score.groups]
+    panels = [p for p in task.panels if _groups(_leading(p))]
     if not panels:
         return []
-    leading = {(p.place, g.role, g.name): g for p in panels for g in _groups(p.best)}
+    leading = {(p.place, g.role, g.name): g for p in panels for g in _groups(_leading(p))}
     beside = {(p.place, g.role, g.name): g for p in panels for g in _groups(p.reference)}
     roles = dict.fromkeys(role for _, role, _ in leading)
     found = []
@@ -53,6 +53,10 @@ def group_tables(task: TaskView) -> list[GroupTable]:
         )
         found.append(GroupTable(role, tuple(p.title for p in here), rows))
     return found
+
+
+def _leading(panel: Panel) -> Row | None:
+    return panel.best or panel.reference
 
 
 def _groups(row: Row | None) -> tuple[Group, ...]:
