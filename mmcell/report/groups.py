@@ -42,7 +42,7 @@ def group_tables(task: TaskView) -> list[GroupTable]:
     if not panels:
         return []
     leading = {(p.place, g.role, g.name): g for p in panels for g in _groups(_leading(p))}
-    beside = {(p.place, g.role, g.name): g for p in panels for g in _groups(p.reference)}
+    beside = {(p.place, g.role, g.name): g for p in panels if p.best for g in _groups(p.reference)}
     roles = dict.fromkeys(role for _, role, _ in leading)
     found = []
     for role in roles:
