@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 from mmcell import controls
+from mmcell.concepts import concept_scores
 from mmcell.dataset import Dataset
 from mmcell.digest import digest_ids, stream
 from mmcell.embedding import Embedding, ModelCard
@@ -14,7 +15,8 @@ from mmcell.encoders.base import Encoder, fits
 from mmcell.encoders.encode import columns_of, encode, fitted
 from mmcell.encoders.shelf import Shelf
 from mmcell.errors import MmcellError
-from mmcell.patients.base import encode_patients, make_patient_encoder
+from mmcell.patients.base import encode_patients
+from mmcell.poolings import Pooling
 from mmcell.spaces import in_space
 from mmcell.splits import Split
 from mmcell.task import Task
@@ -22,11 +24,10 @@ from mmcell.variants import halves
 
 if TYPE_CHECKING:
     import numpy as np
+    import pandas as pd
     from anndata import AnnData
 
 Role = Literal["candidate", "control", "ceiling"]
-#: ``pseudobulk:all-cells`` reads every cell of a patient instead of equally many of each.
-ALL_CELLS = "all-cells"
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,10 +36,12 @@ class Candidate:
 
     Attributes
     ----------
-    encoder, patient_encoder, probe, role
+    encoder, probe, role
         What tables call it.
     source
         An encoder, a fixed embedding, or the name of a control that is built from the dataset.
+    pooling
+        How cells become patients, where that is needed.
     key
         Digest of everything that decides its values; "" when that cannot be known before it has run.
     partners
@@ -54,13 +57,18 @@ class Candidate:
     encoder: str
     source: Encoder | Embedding | str
     role: Role = "candidate"
-    patient_encoder: str = ""
+    pooling: Pooling | None = None
     probe: str = "default"
     key: str = ""
     partners: Mapping[str, Encoder | Embedding | str] = field(default_factory=dict)
     permuted: bool = False
     asked: bool = False
     space: str = ""
+
+    @property
+    def patient_encoder(self) -> str:
+        """What tables call the pooling; "" without one."""
+        return self.pooling.name if self.pooling is not None else ""
 
     @property
     def cards(self) -> dict[str, ModelCard]:
@@ -122,13 +130,34 @@ class Cache:
         return self._found[key]
 
 
+@dataclass(frozen=True, eq=False)
+class Made:
+    """What a candidate's probe sees under one split.
+
+    Attributes
+    ----------
+    embeddings
+        Slot -> embedding.
+    facts
+        What the fitted patient encoder says of itself.
+    """
+
+    embeddings: Mapping[str, Embedding]
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+
 def embeddings_of(
-    candidate: Candidate, task: Task, dataset: Dataset, split: Split, cache: Cache, seed: int
-) -> dict[str, Embedding]:
-    """Return the embedding of every slot for one split; nothing here has seen a label."""
+    candidate: Candidate, task: Task, dataset: Dataset, split: Split, cache: Cache, seed: int,
+    y: pd.Series | None = None,
+) -> Made:  # fmt: skip
+    """Return the embedding of every slot for one split.
+
+    Nothing here has seen a label, but for a supervised patient encoder `y`, those of training patients.
+    """
     if candidate.source == controls.SPLIT_HALF:
-        return _halves(candidate, task, dataset, split, cache, seed)
-    found = {}
+        return Made(_halves(candidate, task, dataset, split, cache, seed))
+    found: dict[str, Embedding] = {}
+    facts: Mapping[str, Any] = {}
     for slot, (wanted, level) in task.spec.slots.items():
         modality = modality_of(wanted, dataset)
         source = candidate.source if slot == task.spec.slot[0] else candidate.partners[slot]
@@ -146,13 +175,36 @@ def embeddings_of(
         if level == "patient" and "patient" not in (cells.level, dataset.card.level):
             cell_type = dataset.obs[dataset.roles.cell_type] if dataset.roles.cell_type else None
             rng = stream(seed, "cells", dataset.fingerprint, split.key)
-            name, _, how = candidate.patient_encoder.partition(":")
-            cells = encode_patients(
-                make_patient_encoder(name), cells, dataset.unit, split.train, cell_type=cell_type, rng=rng,
-                equal_cells=how != ALL_CELLS,
+            pooling = candidate.pooling
+            if pooling is None:
+                raise MmcellError(f"candidate {candidate.label!r}: cells need a patient encoder; name one")
+            concepts = concept_scores(dataset, split.train) if pooling.reads_concepts else None
+            cells, facts = encode_patients(
+                pooling.encoder, cells, dataset.unit, split.train if y is None else y.index, cell_type=cell_type,
+                concepts=concepts, y=y, rng=rng,
+                equal_cells=pooling.equal_cells,
             )  # fmt: skip
         found[slot] = cells
-    return found
+    return Made(found, facts)
+
+
+def labels_for(candidate: Candidate, task: Task, dataset: Dataset, split: Split) -> pd.Series | None:
+    """Return the labels of training patients for a patient encoder that is fitted to them; None for any other.
+
+    Raises
+    ------
+    MmcellError
+        The split predicts something else.
+    """
+    if candidate.pooling is None or not candidate.pooling.is_supervised:
+        return None
+    if split.spec.targets[0] != "label":
+        raise MmcellError(
+            f"patient encoder {candidate.patient_encoder!r} is fitted to a label, and task {task.spec.name!r} predicts "
+            f"{split.spec.targets[0]!r}; choose another patient encoder"
+        )
+    truth = dataset.truth("label", "patient")["y_true"]
+    return truth[truth.index.isin(split.train)]
 
 
 def _halves(

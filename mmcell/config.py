@@ -22,7 +22,7 @@ class TaskEntry(BaseModel):
     task: str
     dataset: str | None = None
     encoders: list[EncoderEntry] | None = None
-    patient_encoders: list[str] | None = None
+    patient_encoders: list[EncoderEntry] | None = None
     probes: list[str] | None = None
     controls: Literal["default"] | list[str] = "default"
 
@@ -36,8 +36,8 @@ class RunConfig(BaseModel):
     """A run: tasks, encoders, and the seed of everything random.
 
     An encoder is a name, ``module:attribute``, a mapping of ``use`` (such a name), ``name`` (what tables call it) and
-    parameters, or a mapping of ``file`` with ``key``, ``name``, ``level`` and ``modality``. Paths are relative to the
-    config.
+    parameters, or a mapping of ``file`` with ``key``, ``name``, ``level`` and ``modality``. A patient encoder is a name
+    or a mapping of ``use``, ``name`` and parameters. Paths are relative to the config.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -46,7 +46,7 @@ class RunConfig(BaseModel):
     description: str = ""
     tasks: list[Annotated[TaskEntry, BeforeValidator(_entry)]] = Field(min_length=1)
     encoders: list[EncoderEntry] | None = None
-    patient_encoders: list[str] | None = None
+    patient_encoders: list[EncoderEntry] | None = None
     n_boot: int = 1000
     null: int = 0
     seed: int = 0
@@ -88,7 +88,7 @@ def plans_of(config: RunConfig, folder: Path) -> list[Plan]:
                 task.task,
                 None if encoders is None else [_here(e, folder) for e in encoders],
                 _path(task.dataset, folder),
-                patient_encoders=task.patient_encoders or config.patient_encoders,
+                patient_encoders=[_here(e, folder) for e in task.patient_encoders or config.patient_encoders or ()],
                 probes=task.probes,
                 controls=task.controls,
                 n_boot=config.n_boot,

@@ -9,8 +9,8 @@ from typing import Any
 import pandas as pd
 
 from mmcell import controls
-from mmcell.candidates import ALL_CELLS, Candidate, Role, modality_of
-from mmcell.code import UnknownCodeError, code_of
+from mmcell.candidates import Candidate, Role, modality_of
+from mmcell.code import code_of
 from mmcell.dataset import Dataset
 from mmcell.digest import digest
 from mmcell.embedding import Embedding
@@ -27,7 +27,8 @@ from mmcell.encoders.base import (
 from mmcell.encoders.broken import Broken
 from mmcell.encoders.foundation import RECIPES
 from mmcell.errors import MmcellError, did_you_mean
-from mmcell.patients.base import PATIENT_ENCODERS, make_patient_encoder
+from mmcell.patients.base import PATIENT_ENCODERS
+from mmcell.poolings import Pooling, resolve_poolings
 from mmcell.registry import load_attribute
 from mmcell.task import Task
 
@@ -123,7 +124,7 @@ def build(
     task: Task,
     dataset: Dataset,
     encoders: Mapping[str, tuple[Encoder | Embedding, str]],
-    patient_encoders: Sequence[str] | None,
+    patient_encoders: Any,
     probes: Sequence[str] | None,
     control_names: Sequence[str],
     seed: int = 0,
@@ -152,20 +153,15 @@ def build(
     # Where probes are alternatives (heads), controls go through each, so that like is compared with like; otherwise
     # through the task's first one.
     through = chosen_probes if task.spec.more_probes else task.spec.probes[:1]
-    poolings = tuple(patient_encoders or task.spec.patient_encoders or (_CONTROL_POOLING,)) if pooled else ("",)
-    for pooling in poolings:
-        name, _, how = pooling.partition(":")
-        if pooling:
-            PATIENT_ENCODERS.get(name)
-        if how not in ("", ALL_CELLS):
-            raise MmcellError(f"patient encoder {pooling!r}: {how!r} is not known; write {name} or {name}:{ALL_CELLS}")
+    wished = patient_encoders or task.spec.patient_encoders or (_CONTROL_POOLING,)
+    asked = resolve_poolings(wished, seed)
+    poolings: tuple[Pooling | None, ...] = asked if pooled else (None,)
 
-    def key(source: str, pooling: str, *parts: str) -> str:
-        try:
-            code = code_of(type(make_patient_encoder(pooling.partition(":")[0]))) if pooling else ""
-        except UnknownCodeError:
+    def key(source: str, pooling: Pooling | None, *parts: str) -> str:
+        if pooling is not None and not pooling.key:
             return ""
-        return digest(partner_key, source, pooling, code, *parts) if source and partner_key is not None else ""
+        how = "" if pooling is None else pooling.key
+        return digest(partner_key, source, how, *parts) if source and partner_key is not None else ""
 
     found: list[Candidate] = []
     for name, (source, source_key) in own.items():
@@ -181,8 +177,8 @@ def build(
                 Broken.of(name, f"encoder {name!r}: {why}; choose another encoder or mend the card") if why else source
             )
         is_patient = isinstance(source, Embedding) and source.level == "patient"
-        for pooling in ("",) if is_patient else poolings:
-            if pooling and not make_patient_encoder(pooling.partition(":")[0]).reads_embedding:
+        for pooling in (None,) if is_patient else poolings:
+            if pooling is not None and not pooling.reads_embedding:
                 continue
             for probe in chosen_probes:
                 found.append(
@@ -190,7 +186,7 @@ def build(
                 )
     # A patient encoder that reads labels alone is one candidate, whichever encoders there are.
     for pooling in poolings:
-        if pooling and not make_patient_encoder(pooling.partition(":")[0]).reads_embedding:
+        if pooling is not None and not pooling.reads_embedding:
             for probe in chosen_probes:
                 source = make_encoder("constant")
                 found.append(
@@ -205,7 +201,7 @@ def build(
 
 def _with_controls(
     found: list[Candidate], own: Mapping[str, Encoder | Embedding], task: Task, dataset: Dataset, names: Sequence[str],
-    poolings: tuple[str, ...], probes: tuple[str, ...], partners: Mapping[str, Encoder | Embedding | str],
+    poolings: tuple[Pooling | None, ...], probes: tuple[str, ...], partners: Mapping[str, Encoder | Embedding | str],
     key: Callable[..., str], skipped: list[str], seed: int,
 ) -> list[Candidate]:  # fmt: skip
     for name in names:
@@ -241,22 +237,23 @@ def _with_controls(
 
 
 def _control(
-    name: str, source: Encoder | str, task: Task, poolings: tuple[str, ...], probe: str,
+    name: str, source: Encoder | str, task: Task, poolings: tuple[Pooling | None, ...], probe: str,
     partners: Mapping[str, Encoder | Embedding | str], key: Callable[..., str], seed: int,
 ) -> Candidate:  # fmt: skip
     """Return one control as a candidate; `source` is an encoder or a name."""
-    pooling = _CONTROL_POOLING if poolings != ("",) else ""
+    pooling = resolve_poolings(_CONTROL_POOLING, seed)[0] if poolings != (None,) else None
     if name in controls.PERMUTED:
-        known = [p for p in poolings if p and make_patient_encoder(p.partition(":")[0]).reads_embedding]
-        pooling = (known or [pooling])[0]
+        known = [p for p in poolings if p is not None and p.reads_embedding]
+        pooling = known[0] if known else pooling
         encoder = make_encoder(task.spec.encoders[0], _seeded(task.spec.encoders[0], {}, seed))
         own_key = key(identity(encoder), pooling, probe, name)
         return Candidate(name, encoder, "control", pooling, probe, own_key, partners, permuted=True)
     if name in controls.BUILDERS or name == controls.SPLIT_HALF:
         role: Role = "ceiling" if name in (*task.ceilings, "oracle", controls.SPLIT_HALF) else "control"
-        return Candidate(name, name, role, "", probe, key(name, "", probe), partners)
+        return Candidate(name, name, role, None, probe, key(name, None, probe), partners)
     if name in PATIENT_ENCODERS.references:
-        return Candidate("", make_encoder("constant"), "control", name, probe, key("labels", name, probe), partners)
+        alone = resolve_poolings(name, seed)[0]
+        return Candidate("", make_encoder("constant"), "control", alone, probe, key("labels", alone, probe), partners)
     encoder = make_encoder(source, _seeded(source, {}, seed)) if isinstance(source, str) else source
     return Candidate(name, encoder, "control", pooling, probe, key(identity(encoder), pooling, probe), partners)
 

@@ -10,13 +10,14 @@ from mmcell import controls as controls_
 from mmcell.audit.data import audit_data
 from mmcell.candidates import Candidate, modality_of
 from mmcell.code import UnknownCodeError, code_digest, code_of
+from mmcell.concepts import lacking
 from mmcell.data.catalog import load_dataset
 from mmcell.dataset import Dataset
 from mmcell.digest import digest
 from mmcell.embedding import Embedding
 from mmcell.encoders.base import ENCODERS, make_encoder
 from mmcell.encoders.shelf import Shelf
-from mmcell.errors import MmcellError
+from mmcell.errors import MmcellError, first
 from mmcell.lineup import build, resolve
 from mmcell.metrics.base import Metric, get_metric
 from mmcell.records import FORMAT, Finding
@@ -134,7 +135,7 @@ def make_plan(
     encoders: Any = None,
     dataset: Any = None,
     *,
-    patient_encoders: Sequence[str] | None = None,
+    patient_encoders: Any = None,
     probes: Sequence[str] | None = None,
     controls: ControlNames = "default",
     n_boot: int = 1000,
@@ -154,6 +155,8 @@ def make_plan(
     data = dataset if isinstance(dataset, Dataset) else load_dataset(dataset or task.spec.dataset)
     if data.name != task.spec.dataset:
         task = task.on(data.name)
+    elif task.spec.roles:
+        data = replace(data, roles=replace(data.roles, **task.spec.roles))
     spec = task.spec
     crossed = spec.unit.partition("×")[2]
     if crossed and data.roles.columns.get(crossed) is None:
@@ -161,7 +164,7 @@ def make_plan(
     splits, findings = _splits(task, data, seed)
     names = controls_.names_of(task) if controls == "default" else _tuple(controls)
     given = resolve(spec.encoders if encoders is None else encoders, seed)
-    candidates, skipped = build(task, data, given, _tuple(patient_encoders), _tuple(probes), names, seed)
+    candidates, skipped = build(task, data, given, patient_encoders, _tuple(probes), names, seed)
     own = [name for name, (source, _) in given.items() if name in ENCODERS.references and _is_named(source, name)]
     missing = controls_.missing(task, data, [*names, *own])
     if missing:
@@ -173,6 +176,13 @@ def make_plan(
                 cure="run with the default controls",
             )
         )
+    if any(c.pooling is not None and c.pooling.reads_concepts for c in candidates):
+        absent = lacking(data)
+        if absent:
+            text = "; ".join(f"{name}: {first(some)}" for name, some in absent.items())
+            findings.append(
+                Finding(severity="info", code="concept-markers", message=f"markers of concepts are not there ({text})")
+            )
     if null and spec.slot[2] == "spot":
         skipped.append(
             f"{spec.name}: no partners were permuted: spots of a tissue resemble their neighbours, and exchanging them "

@@ -94,8 +94,15 @@ class ModalityCard(BaseModel):
     description: str = ""
 
 
+#: Concept -> modality -> its markers, as the data call them.
+Concepts = dict[str, dict[str, list[str]]]
+
+
 class DatasetCard(BaseModel):
-    """Where a dataset comes from, what may be done with it, and what to mind."""
+    """Where a dataset comes from, what may be done with it, and what to mind.
+
+    `concepts` names sets of features whose activity in a cell means something (see `mmcell.concepts`).
+    """
 
     model_config = _STRICT
 
@@ -106,6 +113,7 @@ class DatasetCard(BaseModel):
     level: Literal["cell", "spot", "profile", "sample", "patient"] = "cell"
     modalities: dict[str, ModalityCard] = Field(default_factory=lambda: {"rna": ModalityCard()})
     time_unit: str = ""
+    concepts: Concepts = {}
     caveats: tuple[str, ...] = ()
 
 
@@ -170,7 +178,7 @@ class CohortCard(BaseModel):
     """A user's own cohort: the YAML beside one data file, beside one table a modality, or beside sections of tissue.
 
     `identifiers`, `genes` (a table with the columns ``symbol`` and ``ensembl``, relative to the card) and
-    `gene_columns` speak of the modality ``rna``.
+    `gene_columns` speak of the modality ``rna``, and so does a concept that is a bare list of markers.
     """
 
     model_config = _STRICT
@@ -191,7 +199,15 @@ class CohortCard(BaseModel):
     genes: str | None = None
     gene_columns: dict[Literal["symbol", "ensembl"], str] = {}
     time_unit: str = ""
+    concepts: Concepts = {}
     caveats: tuple[str, ...] = ()
+
+    @field_validator("concepts", mode="before")
+    @classmethod
+    def _of_genes(cls, value: Any) -> Any:
+        if not isinstance(value, dict):
+            return value
+        return {name: {"rna": some} if isinstance(some, list) else some for name, some in value.items()}
 
     @field_validator("roles", mode="before")
     @classmethod

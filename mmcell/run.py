@@ -37,7 +37,7 @@ def evaluate(
     tasks: str | Task | Sequence[str | Task] = (),
     *,
     dataset: str | Path | Dataset | None = None,
-    patient_encoders: Sequence[str] | None = None,
+    patient_encoders: Any = None,
     probes: Sequence[str] | None = None,
     corrections: None = None,
     controls: ControlNames = "default",

@@ -79,6 +79,8 @@ class TaskSpec:
         permuted.
     null_within
         Roles (``batch``, …) within whose groups labels are permuted; none: among all units.
+    roles
+        Roles of its own dataset that this task reads otherwise (another label); not applied to a user's data.
     published
         Figures for the very same data and protocol; none is better than one that is only similar.
     """
@@ -95,7 +97,8 @@ class TaskSpec:
     controls: tuple[str, ...] = ("random", "constant", "technical-only")
     reference: str = "random"
     partners: Mapping[str, str | Mapping[str, Any]] = field(default_factory=dict)
-    patient_encoders: tuple[str, ...] = ()
+    patient_encoders: tuple[str | Mapping[str, Any], ...] = ()
+    roles: Mapping[str, Any] = field(default_factory=dict)
     probes: tuple[str, ...] = ("default",)
     more_probes: tuple[str, ...] = ()
     encoders: tuple[str, ...] = ("pca",)

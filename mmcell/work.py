@@ -9,15 +9,15 @@ import numpy as np
 import pandas as pd
 
 from mmcell.audit.retention import technical_retention, technical_table
-from mmcell.candidates import Cache, Candidate, embeddings_of, modality_of
+from mmcell.candidates import Cache, Candidate, Made, embeddings_of, labels_for, modality_of
 from mmcell.dataset import Dataset
 from mmcell.digest import stream
-from mmcell.embedding import Embedding
 from mmcell.errors import MmcellError
 from mmcell.grading import grade
 from mmcell.items import Items
 from mmcell.permutation import permuted_groups, permuted_labels, permuted_partners, permuted_rows
 from mmcell.plan import Plan
+from mmcell.records import jsonable
 from mmcell.splits import Split
 from mmcell.task import MethodView, Task
 
@@ -39,7 +39,7 @@ class Work:
     candidate: Candidate
     task: Task
     cache: Cache
-    _held: dict[str, dict[str, Embedding]] = field(default_factory=dict, init=False, repr=False)
+    _held: dict[tuple[object, ...], Made] = field(default_factory=dict, init=False, repr=False)
     _worlds: dict[tuple[object, ...], Dataset] = field(default_factory=dict, init=False, repr=False)
 
     def items(self) -> Items:
@@ -81,37 +81,42 @@ class Work:
         by_design = isinstance(self.candidate.source, str) or self.candidate.permuted
         if by_design or level != "patient" or dataset.card.level == "patient":
             return None
-        vectors = self._embeddings(self.plan.splits[0])[self.task.spec.slot[0]]
+        split = self.plan.splits[0]
+        vectors = self._made(split, dataset, ()).embeddings[self.task.spec.slot[0]]
         if np.ptp(vectors.values, axis=0).max(initial=0.0) == 0:
             return None
         modality = modality_of(wanted, dataset)
         technical = dataset.once(("technical-table", modality), lambda: technical_table(dataset, modality))
         return technical_retention(vectors, technical, seed=self.plan.seed)
 
-    def _embeddings(self, split: Split) -> dict[str, Embedding]:
-        if split.key not in self._held:
-            made = embeddings_of(self.candidate, self.task, self.plan.dataset, split, self.cache, self.plan.seed)
+    def _made(self, split: Split, dataset: Dataset, seeds: tuple[object, ...]) -> Made:
+        """Return what the probe sees; a supervised patient encoder is fitted to the labels of `dataset`."""
+        y = labels_for(self.candidate, self.task, dataset, split)
+        key = (split.key,) if y is None else (split.key, *seeds)
+        if key not in self._held:
+            made = embeddings_of(self.candidate, self.task, self.plan.dataset, split, self.cache, self.plan.seed, y)
             # Held where they are asked for again: by every draw of a null, and patient vectors, which are small.
             if not self.plan.n_null and self.task.spec.slot[2] != "patient":
                 return made
-            sizes = {id(e.values): e.values.nbytes for held in self._held.values() for e in held.values()}
-            if sum(sizes.values()) + sum(e.values.nbytes for e in made.values()) > _HELD:
+            sizes = {id(e.values): e.values.nbytes for held in self._held.values() for e in held.embeddings.values()}
+            if sum(sizes.values()) + sum(e.values.nbytes for e in made.embeddings.values()) > _HELD:
                 return made
-            self._held[split.key] = made
-        return self._held[split.key]
+            self._held[key] = made
+        return self._held[key]
 
     def _split(self, split: Split, seeds: tuple[object, ...], within: tuple[str, ...]) -> Items:
         """Return the graded items of one split; with `seeds`, of the world that they permute."""
         plan, task, level = self.plan, self.task, self.task.spec.slot[2]
-        embeddings = self._embeddings(split)
         dataset = plan.dataset
         null = bool(seeds) and not self.candidate.permuted
-        if null and task.adds_to_covariates:
-            slot = task.spec.slot[0]
-            moved = permuted_rows(embeddings[slot], dataset, within, stream(plan.seed, "rows", *seeds))
-            embeddings = embeddings | {slot: moved}
-        elif seeds:
+        rows = null and task.adds_to_covariates
+        if seeds and not rows:
             dataset = self._world(split, seeds, within)
+        made = self._made(split, dataset, seeds)
+        embeddings = dict(made.embeddings)
+        if rows:
+            slot = task.spec.slot[0]
+            embeddings[slot] = permuted_rows(embeddings[slot], dataset, within, stream(plan.seed, "rows", *seeds))
         view = MethodView.of(dataset, split, level)
         if seeds and "pairs" in split.spec.targets:
             slot = list(task.spec.slots)[1]
@@ -123,12 +128,14 @@ class Work:
             else:
                 # A unit's offset in both spaces is no knowledge of its items.
                 strata, fold = (("unit", *within), self._fold(split, null=True)) if null else (within, None)
-                embeddings = embeddings | {slot: permuted_partners(embeddings[slot], view, strata, rng, fold)}
+                embeddings[slot] = permuted_partners(embeddings[slot], view, strata, rng, fold)
         # The same for every candidate: what a probe draws (inner folds) then adds nothing to their differences.
         rng = stream(plan.seed, task.spec.name, split.key)
         items = task.run(view, embeddings, split, rng)
         if not isinstance(items, Items):
             raise MmcellError(f"task {task.spec.name!r}: run returned {type(items).__name__}; return Items")
+        if made.facts and not seeds:
+            items = replace(items, details={**items.details, "patient_encoder": jsonable(made.facts)})
         return grade(items, dataset, split, level, task.spec.unit, plan.splits)
 
     def _fold(self, split: Split, *, null: bool) -> pd.Series:

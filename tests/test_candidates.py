@@ -187,7 +187,7 @@ def test_the_order_of_a_file_decides_nothing(task):
     more = Embedding.from_array(
         "mine", [*TOY.ids[::-1], "other"], np.vstack([CELLS.values[::-1], np.full((1, 4), 99.0)]), card=CELLS.card
     )
-    a, b = (embeddings_of(built(task, e)[0][0], task, TOY, SPLIT, Cache(), 0)["x"] for e in (CELLS, more))
+    a, b = (embeddings_of(built(task, e)[0][0], task, TOY, SPLIT, Cache(), 0).embeddings["x"] for e in (CELLS, more))
     np.testing.assert_array_equal(a.values, b.align(a.ids).values)
 
 
@@ -196,7 +196,7 @@ def test_rows_of_a_patient_table_are_patients_whatever_their_level():
     given = Embedding.from_array("mine", toy.ids, np.ones((40, 2)))
     candidate = built(SURVIVAL, given, dataset=toy)[0][0]
     units = pd.Index(sorted(toy.ids))
-    found = embeddings_of(candidate, SURVIVAL, toy, Split(units[:20], units[20:]), Cache(), 0)["x"]
+    found = embeddings_of(candidate, SURVIVAL, toy, Split(units[:20], units[20:]), Cache(), 0).embeddings["x"]
     assert list(found.ids) == list(toy.ids)
 
 
@@ -205,7 +205,8 @@ def test_all_encoders_see_the_same_cells_of_a_patient():
     cells = CELLS.align(toy.ids)
     twins = [Embedding.from_array(n, toy.ids, cells.values, card=ModelCard(name=n)) for n in "ab"]
     a, b = (
-        embeddings_of(built(PATIENT, e, dataset=toy)[0][0], PATIENT, toy, SPLIT, Cache(), 0)["x"].values for e in twins
+        embeddings_of(built(PATIENT, e, dataset=toy)[0][0], PATIENT, toy, SPLIT, Cache(), 0).embeddings["x"].values
+        for e in twins
     )
     np.testing.assert_array_equal(a, b)
     all_cells = pd.DataFrame(cells.values, toy.ids).groupby(toy.unit).mean()

@@ -4,6 +4,8 @@ import json
 import re
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
 import pytest
 
 import mmcell
@@ -28,6 +30,19 @@ def test_the_encoder_of_the_readme_runs_on_real_data(capsys):
     mine = table[(table["encoder"] == "marker-mean") & (table["metric"] == "percentile")]
     assert (mine["ci_low"] > 0.5).all()
     assert "marker-mean" in capsys.readouterr().out
+
+
+def test_the_patient_encoder_of_the_readme_runs(capsys):
+    rng = np.random.default_rng(0)
+    ids = [f"c{i}" for i in range(400)]
+    space = {
+        "cells": mmcell.Embedding.from_array("e", ids, rng.normal(size=(400, 5))),
+        "owner": pd.Series([f"patient {i % 10}" for i in range(400)], ids),
+        "types": pd.Series(rng.choice(["B", "T"], 400), ids),
+        "scores": pd.DataFrame({"interferon": rng.normal(size=400)}, ids),
+    }
+    exec(block("from mmcell.patients import Scope"), space)
+    assert " sd" in capsys.readouterr().out
 
 
 def test_the_task_of_the_readme_runs_and_is_short():

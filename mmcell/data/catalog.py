@@ -15,6 +15,8 @@ DATASETS = Registry(
     "mmcell.datasets",
     {
         "covid-cite": "mmcell.data.covid_cite:load",
+        "covid-cytometry": "mmcell.data.brought:load_cytometry",
+        "breast-neoadjuvant": "mmcell.data.brought:load_neoadjuvant",
         "hcc-immune": "mmcell.data.survset:load_hcc",
         "breast-expression": "mmcell.data.survset:load_breast",
         "ovarian-expression": "mmcell.data.survset:load_ovarian",

@@ -62,7 +62,14 @@ def read_cohort(path: str | Path) -> Dataset:
         )
     if card.genes is not None:
         _add_genes(data, card, existing(card_path.parent / card.genes), modalities)
-    facts = {k: getattr(card, k) for k in ("description", "source", "licence", "level", "time_unit")}
+    facts = {k: getattr(card, k) for k in ("description", "source", "licence", "level", "time_unit", "concepts")}
+    for concept, markers in card.concepts.items():
+        for modality in markers:
+            if modality not in names:
+                raise MmcellError(
+                    f"{card_path}: the concept {concept!r} names the modality {modality!r}; "
+                    f"{did_you_mean(modality, names)}"
+                )
     facts["caveats"] = (*card.caveats, *left_out)
     name = card.name or card_path.stem
     dataset_card = parse(DatasetCard, {"name": name, "modalities": modalities, **facts}, str(card_path))

@@ -17,6 +17,38 @@ if TYPE_CHECKING:
 
 _SHA = "998bac96dfa205e7d4e06faced7de5945bc87ef83028d170fff77ef2d6a4cc77"
 
+#: Chosen by hand among the genes and antibodies of the panel; no published set is whole in it.
+CONCEPTS = {
+    "interferon response": {
+        "rna": [
+            "ISG15", "IFI6", "IFI27", "IFI44L", "IFIT2", "IFIT3", "MX1", "OAS1", "XAF1", "IRF7", "STAT1", "LY6E",
+            "IFITM3",
+        ],
+        "protein": ["ADT_CD169"],
+    },
+    "inflammation": {
+        "rna": [
+            "IL1B", "TNF", "NFKBIA", "CCL3", "CCL4", "S100A8", "S100A9", "S100A12", "IL6", "PTGS2", "CXCL2", "CXCL3",
+            "IL1RN", "CCL20", "NLRP3",
+        ],
+    },
+    "exhaustion": {
+        "rna": ["LAG3", "TIGIT", "CTLA4"],
+        "protein": ["ADT_CD279", "ADT_CD223", "ADT_TIGIT", "ADT_CD366", "ADT_CD152", "ADT_CD39"],
+    },
+    "cytotoxicity": {
+        "rna": ["GZMA", "GZMB", "GZMH", "GZMK", "GZMM", "PRF1", "GNLY", "NKG7", "KLRD1", "FGFBP2", "CST7"],
+        "protein": ["ADT_CD57", "ADT_CD94"],
+    },
+    "antigen presentation": {
+        "rna": [
+            "HLA-DRA", "HLA-DRB1", "HLA-DRB5", "HLA-DPA1", "HLA-DPB1", "HLA-DQA1", "HLA-DQB1", "HLA-DMA", "CD74",
+            "CD86", "CD40",
+        ],
+        "protein": ["ADT_HLA-DR", "ADT_CD86", "ADT_CD40"],
+    },
+}  # fmt: skip
+
 CARD = DatasetCard(
     name="covid-cite",
     description=(
@@ -32,6 +64,7 @@ CARD = DatasetCard(
             preprocessing="counts", identifiers="other", description="192 antibodies; names carry the prefix ADT_"
         ),
     },
+    concepts=CONCEPTS,
     caveats=(
         "The makers subsampled cells by batch × condition × cell type: compositions are distorted, and some cell types "
         "live in one batch only.",

@@ -21,6 +21,13 @@ PATIENT_ENCODERS = Registry(
         "composition": "mmcell.patients.composition:Composition",
         "pseudobulk": "mmcell.patients.pseudobulk:Pseudobulk",
         "celltype-pseudobulk": "mmcell.patients.pseudobulk:CellTypePseudobulk",
+        "moments": "mmcell.patients.moments:Moments",
+        "kernel-mean": "mmcell.patients.kernelmean:KernelMean",
+        "scope": "mmcell.patients.scope:Scope",
+        "gloscope": "mmcell.patients.gloscope:GloScope",
+        "pilot": "mmcell.patients.pilot:Pilot",
+        "mil": "mmcell.patients.mil:AttentionMIL",
+        "file": "mmcell.patients.file:PatientFile",
     },
 )
 
@@ -33,6 +40,10 @@ class PatientEncoder(Protocol):
     ----------
     reads_embedding
         False where cell-type labels alone are read, so that the cell embedding makes no difference.
+
+    Two more are optional: ``supervised`` (True where `fit` reads `y`; `transform` then gives training patients inner
+    out-of-fold vectors) and ``reads_concepts`` (True where `fit` reads `concepts`). ``facts`` (JSON-able, after `fit`)
+    goes into the record.
     """
 
     reads_embedding: bool
@@ -65,7 +76,7 @@ def make_patient_encoder(name: str, parameters: Mapping[str, Any] | None = None)
     try:
         made: PatientEncoder = kind(**dict(parameters or {}))
     except TypeError as error:
-        known = list(getattr(kind, "__dataclass_fields__", {}))
+        known = [n for n, f in getattr(kind, "__dataclass_fields__", {}).items() if f.init]
         unknown = next((p for p in parameters or {} if p not in known), "")
         raise MmcellError(
             f"patient encoder {name!r}: parameter {unknown!r} is not known; {did_you_mean(unknown, known)}"
@@ -142,8 +153,10 @@ def encode_patients(
     *,
     cell_type: pd.Series | None,
     rng: np.random.Generator,
+    concepts: pd.DataFrame | None = None,
+    y: pd.Series | None = None,
     equal_cells: bool = True,
-) -> Embedding:
+) -> tuple[Embedding, dict[str, Any]]:
     """Fit on the training patients' cells, then turn every patient into a vector.
 
     With `equal_cells`, every patient is represented by as many cells as the training patient with the fewest has,
@@ -164,8 +177,19 @@ def encode_patients(
         Training patients.
     rng
         Of the draw.
+    concepts
+        Cell id × concept, for who reads them.
+    y
+        Training patient -> label, for who is supervised.
     equal_cells
         Whether to downsample.
+
+    Returns
+    -------
+    vectors : Embedding
+        All patients; those of training patients from a supervised encoder are inner out-of-fold.
+    facts
+        What the fitted encoder says of itself.
     """
     patients, code = owners(cells, owner)
     in_training = patients.isin(train)
@@ -174,11 +198,13 @@ def encode_patients(
     fitted = copy.deepcopy(encoder)
     if getattr(encoder.fit, "learns", True):
         # Fitting reads all cells of training patients, so that rare types are known whichever cells are drawn.
-        fitted = fitted.fit(_rows(seen, in_training[code]), owner, cell_type=cell_type)
+        extra = {name: value for name, value in (("concepts", concepts), ("y", y)) if value is not None}
+        fitted = fitted.fit(_rows(seen, in_training[code]), owner, cell_type=cell_type, **extra)
     keep = _equal(code, fewest, rng) if equal_cells else np.ones(len(code), dtype=bool)
     vectors = fitted.transform(_rows(seen, keep), owner, cell_type=cell_type).align(patients)
     values = vectors.values.astype(np.float64)
-    return Embedding(cells.name, "patient", cells.modality, patients, values, cells.card, vectors.columns)
+    made = Embedding(cells.name, "patient", cells.modality, patients, values, cells.card, vectors.columns)
+    return made, dict(getattr(fitted, "facts", {}))
 
 
 def _equal(code: np.ndarray, n: int, rng: np.random.Generator) -> np.ndarray:

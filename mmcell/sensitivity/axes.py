@@ -14,7 +14,6 @@ from mmcell.candidates import Candidate, modality_of
 from mmcell.digest import digest
 from mmcell.embedding import Embedding
 from mmcell.errors import MmcellError, did_you_mean, first
-from mmcell.patients.base import make_patient_encoder
 from mmcell.plan import Plan
 from mmcell.spaces import SPACES
 from mmcell.task import MethodView
@@ -267,8 +266,7 @@ def among(plan: Plan, keep: Collection[str]) -> Plan:
 def _reads_embedding(candidate: Candidate) -> bool:
     if isinstance(candidate.source, str):
         return False
-    pooling = candidate.patient_encoder.partition(":")[0]
-    return not pooling or make_patient_encoder(pooling).reads_embedding
+    return candidate.pooling is None or candidate.pooling.reads_embedding
 
 
 def _of_patients(candidate: Candidate) -> str:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from mmcell.candidates import Cache, Candidate, embeddings_of
+from mmcell.candidates import Cache, Candidate, embeddings_of, labels_for
 from mmcell.digest import stream
 from mmcell.embedding import Embedding
 from mmcell.errors import MmcellError
@@ -73,7 +73,9 @@ def items_of(plan: Plan, candidate: Candidate, cache: Cache) -> Items:
 
 def embedded(plan: Plan, candidate: Candidate, split: Split, cache: Cache) -> Mapping[str, Embedding]:
     """Return the embeddings of one split, with everything fitted on its training units."""
-    return embeddings_of(candidate, _task(plan, candidate), plan.dataset, split, cache, plan.seed)
+    task = _task(plan, candidate)
+    y = labels_for(candidate, task, plan.dataset, split)
+    return embeddings_of(candidate, task, plan.dataset, split, cache, plan.seed, y).embeddings
 
 
 def answered(plan: Plan, candidate: Candidate, split: Split, embeddings: Mapping[str, Embedding]) -> Items:

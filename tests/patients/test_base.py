@@ -29,7 +29,7 @@ class Counts(Pseudobulk):
 
 def patients(encoder, train=("p0", "p1", "p2"), seed=0, cells=CELLS, **options):
     rng = np.random.default_rng(seed)
-    return encode_patients(encoder, cells, OWNER, pd.Index(train), cell_type=KIND, rng=rng, **options)
+    return encode_patients(encoder, cells, OWNER, pd.Index(train), cell_type=KIND, rng=rng, **options)[0]
 
 
 def test_everybody_gives_as_many_cells_as_the_smallest_training_patient():
@@ -72,7 +72,7 @@ def test_how_noisy_a_vector_is_does_not_tell_how_many_cells_there_were():
     cells = Embedding.from_array("noise", owner.index, rng.normal(size=(len(owner), 10)))
 
     def told(equal_cells):
-        vectors = encode_patients(
+        vectors, _ = encode_patients(
             Pseudobulk(), cells, owner, pd.Index(owner.unique()), cell_type=None, rng=rng, equal_cells=equal_cells
         )
         return abs(spearmanr(np.linalg.norm(vectors.values, axis=1), n).statistic)
@@ -82,10 +82,14 @@ def test_how_noisy_a_vector_is_does_not_tell_how_many_cells_there_were():
 
 
 @pytest.mark.parametrize("name", PATIENT_ENCODERS.names())
-def test_every_name_makes_a_patient_encoder(name):
-    made = make_patient_encoder(name)
+def test_every_name_makes_a_patient_encoder(name, tmp_path):
+    file = tmp_path / "patients.csv"
+    pd.DataFrame(np.eye(4), index=list(SIZES)).to_csv(file)
+    made = make_patient_encoder(name, {"file": str(file)} if name == "file" else None)
     assert isinstance(made, PatientEncoder)
-    found = patients(made)
+    train = list(SIZES)
+    y = pd.Series(["ill", "well"] * 2, train) if getattr(made, "supervised", False) else None
+    found = patients(made, train=train, y=y)
     assert (found.level, list(found.ids)) == ("patient", list(SIZES))
 
 

@@ -1,0 +1,98 @@
+"""Cohorts that a user brings: where their files are to be had, what goes where, and how they are read."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from mmcell.data.download import data_folder
+from mmcell.dataset import Dataset
+from mmcell.digest import digest_file
+from mmcell.errors import MmcellError
+from mmcell.readers import read_table
+from mmcell.roles import DatasetCard, ModalityCard, Roles
+
+_CYTOMETRY = "covid-cytometry/cd8_covid.h5ad"
+_NEOADJUVANT = "breast-tme/NAC.csv"
+#: The columns that follow are sums of these.
+_LAST_FRACTION = "T.cells.CD8."
+
+
+def load_cytometry(folder: str | Path | None = None) -> Dataset:
+    """Return ``covid-cytometry``: CD8 T cells of 32 donors.
+
+    Raises
+    ------
+    MmcellError
+        The file is not there; the message says where it is to be had.
+    """
+    import anndata as ad
+
+    path = _file(
+        "covid-cytometry", _CYTOMETRY, "github.com/adam2o1o/treekoR: its De Biasi CD8 example as AnnData", folder
+    )
+    data = ad.read_h5ad(path)
+    data.obs_names = [f"cell{i:05d}" for i in range(data.n_obs)]
+    data.obs["cluster_id"] = "cluster " + data.obs["cluster_id"].astype(int).astype(str)
+    card = DatasetCard(
+        name="covid-cytometry",
+        description="Flow cytometry of CD8 T cells: 5,000 cells × 16 channels of 19 COVID-19 patients and 13 controls",
+        source="De Biasi et al., Nature Communications 11, 3434 (2020), through the R package treekoR",
+        licence="GPL-3 (treekoR)",
+        modalities={"protein": ModalityCard(preprocessing="values", identifiers="other")},
+        caveats=(
+            "Age and discharge are known of patients only, so they give the disease away and are no covariates here.",
+            "The clusters that stand for cell types were learnt by the makers on the cells of all donors.",
+            "About 156 cells a donor; batches are not known.",
+        ),
+    )
+    roles = Roles(unit="sample_id", cell_type="cluster_id", label="condition", positive="COV")
+    return Dataset("covid-cytometry", data, roles, card, digest_file(path))
+
+
+def load_neoadjuvant(folder: str | Path | None = None) -> Dataset:
+    """Return ``breast-neoadjuvant``: cell fractions of 2,007 breast tumours before treatment, in 15 trials.
+
+    Raises
+    ------
+    MmcellError
+        The file is not there; the message says where it is to be had.
+    """
+    import anndata as ad
+
+    where = "github.com/YounessAzimzade/Survival-XML-TME-BC: NAC.csv"
+    path = _file("breast-neoadjuvant", _NEOADJUVANT, where, folder)
+    table = read_table(path)
+    names = list(table.columns)
+    fractions = names[names.index("Mixture") + 1 : names.index(_LAST_FRACTION) + 1]
+    table.index = pd.Index(table["Mixture"].astype(str), name=None)
+    data = ad.AnnData(table[fractions].to_numpy(np.float32), obs=table.drop(columns=names[2:-4]))
+    data.obs["Mixture"] = data.obs_names.to_numpy()
+    data.var_names = fractions
+    card = DatasetCard(
+        name="breast-neoadjuvant",
+        description="28 cell fractions of 2,007 breast tumours before neoadjuvant chemotherapy in 15 trials; 485 "
+        "pathological complete responses",
+        source="Azimzade et al., Survival-XML-TME-BC; deconvolved from public bulk expression",
+        licence="none stated",
+        level="patient",
+        modalities={"composition": ModalityCard(preprocessing="proportions", identifiers="other")},
+        caveats=("Fractions are estimates from bulk expression.", "Trials differ in treatment and platform."),
+    )
+    roles = Roles(
+        unit="Mixture", batch="Trial", label="Response", positive="pCR", clinical=("ER", "PAM50"), strata=("PAM50",)
+    )
+    return Dataset("breast-neoadjuvant", data, roles, card, digest_file(path))
+
+
+def _file(name: str, path: str, source: str, folder: str | Path | None) -> Path:
+    named = folder or os.environ.get("MMCELL_DATA")
+    if not named or not (data_folder(folder) / path).is_file():
+        raise MmcellError(
+            f"dataset {name!r} is yours to bring: put FOLDER/{path} there ({source}) and name FOLDER with MMCELL_DATA"
+            + (f"; {named} does not have it" if named else "")
+        )
+    return data_folder(folder) / path

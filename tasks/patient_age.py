@@ -1,0 +1,30 @@
+"""Do a donor's cells say how old they are, beyond batch and the disease?
+
+The same donors and folds as `patient-severity`, another label: 60 years or older. Nothing but the cells can say, so
+what an embedding knows of it is biology, or the batch.
+"""
+
+from mmcell.protocols.patient import PatientState
+from mmcell.splits import SplitSpec
+from mmcell.task import TaskSpec
+
+task = PatientState(
+    TaskSpec(
+        name="patient-age",
+        question="Do a donor's cells say who is 60 or older?",
+        dataset="covid-cite",
+        roles={"label": "Age_interval", "positive": ">=60", "clinical": ("cond_group",)},
+        slots={"x": ("rna", "patient")},
+        split=(
+            SplitSpec("grouped", "stratified-group-kfold", by="label", repeats=5, targets=("label", "batch")),
+            SplitSpec("leave-one-batch-out", "leave-one-group-out", by="batch", targets=("label",)),
+        ),
+        metrics=("auroc", "balanced_accuracy", "batch_auroc"),
+        primary="auroc",
+        controls=("random", "constant", "technical-only", "clinical-only", "composition"),
+        reference="composition",
+        patient_encoders=("pseudobulk", "celltype-pseudobulk"),
+        null_within=("batch",),
+        encoders=("pca", "gene2vec", "gene2vec-untrained"),
+    )
+)

@@ -1,0 +1,61 @@
+import os
+
+import pandas as pd
+import pytest
+
+import mmcell
+from mmcell.data.brought import load_cytometry, load_neoadjuvant
+
+HERE = pytest.mark.skipif(not os.environ.get("MMCELL_DATA"), reason="MMCELL_DATA does not name a folder of real data")
+
+
+@pytest.mark.parametrize("load", [load_cytometry, load_neoadjuvant])
+def test_what_is_not_there_says_where_it_is_to_be_had(load, tmp_path, monkeypatch, refused):
+    with refused("is yours to bring", "github.com/", "does not have it"):
+        load(tmp_path)
+    monkeypatch.delenv("MMCELL_DATA", raising=False)
+    with refused("is yours to bring", "MMCELL_DATA"):
+        load()
+
+
+def test_fractions_are_read_from_their_table(tmp_path):
+    (tmp_path / "breast-tme").mkdir()
+    table = pd.DataFrame({"Trial": ["a", "b"], "Mixture": ["s1", "s2"], "B.cells.Memory": [0.4, 0.1]})
+    table["T.cells.CD8."], table["TCells"] = 1 - table["B.cells.Memory"], 0.5
+    table = table.assign(ER="Positive", PAM50=["LumA", "Basal"], Response=["pCR", "RD"], Cohort="Discovery")
+    table.to_csv(tmp_path / "breast-tme" / "NAC.csv", index=False)
+    dataset = load_neoadjuvant(tmp_path)
+    data = dataset.anndata("composition")
+    assert list(data.var_names) == ["B.cells.Memory", "T.cells.CD8."]
+    assert data.X.sum(axis=1).tolist() == [1.0, 1.0]
+    assert dataset.truth("label", "patient")["y_true"].to_dict() == {"s1": 1, "s2": 0}
+
+
+@HERE
+@pytest.mark.realdata
+def test_the_composition_of_tumours_says_who_responds_in_a_trial_never_seen():
+    table = mmcell.evaluate("features", "treatment-response", n_boot=200, controls=["clinical-only"]).table()
+    rows = table[(table["metric"] == "auroc") & (table["stratum"] == "all")].set_index("encoder")
+    assert rows.loc["features", "value"] == pytest.approx(0.70, abs=0.06)
+    assert rows.loc["features", "n_units"] == 2007
+
+
+@HERE
+@pytest.mark.realdata
+def test_moments_of_cells_say_who_is_ill():
+    table = mmcell.evaluate(
+        "features", "patient-severity-cytometry", patient_encoders="moments", n_boot=200, controls=["composition"]
+    ).table()
+    rows = table[(table["metric"] == "auroc") & (table["patient_encoder"] == "moments")]
+    assert rows["value"].item() == pytest.approx(0.80, abs=0.08)
+
+
+@pytest.mark.demo
+def test_another_label_of_the_same_data():
+    from mmcell.plan import make_plan
+
+    plan = make_plan("patient-age", "pca", controls=["composition"])
+    truth = plan.dataset.truth("label", "patient")["y_true"]
+    assert truth.sum() == 18
+    assert plan.dataset.roles.clinical == ("cond_group",)
+    assert mmcell.load_dataset("covid-cite").roles.label == "cond_group"
