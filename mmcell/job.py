@@ -35,7 +35,7 @@ class Outcome:
     """What one candidate answered: its items, or an error in one line; and the seconds it took.
 
     `nulls` holds, per place and metric, the values under permuted labels; `retention` what its patient vectors say of
-    the measurement.
+    the measurement, `contrasts` how the classes differ in what can be read of them.
     """
 
     items: Items | None
@@ -44,6 +44,7 @@ class Outcome:
     trace: str = ""
     nulls: Mapping[tuple[str, ...], np.ndarray] = field(default_factory=dict)
     retention: pd.DataFrame | None = None
+    contrasts: pd.DataFrame | None = None
 
 
 def answer(plan: Plan, candidate: Candidate, cache: Cache | None = None) -> Outcome:
@@ -57,8 +58,8 @@ def answer(plan: Plan, candidate: Candidate, cache: Cache | None = None) -> Outc
             work = Work(plan, candidate, task, cache)
             items = work.items()
             nulls = work.nulls() if plan.n_null and not candidate.permuted else {}
-            retention = work.retention()
-        return Outcome(items, "", time.perf_counter() - begun, "", nulls, retention)
+            retention, contrasts = work.retention(), work.contrasts()
+        return Outcome(items, "", time.perf_counter() - begun, "", nulls, retention, contrasts)
     except MmcellError as error:
         return Outcome(None, str(error), time.perf_counter() - begun)
     except ImportError as error:
@@ -146,6 +147,8 @@ def record_of(
             details["pictures"] = pictures(plan.dataset, shown)
         if outcome.retention is not None:
             details["retention"] = outcome.retention.to_dict("records")
+        if outcome.contrasts is not None:
+            details["contrasts"] = jsonable(outcome.contrasts.to_dict("records"))
         if genes is not None:
             details["genes"] = genes
     key = plan.key(candidate) or digest(spec.facts(), candidate.name, plan.split_hash, plan.seed, plan.n_boot, content)

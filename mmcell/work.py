@@ -19,6 +19,7 @@ from mmcell.permutation import permuted_groups, permuted_labels, permuted_partne
 from mmcell.plan import Plan
 from mmcell.records import jsonable
 from mmcell.splits import Split
+from mmcell.stats.contrasts import contrasts
 from mmcell.task import MethodView, Task
 
 #: Embeddings of all splits are held while a null is drawn, up to so many bytes; beyond, they are computed again.
@@ -88,6 +89,40 @@ class Work:
         modality = modality_of(wanted, dataset)
         technical = dataset.once(("technical-table", modality), lambda: technical_table(dataset, modality))
         return technical_retention(vectors, technical, seed=self.plan.seed)
+
+    def contrasts(self) -> pd.DataFrame | None:
+        """Return how the two classes of patients differ in what can be read of their vectors: weights and concepts.
+
+        Every patient is read by the encoder of the fold that held them out, so the coordinates are standard deviations
+        over other patients. Labels are permuted within the roles of `Plan.null_within`. None where nothing is named, or
+        there are no two classes.
+        """
+        plan, pooling = self.plan, self.candidate.pooling
+        first = plan.splits[0]
+        if pooling is None or not pooling.reads_concepts or self.candidate.permuted:
+            return None
+        if first.spec.targets[0] != "label":
+            return None
+        truth = plan.dataset.truth("label", "patient")["y_true"]
+        if truth.dtype.kind not in "iub":
+            return None
+        parts = []
+        for split in (s for s in plan.splits if s.spec.name == first.spec.name and s.repeat == first.repeat):
+            made = self._made(split, plan.dataset, ())
+            vectors = made.embeddings[self.task.spec.slot[0]]
+            held = vectors.align(vectors.ids[vectors.ids.isin(split.test) & vectors.ids.isin(truth.index)])
+            named = {f": {c}" for c in made.facts.get("concepts", ())}
+            read = [c for c in held.columns if c.startswith("weight: ") or any(c.endswith(n) for n in named)]
+            parts.append(pd.DataFrame(held.values, index=held.ids, columns=list(held.columns))[read])
+        # A component that only some folds know has no place in all of them.
+        table = pd.concat(parts, join="inner")
+        if not table.shape[1]:
+            return None
+        strata = [plan.dataset.patients[plan.dataset.roles.columns[r]].reindex(table.index) for r in plan.null_within]
+        within = pd.concat(strata, axis=1).astype(str).agg("|".join, axis=1).to_numpy() if strata else None
+        rng = stream(plan.seed, "contrasts", first.key)
+        y = truth.reindex(table.index).to_numpy() == 1
+        return contrasts(table.to_numpy(), y, list(table), strata=within, n_boot=plan.n_boot, rng=rng)
 
     def _made(self, split: Split, dataset: Dataset, seeds: tuple[object, ...]) -> Made:
         """Return what the probe sees; a supervised patient encoder is fitted to the labels of `dataset`."""

@@ -100,3 +100,23 @@ def test_a_file_of_distances_is_a_patient_encoder(tmp_path):
     table = results.table()
     assert "distances" in set(table["patient_encoder"])
     assert not results.failed
+
+
+@pytest.mark.demo
+def test_what_can_be_read_of_a_patient_is_compared_between_the_classes():
+    concepts = {"illness": {"rna": ["rna0", "rna1", "rna2"]}, "other": {"rna": ["rna28", "rna29"]}}
+    dataset = replace(cite(20, 30), card=TOY.card.model_copy(update={"concepts": concepts}))
+    entries = [{"use": "scope", "epochs": 4}, {"use": "scope", "name": "weights", "epochs": 2, "blocks": ["weights"]}]
+    results = mmcell.evaluate(
+        "features", PATIENT, dataset=dataset, patient_encoders=entries, controls=["constant"], n_boot=100
+    )
+    found = {r.patient_encoder: r.details.get("contrasts") for r in results.records if r.role == "candidate"}
+    table = pd.DataFrame(found["scope"]).set_index("name")
+    assert {f"{k}: {c}" for k in ("B", "NK", "T", "overall") for c in concepts} <= set(table.index)
+    assert {"weight: B", "weight: NK", "weight: T"} <= set(table.index)
+    assert table.loc["overall: illness", "effect"] > 1.5
+    assert table.loc["overall: illness", "q"] < 0.01
+    assert (table["n_positive"] == 10).all()
+    assert {c["name"] for c in found["weights"]} == {"weight: B", "weight: NK", "weight: T"}
+    record = next(r for r in results.records if r.patient_encoder == "scope" and r.role == "candidate")
+    assert set(record.details["folds"][0]["patient_encoder"]["concepts"]) == set(concepts)

@@ -15,6 +15,7 @@ from markupsafe import Markup
 from mmcell.errors import MmcellError
 from mmcell.records import Provenance, RunRecord
 from mmcell.report import figures, words
+from mmcell.report.concepts import concept_tables
 from mmcell.report.crossmodal import Drawn, examples, feature_figures, rank_figures
 from mmcell.report.groups import group_tables
 from mmcell.report.trust import retention, said
@@ -103,6 +104,7 @@ def render(results: Results) -> str:
         predicted={t.ident: [_plot(d) for d in feature_figures(t, results.items)] for t in tasks},
         examples={t.ident: examples(t) for t in tasks},
         curves={t.ident: list(_curves(t, results)) for t in tasks},
+        read={t.ident: concept_tables(t.records, t.names) for t in tasks},
         grouped={t.ident: group_tables(t) for t in tasks},
         retained={t.ident: retention(t.records, t.names) for t in tasks},
         present=_present(results.records),
