@@ -20,6 +20,7 @@ task = PatientState(
         ),
         metrics=("auroc", "balanced_accuracy", "batch_auroc"),
         primary="auroc",
+        more_probes=("knn",),
         controls=("random", "constant", "technical-only", "clinical-only", "composition"),
         reference="composition",
         patient_encoders=("pseudobulk", "celltype-pseudobulk"),

@@ -16,6 +16,7 @@ task = PatientState(
         split=SplitSpec("grouped", "stratified-group-kfold", by="label", repeats=5, targets=("label",)),
         metrics=("auroc", "auprc", "balanced_accuracy"),
         primary="auroc",
+        more_probes=("knn",),
         controls=("random", "constant", "technical-only", "composition"),
         reference="composition",
         patient_encoders=("moments", "pseudobulk"),

@@ -17,6 +17,7 @@ task = PatientState(
         split=SplitSpec("leave-one-trial-out", "leave-one-group-out", by="batch", targets=("label",)),
         metrics=("auroc", "auprc", "balanced_accuracy"),
         primary="auroc",
+        more_probes=("knn",),
         controls=("random", "constant", "technical-only", "clinical-only", "stratum-only"),
         reference="clinical-only",
         encoders=("features", "pca"),

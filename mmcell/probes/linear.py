@@ -9,6 +9,7 @@ from scipy.sparse import csr_array
 from scipy.special import softmax
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GroupKFold
+from sklearn.neighbors import KNeighborsClassifier
 
 from mmcell.probes.scale import Scale
 
@@ -37,7 +38,7 @@ class Classifier:
 
     scale: Scale
     classes: np.ndarray
-    model: LogisticRegression | _Discriminant | None
+    model: LogisticRegression | KNeighborsClassifier | _Discriminant | None
 
     def probability(self, x: np.ndarray) -> np.ndarray:
         """Return (n, k) class probabilities."""

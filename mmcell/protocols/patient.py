@@ -11,12 +11,17 @@ from mmcell.embedding import Embedding
 from mmcell.errors import MmcellError, first
 from mmcell.items import Items
 from mmcell.probes.linear import fit_logistic
+from mmcell.probes.neighbours import fit_neighbours
 from mmcell.splits import Split
 from mmcell.task import MethodView, Task, TaskSpec
 
 
 class PatientState(Task):
-    """A logistic probe on patient vectors: the label, and each batch against the rest as a leak."""
+    """A probe on patient vectors: the label, and each batch against the rest as a leak.
+
+    The probe is a logistic regression, or with ``knn`` nearest neighbours, which see what lies close together and not
+    only what a plane divides. Both have one budget for all encoders.
+    """
 
     required = (
         "random", "constant", "technical-only", "clinical-only|stratum-only", "composition", "pca", "label-permuted",
@@ -51,14 +56,16 @@ class PatientState(Task):
             ids, y = view.training(target)
             train = x.align(ids).values
             if target == "label":
-                frames.append(_predict(train, y, test, view.test, target))
+                frames.append(self._predict(train, y, test, view.test, target))
                 continue
             # A leak that cannot be asked in this fold, for training has one batch only, stops nothing.
             for value in np.unique(y) if len(np.unique(y)) > 1 else ():
-                frames.append(_predict(train, (y == value).astype(int), test, view.test, f"{target}={value}"))
+                named = f"{target}={value}"
+                frames.append(self._predict(train, (y == value).astype(int), test, view.test, named))
         return Items(pd.concat(frames, ignore_index=True).assign(group=split.group), "binary")
 
-
-def _predict(train: np.ndarray, y: np.ndarray, test: np.ndarray, ids: pd.Index, target: str) -> pd.DataFrame:
-    probe = fit_logistic(train, y)
-    return pd.DataFrame({"item": ids, "target": target, "y_pred": probe.probability(test)[:, 1]})
+    def _predict(
+        self, train: np.ndarray, y: np.ndarray, test: np.ndarray, ids: pd.Index, target: str
+    ) -> pd.DataFrame:  # fmt: skip
+        probe = fit_neighbours(train, y) if self.probe == "knn" else fit_logistic(train, y)
+        return pd.DataFrame({"item": ids, "target": target, "y_pred": probe.probability(test)[:, 1]})
