@@ -45,9 +45,15 @@ def _scores(dataset: Dataset, train: pd.Index) -> pd.DataFrame:
     found: dict[str, list[pd.Series]] = {name: [] for name in dataset.card.concepts}
     for modality in dict.fromkeys(m for markers in dataset.card.concepts.values() for m in markers):
         data = dataset.features(modality)
+        if data.var_names.has_duplicates:
+            twice = data.var_names[data.var_names.duplicated()].unique()
+            raise MmcellError(
+                f"dataset {dataset.name!r}: {len(twice)} features of {modality!r} occur more than once "
+                f"({first(twice)}); markers cannot be found among them, make the names unique"
+            )
         known = dataset.unit.reindex(data.obs_names).isin(train).to_numpy()
         for name, markers in dataset.card.concepts.items():
-            at = data.var_names.get_indexer(pd.Index(markers.get(modality, ())))
+            at = data.var_names.get_indexer(pd.Index(dict.fromkeys(markers.get(modality, ()))))
             values = data.X[:, at[at >= 0]]
             values = np.asarray(values.toarray() if hasattr(values, "toarray") else values, dtype=np.float64)
             spread = values[known].std(axis=0) if known.any() else np.zeros(values.shape[1])

@@ -217,17 +217,19 @@ def _with_controls(
             twins = {name: name}
         if name == "random":
             twins |= _random_of_size(own, seed)
-        for label, source, probe in ((n, s, p) for n, s in twins.items() for p in probes):
-            made = _control(label, source, task, poolings, probe, partners, key, seed)
+        for label, source, probe, pooling in (
+            (n, s, p, how) for n, s in twins.items() for how in _poolings_of(n, poolings, seed) for p in probes
+        ):
+            made = _control(label, source, task, pooling, probe, partners, key, seed)
             if made.permuted:
                 # The very encoder that stands in the table already, so that it is not fitted twice.
                 made = replace(
                     made, source=next((c.source for c in found if _equal(c.source, made.source)), made.source)
                 )
             same = [c for c in found if c.name == made.name]
-            if any(not _equal(c.source, made.source) for c in same):
+            if any(not _equal(c.source, made.source) or not _pooled_alike(c, made) for c in same):
                 raise MmcellError(
-                    f"encoder {label!r} is not the control of this name that task {task.spec.name!r} demands; "
+                    f"encoder {made.label!r} is not the control of this name that task {task.spec.name!r} demands; "
                     "give it another name"
                 )
             # What the user asked for and what the task demands anyway is one row, and a control that competes.
@@ -237,14 +239,11 @@ def _with_controls(
 
 
 def _control(
-    name: str, source: Encoder | str, task: Task, poolings: tuple[Pooling | None, ...], probe: str,
+    name: str, source: Encoder | str, task: Task, pooling: Pooling | None, probe: str,
     partners: Mapping[str, Encoder | Embedding | str], key: Callable[..., str], seed: int,
 ) -> Candidate:  # fmt: skip
     """Return one control as a candidate; `source` is an encoder or a name."""
-    pooling = resolve_poolings(_CONTROL_POOLING, seed)[0] if poolings != (None,) else None
     if name in controls.PERMUTED:
-        known = [p for p in poolings if p is not None and p.reads_embedding]
-        pooling = known[0] if known else pooling
         encoder = make_encoder(task.spec.encoders[0], _seeded(task.spec.encoders[0], {}, seed))
         own_key = key(identity(encoder), pooling, probe, name)
         return Candidate(name, encoder, "control", pooling, probe, own_key, partners, permuted=True)
@@ -256,6 +255,25 @@ def _control(
         return Candidate("", make_encoder("constant"), "control", alone, probe, key("labels", alone, probe), partners)
     encoder = make_encoder(source, _seeded(source, {}, seed)) if isinstance(source, str) else source
     return Candidate(name, encoder, "control", pooling, probe, key(identity(encoder), pooling, probe), partners)
+
+
+def _poolings_of(name: str, poolings: Sequence[Pooling | None], seed: int) -> list[Pooling | None]:
+    """Return how a control's cells become patients: as the user's do where labels are permuted, else by their mean.
+
+    Every supervised patient encoder has its own control with permuted labels, for it is fitted to them.
+    """
+    given = [p for p in poolings if p is not None]
+    if not given:
+        return [None]
+    if name not in controls.PERMUTED:
+        return [resolve_poolings(_CONTROL_POOLING, seed)[0]]
+    known = [p for p in given if p.reads_embedding]
+    supervised = [p for p in known[1:] if p.is_supervised]
+    return [known[0] if known else resolve_poolings(_CONTROL_POOLING, seed)[0], *supervised]
+
+
+def _pooled_alike(a: Candidate, b: Candidate) -> bool:
+    return (a.pooling.key if a.pooling is not None else "") == (b.pooling.key if b.pooling is not None else "")
 
 
 def _unpaired(name: str, task: Task, dataset: Dataset, partners: Mapping[str, Encoder | Embedding | str]) -> str:

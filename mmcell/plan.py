@@ -153,6 +153,11 @@ def make_plan(
     if dataset is None and not task.spec.dataset:
         raise MmcellError(f"task {task.spec.name!r} has no data of its own: name yours, --dataset cohort.yaml")
     data = dataset if isinstance(dataset, Dataset) else load_dataset(dataset or task.spec.dataset)
+    if data.name != task.spec.dataset and task.spec.roles:
+        raise MmcellError(
+            f"task {task.spec.name!r} asks for {first(task.spec.roles.values(), 1)}, which is a column of "
+            f"{task.spec.dataset!r}; for your own label use patient-state"
+        )
     if data.name != task.spec.dataset:
         task = task.on(data.name)
     elif task.spec.roles:

@@ -64,15 +64,13 @@ class Pooling:
             code = code_of(type(self.encoder))
         except UnknownCodeError:
             return ""
-        own = getattr(self.encoder, "fingerprint", None)
-        if own is None and not is_dataclass(self.encoder) and not _is_plain(vars(self.encoder)):
+        shipped = type(self.encoder).__module__.partition(".")[0] == "mmcell"
+        own, state = getattr(self.encoder, "fingerprint", None), vars(self.encoder)
+        if own is not None or shipped:
+            return digest(code, self.parameters, own or "", self.equal_cells)
+        if not all(isinstance(value, PLAIN) for value in state.values()):
             return ""
-        state = {} if is_dataclass(self.encoder) else vars(self.encoder)
-        return digest(code, self.parameters, own or "", repr(sorted(state.items())), self.equal_cells)
-
-
-def _is_plain(state: Mapping[str, Any]) -> bool:
-    return all(isinstance(value, PLAIN) for value in state.values())
+        return digest(code, sorted(state.items()), self.equal_cells)
 
 
 def resolve_poolings(given: Any, seed: int = 0) -> tuple[Pooling, ...]:
@@ -112,7 +110,8 @@ def _one(name: str, given: Any, seed: int) -> Pooling:
     if isinstance(given, (str, Mapping)):
         entry = {"use": given} if isinstance(given, str) else dict(given)
         use = str(entry.pop("use", entry.get("name", "")))
-        called = name or str(entry.pop("name", use))
+        named = str(entry.pop("name", use))
+        called = name or named
         kind, colon, how = use.partition(":")
         known = PATIENT_ENCODERS.get(kind)
         if colon and how != ALL_CELLS:

@@ -133,6 +133,8 @@ class Work:
             # Held where they are asked for again: by every draw of a null, and patient vectors, which are small.
             if not self.plan.n_null and self.task.spec.slot[2] != "patient":
                 return made
+            if y is not None and seeds:
+                return made
             sizes = {id(e.values): e.values.nbytes for held in self._held.values() for e in held.embeddings.values()}
             if sum(sizes.values()) + sum(e.values.nbytes for e in made.embeddings.values()) > _HELD:
                 return made

@@ -1,7 +1,6 @@
 """Do a donor's cells say how old they are, beyond batch and the disease?
 
-The same donors and folds as `patient-severity`, another label: 60 years or older. Nothing but the cells can say, so
-what an embedding knows of it is biology, or the batch.
+The donors of `patient-severity`, another label: 60 years or older. The disease is the clinical covariate here.
 """
 
 from mmcell.protocols.patient import PatientState

@@ -1,7 +1,8 @@
 """Does the composition of a tumour say who responds to chemotherapy, in a trial that was never seen?
 
-Cell fractions of 2,007 breast tumours in 15 neoadjuvant trials, one trial held out at a time; patients are compared
-within their trial only. The fractions are brought by the user, see `mmcell show breast-neoadjuvant`.
+Cell fractions of breast tumours in 15 neoadjuvant trials, one trial held out at a time; patients are compared within
+their trial only, and tumours that stand in two trials count once. The fractions are brought by the user, see `mmcell
+show breast-neoadjuvant`.
 """
 
 from mmcell.protocols.patient import PatientState

@@ -9,6 +9,7 @@ from mmcell import Embedding, SplitSpec
 from mmcell.candidates import Candidate, labels_for
 from mmcell.encoders.base import make_encoder
 from mmcell.patients import Composition, Pseudobulk
+from mmcell.plan import make_plan
 from mmcell.poolings import Pooling, resolve_poolings
 from mmcell.splits import splits_of
 from tests.toys import PATIENT, cite
@@ -100,6 +101,45 @@ def test_a_file_of_distances_is_a_patient_encoder(tmp_path):
     table = results.table()
     assert "distances" in set(table["patient_encoder"])
     assert not results.failed
+
+
+@pytest.mark.parametrize(
+    "given",
+    [["pseudobulk", {"use": "composition", "n_types": 2}], [{"use": "moments", "name": "pseudobulk"}]],
+)
+def test_another_encoder_cannot_take_the_name_of_a_control(refused, given):
+    with refused("is not the control of this name", "another name"):
+        make_plan(PATIENT, ["features", "random"], TOY, patient_encoders=given)
+
+
+def test_every_supervised_encoder_has_a_control_with_permuted_labels():
+    plan = make_plan(PATIENT, "features", TOY, patient_encoders=["pseudobulk", Tells(), "moments"])
+    permuted = [c.patient_encoder for c in plan.candidates if c.permuted]
+    assert permuted == ["pseudobulk", "Tells"]
+
+
+class Keeps(Pseudobulk):
+    """Not shipped; what it holds decides what it does."""
+
+    def __init__(self, k):
+        self.k = k
+
+
+def test_what_is_not_shipped_is_known_by_plain_values_or_not_at_all():
+    one, other = (resolve_poolings(Keeps(k))[0].key for k in (1, 2))
+    assert one
+    assert one != other
+    assert resolve_poolings(Keeps(np.arange(3)))[0].key == ""
+
+
+def test_a_task_with_a_label_of_its_own_is_not_run_on_other_data(refused):
+    with refused("task 'patient-age' asks for Age_interval", "patient-state"):
+        make_plan("patient-age", "features", TOY)
+
+
+def test_a_wrong_value_is_said_as_it_is(refused):
+    with refused("patient encoder 'composition'", "n_clusters: '20'"):
+        resolve_poolings({"use": "composition", "n_clusters": "20"})
 
 
 @pytest.mark.demo

@@ -18,7 +18,7 @@ _SETS, _BELOW = 1000, 0.95
 NAME = "active"
 
 
-def with_activity(data: MuData, roles: Roles) -> tuple[Roles, str]:
+def with_activity(data: MuData, roles: Roles, plate: str | None = None) -> tuple[Roles, str]:
     """Add to ``data.obs`` in which modalities a perturbation is active, as a further stratum.
 
     A perturbation is active in a modality where the median correlation of its replicates lies above the 95th percentile
@@ -31,6 +31,9 @@ def with_activity(data: MuData, roles: Roles) -> tuple[Roles, str]:
         One modality a table; changed in place.
     roles
         Whose `perturbation` and `control` say what are replicates.
+    plate
+        Column of what was measured together (default: the role `batch`): profiles are centred within it first, for
+        replicates that share a plate agree without doing anything. Without it they may still.
 
     Returns
     -------
@@ -49,7 +52,12 @@ def with_activity(data: MuData, roles: Roles) -> tuple[Roles, str]:
         return roles, ""
     named = data.obs[column].astype(object).where(data.obs[column].notna())
     named = named.where(named.astype(str) != str(roles.control))
-    found = {name: replicable(part.X, named.reindex(part.obs_names)) for name, part in data.mod.items()}
+    together = plate or roles.batch
+    where = data.obs[together].astype(str) if together in data.obs else pd.Series("", data.obs_names)
+    found = {
+        name: replicable(part.X, named.reindex(part.obs_names), where.reindex(part.obs_names).to_numpy())
+        for name, part in data.mod.items()
+    }
     both = pd.concat(found, axis=1).dropna().astype(bool)
     if both.empty:
         return roles, ""
@@ -62,8 +70,10 @@ def with_activity(data: MuData, roles: Roles) -> tuple[Roles, str]:
     return replace(roles, strata=(*roles.strata, NAME)), about
 
 
-def replicable(values: np.ndarray, named: pd.Series) -> pd.Series:
+def replicable(values: np.ndarray, named: pd.Series, plate: np.ndarray | None = None) -> pd.Series:
     """Return for every perturbation with two replicates or more whether they agree beyond chance.
+
+    Perturbations with more replicates than there are perturbations are left out: nothing says what chance is.
 
     Parameters
     ----------
@@ -71,7 +81,11 @@ def replicable(values: np.ndarray, named: pd.Series) -> pd.Series:
         (n, d) profiles.
     named
         (n,) perturbation of each, missing for controls.
+    plate
+        (n,) what was measured together: its mean is taken off first.
     """
+    if plate is not None:
+        values = values - pd.DataFrame(values).groupby(plate).transform("mean").to_numpy()
     spread = values.std(axis=0, dtype=np.float64)
     z = (values[:, spread > 0] - values.mean(axis=0, dtype=np.float64)[spread > 0]) / spread[spread > 0]
     z = z - z.mean(axis=1, keepdims=True)
@@ -85,7 +99,8 @@ def replicable(values: np.ndarray, named: pd.Series) -> pd.Series:
             continue
         if n not in limits:
             limits[n] = _limit(z, list(rows.values()), n)
-        found[name] = _agreement(z[at]) > limits[n]
+        if np.isfinite(limits[n]):
+            found[name] = _agreement(z[at]) > limits[n]
     return pd.Series(found, dtype=object)
 
 

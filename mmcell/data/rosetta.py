@@ -101,7 +101,7 @@ def load(name: str, folder: str | Path | None = None) -> Dataset:
     # each, so they are no gallery for the other.
     named = data.obs["perturbation"].astype(str)
     data.obs["compound"] = named.str.rpartition("_")[0].where(named.str.contains("_"), named) if part.doses else named
-    roles, about = with_activity(data, Roles(unit="compound", perturbation="perturbation", control="negcon"))
+    roles, about = with_activity(data, Roles(unit="compound", perturbation="perturbation", control="negcon"), "plate")
     card = card.model_copy(update={"caveats": (*card.caveats, *([about] if about else []))})
     return Dataset(name, data, roles, card, digest([digest_file(where / f) for f in _FILES.values()], name))
 

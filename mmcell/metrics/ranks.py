@@ -11,7 +11,6 @@ import numpy as np
 from numba import njit
 
 from mmcell.errors import MmcellError
-from mmcell.metrics.precision import several
 from mmcell.metrics.similarity import Similarity, similarities
 
 #: Bytes of similarities in one block, of which each thread holds one.
@@ -57,6 +56,86 @@ class Ranks:
     def recall(self, k: int) -> float:
         """Return the mean probability that a correct item is among the first `k`."""
         return float(np.mean(recall_at(k, self.above, self.tied, self.tied_correct)))
+
+
+@njit(cache=True, nogil=True)
+def _tied_precision(above: int, found: int, correct: int, wrong: int) -> float:
+    """Return what the correct items of a tied block add to Σ (correct so far)/place, in expectation over its orders.
+
+    Parameters
+    ----------
+    above, found
+        Incorrect and correct items above the block.
+    correct, wrong
+        Correct and incorrect ones in it.
+    """
+    n = correct + wrong
+    # Given that one place holds a correct item, each other place of the block does with this probability.
+    others = (correct - 1) / (n - 1) if n > 1 else 0.0
+    total = 0.0
+    for j in range(n):
+        total += (found + 1 + j * others) / (above + found + j + 1)
+    return total * correct / n
+
+
+@njit(cache=True, nogil=True)
+def _several(
+    similarity: np.ndarray, void: np.ndarray, correct: np.ndarray, mark: np.ndarray, scope: np.ndarray, own: int,
+    void_query: bool, tolerance: float,
+) -> tuple[float, float]:  # fmt: skip
+    """Return the pairs (correct, incorrect) in the right order, ties one half, and the average precision.
+
+    Parameters
+    ----------
+    similarity, void, scope
+        (m,) of one query to the gallery; rows without direction; the gallery is the rows whose scope is `own`.
+    correct, mark
+        Positions of its correct items; (m,) those of them that are in the gallery are marked.
+    void_query, tolerance
+        Whether the query has no direction; a difference up to `tolerance` is a tie.
+
+    A row without direction ties with everything. For the precision, incorrect ones are in every tied block, and correct
+    ones form a block of all incorrect items behind the other correct ones.
+    """
+    inside = np.empty(len(correct), dtype=np.int64)
+    n = 0
+    for p in range(len(correct)):
+        if mark[correct[p]]:
+            inside[n] = correct[p]
+            n += 1
+    values = np.empty(n)
+    for p in range(n):
+        values[p] = -np.inf if void_query or void[inside[p]] else similarity[inside[p]]
+    order = np.argsort(-values)
+    above = np.zeros(n, dtype=np.int64)
+    level = np.zeros(n, dtype=np.int64)
+    good = 0.0
+    for p in range(n):
+        c = inside[p]
+        for j in range(len(similarity)):
+            if mark[j] or scope[j] != own:
+                continue
+            gap = similarity[c] - similarity[j]
+            if void_query or void[c] or void[j] or abs(gap) <= tolerance:
+                level[p] += 1
+                good += 0.5
+            elif gap > 0:
+                good += 1.0
+            else:
+                above[p] += 1
+    precision, found = 0.0, 0
+    while found < n:
+        head = order[found]
+        size = 1
+        # Neighbours within the tolerance form one block, whose best item says what else is in it.
+        while found + size < n:
+            upper, lower = values[order[found + size - 1]], values[order[found + size]]
+            if upper != lower and upper - lower > tolerance:
+                break
+            size += 1
+        precision += _tied_precision(above[head], found, size, level[head])
+        found += size
+    return good, precision / n
 
 
 @njit(cache=True, nogil=True)
@@ -115,7 +194,7 @@ def _count(
         if wrong > 0 and n_correct == 1:
             percentile[i] = (wrong - above - 0.5 * tied) / wrong
         elif wrong > 0 and n_correct > 1:
-            good, precision[i] = several(
+            good, precision[i] = _several(
                 similarity[i], void, correct[start[i] : start[i + 1]], mark, scope, own, void_query[i], tolerance
             )
             percentile[i] = good / (wrong * n_correct)

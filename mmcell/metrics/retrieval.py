@@ -153,6 +153,7 @@ def _farther(items: Items, weights: np.ndarray) -> np.ndarray:
     return np.where(one_to_one, 1.0 - _percentile_fast(items, weights), np.nan)
 
 
-#: Of one direction, by the similarity that ranks; `mmcell.metrics.matching.foscttm` takes both, by distance.
+#: Of one direction, by the similarity that ranks; `mmcell.metrics.matching.foscttm` takes both, by distance. For tasks
+#: whose partners are equal ids: of a group on one side with one member on the other, items do not show that it is one.
 FOSCTTM = Metric("foscttm", plain(_farther), False, 0.5, (0, 1), _farther, ("retrieval",))
 PERCENTILE = Metric("percentile", _percentile_fn, True, 0.5, (0, 1), _percentile_fast, ("retrieval",))

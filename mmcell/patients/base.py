@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import fields, is_dataclass
 from typing import Any, Protocol, Self, TypeVar, runtime_checkable
 
 import numpy as np
@@ -76,8 +77,11 @@ def make_patient_encoder(name: str, parameters: Mapping[str, Any] | None = None)
     try:
         made: PatientEncoder = kind(**dict(parameters or {}))
     except TypeError as error:
-        known = [n for n, f in getattr(kind, "__dataclass_fields__", {}).items() if f.init]
+        known = [f.name for f in fields(kind) if f.init] if is_dataclass(kind) else []
         unknown = next((p for p in parameters or {} if p not in known), "")
+        if not unknown:
+            given = ", ".join(f"{k}: {v!r}" for k, v in dict(parameters or {}).items()) or "none"
+            raise MmcellError(f"patient encoder {name!r}: {error} (parameters: {given})") from error
         raise MmcellError(
             f"patient encoder {name!r}: parameter {unknown!r} is not known; {did_you_mean(unknown, known)}"
         ) from error

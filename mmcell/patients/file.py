@@ -96,7 +96,9 @@ class PatientFile:
             raise MmcellError(
                 f"{path}: distances are below 0; divergences that are squared distances need squared: true"
             )
-        return matrix
+        d = (d + d.T) / 2
+        np.fill_diagonal(d, 0.0)
+        return pd.DataFrame(d, index=matrix.index, columns=matrix.columns)
 
     def fit(
         self, cells: Embedding, owner: pd.Series, *, cell_type: pd.Series | None = None,  # noqa: ARG002

@@ -183,7 +183,7 @@ class Scope:
         self.concepts: tuple[str, ...] = tuple(score.columns)
         self._check_names()
         order = stream(self.seed, "scope", "watched").permutation(len(patients))
-        watched = np.isin(code[rows], order[: len(patients) // _WATCHED])
+        watched = np.isin(code[rows], _watched(order, code[rows], label, len(patients) // _WATCHED))
         s = score.to_numpy(dtype=np.float64)
         mean, sd = np.nanmean(s, axis=0), np.nanstd(s, axis=0)
         how = Training(
@@ -334,6 +334,20 @@ class Scope:
 
 def _over_components(sums: _Sums) -> tuple[np.ndarray, np.ndarray]:
     return sums.concepts.sum(axis=1, keepdims=True), sums.n[:, None].astype(float)
+
+
+def _watched(order: np.ndarray, code: np.ndarray, label: np.ndarray, n: int) -> np.ndarray:
+    """Return the first `n` patients of an order without whom every labelled type still has a cell."""
+    types = int(label.max(initial=-1)) + 1
+    left = np.zeros((types, int(order.max(initial=-1)) + 1), dtype=np.int64)
+    np.add.at(left, (label[label >= 0], code[label >= 0]), 1)
+    total = left.sum(axis=1)
+    found: list[int] = []
+    for patient in order:
+        if len(found) < n and (total - left[:, patient] > 0).all():
+            found.append(patient)
+            total = total - left[:, patient]
+    return np.array(found, dtype=np.int64)
 
 
 def _labels(ids: pd.Index, cell_type: pd.Series | None) -> tuple[list[str], np.ndarray]:

@@ -135,7 +135,12 @@ def confounded(plan: Plan, seed: int, n_boot: int, cache: Cache | None = None) -
     for candidate in plan.candidates:
         for name, why in refused.items():
             found.append(Reading(candidate.name, AXIS, "V", status="left_out", reason=why, split=name))
+        supervised = candidate.pooling is not None and candidate.pooling.is_supervised
         for name, design in designs.items():
+            if supervised:
+                why = "its patient encoder is fitted to the labels of all training units, not to those of a biased set"
+                found.append(Reading(candidate.name, AXIS, "V", status="left_out", reason=why, split=name))
+                continue
             try:
                 held = {s.key: embedded(plan, candidate, s, cache) for s, _ in design.splits}
                 found += [_level(plan, candidate, design, i, held, seed, n_boot) for i in range(len(design.levels.v))]

@@ -26,6 +26,20 @@ def test_of_nothing_at_all_about_one_in_twenty_is_called_active():
     assert np.mean(found) == pytest.approx(0.05, abs=0.03)
 
 
+def test_where_there_are_fewer_perturbations_than_replicates_nothing_is_said():
+    values, named = profiles(0, n=3, replicates=6, strong=3)
+    assert replicable(values, named).empty
+
+
+def test_replicates_that_share_a_plate_are_not_active_for_that():
+    rng = np.random.default_rng(0)
+    named = pd.Series(np.repeat([f"p{i:03d}" for i in range(80)], 4))
+    plate = np.arange(80).repeat(4) % 4
+    values = rng.normal(size=(4, 30))[plate] * 2 + rng.normal(size=(320, 30))
+    assert replicable(values, named).mean() > 0.3
+    assert replicable(values, named, plate).mean() < 0.12
+
+
 def test_the_unit_and_the_order_of_profiles_do_not_matter():
     values, named = profiles(1, strong=10)
     found = replicable(values, named)

@@ -1,10 +1,11 @@
 import os
 
+import numpy as np
 import pandas as pd
 import pytest
 
 import mmcell
-from mmcell.data.brought import load_cytometry, load_neoadjuvant
+from mmcell.data.brought import load_cytometry, load_neoadjuvant, twins
 
 HERE = pytest.mark.skipif(not os.environ.get("MMCELL_DATA"), reason="MMCELL_DATA does not name a folder of real data")
 
@@ -37,7 +38,18 @@ def test_the_composition_of_tumours_says_who_responds_in_a_trial_never_seen():
     table = mmcell.evaluate("features", "treatment-response", n_boot=200, controls=["clinical-only"]).table()
     rows = table[(table["metric"] == "auroc") & (table["stratum"] == "all")].set_index("encoder")
     assert rows.loc["features", "value"] == pytest.approx(0.70, abs=0.06)
-    assert rows.loc["features", "n_units"] == 2007
+    assert rows.loc["features", "n_units"] == len(load_neoadjuvant().ids) < 2007
+
+
+def test_what_repeats_a_tumour_of_another_trial_is_found():
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(60, 28))
+    trial, response = np.repeat(["a", "b", "c"], 20), rng.integers(0, 2, 60)
+    assert not twins(x, trial, response).any()
+    x[45], response[45] = x[3] + 0.02, response[3]
+    x[25], response[25] = x[7] - 0.02, 1 - response[7]
+    x[12] = x[13] + 0.01
+    assert np.flatnonzero(twins(x, trial, response)).tolist() == [45]
 
 
 @HERE

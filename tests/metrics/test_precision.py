@@ -7,7 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mmcell import Items, get_metric
-from mmcell.metrics.precision import chance_precision, normalised, tied_precision
+from mmcell.metrics.precision import chance_precision, normalised
+from mmcell.metrics.ranks import _tied_precision
 from mmcell.metrics.retrieval import average_precision, ranks
 
 SEEDS = st.integers(0, 10_000)
@@ -74,6 +75,21 @@ def test_a_correct_set_in_front_is_perfect_and_one_at_the_end_below_chance():
     assert values[1] < 0
 
 
+def test_rows_without_direction_tie_with_everything():
+    ahead = np.array([[1.0, 0.0]])
+    wrong = np.array([[-1.0, 0.1 * i] for i in range(4)])
+    void = np.zeros((2, 2))
+    chance = chance_precision(np.array([2]), np.array([6]))
+    np.testing.assert_allclose(average_precision(ahead, np.concatenate([void, wrong]), [[0, 1]]), chance)
+    np.testing.assert_allclose(average_precision(np.zeros((1, 2)), np.concatenate([void, wrong]), [[0, 1]]), chance)
+    right = np.array([[1.0, 0.1], [1.0, 0.2]])
+    nothing = np.concatenate([right, np.zeros((6, 2))])
+    one = average_precision(ahead, np.concatenate([right[:1], np.zeros((6, 2))]), [[0]])
+    np.testing.assert_allclose(one, chance_precision(np.array([1]), np.array([7])))
+    both = average_precision(ahead, nothing, [[0, 1]])
+    np.testing.assert_allclose(both, chance_precision(np.array([2]), np.array([8])), atol=0.02)
+
+
 def test_random_lists_average_to_zero():
     rng = np.random.default_rng(0)
     query, gallery = rng.normal(size=(2000, 5)), rng.normal(size=(30, 5))
@@ -88,7 +104,7 @@ def test_a_gallery_without_a_correct_item_has_no_chance(refused):
 
 
 def test_a_block_of_one_is_its_place():
-    assert tied_precision(3, 1, 1, 0) == pytest.approx(2 / 5)
+    assert _tied_precision(3, 1, 1, 0) == pytest.approx(2 / 5)
 
 
 def test_the_metric_is_left_out_of_items_that_lack_the_precision():

@@ -16,7 +16,7 @@ from mmcell.data.simulate.dials import Dials
 from mmcell.data.simulate.programme import Programme
 from mmcell.data.simulate.reference import reference
 from mmcell.encoders.baselines import PCA
-from mmcell.patients.scope import Scope
+from mmcell.patients.scope import Scope, _watched
 
 #: Components as many as types were planted.
 TYPES = 7
@@ -347,3 +347,13 @@ def test_what_cannot_be_fitted_is_refused(refused):
         fitted(concepts=concepts.rename(columns={"state": "shift 1"}))
     with refused("does not vary"):
         small(n_components=1).fit(Embedding.from_array("e", cells.ids, np.ones((320, 2))), owner)
+
+
+def test_a_type_of_one_patient_is_never_watched_away():
+    order = np.arange(10)
+    code = np.repeat(np.arange(10), 5)
+    label = np.zeros(50, dtype=np.int64)
+    label[:5] = 1  # patient 0 alone has type 1
+    label[10:12] = -1
+    assert _watched(order, code, label, 2).tolist() == [1, 2]
+    assert _watched(order, code, np.full(50, -1), 2).tolist() == [0, 1]

@@ -21,7 +21,7 @@ def test_groups_of_the_candidate_stand_beside_those_of_the_reference(record, sco
     name, cells = tables[0].rows[1]
     assert name == "B"
     assert [g.value for g in cells[0]] == [0.7, 0.6]
-    assert tables[0].sizes["<T>"].n_units == 4
+    assert tables[0].rows[0][1][0][0].n_units == 4
     page = render(Results(records, {}, []))
     assert "By group" in page
     assert "&lt;T&gt;" in page
