@@ -98,7 +98,7 @@ def test_names_never_become_paths(tmp_path):
     mine = Embedding.from_array("x", cite().ids, np.random.default_rng(0).normal(size=(480, 3)))
     found = run({"../../x": mine, "/tmp/\x00y\n": mine}, out=out, controls=[])
     files = [p for p in tmp_path.rglob("*") if p.is_file()]
-    assert len(files) == 2 + 2 + 2
+    assert len(files) == 2 + 2 + 3
     assert all(p.is_relative_to(out) for p in files)
     assert (
         {r.encoder for r in Results.read(out).records}

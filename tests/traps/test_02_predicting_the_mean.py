@@ -10,6 +10,7 @@ from mmcell.metrics.matching import foscttm
 from mmcell.metrics.mechanism import known_relationship_recall
 from mmcell.metrics.patients import anosim, replicate_robustness
 from mmcell.metrics.perturbation import centroid_accuracy, discrimination_score, pearson_delta
+from mmcell.metrics.precision import chance_precision
 from mmcell.metrics.retrieval import ranks
 from mmcell.testing import tiny_cohort
 from tests.toys import TASKS, cohort_of
@@ -53,7 +54,8 @@ def saying_nothing(items):
     if items.kind == "retrieval":
         correct = items.column("n_correct")
         wrong = items.column("n_gallery") - correct
-        return items.having({"above": 0 * wrong, "tied": wrong, "tied_correct": correct, "percentile": 0.5 + 0 * wrong})
+        said = {"above": 0 * wrong, "tied": wrong, "tied_correct": correct, "percentile": 0.5 + 0 * wrong}
+        return items.having(said | {"precision": chance_precision(correct, correct + wrong)})
     if items.kind == "features":
         sums = items.arrays["moments"].copy()
         n, _, y = np.moveaxis(sums, 1, 0)[:3]
