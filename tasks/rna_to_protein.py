@@ -19,7 +19,7 @@ task = Retrieval(
         slots={"query": ("rna", "cell"), "gallery": ("protein", "cell")},
         partners={"gallery": "clr"},
         split=SplitSpec("donor-held-out", "group-kfold", targets=("pairs",)),
-        metrics=("recall@1", "recall@5", "recall@10", "enrichment@10", "mrr", "percentile", "median_rank", "foscttm"),
+        metrics=("recall@1", "recall@5", "recall@10", "enrichment@10", "mrr", "percentile", "foscttm"),
         primary="percentile",
         controls=("random", "constant", "technical-only", "pca"),
         reference="pca",

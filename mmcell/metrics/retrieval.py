@@ -126,9 +126,11 @@ def enrichment_resampled(
 
 def _enrichment(k: int) -> Metric:
     def fast(items: Items, weights: np.ndarray) -> np.ndarray:
-        above, tied, tied_correct, n_correct, n_gallery = (items.column(c) for c in (*_RANKS, "n_correct", "n_gallery"))
-        of_items = np.asarray(weights)[:, items.codes]
-        return enrichment_resampled(k, above, tied, tied_correct, n_correct, n_gallery, of_items)
+        # Sums by unit: the queries of a unit are drawn together.
+        found = recall_at(k, *(items.column(c) for c in _RANKS))
+        chance = chance_recall(k, items.column("n_correct"), items.column("n_gallery"))
+        top, bottom = (np.bincount(items.codes, v, len(items.units)) for v in (found, chance))
+        return ratio(weights @ top, weights @ bottom)
 
     return Metric(f"enrichment@{k}", plain(fast), True, 1.0, resampled=fast, kinds=("retrieval",))
 
