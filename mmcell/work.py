@@ -94,8 +94,9 @@ class Work:
         """Return how the two classes of patients differ in what can be read of their vectors: weights and concepts.
 
         Every patient is read by the encoder of the fold that held them out, so the coordinates are standard deviations
-        over other patients. Labels are permuted within the roles of `Plan.null_within`. None where nothing is named, or
-        there are no two classes.
+        over other patients. Components that no cell type names are left out: every fold finds its own, and the third
+        of one fold is not the third of another. Labels are permuted within the roles of `Plan.null_within`. None where
+        nothing is named, or there are no two classes.
         """
         plan, pooling = self.plan, self.candidate.pooling
         first = plan.splits[0]
@@ -111,10 +112,12 @@ class Work:
             made = self._made(split, plan.dataset, ())
             vectors = made.embeddings[self.task.spec.slot[0]]
             held = vectors.align(vectors.ids[vectors.ids.isin(split.test) & vectors.ids.isin(truth.index)])
-            named = {f": {c}" for c in made.facts.get("concepts", ())}
-            read = [c for c in held.columns if c.startswith("weight: ") or any(c.endswith(n) for n in named)]
+            tied = made.facts["components"][: made.facts["tied"]]
+            named = {f"weight: {k}" for k in tied}
+            named |= {f"{k}: {c}" for k in (*tied, "overall") for c in made.facts["concepts"]}
+            read = [c for c in held.columns if c in named]
             parts.append(pd.DataFrame(held.values, index=held.ids, columns=list(held.columns))[read])
-        # A component that only some folds know has no place in all of them.
+        # A type that only some folds know has no place in all of them.
         table = pd.concat(parts, join="inner")
         if not table.shape[1]:
             return None

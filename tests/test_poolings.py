@@ -146,7 +146,11 @@ def test_a_wrong_value_is_said_as_it_is(refused):
 def test_what_can_be_read_of_a_patient_is_compared_between_the_classes():
     concepts = {"illness": {"rna": ["rna0", "rna1", "rna2"]}, "other": {"rna": ["rna28", "rna29"]}}
     dataset = replace(cite(20, 30), card=TOY.card.model_copy(update={"concepts": concepts}))
-    entries = [{"use": "scope", "epochs": 4}, {"use": "scope", "name": "weights", "epochs": 2, "blocks": ["weights"]}]
+    entries = [
+        {"use": "scope", "epochs": 4},
+        {"use": "scope", "name": "weights", "epochs": 2, "blocks": ["weights"]},
+        {"use": "scope", "name": "untied", "epochs": 2, "tied": False, "n_components": 3},
+    ]
     results = mmcell.evaluate(
         "features", PATIENT, dataset=dataset, patient_encoders=entries, controls=["constant"], n_boot=100
     )
@@ -158,5 +162,7 @@ def test_what_can_be_read_of_a_patient_is_compared_between_the_classes():
     assert table.loc["overall: illness", "q"] < 0.01
     assert (table["n_positive"] == 10).all()
     assert {c["name"] for c in found["weights"]} == {"weight: B", "weight: NK", "weight: T"}
+    # What one fold calls component 1 is another thing in the next.
+    assert {c["name"] for c in found["untied"]} == {"overall: illness", "overall: other"}
     record = next(r for r in results.records if r.patient_encoder == "scope" and r.role == "candidate")
     assert set(record.details["folds"][0]["patient_encoder"]["concepts"]) == set(concepts)
