@@ -15,6 +15,7 @@ from mmcell.errors import MmcellError, did_you_mean, first
 from mmcell.features import Names, gene_names, layout_of, shown, wanted
 from mmcell.modalities import join
 from mmcell.roles import DatasetCard, ModalityCard, Roles
+from mmcell.truth import as_text, truth_of
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -265,8 +266,8 @@ class Dataset:
         Parameters
         ----------
         target
-            ``label`` (0/1 for two classes), ``cell_type``, ``batch``, ``batch=VALUE`` (one against the rest, 0/1) or
-            ``outcome`` (columns time and event).
+            ``label`` (0/1 for two classes), ``ordered`` (numbers, or ranks from 0 on), ``cell_type``, ``batch``,
+            ``batch=VALUE`` (one against the rest, 0/1) or ``outcome`` (columns time and event).
         level
             The level of what is scored.
 
@@ -281,32 +282,7 @@ class Dataset:
             The role is not set or lacks the value, there is one class only, no event, a time that is not positive,
             an event that is not 0 or 1.
         """
-        return self.once(("truth", target, level), lambda: self._truth(target, level)).copy()
-
-    def _truth(self, target: str, level: str) -> pd.DataFrame:
-        role, _, value = target.partition("=")
-        if role == "outcome":
-            return self._outcome()
-        column = self.roles.columns.get(role)
-        if column is None:
-            raise MmcellError(f"dataset {self.name!r}: roles.{role} is not set; name its column in the card")
-        found = _as_text((self.per_unit(column) if level == "patient" else self.obs[column]).dropna())
-        classes = sorted(found.unique())
-        if len(classes) < 2:
-            raise MmcellError(
-                f"dataset {self.name!r}: the {role} {column!r} has one class only ({first(classes)}); "
-                "at least two are needed"
-            )
-        if value and value not in classes:
-            raise MmcellError(
-                f"dataset {self.name!r}: {value!r} is not a value of the {role} {column!r}; "
-                f"{did_you_mean(value, classes)}"
-            )
-        if value:
-            return pd.DataFrame({"y_true": (found == value).astype(int)})
-        if role == "label" and len(classes) == 2:
-            return pd.DataFrame({"y_true": (found == self.positive).astype(int)})
-        return pd.DataFrame({"y_true": found})
+        return self.once(("truth", target, level), lambda: truth_of(self, target, level)).copy()
 
     @cached_property
     def planted(self) -> Mapping[str, pd.DataFrame] | None:
@@ -316,40 +292,13 @@ class Dataset:
     @cached_property
     def positive(self) -> str:
         """The class that a binary score points to."""
-        classes = sorted(_as_text(self.obs[self.roles.label].dropna()).unique())
+        classes = sorted(as_text(self.obs[self.roles.label].dropna()).unique())
         if self.roles.positive is not None and self.roles.positive not in classes:
             raise MmcellError(
                 f"dataset {self.name!r}: roles.positive is {self.roles.positive!r}, which is not a class of "
                 f"{self.roles.label!r}; {did_you_mean(self.roles.positive, classes)}"
             )
         return self.roles.positive or classes[-1]
-
-    def _outcome(self) -> pd.DataFrame:
-        if self.roles.outcome is None:
-            raise MmcellError(f"dataset {self.name!r}: roles.outcome is not set; name its time and event columns")
-        names = {"time": self.roles.outcome.time, "event": self.roles.outcome.event}
-        raw = pd.DataFrame({k: self.per_unit(c) for k, c in names.items()}).dropna()
-        frame = raw.apply(pd.to_numeric, errors="coerce")
-        if frame.isna().any(axis=None):
-            bad = next(k for k in names if frame[k].isna().any())
-            raise MmcellError(f"dataset {self.name!r}: {names[bad]!r} is not numeric; give numbers")
-        wrong = ~frame["event"].isin([0, 1])
-        if wrong.any():
-            raise MmcellError(
-                f"dataset {self.name!r}: {names['event']!r} has values other than 0 and 1 "
-                f"({first(frame.loc[wrong, 'event'].unique())}); 1 = event, 0 = censored"
-            )
-        early = ~(frame["time"] > 0) | ~np.isfinite(frame["time"])
-        if early.any():
-            raise MmcellError(
-                f"dataset {self.name!r}: {int(early.sum())} values of {names['time']!r} are not positive "
-                f"(first: {first(frame.index[early])}); correct or remove these patients"
-            )
-        if frame["event"].sum() == 0:
-            raise MmcellError(
-                f"dataset {self.name!r}: {names['event']!r} has no events; survival cannot be scored without any"
-            )
-        return frame.astype({"time": float, "event": int})
 
     def _content(self) -> str:
         parts = []
@@ -409,10 +358,3 @@ def _rebuild(
     data = join(parts, common[0])
     data.uns.update(common[1])
     return Dataset(name, data, roles, card, fingerprint)
-
-
-def _as_text(values: pd.Series) -> pd.Series:
-    """Return classes as text; whole numbers that became floats beside missing values read as whole numbers again."""
-    if pd.api.types.is_float_dtype(values) and (values == values.round()).all():
-        values = values.astype(int)
-    return values.astype(str)

@@ -35,7 +35,8 @@ class Outcome:
     """What one candidate answered: its items, or an error in one line; and the seconds it took.
 
     `nulls` holds, per place and metric, the values under permuted labels; `retention` what its patient vectors say of
-    the measurement, `contrasts` how the classes differ in what can be read of them.
+    the measurement, `contrasts` how the classes differ in what can be read of them, `geometry` how patients lie to each
+    other, `composition` of what types their cells are.
     """
 
     items: Items | None
@@ -45,6 +46,8 @@ class Outcome:
     nulls: Mapping[tuple[str, ...], np.ndarray] = field(default_factory=dict)
     retention: pd.DataFrame | None = None
     contrasts: pd.DataFrame | None = None
+    geometry: dict[str, Any] | None = None
+    composition: dict[str, Any] | None = None
 
 
 def answer(plan: Plan, candidate: Candidate, cache: Cache | None = None) -> Outcome:
@@ -58,8 +61,8 @@ def answer(plan: Plan, candidate: Candidate, cache: Cache | None = None) -> Outc
             work = Work(plan, candidate, task, cache)
             items = work.items()
             nulls = work.nulls() if plan.n_null and not candidate.permuted else {}
-            retention, contrasts = work.retention(), work.contrasts()
-        return Outcome(items, "", time.perf_counter() - begun, "", nulls, retention, contrasts)
+            seen = work.retention(), work.contrasts(), work.geometry(), work.composition()
+        return Outcome(items, "", time.perf_counter() - begun, "", nulls, *seen)
     except MmcellError as error:
         return Outcome(None, str(error), time.perf_counter() - begun)
     except ImportError as error:
@@ -149,6 +152,9 @@ def record_of(
             details["retention"] = outcome.retention.to_dict("records")
         if outcome.contrasts is not None:
             details["contrasts"] = jsonable(outcome.contrasts.to_dict("records"))
+        details |= {
+            name: found for name in ("geometry", "composition") if (found := getattr(outcome, name)) is not None
+        }
         if genes is not None:
             details["genes"] = genes
     key = plan.key(candidate) or digest(spec.facts(), candidate.name, plan.split_hash, plan.seed, plan.n_boot, content)

@@ -11,6 +11,7 @@ from typing import Self
 import numpy as np
 import pandas as pd
 
+from mmcell.crossed import crossed
 from mmcell.errors import MmcellError, did_you_mean
 from mmcell.items import Items
 from mmcell.metrics.base import Metric, get_metric
@@ -138,6 +139,10 @@ class Results:
         numbers = ["value", "ci_low", "ci_high", "chance"]
         frame[numbers] = frame[numbers].astype("Float64")
         return frame
+
+    def crossed(self) -> pd.DataFrame:
+        """Return the headline score and rank of every cell encoder × patient encoder; see `mmcell.crossed.crossed`."""
+        return crossed(self.records, self.items)
 
     def compare(
         self,

@@ -35,6 +35,8 @@ class Roles:
         The value of `perturbation` that marks controls.
     label
         A class of the unit; `positive` is the class that scores point to (default: the last in sorted order).
+    ordered, order
+        An ordered state of the unit (a stage, a grade): numbers, or text whose values `order` lists from least to most.
     outcome
         Time and event of the unit.
     technical, clinical
@@ -53,6 +55,8 @@ class Roles:
     control: str | None = None
     label: str | None = None
     positive: str | None = None
+    ordered: str | None = None
+    order: tuple[str, ...] = ()
     outcome: Outcome | None = None
     technical: tuple[str, ...] = ()
     clinical: tuple[str, ...] = ()
@@ -62,7 +66,7 @@ class Roles:
     @property
     def columns(self) -> dict[str, str]:
         """Role -> column, for every column that a role names."""
-        single = ("unit", "sample", "batch", "cell_type", "perturbation", "label")
+        single = ("unit", "sample", "batch", "cell_type", "perturbation", "label", "ordered")
         found = {role: getattr(self, role) for role in single if getattr(self, role) is not None}
         if self.outcome is not None:
             found |= {"outcome.time": self.outcome.time, "outcome.event": self.outcome.event}

@@ -146,6 +146,9 @@ class Store:
         names = [self._record_file(r).name for r in results.records]
         _atomic(self.folder / "table.csv", lambda p: results.table().to_csv(p, index=False))
         _atomic(self.folder / "groups.csv", lambda p: results.groups().to_csv(p, index=False))
+        both = results.crossed()
+        if len(both):
+            _atomic(self.folder / "crossed.csv", lambda p: both.to_csv(p, index=False))
         index = json.dumps({"records": names, "notes": results.notes}, indent=1, ensure_ascii=False)
         _atomic(self.folder / "run.json", lambda p: p.write_text(f"{index}\n", encoding="utf-8"))
 

@@ -147,8 +147,8 @@ def write_cohort(folder: str | Path, dataset: Dataset | None = None) -> Path:
     where.mkdir(parents=True, exist_ok=True)
     file = where / f"{found.name}.{'h5mu' if hasattr(found.data, 'mod') else 'h5ad'}"
     _write(found.data, file)
-    single = ("unit", "sample", "batch", "cell_type", "perturbation", "control", "label", "positive")
-    several = ("technical", "clinical", "strata", "relevant")
+    single = ("unit", "sample", "batch", "cell_type", "perturbation", "control", "label", "positive", "ordered")
+    several = ("order", "technical", "clinical", "strata", "relevant")
     roles: dict[str, Any] = {r: getattr(found.roles, r) for r in single if getattr(found.roles, r) is not None}
     roles |= {r: list(getattr(found.roles, r)) for r in several if getattr(found.roles, r)}
     if found.roles.outcome is not None:

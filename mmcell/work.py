@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -13,6 +14,7 @@ from mmcell.candidates import Cache, Candidate, Made, embeddings_of, labels_for,
 from mmcell.dataset import Dataset
 from mmcell.digest import stream
 from mmcell.errors import MmcellError
+from mmcell.geometry import geometry
 from mmcell.grading import grade
 from mmcell.items import Items
 from mmcell.permutation import permuted_groups, permuted_labels, permuted_partners, permuted_rows
@@ -21,6 +23,7 @@ from mmcell.records import jsonable
 from mmcell.splits import Split
 from mmcell.stats.contrasts import contrasts
 from mmcell.task import MethodView, Task
+from mmcell.truth import as_text
 
 #: Embeddings of all splits are held while a null is drawn, up to so many bytes; beyond, they are computed again.
 _HELD = 1_000_000_000
@@ -89,6 +92,51 @@ class Work:
         modality = modality_of(wanted, dataset)
         technical = dataset.once(("technical-table", modality), lambda: technical_table(dataset, modality))
         return technical_retention(vectors, technical, seed=self.plan.seed)
+
+    def geometry(self) -> dict[str, Any] | None:
+        """Return how the first split's patient vectors lie to each other (see `mmcell.geometry`).
+
+        Of a patient encoder that is fitted to labels only held-out patients take part: the vectors of the others come
+        from encoders of inner folds, each with a space of its own. None for what competes with nobody.
+        """
+        plan, dataset, split = self.plan, self.plan.dataset, self.plan.splits[0]
+        shown = self.candidate.competes or self.candidate is plan.reference_for(self.candidate.probe)
+        if isinstance(self.candidate.source, str) or not shown or self.task.spec.slot[2] != "patient":
+            return None
+        vectors = self._made(split, dataset, ()).embeddings[self.task.spec.slot[0]]
+        if self.candidate.pooling is not None and self.candidate.pooling.is_supervised:
+            vectors = vectors.align(vectors.ids[vectors.ids.isin(split.test)])
+        facts = self._facts(vectors.ids)
+        state = "label" if split.spec.targets[0] == "label" and "label" in facts else ""
+        return geometry(
+            vectors, facts, vectors.ids.isin(split.test), state=state, within=plan.null_within,
+            rng=stream(plan.seed, "geometry", split.key),
+        )  # fmt: skip
+
+    def _facts(self, patients: pd.Index) -> pd.DataFrame:
+        """Return what the task asks of patients, and their batch, as text where they are known."""
+        dataset, target = self.plan.dataset, self.plan.splits[0].spec.targets[0]
+        state = dataset.roles.columns.get("outcome.event" if target == "outcome" else target)
+        found = {}
+        for name, column in ((target, state), ("batch", dataset.roles.batch)):
+            if column is not None and column in dataset.patients:
+                found[name] = as_text(dataset.patients[column].reindex(patients).dropna()).reindex(patients)
+        return pd.DataFrame(found, index=patients)
+
+    def composition(self) -> dict[str, Any] | None:
+        """Return which share of every patient's cells is of which type; None for who reads more than that."""
+        dataset, pooling = self.plan.dataset, self.candidate.pooling
+        column = dataset.roles.cell_type
+        if pooling is None or pooling.reads_embedding or self.candidate.permuted or column is None:
+            return None
+        table = pd.crosstab(dataset.unit.to_numpy(), dataset.obs[column].astype(str).to_numpy(), normalize="index")
+        facts = self._facts(pd.Index(table.index))
+        states = facts.iloc[:, 0] if facts.shape[1] and facts.columns[0] != "batch" else pd.Series(index=table.index)
+        return {
+            "patients": [*map(str, table.index)], "types": [*map(str, table.columns)],
+            "shares": [[float(v) for v in row] for row in table.to_numpy()],
+            "states": [None if pd.isna(v) else str(v) for v in states],
+        }  # fmt: skip
 
     def contrasts(self) -> pd.DataFrame | None:
         """Return how the two classes of patients differ in what can be read of their vectors: weights and concepts.

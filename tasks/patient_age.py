@@ -10,6 +10,7 @@ from mmcell.task import TaskSpec
 task = PatientState(
     TaskSpec(
         name="patient-age",
+        version="2",
         question="Do a donor's cells say who is 60 or older?",
         dataset="covid-cite",
         roles={"label": "Age_interval", "positive": ">=60", "clinical": ("cond_group",)},
@@ -18,7 +19,7 @@ task = PatientState(
             SplitSpec("grouped", "stratified-group-kfold", by="label", repeats=5, targets=("label", "batch")),
             SplitSpec("leave-one-batch-out", "leave-one-group-out", by="batch", targets=("label",)),
         ),
-        metrics=("auroc", "balanced_accuracy", "batch_auroc"),
+        metrics=("auroc", "auprc", "balanced_accuracy", "macro_f1", "batch_auroc"),
         primary="auroc",
         more_probes=("knn",),
         controls=("random", "constant", "technical-only", "clinical-only", "composition"),

@@ -10,11 +10,12 @@ from mmcell.task import TaskSpec
 task = PatientState(
     TaskSpec(
         name="patient-severity-cytometry",
+        version="2",
         question="Do a donor's CD8 T cells say who has COVID-19?",
         dataset="covid-cytometry",
         slots={"x": ("protein", "patient")},
         split=SplitSpec("grouped", "stratified-group-kfold", by="label", repeats=5, targets=("label",)),
-        metrics=("auroc", "auprc", "balanced_accuracy"),
+        metrics=("auroc", "auprc", "balanced_accuracy", "macro_f1"),
         primary="auroc",
         more_probes=("knn",),
         controls=("random", "constant", "technical-only", "composition"),

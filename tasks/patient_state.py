@@ -10,6 +10,7 @@ from mmcell.task import TaskSpec
 task = PatientState(
     TaskSpec(
         name="patient-state",
+        version="2",
         question="Do patients' cells say in which state they are?",
         dataset="",  # the user's own
         slots={"x": ("*", "patient")},
@@ -17,7 +18,7 @@ task = PatientState(
             SplitSpec("grouped", "stratified-group-kfold", by="label", repeats=5, targets=("label", "batch")),
             SplitSpec("leave-one-batch-out", "leave-one-group-out", by="batch", targets=("label",)),
         ),
-        metrics=("auroc", "auprc", "balanced_accuracy", "batch_auroc"),
+        metrics=("auroc", "auprc", "balanced_accuracy", "macro_f1", "batch_auroc"),
         primary="auroc",
         more_probes=("knn",),
         controls=("random", "constant", "technical-only", "clinical-only", "composition"),

@@ -12,11 +12,12 @@ from mmcell.task import TaskSpec
 task = PatientState(
     TaskSpec(
         name="treatment-response",
+        version="2",
         question="Does a tumour's composition say who responds to chemotherapy in a trial never seen?",
         dataset="breast-neoadjuvant",
         slots={"x": ("*", "patient")},
         split=SplitSpec("leave-one-trial-out", "leave-one-group-out", by="batch", targets=("label",)),
-        metrics=("auroc", "auprc", "balanced_accuracy"),
+        metrics=("auroc", "auprc", "balanced_accuracy", "macro_f1"),
         primary="auroc",
         more_probes=("knn",),
         controls=("random", "constant", "technical-only", "clinical-only", "stratum-only"),

@@ -5,17 +5,33 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
 from scipy.stats import rankdata
 
 from mmcell.errors import MmcellError
+from mmcell.stats.permutation import permuted_within
 
 
 def replicate_robustness(distance: np.ndarray, patient: np.ndarray, group: np.ndarray | None = None) -> float:
     """Return how rarely another patient's sample is closer to a sample than a replicate of the same patient is.
 
+    The mean of `robustness_of_patients`.
+
+    Returns
+    -------
+    float
+        In [0, 1], chance 0.5; NaN where no patient has two samples and others to be told from.
+    """
+    found = robustness_of_patients(distance, patient, group)
+    return float(found.mean()) if len(found) else float("nan")
+
+
+def robustness_of_patients(distance: np.ndarray, patient: np.ndarray, group: np.ndarray | None = None) -> pd.Series:
+    """Return, for every patient, how rarely another patient's sample is closer than a sample of their own.
+
     For samples i and j of one patient, RS = 1 − (#{k: d(i, k) < d(i, j)} + ½ ties) / N, where k runs over the samples
-    of other patients in the group of i. Averaged over the pairs of a patient, then over patients. Samples of one
-    patient at different times are no replicates.
+    of other patients in the group of i; averaged over the pairs of a patient. Samples of one patient at different
+    times are no replicates, and the number then says how steady the patient is.
 
     Parameters
     ----------
@@ -28,8 +44,8 @@ def replicate_robustness(distance: np.ndarray, patient: np.ndarray, group: np.nd
 
     Returns
     -------
-    float
-        In [0, 1], chance 0.5; NaN where no patient has two samples and others to be told from.
+    pandas.Series
+        Patient -> RS in [0, 1], chance 0.5; only patients with two samples and others to be told from.
 
     Raises
     ------
@@ -45,7 +61,7 @@ def replicate_robustness(distance: np.ndarray, patient: np.ndarray, group: np.nd
         if len(others) and len(own):
             closer = (others < own[:, None]).mean(axis=1) + 0.5 * (others == own[:, None]).mean(axis=1)
             scores.setdefault(owner[i], []).extend(1.0 - closer)
-    return float(np.mean([np.mean(found) for found in scores.values()])) if scores else float("nan")
+    return pd.Series({name: float(np.mean(found)) for name, found in scores.items()}, dtype=float)
 
 
 @dataclass(frozen=True)
@@ -56,7 +72,10 @@ class Anosim:
     p_value: float
 
 
-def anosim(distance: np.ndarray, labels: np.ndarray, n_permutations: int, rng: np.random.Generator) -> Anosim:
+def anosim(
+    distance: np.ndarray, labels: np.ndarray, n_permutations: int, rng: np.random.Generator,
+    strata: np.ndarray | None = None,
+) -> Anosim:  # fmt: skip
     """Return ANOSIM's R = (mean rank between − mean rank within) / (n (n − 1) / 4), and its p.
 
     Tied distances share their mean rank, so that a collapsed embedding has R = 0.
@@ -71,6 +90,8 @@ def anosim(distance: np.ndarray, labels: np.ndarray, n_permutations: int, rng: n
         Draws of the null; p = (#{null ≥ R} + 1) / (draws + 1).
     rng
         Of the permutations.
+    strata
+        (n,) within which labels are exchangeable (a batch); none: among all.
 
     Raises
     ------
@@ -83,21 +104,27 @@ def anosim(distance: np.ndarray, labels: np.ndarray, n_permutations: int, rng: n
     """
     d, classes = _checked(distance, labels, "labels")
     n = len(d)
+    groups = np.zeros(n, dtype=np.int64)
+    if strata is not None:
+        groups = pd.factorize(_checked(distance, strata, "strata")[1].astype(str))[0]
     one, other = np.triu_indices(n, 1)
-    rank = rankdata(d[one, other])
+    rank = np.zeros((n, n))
+    # Twice the midrank: whole numbers, so that sums are exact and ties are ties.
+    rank[one, other] = rank[other, one] = 2.0 * rankdata(d[one, other])
     _, code = np.unique(classes, return_inverse=True)
-
-    def statistic(labelling: np.ndarray) -> float:
-        within = labelling[one] == labelling[other]
-        return float((rank[~within].mean() - rank[within].mean()) / (n * (n - 1) / 4))
-
-    inside = int((code[one] == code[other]).sum())
-    if inside in (0, len(one)):
+    size = np.bincount(code)
+    n_within = int((size * (size - 1) // 2).sum())
+    n_between = len(one) - n_within
+    if not n_within or not n_between:
         return Anosim(float("nan"), float("nan"))
-    observed = statistic(code)
-    # Sums of one set of ranks in another order differ by rounding, which must not decide a tie.
-    reached = sum(statistic(rng.permutation(code)) >= observed - 1e-12 for _ in range(n_permutations))
-    return Anosim(observed, (reached + 1) / (n_permutations + 1))
+    drawn = np.column_stack([code, *(code[permuted_within(groups, rng)] for _ in range(n_permutations))])
+    # Of every draw the sum of ranks within classes, each pair twice.
+    within = sum(((rank @ (member := (drawn == c).astype(float))) * member).sum(axis=0) for c in range(len(size)))
+    within = np.asarray(within) / 4.0
+    total = rank.sum() / 4.0
+    r = ((total - within) / n_between - within / n_within) / (n * (n - 1) / 4)
+    reached = int((within[1:] <= within[0]).sum())
+    return Anosim(float(r[0]), (reached + 1) / (n_permutations + 1))
 
 
 def _checked(distance: np.ndarray, labels: np.ndarray, what: str) -> tuple[np.ndarray, np.ndarray]:

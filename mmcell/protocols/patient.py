@@ -10,7 +10,7 @@ import pandas as pd
 from mmcell.embedding import Embedding
 from mmcell.errors import MmcellError, first
 from mmcell.items import Items
-from mmcell.probes.linear import fit_logistic
+from mmcell.probes.logistic import fit_nested_logistic
 from mmcell.probes.neighbours import fit_neighbours
 from mmcell.splits import Split
 from mmcell.task import MethodView, Task, TaskSpec
@@ -20,7 +20,8 @@ class PatientState(Task):
     """A probe on patient vectors: the label, and each batch against the rest as a leak.
 
     The probe is a logistic regression, or with ``knn`` nearest neighbours, which see what lies close together and not
-    only what a plane divides. Both have one budget for all encoders.
+    only what a plane divides. Both choose their one setting on inner folds of training patients, among the same few
+    for all encoders.
     """
 
     required = (
@@ -67,5 +68,5 @@ class PatientState(Task):
     def _predict(
         self, train: np.ndarray, y: np.ndarray, test: np.ndarray, ids: pd.Index, target: str
     ) -> pd.DataFrame:  # fmt: skip
-        probe = fit_neighbours(train, y) if self.probe == "knn" else fit_logistic(train, y)
+        probe = fit_neighbours(train, y) if self.probe == "knn" else fit_nested_logistic(train, y)
         return pd.DataFrame({"item": ids, "target": target, "y_pred": probe.probability(test)[:, 1]})

@@ -11,7 +11,7 @@ import numpy as np
 
 from mmcell.items import Items
 from mmcell.metrics.features import Features, features
-from mmcell.report.figures import COLOURS, INK, SOFT, below, bottom_only, canvas, style, svg
+from mmcell.report.figures import COLOURS, INK, SOFT, Drawn, below, bottom_only, canvas, style, svg
 from mmcell.report.view import Panel, Row, TaskView
 from mmcell.report.words import number, plain, whole
 
@@ -24,15 +24,6 @@ _ADDRESS = re.compile(r"data:image/jpeg;base64,[A-Za-z0-9+/=]+")
 _POINTS = 201
 #: Features that are named in a scatter and below it.
 _NAMED = 5
-
-
-@dataclass(frozen=True)
-class Drawn:
-    """A figure with its heading and a line below it."""
-
-    svg: str
-    heading: str
-    text: str
 
 
 def rank_figures(task: TaskView, items: Mapping[str, Items]) -> Iterator[Drawn]:

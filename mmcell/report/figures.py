@@ -39,6 +39,15 @@ _LETTERS = 46
 
 
 @dataclass(frozen=True)
+class Drawn:
+    """A figure with its heading and a line below it."""
+
+    svg: str
+    heading: str
+    text: str
+
+
+@dataclass(frozen=True)
 class Line:
     """One row of a forest plot; `kind` is a key of `COLOURS`, `note` stands in for a value that is not there."""
 

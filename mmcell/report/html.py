@@ -16,8 +16,11 @@ from mmcell.errors import MmcellError
 from mmcell.records import Provenance, RunRecord
 from mmcell.report import figures, words
 from mmcell.report.concepts import concept_tables
-from mmcell.report.crossmodal import Drawn, examples, feature_figures, rank_figures
+from mmcell.report.crossed import grids
+from mmcell.report.crossmodal import examples, feature_figures, rank_figures
+from mmcell.report.figures import Drawn
 from mmcell.report.groups import group_tables
+from mmcell.report.maps import bars, lying, maps
 from mmcell.report.trust import retention, said
 from mmcell.report.view import Panel, Row, TaskView, tasks_of
 from mmcell.results import Results
@@ -89,6 +92,7 @@ def render(results: Results) -> str:
     )  # fmt: skip
     environment.globals.update(words=words, said=said)
     tasks = tasks_of(results.records)
+    both = results.crossed()
     page = environment.get_template("report.html").render(
         css=Markup(_text("report.css")),
         tasks=tasks,
@@ -106,6 +110,8 @@ def render(results: Results) -> str:
         curves={t.ident: list(_curves(t, results)) for t in tasks},
         read={t.ident: concept_tables(t.records, t.names) for t in tasks},
         grouped={t.ident: group_tables(t) for t in tasks},
+        both={t.ident: grids(t, both) for t in tasks},
+        lies={t.ident: (lying(t), [_plot(d) for d in maps(t)], [_plot(d) for d in bars(t)]) for t in tasks},
         retained={t.ident: retention(t.records, t.names) for t in tasks},
         present=_present(results.records),
     )

@@ -1,0 +1,98 @@
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import log_loss
+from sklearn.model_selection import StratifiedKFold
+
+from mmcell.probes import logistic
+from mmcell.probes.linear import ALPHAS, INNER_FOLDS
+from mmcell.probes.logistic import fit_nested_logistic
+from mmcell.probes.scale import Scale
+
+
+def sample(n, d, seed=0, signal=1.0, share=0.4):
+    rng = np.random.default_rng(seed)
+    y = (np.arange(n) < max(2, round(share * n))).astype(int)
+    return rng.normal(size=(n, d)) + signal * y[:, None] * (np.arange(d) < 2), y
+
+
+def oracle(z, y, penalty):
+    return LogisticRegression(C=1.0 / penalty, class_weight="balanced", max_iter=10_000, tol=1e-10).fit(z, y)
+
+
+def slow_penalty(x, y):
+    z = Scale.fit(x).transform(x)
+    loss = np.zeros(len(ALPHAS))
+    for train, held in StratifiedKFold(INNER_FOLDS, shuffle=True, random_state=0).split(z, y):
+        weight = len(held) / (2 * np.bincount(y[held])[y[held]])
+        for i, penalty in enumerate(ALPHAS):
+            p = oracle(z[train], y[train], penalty).predict_proba(z[held])[:, 1]
+            loss[i] += log_loss(y[held], p, sample_weight=weight, normalize=False)
+    return ALPHAS[int(np.argmin(loss))]
+
+
+@pytest.mark.parametrize(("n", "d"), [(34, 5), (30, 200), (90, 40), (300, 140)])
+def test_penalty_and_probabilities_agree_with_scikit_learn(n, d):
+    x, y = sample(n, d)
+    found = fit_nested_logistic(x, y)
+    assert found.penalty == slow_penalty(x, y)
+    z = Scale.fit(x).transform(x)
+    expected = oracle(z, y, found.penalty).predict_proba(z)
+    np.testing.assert_allclose(found.probability(x), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("penalty", ALPHAS)
+def test_newton_and_quasi_newton_agree(penalty, monkeypatch):
+    x, y = sample(40, 12, seed=1)
+    z, positive, penalties = Scale.fit(x).transform(x), y == 1, np.array([penalty])
+    newton = logistic._solve(z, positive, penalties)
+    monkeypatch.setattr(logistic, "_NEWTON", 0)
+    np.testing.assert_allclose(newton, logistic._solve(z, positive, penalties), atol=2e-4)
+
+
+def test_classes_that_a_plane_divides_end_where_scikit_learn_ends():
+    x, y = sample(24, 3, signal=30.0)
+    z = Scale.fit(x).transform(x)
+    found = logistic._solve(z, y == 1, np.array([0.1]))[0]
+    np.testing.assert_allclose(found[:-1], oracle(z, y, 0.1).coef_[0], rtol=1e-4)
+
+
+def test_noise_is_penalised_harder_than_signal():
+    noise, signal = (fit_nested_logistic(*sample(60, 50, signal=s)).penalty for s in (0.0, 3.0))
+    assert noise > signal
+
+
+def test_columns_that_are_there_twice_change_little():
+    # The penalty is free to follow the width.
+    x, y = sample(60, 10)
+    once, twice = (fit_nested_logistic(a, y).probability(x if i == 0 else np.hstack([x] * 10))[:, 1]
+                   for i, a in enumerate((x, np.hstack([x] * 10))))  # fmt: skip
+    np.testing.assert_allclose(once, twice, atol=1e-4)
+
+
+def test_too_few_rows_of_a_class_take_the_middle_penalty():
+    x, y = sample(10, 3, share=0.2)
+    assert fit_nested_logistic(x, y).penalty == ALPHAS[len(ALPHAS) // 2]
+
+
+def test_inputs_that_do_not_vary_tell_nothing():
+    found = fit_nested_logistic(np.ones((8, 3)), np.arange(8) % 2)
+    assert np.isnan(found.penalty)
+    np.testing.assert_array_equal(found.probability(np.ones((4, 3))), np.full((4, 2), 0.5))
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(6, 40), st.integers(1, 30), st.integers(0, 10**6), st.booleans())
+def test_invariants(n, d, seed, ties):
+    x, y = sample(n, d, seed)
+    x = np.round(x) if ties else x
+    found = fit_nested_logistic(x, y)
+    p = found.probability(x)
+    assert np.isfinite(p).all()
+    np.testing.assert_allclose(p.sum(axis=1), 1.0)
+    # Turning the classes round turns the probabilities round; the scale of a column does not matter.
+    turned = fit_nested_logistic(x * 7.0 + 3.0, 1 - y)
+    if turned.penalty == found.penalty:
+        np.testing.assert_allclose(turned.probability(x * 7.0 + 3.0)[:, 1], p[:, 0], atol=1e-4)
