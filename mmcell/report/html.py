@@ -111,7 +111,9 @@ def render(results: Results) -> str:
         read={t.ident: concept_tables(t.records, t.names) for t in tasks},
         grouped={t.ident: group_tables(t) for t in tasks},
         both={t.ident: grids(t, both) for t in tasks},
-        lies={t.ident: (lying(t), [_plot(d) for d in maps(t)], [_plot(d) for d in bars(t)]) for t in tasks},
+        lies={
+            t.ident: (lying(t), [[_plot(d) for d in p] for p in maps(t)], [_plot(d) for d in bars(t)]) for t in tasks
+        },
         retained={t.ident: retention(t.records, t.names) for t in tasks},
         present=_present(results.records),
     )

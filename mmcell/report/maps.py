@@ -49,16 +49,18 @@ def lying(task: TaskView) -> list[Lying]:
     ]
 
 
-def maps(task: TaskView) -> Iterator[Drawn]:
-    """Yield, for the leading records, the patients coloured by state and by batch."""
-    for i, (name, found) in enumerate(_geometries(task)[:_MOST], start=1):
+def maps(task: TaskView) -> Iterator[list[Drawn]]:
+    """Yield, for the leading candidates and the reference, the patients coloured by state and by batch."""
+    every = _geometries(task)
+    shown = every if len(every) <= _MOST else [*every[: _MOST - 1], every[-1]]
+    for i, (name, found) in enumerate(shown, start=1):
         if len(found["patients"]) < 3 or not any(found["share"]):
             continue
+        pair = []
         for column, values in found["facts"].items():
-            groups = _grouped(values)
-            title = f"Map of patients by {column}: {name}"
-            ident = f"{task.ident}-map-{i}-{column}"
-            yield Drawn(_map(found, groups, ident, title), f"{name}, by {column}", "")
+            title, ident = f"Map of patients by {column}: {name}", f"{task.ident}-map-{i}-{column}"
+            pair.append(Drawn(_map(found, _grouped(values), ident, title), f"{name}, by {column}", ""))
+        yield pair
 
 
 def bars(task: TaskView) -> list[Drawn]:

@@ -297,7 +297,8 @@ def ranks(
     point = rankdata(-sign * at) if np.isfinite(at).all() else np.full(len(at), np.nan)
     low, high = np.full((2, len(at)), np.nan)
     if defined.mean() >= DEFINED_SHARE:
-        ranked = rankdata(-sign * drawn[:, defined], axis=0)
-        # Ranks that occur, not means of two of them.
-        low, high = np.quantile(ranked, [ALPHA / 2, 1 - ALPHA / 2], axis=1, method="inverted_cdf")
+        # Those that are tied for the first three ranks can each be the first, or the third.
+        first, last = (rankdata(-sign * drawn[:, defined], method=how, axis=0) for how in ("min", "max"))
+        low = np.quantile(first, ALPHA / 2, axis=1, method="inverted_cdf")
+        high = np.quantile(last, 1 - ALPHA / 2, axis=1, method="inverted_cdf")
     return nothing | {n: (float(r), float(a), float(b)) for n, r, a, b in zip(values, point, low, high, strict=True)}

@@ -1,0 +1,134 @@
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.spatial.distance import pdist
+
+from mmcell import Embedding, evaluate
+from mmcell.geometry import geometry, robustness
+from tests.toys import PATIENT, Noise, cite
+
+RNG = np.random.default_rng(0)
+
+
+def vectors(values):
+    ids = pd.Index([f"P{i}" for i in range(len(values))], name="id")
+    return Embedding.from_array("x", ids, np.asarray(values, dtype=float), level="patient")
+
+
+def lying(values, state, batch=None, within=(), held=None):
+    x = vectors(values)
+    facts = pd.DataFrame({"label": state, **({} if batch is None else {"batch": batch})}, index=x.ids)
+    held = np.zeros(len(x), dtype=bool) if held is None else held
+    return geometry(x, facts, held, state="label", within=within, rng=np.random.default_rng(1))
+
+
+@given(st.integers(0, 1000), st.integers(3, 12))
+def test_a_map_of_two_dimensions_keeps_every_distance(seed, n):
+    x = np.random.default_rng(seed).normal(size=(n, 2))
+    found = lying(x, ["a"] * n)
+    np.testing.assert_allclose(pdist(found["map"]), pdist(x), atol=1e-9)
+    assert sum(found["share"]) == pytest.approx(1.0)
+
+
+def test_a_map_knows_no_sign_and_a_collapsed_embedding_no_place():
+    x = RNG.normal(size=(9, 4))
+    np.testing.assert_allclose(lying(x, ["a"] * 9)["map"], np.array(lying(x + 5.0, ["a"] * 9)["map"]), atol=1e-9)
+    flat = lying(np.ones((9, 4)), ["a", "b", "a"] * 3)
+    assert not np.any(flat["map"])
+    assert flat["share"] == [0.0, 0.0]
+    assert flat["anosim"][0]["r"] == 0.0
+    assert flat["anosim"][0]["p"] == 1.0
+
+
+def test_grouping_is_found_where_it_is():
+    state = np.repeat(["a", "b"], 10)
+    batch = np.tile(["one", "two"], 10)
+    rows = {r["of"]: r for r in lying(RNG.normal(size=(20, 3)) + 6.0 * (state == "a")[:, None], state, batch)["anosim"]}
+    assert rows["label"]["r"] > 0.9
+    assert rows["label"]["p"] == 0.001
+    assert rows["batch"]["p"] > 0.05
+    assert rows["batch"]["n"] == 20
+
+
+def test_what_the_batch_explains_is_not_the_state_within_it():
+    """State and batch go together; within a batch the state moves nothing."""
+    batch = np.repeat(["one", "two"], 12)
+    state = np.where(np.arange(24) % 12 < np.where(batch == "one", 10, 2), "ill", "well")
+    x = np.random.default_rng(3).normal(size=(24, 3)) + 5.0 * (batch == "one")[:, None]
+    among, inside = (lying(x, state, batch, within=w)["anosim"][0] for w in ((), ("batch",)))
+    assert among["r"] == inside["r"]
+    assert among["p"] < 0.05 < inside["p"]
+    assert inside["within"] == ["batch"]
+
+
+def test_unknown_states_are_left_out_and_one_state_has_no_grouping():
+    state = ["a", "b", None, "a", "b", "a"]
+    assert lying(RNG.normal(size=(6, 2)), state)["anosim"][0]["n"] == 5
+    alone = lying(RNG.normal(size=(6, 2)), ["a"] * 6)["anosim"][0]
+    assert alone["r"] is None
+    assert "one group only" in alone["reason"]
+
+
+def test_steady_patients_are_robust_and_noise_is_at_chance():
+    owner = np.repeat([f"D{i}" for i in range(20)], 2)
+    facts = pd.DataFrame({"patient": owner, "batch": "b"})
+    near = RNG.normal(size=(20, 4)).repeat(2, axis=0) + 0.01 * RNG.normal(size=(40, 4))
+    of = robustness(vectors(near), facts, n_boot=200, rng=np.random.default_rng(0))
+    assert of["value"] == 1.0
+    assert of["reason"] == "the same for all patients"
+    noise = robustness(vectors(RNG.normal(size=(40, 4))), facts, n_boot=200, rng=np.random.default_rng(0))
+    assert noise["ci_low"] < 0.5 < noise["ci_high"]
+    assert (noise["n_patients"], noise["n_samples"]) == (20, 40)
+
+
+def test_robustness_of_few_has_no_interval_and_of_none_a_reason():
+    few = robustness(vectors(RNG.normal(size=(6, 2))), pd.DataFrame({"patient": list("aabbcc")}), n_boot=100, rng=RNG)
+    assert few["ci_low"] is None
+    assert few["reason"] == "no interval of 3 patients"
+    none = robustness(vectors(RNG.normal(size=(3, 2))), pd.DataFrame({"patient": list("abc")}), n_boot=100, rng=RNG)
+    assert none["value"] is None
+    assert "no patient has two samples" in none["reason"]
+
+
+@pytest.fixture(scope="module")
+def results():
+    return evaluate(
+        {"good": "features", "<noise>": Noise()}, PATIENT, dataset=cite(24, 10), n_boot=100, controls=["composition"],
+        patient_encoders=["pseudobulk", "mil"],
+    )  # fmt: skip
+
+
+def details(results, encoder, patient_encoder):
+    return next(r for r in results.records if (r.encoder, r.patient_encoder) == (encoder, patient_encoder)).details
+
+
+def test_a_run_says_how_its_patients_lie(results):
+    found = details(results, "good", "pseudobulk")["geometry"]
+    rows = {r["of"]: r for r in found["anosim"]}
+    assert rows["label"]["r"] > details(results, "<noise>", "pseudobulk")["geometry"]["anosim"][0]["r"]
+    assert 0 < sum(found["held_out"]) < len(found["patients"]) == 24
+    assert set(found["facts"]) == {"label", "batch"}
+
+
+def test_of_what_is_fitted_to_labels_only_held_out_patients_take_part(results):
+    found = details(results, "good", "mil")["geometry"]
+    assert all(found["held_out"])
+    assert len(found["patients"]) == 8
+
+
+def test_composition_is_kept_as_shares(results):
+    found = details(results, "", "composition")["composition"]
+    np.testing.assert_allclose(np.sum(found["shares"], axis=1), 1.0)
+    assert set(found["states"]) == {"ill", "well"}
+
+
+def test_the_report_draws_maps_and_bars_and_escapes_names(results, tmp_path):
+    page = results.report(tmp_path / "report.html").read_text()
+    assert "How patients lie to each other" in page
+    assert "Map of patients by label: good → pseudobulk" in page
+    assert "Map of patients by batch: good → pseudobulk" in page
+    assert "Composition of 24 patients, a bar a patient" in page
+    assert "<noise>" not in page
+    assert "&lt;noise&gt;" in page
