@@ -284,7 +284,7 @@ class Results:
         return rows.sort_values(["task", "dataset", "split", "query", "_order"])[columns].reset_index(drop=True)
 
     def report(self, path: str | Path, sensitivity: Sensitivity | None = None) -> Path:
-        """Write the report, one self-contained HTML file, and return its path; with learning curves if it was varied."""
+        """Write the report, one self-contained HTML file, and return its path; `sensitivity` is of the same run."""
         from mmcell.report.html import write_report
 
         return write_report(self, Path(path), sensitivity)

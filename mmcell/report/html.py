@@ -19,8 +19,10 @@ from mmcell.report.concepts import concept_tables
 from mmcell.report.crossmodal import Drawn, examples, feature_figures, rank_figures
 from mmcell.report.groups import group_tables
 from mmcell.report.trust import retention, said
+from mmcell.report.varied import varied
 from mmcell.report.view import Panel, Row, TaskView, tasks_of
 from mmcell.results import Results
+from mmcell.sensitivity import Sensitivity
 
 #: More panels than this are left to the tables.
 _MOST_PANELS = 12
@@ -43,7 +45,7 @@ class Machine:
     names: tuple[str, ...]
 
 
-def write_report(results: Results, path: Path) -> Path:
+def write_report(results: Results, path: Path, sensitivity: Sensitivity | None = None) -> Path:
     """Write the report of a run.
 
     Parameters
@@ -52,6 +54,8 @@ def write_report(results: Results, path: Path) -> Path:
         What is reported; the items are needed for curves and for single features only.
     path
         An ``.html`` file, or a folder that will hold ``report.html``; folders are made.
+    sensitivity
+        Of the same run, where it was varied.
 
     Returns
     -------
@@ -64,7 +68,7 @@ def write_report(results: Results, path: Path) -> Path:
         The file cannot be written.
     """
     target = path if path.suffix.lower() == ".html" and not path.is_dir() else path / "report.html"
-    page = render(results).encode("utf-8", "replace")
+    page = render(results, sensitivity).encode("utf-8", "replace")
     part = target.with_name(f".{target.name}.{os.getpid()}.part")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -78,7 +82,7 @@ def write_report(results: Results, path: Path) -> Path:
     return target
 
 
-def render(results: Results) -> str:
+def render(results: Results, sensitivity: Sensitivity | None = None) -> str:
     """Return the page as text; everything in it that comes from users is escaped."""
     environment = Environment(
         autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, loader=FunctionLoader(_text)
@@ -106,6 +110,7 @@ def render(results: Results) -> str:
         curves={t.ident: list(_curves(t, results)) for t in tasks},
         read={t.ident: concept_tables(t.records, t.names) for t in tasks},
         grouped={t.ident: group_tables(t) for t in tasks},
+        varied={t.ident: varied(t, sensitivity) for t in tasks},
         retained={t.ident: retention(t.records, t.names) for t in tasks},
         present=_present(results.records),
     )
