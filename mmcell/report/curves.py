@@ -24,6 +24,7 @@ COUNTED = {"training": ("n_train", "training units"), "cells": ("n_cells", "cell
 _COLOURS = ("#0072B2", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000", "#5f6670")
 _MARKERS = ("o", "s", "^", "v", "P", "X", "d")
 _REFERENCE: dict[str, Any] = {"color": COLOURS["reference"], "marker": "D", "ls": (0, (5, 1.5))}
+_CHANCE: dict[str, Any] = {"color": SOFT, "marker": "", "ls": (0, (3, 3))}
 #: Letters of a name beside its line.
 _LETTERS = 42
 _TOP, _PLOT, _LEFT, _RIGHT, _FOOT, _ENTRY = 14, 200, 52, 14, 46, 17
@@ -114,9 +115,11 @@ def _said(task: TaskView, axis: str, panel: Panel, rows: pd.DataFrame) -> str:
     if held:
         some = f"{whole(held[0])} to {whole(held[-1])}" if len(held) > 1 else whole(held[0])
         parts.append(f"Held out at every point: {some} units.")
-    if axis == "cells" and task.level == "patient":
-        fewest = [whole(n) for n in sorted(rows["n_fewest"].dropna().unique())]
-        parts.append(f"The training unit with the fewest cells has {', '.join(fewest)}.")
+    fewest = rows.sort_values(COUNTED[axis][0]).dropna(subset=["n_fewest"]).drop_duplicates("level")["n_fewest"]
+    if task.level == "patient" and len(set(fewest)) > 1:
+        # With fewer patients to train on, the one with the fewest cells is seldom among them.
+        some = ", ".join(map(whole, fewest))
+        parts.append(f"The training unit with the fewest cells has, from left to right, {some}.")
     rest = sum(row.record.competes for row in panel.rows) - len([r for r, _ in _shown(panel) if r.record.competes])
     if rest:
         parts.append(f"{counted(rest, 'more line')} in sensitivity.csv.")
@@ -130,7 +133,9 @@ def _draw(
 
     ticks = sorted({n for c in curves for n in c.n})
     span = float(np.log(ticks[-1] / ticks[0]))
-    top = _TOP + _ENTRY * len(curves)
+    chance = _chance(curves)
+    entries = [(c.name, c.look) for c in curves] + ([("chance", _CHANCE)] if chance else [])
+    top = _TOP + _ENTRY * len(entries)
     with style():
         figure, axes = canvas(top + _PLOT + _FOOT, (_LEFT, top, _RIGHT, _FOOT))
         axes.set(xscale="log", xlim=(ticks[0] * np.exp(-0.07 * span), ticks[-1] * np.exp(0.07 * span)), ylim=limits)
@@ -139,12 +144,14 @@ def _draw(
         axes.xaxis.set_major_formatter(lambda x, _: whole(x))
         axes.set_xlabel(f"{labels[0]} (log scale)")
         axes.set_ylabel(plain(labels[1]), labelpad=3)
-        _chance(axes, curves)
+        axes.plot(list(chance), list(chance.values()), **_CHANCE, lw=1, zorder=1)
         for i, curve in enumerate(curves):
             _line(axes, curve, np.exp((i - (len(curves) - 1) / 2) * _DODGE * span))
-            _entry(axes, curve, axes.bbox.height + 8 + _ENTRY * (len(curves) - 1 - i))
+        for i, (name, look) in enumerate(reversed(entries)):
+            _entry(axes, name, look, axes.bbox.height + 8 + _ENTRY * i)
         bottom_only(axes, left=True)
-        return svg(figure, ident, title, "; ".join(map(_in_words, curves)))
+        floor = [f"chance: {', '.join(dict.fromkeys(map(number, chance.values())))}"] if chance else []
+        return svg(figure, ident, title, "; ".join([*map(_in_words, curves), *floor]))
 
 
 def _apart(ticks: Sequence[int], span: float) -> list[int]:
@@ -156,13 +163,10 @@ def _apart(ticks: Sequence[int], span: float) -> list[int]:
     return kept[::-1]
 
 
-def _chance(axes: Axes, curves: Sequence[LearningCurve]) -> None:
-    """Draw what nobody needs to learn; where it depends on the items (the size of a gallery), at every point."""
-    levels = {n: p.chance for c in reversed(curves) for n, p in zip(c.n, c.points, strict=True) if p.chance is not None}
-    if levels:
-        x = sorted(levels)
-        axes.plot(x, np.array([levels[n] for n in x], dtype=float), color=SOFT, lw=1, ls=(0, (3, 3)), zorder=1)
-        axes.text(x[0], float(levels[x[0]] or 0.0), "chance", color=SOFT, ha="left", va="bottom", zorder=1)
+def _chance(curves: Sequence[LearningCurve]) -> dict[int, float]:
+    """Return the value without skill at each point: it may depend on the items, as on the size of a gallery."""
+    points = (pair for c in reversed(curves) for pair in zip(c.n, c.points, strict=True))
+    return dict(sorted((n, p.chance) for n, p in points if p.chance is not None))
 
 
 def _line(axes: Axes, curve: LearningCurve, shift: float) -> None:
@@ -182,13 +186,14 @@ def _line(axes: Axes, curve: LearningCurve, shift: float) -> None:
     )
 
 
-def _entry(axes: Axes, curve: LearningCurve, y: float) -> None:
+def _entry(axes: Axes, name: str, look: dict[str, Any], y: float) -> None:
     """Write a line of the legend, `y` points above the axis."""
-    place, name = below(axes, left=True), plain(curve.name)
+    place, name = below(axes, left=True), plain(name)
     name = name if len(name) <= _LETTERS else name[: _LETTERS - 1] + "…"
-    axes.plot([0, 22], [y + 4, y + 4], transform=place, **curve.look | {"marker": ""}, lw=1.8, clip_on=False)
-    axes.plot([11], [y + 4], transform=place, **curve.look, ms=6, mec="white", mew=0.8, clip_on=False)
-    axes.text(27, y, name, transform=place, color=curve.look["color"], weight="bold", va="baseline")
+    weight = "bold" if look["marker"] else "normal"
+    axes.plot([0, 22], [y + 4, y + 4], transform=place, **look | {"marker": ""}, lw=1.8, clip_on=False)
+    axes.plot([11], [y + 4], transform=place, **look, ms=6, mec="white", mew=0.8, clip_on=False)
+    axes.text(27, y, name, transform=place, color=look["color"], weight=weight, va="baseline")
 
 
 def _in_words(curve: LearningCurve) -> str:

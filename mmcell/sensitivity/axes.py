@@ -31,8 +31,9 @@ CURVES = ("training", "cells")
 #: Shares that are kept: of the training units, of the units on both sides, of every unit's cells, of the counts.
 TRAINING_SHARES, UNIT_SHARES = (0.75, 0.5, 0.25), (0.75, 0.5)
 CELL_SHARES, DEPTH_SHARES = (0.5, 0.25, 0.1), (0.5, 0.2)
-#: How often units are drawn: which patients are lost matters more than which cells.
-UNIT_DRAWS = 3
+#: How often units and cells are drawn. It matters which: with 12 cells a patient the AUROC of compositions (covid-cite)
+#: has a standard deviation of 0.1 over draws of the cells.
+DRAWS = 3
 
 Make = Callable[[Plan, np.random.Generator], Plan]
 
@@ -131,7 +132,7 @@ def _training(plan: Plan) -> list[Variant]:
     if all(len(s.train) < 2 for s in plan.splits):
         raise MmcellError("there is one training unit only")
     return [
-        Variant("training", f"{share:.0%}", partial(_fewer_training, share=share), UNIT_DRAWS, share)
+        Variant("training", f"{share:.0%}", partial(_fewer_training, share=share), DRAWS, share)
         for share in TRAINING_SHARES
     ]
 
@@ -151,8 +152,7 @@ def _patients(plan: Plan) -> list[Variant]:
     if len(plan.dataset.unit.unique()) < 2:
         raise MmcellError("there is one unit only")
     return [
-        Variant("patients", f"{share:.0%}", partial(_fewer_units, share=share), UNIT_DRAWS, share)
-        for share in UNIT_SHARES
+        Variant("patients", f"{share:.0%}", partial(_fewer_units, share=share), DRAWS, share) for share in UNIT_SHARES
     ]
 
 
@@ -172,7 +172,7 @@ def _cells(plan: Plan) -> list[Variant]:
     if plan.dataset.card.level == "patient":
         raise MmcellError("the data hold one row a patient, no cells")
     return [
-        Variant("cells", f"{share:.0%}", partial(_fewer_cells, share=share), level=share, refuses=_of_patients)
+        Variant("cells", f"{share:.0%}", partial(_fewer_cells, share=share), DRAWS, share, refuses=_of_patients)
         for share in CELL_SHARES
     ]
 

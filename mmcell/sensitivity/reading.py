@@ -47,6 +47,8 @@ class Reading:
         ``left_out`` or ``failed`` and why; otherwise "" and what is to be minded.
     split
         Where `status` holds; "" for all splits.
+    spared
+        Whether the variant changes nothing for this candidate.
     """
 
     candidate: tuple[str, str, str]
@@ -60,6 +62,7 @@ class Reading:
     status: str = ""
     reason: str = ""
     split: str = ""
+    spared: bool = False
 
 
 def asked(plan: Plan) -> list[Metric]:

@@ -46,8 +46,10 @@ class Sensitivity:
 
         `n_train` counts the training units of the median fold, `n_cells` the cells of the median unit, and `n_fewest`
         those of the training unit with the fewest: of so many a patient's vector is made where all are given by equally
-        many. Along ``training`` fewer units are trained on and the same are held out; along ``patients`` both sides
-        shrink, as in a smaller study. ``training`` and ``cells`` are learning curves and begin with 100 %. Along
+        many. Of a variant that is drawn several times these are of its first draw.
+
+        Along ``training`` fewer units are trained on and the same are held out; along ``patients`` both sides shrink,
+        as in a smaller study. ``training`` and ``cells`` are learning curves and begin with 100 %. Along
         ``equal-cells`` patients that are given by equally many cells are given by all of theirs, and the other way
         round: a gain with all cells is what their number gives away.
     stability

@@ -58,7 +58,7 @@ class Readings:
         """Return the readings of candidates that a variant does not touch: what they score as they are."""
         facts: Row = {"axis": variant.axis, "variant": variant.name, "level": variant.level}
         still = [c for c in self.plan.candidates if c.name in self.alive and variant.spared(c)]
-        return [replace(self.base[c.name], **facts, reason=variant.spared(c)) for c in still]
+        return [replace(self.base[c.name], **facts, reason=variant.spared(c), spared=True) for c in still]
 
     # -- rows ----------------------------------------------------------------------------------------------------
 
@@ -116,9 +116,10 @@ class Readings:
                 if estimate is not None:
                     row |= {"utility": estimate.value, "ci_low": estimate.low, "ci_high": estimate.high}
                 for axis in CHANGES:
-                    changes = np.array([
-                        self._change(r, split, query) for r in self._found if r.axis == axis and r.candidate == name
-                    ])  # fmt: skip
+                    mine = [r for r in self._found if r.axis == axis and r.candidate == name]
+                    # Where one variant moves a candidate, those that leave it alone are no changes.
+                    mine = [r for r in mine if not r.spared] or mine
+                    changes = np.array([self._change(r, split, query) for r in mine])
                     changes = changes[np.isfinite(changes)]
                     if len(changes):
                         row[f"{axis}_mean"] = changes.mean()
