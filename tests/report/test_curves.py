@@ -7,10 +7,10 @@ import pytest
 
 from mmcell.report.curves import curve_figures
 from mmcell.report.html import render
-from mmcell.report.varied import varied
+from mmcell.report.varied import _MEANINGS, varied
 from mmcell.report.view import tasks_of
 from mmcell.results import Results
-from mmcell.sensitivity import Sensitivity
+from mmcell.sensitivity import AXES, Sensitivity
 from mmcell.sensitivity.result import ROBUSTNESS, STABILITY, TABLE, framed
 
 PLACE = {"task": "toy-task", "dataset": "toy-data", "split": "grouped", "query": ""}
@@ -152,6 +152,10 @@ def test_the_loss_under_confounding_has_its_interval_and_its_reason(results, fou
     assert "−0.250" in page
     assert "[−0.400, −0.100]" in page
     assert "16 training units" in page
+
+
+def test_every_axis_is_explained():
+    assert tuple(_MEANINGS) == AXES
 
 
 def test_what_has_no_value_is_named_with_its_reason(results):

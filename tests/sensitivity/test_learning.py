@@ -1,6 +1,7 @@
 """Learning curves and numbers of cells: less to learn from, and the same question asked."""
 
 from dataclasses import replace
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -26,6 +27,19 @@ class Sum(Pseudobulk):
         made = super().transform(cells, owner, cell_type=cell_type)
         counts = owner.reindex(cells.ids).value_counts().reindex(made.ids).to_numpy()
         return replace(made, values=made.values * counts[:, None])
+
+
+class Spy:
+    """Is fitted, and remembers on whose cells."""
+
+    fitted: ClassVar[list[frozenset]] = []
+
+    def fit(self, data):
+        self.fitted.append(frozenset(data.obs_names))
+        return self
+
+    def encode(self, data):
+        return np.asarray(data.X[:, :4], dtype=float)
 
 
 def planned(encoders, dataset, **more):
@@ -63,6 +77,17 @@ def test_training_units_are_fewer_and_those_held_out_the_same():
             assert after.to_dict() == {name: round(variant.level * n) for name, n in before.items()}
         assert [s.key for s in changed.splits] != [s.key for s in other.splits]
         assert changed.dataset is plan.dataset
+
+
+def test_everything_is_fitted_on_the_fewer():
+    dataset = cite(24, 4)
+    plan = planned({"spy": Spy()}, dataset)
+    Spy.fitted.clear()
+    sensitivity([plan], axes=("training",), n_boot=100)
+    owners = [{dataset.unit[cell] for cell in cells} for cells in Spy.fitted]
+    # Three folds as they are, then each in three draws of three shares: never a held-out patient, ever fewer others.
+    assert sorted(map(len, owners), reverse=True) == [16] * 3 + [12] * 9 + [8] * 9 + [4] * 9
+    assert all(any(some <= set(split.train) for split in plan.splits) for some in owners)
 
 
 def test_a_survival_curve_keeps_the_share_of_events():
@@ -154,18 +179,18 @@ def test_every_cell_shows_what_the_number_of_cells_gives_away():
     code = whole.unit.reindex(whole.ids).str[1:].astype(int).to_numpy()
     place = whole.unit.reindex(whole.ids).groupby(whole.unit.reindex(whole.ids)).cumcount().to_numpy()
     dataset = keep(whole, place < np.where(ill, 18, 6) + code % 7)
-    poolings = {"sum": Sum(), "sum-of-all": {"use": "pseudobulk:all-cells"}, "pseudobulk": "pseudobulk"}
+    poolings = {"sum": Sum(), "mean-of-all": {"use": "pseudobulk:all-cells"}, "pseudobulk": "pseudobulk"}
     plan = planned(["hvg"], dataset, patient_encoders=poolings)
     found = sensitivity([plan], axes=("equal-cells",), n_boot=100)
     every = rows(found.table, axis="equal-cells", variant="all-cells").set_index(["encoder", "patient_encoder"])
     assert every["change"]["hvg", "sum"] > 0.3
     assert every["value"]["hvg", "sum"] > 0.95
-    assert every["reason"]["hvg", "sum-of-all"] == "its patients are given by every cell as it is"
-    assert every["change"]["hvg", "sum-of-all"] == 0.0
+    assert every["reason"]["hvg", "mean-of-all"] == "its patients are given by every cell as it is"
+    assert every["change"]["hvg", "mean-of-all"] == 0.0
     equal = rows(found.table, axis="equal-cells", variant="equal-cells").set_index(["encoder", "patient_encoder"])
     assert equal["reason"]["hvg", "sum"] == "its patients are given by equally many cells as it is"
     # With equally many, what read all cells is what never did.
-    assert equal["value"]["hvg", "sum-of-all"] == pytest.approx(equal["value"]["hvg", "pseudobulk"], abs=1e-12)
+    assert equal["value"]["hvg", "mean-of-all"] == pytest.approx(equal["value"]["hvg", "pseudobulk"], abs=1e-12)
     worst = found.robustness.set_index("patient_encoder")["equal-cells_worst"]
     assert worst["sum"] == every["change"]["hvg", "sum"]
 
