@@ -24,7 +24,7 @@ _MEANINGS = {
     "patients": "fewer units on both sides, as in a smaller study",
     "cells": "fewer cells of every unit",
     "equal-cells": "every cell of every patient instead of equally many of each, or the other way round; a gain with "
-    "all cells is what their number gives away",
+    "all cells is what their number gives away, or what more cells tell",
     "depth": "thinner counts",
     "balance": "half of one class left out",
     "batch": "one batch left out",

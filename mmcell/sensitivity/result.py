@@ -51,7 +51,7 @@ class Sensitivity:
         Along ``training`` fewer units are trained on and the same are held out; along ``patients`` both sides shrink,
         as in a smaller study. ``training`` and ``cells`` are learning curves and begin with 100 %. Along
         ``equal-cells`` patients that are given by equally many cells are given by all of theirs, and the other way
-        round: a gain with all cells is what their number gives away.
+        round: a gain with all cells is what their number gives away, or what more cells tell (see ``cells``).
     stability
         One row per split, query and variant: Kendall's tau-b between the order of encoders as it is and under the
         variant, with a 95 % interval over bootstrap draws of the units.
