@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
 import pandas as pd
@@ -18,6 +18,9 @@ from mmcell.metrics.base import Metric, get_metric
 from mmcell.records import RunRecord, Score
 from mmcell.stats.comparison import Adjust, Comparison, compare
 from mmcell.stats.family import compare_across
+
+if TYPE_CHECKING:
+    from mmcell.sensitivity import Sensitivity
 
 COLUMNS = (
     "task", "dataset", "encoder", "patient_encoder", "probe", "correction", "role", "metric", "query", "gallery",
@@ -285,11 +288,11 @@ class Results:
         ]  # fmt: skip
         return rows.sort_values(["task", "dataset", "split", "query", "_order"])[columns].reset_index(drop=True)
 
-    def report(self, path: str | Path) -> Path:
-        """Write the report, one self-contained HTML file, and return its path."""
+    def report(self, path: str | Path, sensitivity: Sensitivity | None = None) -> Path:
+        """Write the report, one self-contained HTML file, and return its path; `sensitivity` is of the same run."""
         from mmcell.report.html import write_report
 
-        return write_report(self, Path(path))
+        return write_report(self, Path(path), sensitivity)
 
 
 def _label(place: tuple[str, ...]) -> str:

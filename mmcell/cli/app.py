@@ -27,6 +27,9 @@ Null = Annotated[int | None, typer.Option(help="Permutations of the labels throu
 Varied = Annotated[
     bool, typer.Option("--sensitivity", help="Also vary preprocessing, metric and the structure of the data.")
 ]
+Axes = Annotated[
+    str | None, typer.Option("--axes", help="What --sensitivity varies, such as training,cells; default: everything.")
+]
 Shape = Annotated[Format, typer.Option("--format", help="What is printed.")]
 Seed = Annotated[int | None, typer.Option(help="Seed of everything random.")]
 Kept = Annotated[

@@ -43,10 +43,12 @@ def show(
 
 @app.command()
 def report(folder: Annotated[Path, typer.Argument(help="Output folder of a run.")]) -> None:
-    """Write report.html of a finished run again.
+    """Write report.html of a finished run again, with its sensitivity where that is there.
 
     Example: mmcell report runs/quickstart
     """
     from mmcell.results import Results
+    from mmcell.sensitivity import Sensitivity
 
-    print(Results.read(folder).report(folder / "report.html"))
+    results = Results.read(folder)
+    print(results.report(folder / "report.html", Sensitivity.read(folder) if Sensitivity.is_in(folder) else None))

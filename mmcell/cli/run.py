@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from mmcell.cli.app import Boot, Format, Kept, Null, Out, Seed, Shape, Varied, Workers, app, embedding_of
+from mmcell.cli.app import Axes, Boot, Format, Kept, Null, Out, Seed, Shape, Varied, Workers, app, embedding_of
 from mmcell.errors import MmcellError
 from mmcell.progress import steps
 
@@ -40,6 +40,7 @@ def run(
         Literal["only-missing", "always", "never"], typer.Option(help="What to do with finished results in --out.")
     ] = "only-missing",
     sensitivity: Varied = False,
+    axes: Axes = None,
     shape: Shape = "table",
 ) -> None:
     """Run a config, print the table, and write runs/NAME.
@@ -51,6 +52,7 @@ def run(
     from mmcell.config import plans_of, read_config
     from mmcell.run import keeping, run_plans
 
+    wanted = _wanted(sensitivity, axes)
     asked = read_config(config)
     changed = {k: v for k, v in (("seed", seed), ("n_boot", n_boot), ("null", null)) if v is not None}
     asked = asked.model_copy(update=changed)
@@ -60,7 +62,7 @@ def run(
         results = run_plans(
             plans, executor=executor, out=folder, reuse=reuse, progress=progress, command=_command()
         )  # fmt: skip
-        varied = _vary(plans, folder, executor, progress) if sensitivity else None
+        varied = _vary(plans, wanted, folder, executor, progress) if wanted else None
     _finish(results, shape, folder, varied)
 
 
@@ -88,6 +90,7 @@ def evaluate(
     null: Null = None,
     cache: Kept = None,
     sensitivity: Varied = False,
+    axes: Axes = None,
     shape: Shape = "table",
 ) -> None:
     """Evaluate embeddings or encoders on tasks, with the controls that each task demands.
@@ -97,6 +100,7 @@ def evaluate(
     from mmcell.plan import make_plan
     from mmcell.run import keeping, run_plans
 
+    wanted = _wanted(sensitivity, axes)
     given: dict[str, Any] = {}
     for text in embedding or []:
         slot, found = embedding_of(text, level, model)
@@ -120,7 +124,7 @@ def evaluate(
     plans = keeping(plans, cache, out)
     with _executor(workers) as executor, steps() as progress:
         results = run_plans(plans, executor=executor, out=out, progress=progress, command=_command())
-        varied = _vary(plans, out, executor, progress) if sensitivity else None
+        varied = _vary(plans, wanted, out, executor, progress) if wanted else None
     _finish(results, shape, out, varied)
 
 
@@ -140,13 +144,25 @@ def _executor(workers: int) -> Iterator[Executor | None]:
         yield pool
 
 
+def _wanted(sensitivity: bool, axes: str | None) -> tuple[str, ...]:
+    """Return the axes that are to be varied, none without --sensitivity; bad ones are refused before anything runs."""
+    if not sensitivity:
+        if axes is not None:
+            raise MmcellError(f"--axes {axes}: says what --sensitivity varies; give --sensitivity, too")
+        return ()
+    from mmcell.sensitivity.axes import check_axes
+
+    return check_axes(None if axes is None else [name.strip() for name in axes.split(",")])
+
+
 def _vary(
-    plans: list[Plan], folder: Path | None, executor: Executor | None, progress: Callable[[str, int, int], None] | None
-) -> Sensitivity:
+    plans: list[Plan], axes: tuple[str, ...], folder: Path | None, executor: Executor | None,
+    progress: Callable[[str, int, int], None] | None,
+) -> Sensitivity:  # fmt: skip
     """Vary what was run, and write it where there is a folder."""
     from mmcell.sensitivity import sensitivity
 
-    found = sensitivity(plans, seed=plans[0].seed, executor=executor, progress=progress)
+    found = sensitivity(plans, seed=plans[0].seed, axes=axes, executor=executor, progress=progress)
     if folder is not None:
         found.write(folder)
     return found
@@ -163,7 +179,7 @@ def _finish(results: Results, shape: Format, folder: Path | None, varied: Sensit
 
         show_sensitivity(varied, shape, results)
     if folder is not None:
-        page = results.report(folder / "report.html")
+        page = results.report(folder / "report.html", varied)
         print(f"wrote {page} beside records/, items/ and table.csv", file=sys.stderr)
     for note in results.notes:
         print(f"note: {note}", file=sys.stderr)

@@ -22,8 +22,10 @@ from mmcell.report.figures import Drawn
 from mmcell.report.groups import group_tables
 from mmcell.report.maps import bars, lying, maps
 from mmcell.report.trust import retention, said
+from mmcell.report.varied import varied
 from mmcell.report.view import Panel, Row, TaskView, tasks_of
 from mmcell.results import Results
+from mmcell.sensitivity import Sensitivity
 
 #: More panels than this are left to the tables.
 _MOST_PANELS = 12
@@ -46,7 +48,7 @@ class Machine:
     names: tuple[str, ...]
 
 
-def write_report(results: Results, path: Path) -> Path:
+def write_report(results: Results, path: Path, sensitivity: Sensitivity | None = None) -> Path:
     """Write the report of a run.
 
     Parameters
@@ -55,6 +57,8 @@ def write_report(results: Results, path: Path) -> Path:
         What is reported; the items are needed for curves and for single features only.
     path
         An ``.html`` file, or a folder that will hold ``report.html``; folders are made.
+    sensitivity
+        Of the same run, where it was varied.
 
     Returns
     -------
@@ -67,7 +71,7 @@ def write_report(results: Results, path: Path) -> Path:
         The file cannot be written.
     """
     target = path if path.suffix.lower() == ".html" and not path.is_dir() else path / "report.html"
-    page = render(results).encode("utf-8", "replace")
+    page = render(results, sensitivity).encode("utf-8", "replace")
     part = target.with_name(f".{target.name}.{os.getpid()}.part")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -81,7 +85,7 @@ def write_report(results: Results, path: Path) -> Path:
     return target
 
 
-def render(results: Results) -> str:
+def render(results: Results, sensitivity: Sensitivity | None = None) -> str:
     """Return the page as text; everything in it that comes from users is escaped."""
     environment = Environment(
         autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, loader=FunctionLoader(_text)
@@ -114,6 +118,7 @@ def render(results: Results) -> str:
         lies={
             t.ident: (lying(t), [[_plot(d) for d in p] for p in maps(t)], [_plot(d) for d in bars(t)]) for t in tasks
         },
+        varied={t.ident: varied(t, sensitivity) for t in tasks},
         retained={t.ident: retention(t.records, t.names) for t in tasks},
         present=_present(results.records),
     )

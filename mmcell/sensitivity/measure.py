@@ -14,12 +14,13 @@ from mmcell.candidates import Cache, Candidate
 from mmcell.errors import MmcellError
 from mmcell.plan import Plan
 from mmcell.sensitivity.axes import Variant, check_axes, variants_of
-from mmcell.sensitivity.reading import Reading, asked, estimates_of, items_of, readings, reads, said
+from mmcell.sensitivity.reading import Place, Reading, asked, chances, estimates_of, items_of, readings, reads, said
 from mmcell.sensitivity.result import ROBUSTNESS, STABILITY, TABLE, Sensitivity, framed
 from mmcell.sensitivity.shortcut import AXIS as CONFOUNDING
 from mmcell.sensitivity.shortcut import confounded, designs_of
+from mmcell.sensitivity.sizes import sizes_of
 from mmcell.sensitivity.tables import Readings
-from mmcell.stats.bootstrap import MINIMUM_DRAWS
+from mmcell.stats.bootstrap import MINIMUM_DRAWS, Estimate
 
 #: Variants use the first repeat of the folds only, and are compared with the same folds as they are.
 REPEATS = 1
@@ -96,7 +97,8 @@ def sensitivity(
         few = _reduced(plan, REPEATS)
         alive = [c for c in whole.candidates if c.name in found.alive]
         sent = [
-            (s, replace(few, candidates=[c for c in alive if not s.variant or s.variant.touches(c)])) for s in steps
+            (s, replace(few, candidates=[c for c in alive if s.variant is None or not s.variant.spared(c)]))
+            for s in steps
         ]
         for step, made in zip(steps, _done(sent, executor, cache), strict=True):
             done += 1
@@ -159,19 +161,25 @@ def _steps(plan: Plan, axes: Collection[str], seed: int, n_boot: int) -> tuple[l
 def _as_is(plan: Plan, cache: Cache | None, *, seed: int, n_boot: int) -> list[Reading]:
     """Return two readings a candidate: all folds and metrics, and the folds of the variants on the primary metric."""
     cache = cache or Cache()
-    metrics = asked(plan)
+    metrics, sizes = asked(plan), sizes_of(plan.dataset, plan.splits)
     found = []
     for candidate in plan.candidates:
         who = (candidate.name, "as-is", "as-is")
+        both: list[tuple[dict[Place, Estimate], dict[Place, float]]] = []
         try:
             items = items_of(plan, candidate, cache)
-            whole, _ = estimates_of(items, metrics, n_boot=n_boot, seed=seed)
-            few, _ = estimates_of(items.where(items.frame["repeat"] < REPEATS), metrics[:1], n_boot=n_boot, seed=seed)
+            first = items.where(items.frame["repeat"] < REPEATS)
+            for some, read in ((items, metrics), (first, metrics[:1])):
+                estimates, panels = estimates_of(some, read, n_boot=n_boot, seed=seed)
+                both.append((estimates, chances(metrics, panels)))
         except Exception as error:
             # A user's encoder or task may raise anything: its rows fail with the reason, all others stand.
             found += [Reading(*who, status="failed", reason=said(error))] * 2
             continue
-        found += [Reading(*who, estimates={p: (e,) for p, e in some.items()}) for some in (whole, few)]
+        found += [
+            Reading(*who, estimates={p: (e,) for p, e in some.items()}, chance=chance, sizes=sizes)
+            for some, chance in both
+        ]
     return found
 
 

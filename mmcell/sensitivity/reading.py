@@ -16,6 +16,7 @@ from mmcell.items import Items
 from mmcell.metrics.base import Metric
 from mmcell.plan import Plan
 from mmcell.sensitivity.axes import Variant
+from mmcell.sensitivity.sizes import Size, sizes_of
 from mmcell.splits import Split
 from mmcell.stats.bootstrap import Estimate, bootstrap
 from mmcell.task import MethodView, Task
@@ -37,13 +38,17 @@ class Reading:
     estimates
         Place -> one estimate per draw of the variant.
     chance
-        Place -> the value without skill, NaN where there is none.
+        Place -> the value without skill, NaN where there is none; of the first draw.
+    sizes
+        Split -> how much there was to learn from; of the first draw.
     replicates
         Place -> values of single training sets, where several share the estimate.
     status, reason
         ``left_out`` or ``failed`` and why; otherwise "" and what is to be minded.
     split
         Where `status` holds; "" for all splits.
+    spared
+        Whether the variant changes nothing for this candidate.
     """
 
     candidate: tuple[str, str, str]
@@ -52,10 +57,12 @@ class Reading:
     level: float = float("nan")
     estimates: Mapping[Place, Sequence[Estimate]] = field(default_factory=dict)
     chance: Mapping[Place, float] = field(default_factory=dict)
+    sizes: Mapping[str, Size] = field(default_factory=dict)
     replicates: Mapping[Place, np.ndarray] = field(default_factory=dict)
     status: str = ""
     reason: str = ""
     split: str = ""
+    spared: bool = False
 
 
 def asked(plan: Plan) -> list[Metric]:
@@ -115,6 +122,12 @@ def estimates_of(
     return found, panels
 
 
+def chances(metrics: Sequence[Metric], panels: Mapping[Place, Items]) -> dict[Place, float]:
+    """Return what each metric is without skill on the items that it was computed from, NaN where there is none."""
+    known = {m.name: m for m in metrics}
+    return {place: known[place[2]].chance_of(panel) for place, panel in panels.items()}
+
+
 def _takes(metric: Metric, panel: Items, target: str) -> bool:
     return metric.reads(panel.kind, target, panel.frame.columns)
 
@@ -138,10 +151,12 @@ def readings(plan: Plan, variant: Variant, seed: int, n_boot: int, cache: Cache 
     facts = (variant.axis, variant.name, variant.level)
     known: dict[tuple[str, str, str], Reading] = {}
     draws: dict[tuple[str, str, str], dict[Place, list[Estimate]]] = {}
+    chance: dict[tuple[str, str, str], dict[Place, float]] = {}
+    sizes: dict[str, Size] = {}
     for candidate in plan.candidates:
         if why := variant.refusal(candidate):
             known[candidate.name] = Reading(candidate.name, *facts, status="left_out", reason=why)
-    remark = ""
+    remarks: dict[str, None] = {}
     for draw in range(variant.draws):
         try:
             changed = variant.make(plan, stream(seed, "sensitivity", variant.axis, variant.name, draw))
@@ -149,11 +164,12 @@ def readings(plan: Plan, variant: Variant, seed: int, n_boot: int, cache: Cache 
             for c in plan.candidates:
                 known.setdefault(c.name, Reading(c.name, *facts, status=grave(error), reason=said(error)))
             break
+        sizes = sizes_of(changed.dataset, changed.splits) | sizes
         for candidate in changed.candidates:
             if candidate.name in known:
                 continue
             try:
-                estimates, _ = estimates_of(
+                estimates, panels = estimates_of(
                     items_of(changed, candidate, cache), [primary], n_boot=n_boot, seed=seed
                 )  # fmt: skip
             except Exception as error:
@@ -163,9 +179,13 @@ def readings(plan: Plan, variant: Variant, seed: int, n_boot: int, cache: Cache 
             found = draws.setdefault(candidate.name, {})
             for place, estimate in estimates.items():
                 found.setdefault(place, []).append(estimate)
-        remark = "; ".join(changed.notes)
+            chance[candidate.name] = chances([primary], panels) | chance.get(candidate.name, {})
+        # Each draw may have to leave out another fold.
+        remarks.update(dict.fromkeys(changed.notes))
+    reason = "; ".join(remarks)
     return [
-        known.get(c.name) or Reading(c.name, *facts, estimates=draws[c.name], reason=remark) for c in plan.candidates
+        known.get(c.name) or Reading(c.name, *facts, draws[c.name], chance[c.name], sizes, reason=reason)
+        for c in plan.candidates
     ]
 
 

@@ -15,7 +15,8 @@ from mmcell.store import _atomic
 
 WHO = ("task", "dataset", "encoder", "patient_encoder", "probe", "split", "query")
 TABLE = (
-    *WHO, "axis", "variant", "level", "metric", "value", "ci_low", "ci_high", "change", "n_units", "status", "reason",
+    *WHO, "axis", "variant", "level", "n_train", "n_cells", "n_fewest", "metric", "value", "ci_low", "ci_high",
+    "chance", "change", "n_units", "status", "reason",
 )  # fmt: skip
 STABILITY = (
     "task", "dataset", "split", "query", "axis", "variant", "level", "kendall_tau", "tau_low", "tau_high", "n_encoders",
@@ -27,8 +28,9 @@ ROBUSTNESS = (
     *(f"{axis}_{what}" for axis in CHANGES for what in ("mean", "worst")),
     "confounding_loss", "loss_low", "loss_high", "confounding_span", "average_drop", "confounding_reason",
 )  # fmt: skip
+_INDEX = "sensitivity.json"
 _TEXT = {*WHO, "axis", "variant", "metric", "status", "reason", "confounding_reason"}
-_COUNTS = {"n_units", "n_encoders"}
+_COUNTS = {"n_units", "n_train", "n_cells", "n_fewest", "n_encoders"}
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,6 +43,15 @@ class Sensitivity:
         One row per candidate, split, query and variant. `level` is the share that is left or Cramér's V, `change` the
         difference from the same folds as they are (along ``confounding``: from V = 0). The axis ``as-is`` holds the
         utility.
+
+        `n_train` counts the training units of the median fold, `n_cells` the cells of the median unit, and `n_fewest`
+        those of the training unit with the fewest: of so many a patient's vector is made where all are given by equally
+        many. Of a variant that is drawn several times these are of its first draw.
+
+        Along ``training`` fewer units are trained on and the same are held out; along ``patients`` both sides shrink,
+        as in a smaller study. ``training`` and ``cells`` are learning curves and begin with 100 %. Along
+        ``equal-cells`` patients that are given by equally many cells are given by all of theirs, and the other way
+        round: a gain with all cells is what their number gives away, or what more cells tell (see ``cells``).
     stability
         One row per split, query and variant: Kendall's tau-b between the order of encoders as it is and under the
         variant, with a 95 % interval over bootstrap draws of the units.
@@ -55,6 +66,13 @@ class Sensitivity:
     stability: pd.DataFrame
     robustness: pd.DataFrame
     notes: tuple[str, ...] = ()
+
+    @property
+    def least_stable(self) -> pd.DataFrame:
+        """The rows of `stability` with the lowest Kendall's tau of every task, split, query and axis."""
+        known = self.stability.dropna(subset=["kendall_tau"])
+        places = known.groupby(["task", "dataset", "split", "query", "axis"], sort=False)
+        return known.loc[places["kendall_tau"].idxmin()]
 
     @property
     def failures(self) -> list[str]:
@@ -82,10 +100,15 @@ class Sensitivity:
         for name, frame in self._tables().items():
             _atomic(where / f"{name}.csv", lambda p, frame=frame: frame.to_csv(p, index=False))
         text = json.dumps({"notes": self.notes}, indent=1, ensure_ascii=False)
-        _atomic(where / "sensitivity.json", lambda p: p.write_text(f"{text}\n", encoding="utf-8"))
+        _atomic(where / _INDEX, lambda p: p.write_text(f"{text}\n", encoding="utf-8"))
 
     def _tables(self) -> dict[str, pd.DataFrame]:
         return {"sensitivity": self.table, "stability": self.stability, "robustness": self.robustness}
+
+    @classmethod
+    def is_in(cls, folder: str | Path) -> bool:
+        """Whether a folder holds one."""
+        return (Path(folder) / _INDEX).is_file()
 
     @classmethod
     def read(cls, folder: str | Path) -> Self:
@@ -97,11 +120,10 @@ class Sensitivity:
             It is not there, or cannot be read.
         """
         where = Path(folder)
-        index = where / "sensitivity.json"
-        if not index.is_file():
-            raise MmcellError(f"{where}: holds no {index.name}; run with --sensitivity first")
+        if not cls.is_in(where):
+            raise MmcellError(f"{where}: holds no {_INDEX}; run with --sensitivity first")
         try:
-            notes = tuple(str(n) for n in json.loads(index.read_bytes())["notes"])
+            notes = tuple(str(n) for n in json.loads((where / _INDEX).read_bytes())["notes"])
             named = (("sensitivity", TABLE), ("stability", STABILITY), ("robustness", ROBUSTNESS))
             table, order, robustness = (_read(where / f"{name}.csv", columns) for name, columns in named)
         except (OSError, ValueError, LookupError) as error:

@@ -15,7 +15,8 @@ from mmcell.errors import MmcellError, first
 from mmcell.items import Items
 from mmcell.plan import Plan
 from mmcell.sensitivity.confounding import MINIMUM_CELL, Cells, Levels
-from mmcell.sensitivity.reading import Place, Reading, answered, asked, embedded, estimates_of, grave, said
+from mmcell.sensitivity.reading import Place, Reading, answered, asked, chances, embedded, estimates_of, grave, said
+from mmcell.sensitivity.sizes import sizes_of
 from mmcell.splits import Split
 
 #: Training sets of each size and direction.
@@ -155,11 +156,11 @@ def _level(
     seed: int, n_boot: int,
 ) -> Reading:  # fmt: skip
     primary = asked(plan)[0]
-    parts = [
-        answered(plan, candidate, biased, held[split.key])
-        for split, cells in design.splits
-        for biased in design.training_sets(split, cells, level, seed)
-    ]
+    parts, trained = [], []
+    for split, cells in design.splits:
+        for biased in design.training_sets(split, cells, level, seed):
+            parts.append(answered(plan, candidate, biased, held[split.key]))
+            trained.append(biased)
     # Training sets count as repeats, over which a metric is averaged inside every bootstrap draw of the test units.
     estimates, panels = estimates_of(Items.concat(parts), [primary], n_boot=n_boot, seed=seed)
     v = float(design.levels.v[level])
@@ -171,6 +172,6 @@ def _level(
         single[place] = np.tile(values, times)
     return Reading(
         candidate.name, AXIS, f"V={v:.2f}", v, {p: (e,) for p, e in estimates.items()},
-        {p: primary.chance_of(panels[p]) for p in panels}, single,
+        chances([primary], panels), sizes_of(plan.dataset, trained), single,
         reason="; ".join(filter(None, (f"{design.levels.total} training units", design.remark))),
     )  # fmt: skip

@@ -37,7 +37,7 @@ def show_sensitivity(found: Sensitivity, shape: str, results: Results | None = N
     for task, rows in found.robustness.groupby("task", sort=False):
         console.print(_robustness(str(task), rows))
         console.print()
-        console.print(_stability(str(task), found.stability[found.stability["task"] == task]))
+        console.print(_stability(str(task), found.least_stable[found.least_stable["task"] == task]))
         console.print()
     for note in found.notes:
         console.print(f"note: {note}", markup=False, highlight=False)
@@ -69,11 +69,9 @@ def _stability(task: str, rows: pd.DataFrame) -> Table:
     table = Table(title=title, title_justify="left", box=None, pad_edge=False)
     for name in ("of", "axis", "lowest τ", "95 % interval", "under", "encoders"):
         table.add_column(name, justify="right" if name in ("lowest τ", "encoders") else "left", overflow="fold")
-    known = rows[rows["kendall_tau"].notna()]
-    for (split, query, axis), part in known.groupby(["split", "query", "axis"], sort=False):
-        lowest = part.loc[part["kendall_tau"].idxmin()]
+    for row in rows.to_dict("records"):
         table.add_row(
-            ", ".join(filter(None, (query, split))), axis, number(lowest["kendall_tau"], 2),
-            interval(lowest["tau_low"], lowest["tau_high"]), str(lowest["variant"]), str(lowest["n_encoders"]),
+            ", ".join(filter(None, (row["query"], row["split"]))), row["axis"], number(row["kendall_tau"], 2),
+            interval(row["tau_low"], row["tau_high"]), row["variant"], str(row["n_encoders"]),
         )  # fmt: skip
     return table

@@ -10,7 +10,7 @@ import numpy as np
 
 from mmcell.metrics.base import Metric
 from mmcell.plan import Plan
-from mmcell.sensitivity.axes import AXES, Variant
+from mmcell.sensitivity.axes import AXES, CURVES, Variant
 from mmcell.sensitivity.confounding import average_drop, integrated_loss
 from mmcell.sensitivity.ranks import stability
 from mmcell.sensitivity.reading import Reading
@@ -57,8 +57,8 @@ class Readings:
     def untouched(self, variant: Variant) -> list[Reading]:
         """Return the readings of candidates that a variant does not touch: what they score as they are."""
         facts: Row = {"axis": variant.axis, "variant": variant.name, "level": variant.level}
-        still = [c.name for c in self.plan.candidates if c.name in self.alive and not variant.touches(c)]
-        return [replace(self.base[name], **facts, reason="reads no embedding") for name in still]
+        still = [c for c in self.plan.candidates if c.name in self.alive and variant.spared(c)]
+        return [replace(self.base[c.name], **facts, reason=variant.spared(c), spared=True) for c in still]
 
     # -- rows ----------------------------------------------------------------------------------------------------
 
@@ -71,6 +71,11 @@ class Readings:
                     for name in self.alive_in_order:
                         reading = replace(self.utility[name], axis=axis, variant=metric.name)
                         rows += [r for r in self._rows(reading, metric.name) if r["status"] != "left_out"]
+            if axis in CURVES and self._variants(axis):
+                # A curve begins with everything, on the folds of its other points.
+                whole: Row = {"axis": axis, "variant": "100%", "level": 1.0, "reason": "as it is"}
+                for name in self.alive_in_order:
+                    rows += self._rows(replace(self.base[name], **whole), self.metrics[0].name)
             for variant in self._variants(axis):
                 for reading in self._found:
                     if (reading.axis, reading.variant) == (axis, variant):
@@ -111,9 +116,10 @@ class Readings:
                 if estimate is not None:
                     row |= {"utility": estimate.value, "ci_low": estimate.low, "ci_high": estimate.high}
                 for axis in CHANGES:
-                    changes = np.array([
-                        self._change(r, split, query) for r in self._found if r.axis == axis and r.candidate == name
-                    ])  # fmt: skip
+                    mine = [r for r in self._found if r.axis == axis and r.candidate == name]
+                    # Where one variant moves a candidate, those that leave it alone are no changes.
+                    mine = [r for r in mine if not r.spared] or mine
+                    changes = np.array([self._change(r, split, query) for r in mine])
                     changes = changes[np.isfinite(changes)]
                     if len(changes):
                         row[f"{axis}_mean"] = changes.mean()
@@ -155,6 +161,9 @@ class Readings:
             row = self._who(reading.candidate, split, query) | {
                 "axis": reading.axis, "variant": reading.variant, "level": reading.level, "metric": metric,
             }  # fmt: skip
+            if size := reading.sizes.get(split):
+                row |= {"n_train": size.n_train, "n_cells": size.n_cells, "n_fewest": size.n_fewest}
+            row["chance"] = reading.chance.get((split, query, metric), _NAN)
             estimates = reading.estimates.get((split, query, metric), ())
             if reading.status:
                 rows.append(row | {"status": reading.status, "reason": reading.reason})

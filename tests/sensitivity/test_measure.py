@@ -12,7 +12,9 @@ from mmcell.run import run_plans
 from mmcell.sensitivity import AXES, Sensitivity, sensitivity
 from tests.toys import ALIGNMENT, PATIENT, RETRIEVAL, SURVIVAL, Noise, cite, survivors
 
-AXES_OF_CELLS = ("space", "metric", "patients", "cells", "depth", "balance", "batch", "confounding")
+AXES_OF_CELLS = (
+    "space", "metric", "training", "patients", "cells", "equal-cells", "depth", "balance", "batch", "confounding",
+)  # fmt: skip
 GROUPED = SplitSpec("grouped", "stratified-group-kfold", "label", n_splits=3, repeats=2, targets=("label", "batch"))
 TASK = PatientState(replace(PATIENT.spec, metrics=("auroc", "balanced_accuracy"), split=GROUPED))
 WHO = ["encoder", "patient_encoder", "probe", "split", "query"]
@@ -75,7 +77,7 @@ def test_an_error_in_one_variant_stops_no_other(found):
     assert set(failed["axis"]) == {"cells"}
     assert failed["value"].isna().all()
     assert set(failed["reason"]) == {"ValueError: too few cells for me"}
-    assert len(found.failures) == 2
+    assert len(found.failures) == 3
     assert "broken → pseudobulk, cells 50%" in found.failures[0]
     assert rows(found.table, encoder="pca", axis="cells")["value"].notna().all()
     # Whoever has no value is not in the order.

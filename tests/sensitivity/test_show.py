@@ -15,6 +15,11 @@ from tests.toys import PATIENT, cite
 TASK = "mmcell.testing:MOCK_BINARY"
 
 
+def run(*arguments):
+    command = [sys.executable, "-c", "from mmcell.cli import main; main()", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
 @pytest.fixture(scope="module")
 def found():
     plan = make_plan(PATIENT, ["pca", "hvg"], cite(24, 6), controls=["composition"], n_boot=100)
@@ -71,16 +76,30 @@ def test_the_command_line_varies_what_it_evaluates(tmp_path):
         "--n-boot",
         100,
     ]
-    done = subprocess.run(
-        [sys.executable, "-c", "from mmcell.cli import main; main()", *map(str, arguments), "--sensitivity",
-         "--out", str(tmp_path / "out"), "--format", "json"],
-        capture_output=True, text=True, check=False,
-    )  # fmt: skip
+    done = run(*arguments, "--sensitivity", "--axes", "cells, training", "--out", tmp_path / "out", "--format", "json")
     assert done.returncode == 0, done.stderr
     parts = json.loads(done.stdout)
     assert set(parts) == {"results", "sensitivity", "stability", "robustness", "notes"}
     read = Sensitivity.read(tmp_path / "out")
     assert len(read.table) == len(parts["sensitivity"])
     cells = read.table[(read.table["axis"] == "cells") & (read.table["encoder"] == "mine")]
-    assert set(cells["status"]) == {"left_out"}
-    assert (tmp_path / "out" / "report.html").is_file()
+    assert set(cells.loc[cells["variant"] != "100%", "status"]) == {"left_out"}
+    assert set(read.table["axis"]) == {"as-is", "training", "cells"}
+    page = (tmp_path / "out" / "report.html").read_text()
+    assert "Learning curves" in page
+    # Written again from the folder it says the same; versions stand in another order there.
+    (tmp_path / "out" / "report.html").unlink()
+    assert run("report", tmp_path / "out").returncode == 0
+    again = (tmp_path / "out" / "report.html").read_text()
+    assert again.partition('<section class="provenance"')[0] == page.partition('<section class="provenance"')[0]
+
+
+def test_axes_that_cannot_be_varied_end_in_one_line_before_anything_runs(tmp_path):
+    arguments = ("evaluate", "--dataset", "covid-cite", "--task", "patient-severity", "--out", tmp_path / "out")
+    done = run(*arguments, "--sensitivity", "--axes", "trainin,cells")
+    assert done.returncode == 2
+    assert done.stderr.splitlines() == ["mmcell: axis 'trainin' is not known; did you mean training, metric, patients?"]
+    done = run(*arguments, "--axes", "cells")
+    assert done.returncode == 2
+    assert done.stderr.splitlines() == ["mmcell: --axes cells: says what --sensitivity varies; give --sensitivity, too"]
+    assert not (tmp_path / "out").exists()
