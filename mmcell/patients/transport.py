@@ -138,9 +138,11 @@ def _distance(p: np.ndarray, q: np.ndarray, cost: np.ndarray, zero: float, most:
         return 0.0
     _plant(p, q, cost, lacking, tree)
     row, since, pivots, best, source, sink = 0, 0, 0, -zero, -1, -1
+    price = tree.price
     while since < t:
+        own = price[row]
         for j in range(t):
-            reduced = cost[row, j] - tree.price[row] - tree.price[t + j]
+            reduced = cost[row, j] - own - price[t + j]
             if reduced < best:
                 best, source, sink = reduced, row, t + j
         row, since = (row + 1) % t, since + 1
