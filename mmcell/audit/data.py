@@ -5,7 +5,7 @@ from __future__ import annotations
 from mmcell.audit.batches import confounded
 from mmcell.audit.composition import left_out, one_batch_types
 from mmcell.audit.technical import covariate_leaks
-from mmcell.audit.units import below_limit, excluded, samples, small, targets_of
+from mmcell.audit.units import below_limit, empty, excluded, samples, small, targets_of
 from mmcell.dataset import Dataset
 from mmcell.records import Finding
 from mmcell.splits import Split
@@ -23,7 +23,7 @@ def audit_data(dataset: Dataset, splits: list[Split], level: str, modality: str)
     """
     targets = {t for s in splits for t in s.spec.targets}
     of_units = targets & targets_of(dataset)
-    found = [*small(dataset, of_units), *excluded(dataset, targets, level)]
+    found = [*small(dataset, of_units), *empty(dataset), *excluded(dataset, targets, level)]
     if dataset.card.level != "patient":
         found += [*one_batch_types(dataset), *left_out(dataset), *samples(dataset)]
         if level == "patient":

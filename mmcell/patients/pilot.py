@@ -54,6 +54,7 @@ class Pilot:
     """
 
     reads_embedding: ClassVar[bool] = True
+    reads_types: ClassVar[bool] = True
     n_components: int | None = None
     types: tuple[str, ...] = field(default=(), init=False)
     floor: float = field(default=float("nan"), init=False)
