@@ -238,9 +238,7 @@ def _tuple(names: str | Sequence[str] | None) -> tuple[str, ...]:
 
 
 def _splits(task: Task, dataset: Dataset, seed: int) -> tuple[list[Split], list[Finding]]:
-    """Return all splits; one that needs groups the dataset lacks, or whose groups leave one class, is named
-    and left out where another one remains.
-    """
+    """Return all splits; one whose groups are lacking, or leave one class, is named and left out if others remain."""
     found: list[Split] = []
     findings = []
     level = task.spec.slot[2]
