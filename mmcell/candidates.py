@@ -168,7 +168,9 @@ def embeddings_of(
             measured = level != "patient" and modality in dataset.card.modalities
             found[slot] = made.align(dataset.rows(modality), missing="drop") if measured else made
             continue
-        cells = cache.encode(source, candidate.encoder or slot, dataset, modality, split)
+        # Messages name the encoder itself, not the control that permutes its labels: the cells are cached for both.
+        name = source.card.name if candidate.permuted else candidate.encoder or slot
+        cells = cache.encode(source, name, dataset, modality, split)
         if candidate.space and slot == task.spec.slot[0]:
             owner = cells.ids.to_series() if cells.level == "patient" else dataset.unit.reindex(cells.ids)
             cells = in_space(cells, candidate.space, cells.ids[owner.isin(split.train).to_numpy()])

@@ -238,7 +238,7 @@ def _tuple(names: str | Sequence[str] | None) -> tuple[str, ...]:
 
 
 def _splits(task: Task, dataset: Dataset, seed: int) -> tuple[list[Split], list[Finding]]:
-    """Return all splits; one that needs groups the dataset lacks is named and left out where another one remains."""
+    """Return all splits; one whose groups are lacking, or leave one class, is named and left out if others remain."""
     found: list[Split] = []
     findings = []
     level = task.spec.slot[2]
@@ -253,6 +253,9 @@ def _splits(task: Task, dataset: Dataset, seed: int) -> tuple[list[Split], list[
             spec = replace(spec, n_splits=most)
         try:
             some = splits_of(dataset, spec, seed)
+            # Looks at the truth before anything is computed: one class, no events, two values in a unit.
+            for split in some:
+                task.check(MethodView.of(dataset, split, level))
         except MmcellError as error:
             if spec.kind != "leave-one-group-out" or len(task.spec.splits) == 1:
                 raise
@@ -260,9 +263,6 @@ def _splits(task: Task, dataset: Dataset, seed: int) -> tuple[list[Split], list[
             text = f"split {spec.name} was not run: {error}"
             findings.append(Finding(severity="warning", code="split-not-run", message=text))
             continue
-        # Looks at the truth before anything is computed: one class, no events, two values in a unit.
-        for split in some:
-            task.check(MethodView.of(dataset, split, level))
         for target in spec.targets[1:]:
             if why := unasked(dataset, target, level):
                 text = f"whether {target} shows was not asked: {why}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from mmcell.audit.batches import confounded
 from mmcell.audit.composition import left_out, one_batch_types
 from mmcell.audit.technical import covariate_leaks
-from mmcell.audit.units import below_limit, excluded, samples, small, targets_of
+from mmcell.audit.units import below_limit, empty, excluded, samples, small, targets_of
 from mmcell.dataset import Dataset
 from mmcell.records import Finding
 from mmcell.splits import Split
@@ -23,7 +23,7 @@ def audit_data(dataset: Dataset, splits: list[Split], level: str, modality: str)
     """
     targets = {t for s in splits for t in s.spec.targets}
     of_units = targets & targets_of(dataset)
-    found = [*small(dataset, of_units), *excluded(dataset, targets, level)]
+    found = [*small(dataset, of_units), *empty(dataset), *excluded(dataset, targets, level)]
     if dataset.card.level != "patient":
         found += [*one_batch_types(dataset), *left_out(dataset), *samples(dataset)]
         if level == "patient":
@@ -31,6 +31,8 @@ def audit_data(dataset: Dataset, splits: list[Split], level: str, modality: str)
         found += dataset.once(
             ("technical-leaks", modality, *sorted(of_units)), lambda: covariate_leaks(dataset, modality, of_units)
         )
+    else:
+        found += dataset.once(("duplicates", modality), lambda: _duplicates(dataset, modality))
     if "label" in of_units:
         found += dataset.once(("batch-label",), lambda: confounded(dataset))
     found += [Finding(severity="info", code="caveat", message=text) for text in dataset.card.caveats]
@@ -46,3 +48,16 @@ def _values(dataset: Dataset, modality: str) -> list[Finding]:
     if x is None or stated != "counts":
         return []
     return [f for f in contradictions(Profile.of(x[:1000]), modality, stated) if f.severity != "info"]
+
+
+def _duplicates(dataset: Dataset, modality: str) -> list[Finding]:
+    """Look for patients who stand in the data twice: few rows, so that it takes no time."""
+    from mmcell.audit.duplicates import duplicate_findings, of_row
+    from mmcell.audit.values import finite_features
+
+    if dataset.anndata(modality).X is None:
+        return []
+    x, ids = finite_features(dataset, modality)
+    counts = dataset.modality(modality).preprocessing == "counts"
+    batch, label = (of_row(dataset, role) for role in ("batch", "label"))
+    return duplicate_findings(x, ids, dataset.unit, modality, counts=counts, batch=batch, label=label)

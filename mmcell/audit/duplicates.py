@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 from scipy.spatial import cKDTree
 
+from mmcell.dataset import Dataset
 from mmcell.digest import stream
 from mmcell.errors import first
 from mmcell.records import Finding
@@ -28,8 +29,9 @@ _BLOCK = 20_000_000
 
 
 def duplicate_findings(
-    x: Any, ids: pd.Index, unit: pd.Series | None, what: str, *, counts: bool, seed: int = 0
-) -> list[Finding]:
+    x: Any, ids: pd.Index, unit: pd.Series | None, what: str, *, counts: bool, seed: int = 0,
+    batch: pd.Series | None = None, label: pd.Series | None = None,
+) -> list[Finding]:  # fmt: skip
     """Return exact and near duplicates among the rows of a matrix.
 
     Parameters
@@ -46,15 +48,25 @@ def duplicate_findings(
         Whether zeros mean that nothing was seen: profiles with fewer than 20 seen features are then left out.
     seed
         Of the projection.
+    batch, label
+        Row id -> batch and label, named as their columns are; None where there are none. A pair in two batches is on
+        both sides of a split that leaves one out; with one label besides it is likely one patient.
     """
+    columns = [c for c in (batch, label) if c is not None]
     seen = _seen(x) if counts else np.full(len(ids), x.shape[1])
     # With few features there are no rich profiles; then most of them is what can be asked for.
     usable = np.flatnonzero(seen >= (min(_DETECTED, x.shape[1] // 2 + 1) if counts else 1))
     exact = exact_duplicates(x, usable)
-    found = _exact_findings(exact, ids, unit, what)
+    found = _exact_findings(exact, ids, unit, what, columns)
     same = {row for group in exact for row in group[1:]}
     rest = np.array([r for r in usable if r not in same], dtype=np.int64)
-    return found + _near_findings(near_duplicates(x, rest, seed=seed), ids, unit, what)
+    return found + _near_findings(near_duplicates(x, rest, seed=seed), ids, unit, what, columns)
+
+
+def of_row(dataset: Dataset, role: str) -> pd.Series | None:
+    """Return row id -> what the column of a role holds; None where there is no such column."""
+    column = dataset.roles.columns.get(role)
+    return None if column is None else dataset.obs[column]
 
 
 def _seen(x: Any) -> np.ndarray:
@@ -145,7 +157,9 @@ def _blocks(x: Any, rows: np.ndarray) -> Iterator[np.ndarray]:
         yield rows[start : start + step]
 
 
-def _exact_findings(groups: list[np.ndarray], ids: pd.Index, unit: pd.Series | None, what: str) -> list[Finding]:
+def _exact_findings(
+    groups: list[np.ndarray], ids: pd.Index, unit: pd.Series | None, what: str, columns: list[pd.Series]
+) -> list[Finding]:
     if not groups:
         return []
     crossing: list[np.ndarray] = []
@@ -159,11 +173,13 @@ def _exact_findings(groups: list[np.ndarray], ids: pd.Index, unit: pd.Series | N
             n = sum(map(len, chosen))
             text = f"{n} rows of {what} occur more than once with the very same values ({len(chosen)} profiles)"
             named = first("=".join(ids[g[:3]]) for g in sorted(chosen, key=lambda g: g[0]))
-            found.append(_finding("exact-duplicates", text, named, across, unit, [tuple(g[:2]) for g in chosen], ids))
+            found.append(_finding("exact-duplicates", text, named, across, unit, _ends(chosen), ids, columns))
     return found
 
 
-def _near_findings(pairs: np.ndarray, ids: pd.Index, unit: pd.Series | None, what: str) -> list[Finding]:
+def _near_findings(
+    pairs: np.ndarray, ids: pd.Index, unit: pd.Series | None, what: str, columns: list[pd.Series]
+) -> list[Finding]:
     if not len(pairs):
         return []
     owner = None if unit is None else unit.reindex(ids).to_numpy()
@@ -173,19 +189,23 @@ def _near_findings(pairs: np.ndarray, ids: pd.Index, unit: pd.Series | None, wha
         if len(chosen):
             text = f"{len(chosen)} pairs of rows of {what} are nearly the same (centred cosine above {_COSINE})"
             named = first("≈".join(ids[p]) for p in chosen)
-            found.append(_finding("near-duplicates", text, named, across, unit, [tuple(p) for p in chosen], ids))
+            found.append(
+                _finding("near-duplicates", text, named, across, unit, [tuple(p) for p in chosen], ids, columns)
+            )
     return found
 
 
 def _finding(
-    code: str, text: str, named: str, across: bool, unit: pd.Series | None, pairs: list[tuple[Any, ...]], ids: pd.Index
-) -> Finding:
+    code: str, text: str, named: str, across: bool, unit: pd.Series | None, pairs: list[tuple[Any, ...]],
+    ids: pd.Index, columns: list[pd.Series],
+) -> Finding:  # fmt: skip
     if across and unit is not None:
-        owners = pd.Series([" and ".join(sorted(map(str, unit.reindex(ids[list(p)])))) for p in pairs]).value_counts()
-        most = f"; most between the units {owners.index[0]} ({owners.iloc[0]})"
+        most = _most(pairs, ids, unit)
+        evidence = named + (f"; most between the units {most}" if len(pairs) > 1 and not most.endswith("(1)") else "")
         return Finding(
             severity="leak", code=code, message=f"{text}, in different units: they can lie on both sides of a split",
-            evidence=named + most, cure="find out whether two units are one, or drop the copies",
+            evidence=evidence + "".join(f"; {_shared(pairs, ids, c)}" for c in columns),
+            cure="find out whether two units are one, or drop the copies",
         )  # fmt: skip
     where = "" if unit is None else ", within units"
     return Finding(
@@ -193,3 +213,23 @@ def _finding(
         cure="drop the copies: they count twice" if unit is not None
         else "drop the copies; name the unit to see whether they cross patients",
     )  # fmt: skip
+
+
+def _ends(groups: list[np.ndarray]) -> list[tuple[Any, ...]]:
+    return [tuple(g[:2]) for g in groups]
+
+
+def _most(pairs: list[tuple[Any, ...]], ids: pd.Index, column: pd.Series) -> str:
+    """Return which two values of a column most pairs lie between, and how many."""
+    between = pd.Series([" and ".join(sorted(map(str, column.reindex(ids[list(p)])))) for p in pairs]).value_counts()
+    return f"{between.index[0]} ({between.iloc[0]})"
+
+
+def _shared(pairs: list[tuple[Any, ...]], ids: pd.Index, column: pd.Series) -> str:
+    """Say how many pairs have one value of a column, and how many lie between which two."""
+    ends = column.reindex(ids).to_numpy(dtype=object)[np.array(pairs)]
+    known = pd.notna(ends).all(axis=1)
+    apart = known & (ends[:, 0] != ends[:, 1])
+    text = f"{column.name}: {int((known & ~apart).sum())} of {len(pairs)} pairs share it"
+    two = [p for p, is_apart in zip(pairs, apart, strict=True) if is_apart]
+    return f"{text}, {len(two)} lie in two, most in {_most(two, ids, column)}" if two else text

@@ -6,6 +6,7 @@ from typing import Literal
 
 from mmcell.audit.evidence import is_leak
 from mmcell.audit.overlap import overlap_findings
+from mmcell.audit.patients import patient_findings
 from mmcell.embedding import ModelCard
 from mmcell.errors import first
 from mmcell.records import Finding, RunRecord, Score
@@ -14,6 +15,7 @@ from mmcell.records import Finding, RunRecord, Score
 def audit_scores(record: RunRecord) -> list[Finding]:
     """Return findings about a record that its own scores and cards give away."""
     found = [*overlap_findings(record.cards.values(), record.dataset), *_not_converged(record)]
+    found += patient_findings(record)
     found += [_closed(card) for card in record.cards.values() if card.closed]
     for score in record.scores:
         found += _of(score, record)

@@ -13,13 +13,13 @@ from threadpoolctl import threadpool_limits
 
 from mmcell.audit.batches import batch_predictability, confounded, embedding_means, label_from_batch, unit_means
 from mmcell.audit.composition import composition_findings
-from mmcell.audit.duplicates import duplicate_findings
+from mmcell.audit.duplicates import duplicate_findings, of_row
 from mmcell.audit.evidence import ordered
 from mmcell.audit.overlap import overlap_findings
 from mmcell.audit.predictions import audit_predictions, twin_findings, wide_predictions
 from mmcell.audit.retention import retention_findings, technical_retention, technical_table
 from mmcell.audit.technical import covariate_leaks, jointly
-from mmcell.audit.units import excluded, samples, small, targets_of, unusable, varying
+from mmcell.audit.units import empty, excluded, samples, small, targets_of, unusable, varying
 from mmcell.audit.values import finite_features, finite_rows, values_findings
 from mmcell.dataset import Dataset
 from mmcell.embedding import Embedding, ModelCard
@@ -243,7 +243,8 @@ def audit_dataset(
     cells = dataset.card.level != "patient"
     targets, modality = targets_of(dataset), next(iter(dataset.card.modalities))
     draws = {"n_boot": n_boot, "seed": seed}
-    found = [*unusable(dataset), *small(dataset, targets), *excluded(dataset, targets, "patient"), *_crossed(dataset)]
+    found = [*unusable(dataset), *small(dataset, targets), *empty(dataset)]
+    found += [*excluded(dataset, targets, "patient"), *_crossed(dataset)]
     found += confounded(dataset, **draws)
     found += label_from_batch(dataset, **draws)
     if cells:
@@ -306,7 +307,8 @@ def _matrix(part: Any, name: str, stated: str | None, dataset: Dataset | None, s
         )  # fmt: skip
     # Without a card, rows with few values are taken for sparse ones where most values are zero.
     sparse = counts or (hasattr(x, "nnz") and x.nnz < 0.5 * x.shape[0] * x.shape[1])
-    return [*found, *duplicate_findings(x, known, unit, name, counts=sparse, seed=seed)]
+    groups = {} if dataset is None else {"batch": of_row(dataset, "batch"), "label": of_row(dataset, "label")}
+    return [*found, *duplicate_findings(x, known, unit, name, counts=sparse, seed=seed, **groups)]
 
 
 def _embedding(dataset: Dataset, embedding: Embedding, modality: str, n_boot: int, seed: int) -> list[Finding]:

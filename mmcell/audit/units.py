@@ -164,6 +164,25 @@ def excluded(dataset: Dataset, targets: set[str], level: str) -> list[Finding]:
     return found
 
 
+def empty(dataset: Dataset) -> list[Finding]:
+    """Return the units that the column knows as categories and that have no item."""
+    column = dataset.obs[dataset.roles.unit]
+    if not isinstance(column.dtype, pd.CategoricalDtype):
+        return []
+    names = sorted(map(str, column.cat.categories.difference(column.unique())))
+    if not names:
+        return []
+    return [
+        Finding(
+            severity="warning",
+            code="units-without-items",
+            message=f"{len(names)} categories of {dataset.roles.unit!r} have no item: these units are in no score",
+            evidence=first(names),
+            cure="find out where their items are, or remove the unused categories",
+        )
+    ]
+
+
 def samples(dataset: Dataset) -> list[Finding]:
     """Return how many units have several samples."""
     if dataset.roles.sample is None:

@@ -15,6 +15,8 @@ from mmcell.errors import MmcellError, did_you_mean, first
 from mmcell.registry import Registry
 
 Fit = TypeVar("Fit", bound=Callable[..., Any])
+#: Vectors that differ less are the same.
+_SAME = 1e-12
 PATIENT_ENCODERS = Registry(
     "patient encoder",
     "mmcell.patient_encoders",
@@ -42,9 +44,10 @@ class PatientEncoder(Protocol):
     reads_embedding
         False where cell-type labels alone are read, so that the cell embedding makes no difference.
 
-    Two more are optional: ``supervised`` (True where `fit` reads `y`; `transform` then gives training patients inner
-    out-of-fold vectors) and ``reads_concepts`` (True where `fit` reads `concepts`). ``facts`` (JSON-able, after `fit`)
-    goes into the record.
+    More are optional: ``supervised`` (True where `fit` reads `y`; `transform` then gives training patients inner
+    out-of-fold vectors), ``reads_concepts`` (True where `fit` reads `concepts`), ``reads_types`` (True where
+    `transform` reads `cell_type` and leaves out types that training patients lack) and ``reads_cells`` (False where the
+    cells say no more than who is there). ``facts`` (JSON-able, after `fit`) goes into the record.
     """
 
     reads_embedding: bool
@@ -193,11 +196,15 @@ def encode_patients(
     vectors : Embedding
         All patients; those of training patients from a supervised encoder are inner out-of-fold.
     facts
-        What the fitted encoder says of itself.
+        What the fitted encoder says of itself; ``cells each``, the most cells that a patient was given by (None for
+        all), and ``fewest of``, the training patient that has no more; ``all the same``, whether no two patients
+        differ; and of an encoder that reads types ``unseen types``, type -> cells, for the types that training
+        patients lack, and ``of unseen types only``, the patients who have no others.
     """
     patients, code = owners(cells, owner)
     in_training = patients.isin(train)
-    fewest = int(np.bincount(code, minlength=len(patients))[in_training].min())
+    counts = pd.Series(np.bincount(code, minlength=len(patients)), patients)[in_training]
+    fewest = int(counts.min())
     seen = cells if encoder.reads_embedding else _labels_only(cells)
     fitted = copy.deepcopy(encoder)
     if getattr(encoder.fit, "learns", True):
@@ -208,7 +215,28 @@ def encode_patients(
     vectors = fitted.transform(_rows(seen, keep), owner, cell_type=cell_type).align(patients)
     values = vectors.values.astype(np.float64)
     made = Embedding(cells.name, "patient", cells.modality, patients, values, cells.card, vectors.columns)
-    return made, dict(getattr(fitted, "facts", {}))
+    facts: dict[str, Any] = dict(getattr(fitted, "facts", {}))
+    if getattr(encoder, "reads_cells", True):
+        facts |= {"cells each": fewest, "fewest of": str(counts.idxmin())} if equal_cells else {"cells each": None}
+    # Logarithms of equal shares differ by rounding.
+    facts["all the same"] = bool(np.ptp(values, axis=0).max() <= _SAME * max(1.0, np.abs(values).max()))
+    if getattr(encoder, "reads_types", False):
+        facts |= _unseen(cells, cell_type, in_training[code], pd.Series(patients)[code])
+    return made, facts
+
+
+def _unseen(
+    cells: Embedding, cell_type: pd.Series | None, in_training: np.ndarray, patient: pd.Series
+) -> dict[str, Any]:  # fmt: skip
+    """Return which types training patients lack, with their cells, and the patients who have no others."""
+    names, kind = types_of(cells, cell_type, cells.name)
+    counts = np.bincount(kind, minlength=len(names))
+    unseen = np.bincount(kind[in_training], minlength=len(names)) == 0
+    only = pd.Series(unseen[kind]).groupby(patient.to_numpy()).all()
+    return {
+        "unseen types": {str(t): int(n) for t, n in zip(names[unseen], counts[unseen], strict=True)},
+        "of unseen types only": list(map(str, only.index[only])),
+    }
 
 
 def _equal(code: np.ndarray, n: int, rng: np.random.Generator) -> np.ndarray:

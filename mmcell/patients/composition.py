@@ -46,8 +46,8 @@ class Composition:
         How many highly variable types are kept, 2 or more (all where there are fewer); None for all.
     seed
         Of the clusters.
-    reads_embedding
-        False with ``labels``.
+    reads_embedding, reads_types
+        False and True with ``labels``, the reverse with clusters.
     types, floor
         After `fit`: the columns, and δ.
     facts
@@ -66,6 +66,7 @@ class Composition:
     n_types: int | None = None
     seed: int = 0
     reads_embedding: bool = field(default=False, init=False)
+    reads_types: bool = field(default=True, init=False)
     types: tuple[str, ...] = field(default=(), init=False)
     floor: float = field(default=float("nan"), init=False)
     facts: dict[str, Any] = field(default_factory=dict, init=False)
@@ -83,6 +84,7 @@ class Composition:
         if not self.resolution > 0:
             raise MmcellError(f"patient encoder {_WHO!r}: resolution {self.resolution} is not greater than 0")
         self.reads_embedding = self.clusters != "labels"
+        self.reads_types = not self.reads_embedding
         self._found: Clusters | None = None
         self._all: tuple[str, ...] = ()
 

@@ -35,10 +35,12 @@ class PatientFile:
     squared
         Whether the distances are squared ones (a symmetric divergence counts as such).
     facts
-        After `fit`: patients, and for distances the negative eigenvalues.
+        After `fit`: training patients, rows of the file that no cell belongs to, and for distances the negative
+        eigenvalues.
     """
 
     reads_embedding: ClassVar[bool] = False
+    reads_cells: ClassVar[bool] = False
     file: str
     kind: Kind = "vectors"
     squared: bool = False
@@ -107,7 +109,9 @@ class PatientFile:
         """Learn, of distances, where training patients lie; nothing of vectors."""
         patients, _ = owners(cells, owner)
         self._train = self._known(patients)
-        self.facts = {"patients": len(self._train)}
+        # All owners, training or not: which rows are nobody's is no knowledge of anybody.
+        unused = self.table.index.difference(pd.Index(owner.dropna().astype(str).unique()))
+        self.facts = {"patients": len(self._train), "rows without cells": list(unused)}
         if self.kind == "distances":
             self._scaling = ClassicalScaling().fit(self._squared(self._train, self._train))
             self.facts["negative_eigenvalues"] = self._scaling.n_negative

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import os
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from importlib import import_module
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -17,10 +14,8 @@ from mmcell.errors import MmcellError
 from mmcell.memory import release
 from mmcell.patients.base import known_types, owners, types_of
 from mmcell.patients.scaling import ClassicalScaling
+from mmcell.patients.transport import emd_matrix
 
-_THREADS = min(4, os.cpu_count() or 1)
-#: Pivots of one transport problem; POT's own default.
-_PIVOTS = 100_000
 #: Values of which a median is taken at a time.
 _VALUES = 1 << 24
 
@@ -59,6 +54,7 @@ class Pilot:
     """
 
     reads_embedding: ClassVar[bool] = True
+    reads_types: ClassVar[bool] = True
     n_components: int | None = None
     types: tuple[str, ...] = field(default=(), init=False)
     floor: float = field(default=float("nan"), init=False)
@@ -130,68 +126,3 @@ def _cost(medians: np.ndarray) -> np.ndarray:
     greatest = cost.max()
     # Two equal directions differ by rounding only.
     return cost / greatest if greatest > 1e-24 else np.zeros_like(cost)
-
-
-def emd_matrix(compositions: np.ndarray, cost: np.ndarray, others: np.ndarray | None = None) -> np.ndarray:
-    """Return (n, m) exact earth mover's distances between compositions.
-
-    Every unordered pair is solved once, by POT's network simplex called without the checks and duals that
-    `ot.emd2` adds, in threads.
-
-    Parameters
-    ----------
-    compositions
-        (n, t) rows that sum to 1.
-    cost
-        (t, t) symmetric costs of moving from one type to another, 0 from a type to itself.
-    others
-        (m, t); None for `compositions` themselves.
-
-    Raises
-    ------
-    MmcellError
-        Shapes that do not fit, rows that do not sum to 1, costs that are not symmetric, or a problem not solved.
-
-    References
-    ----------
-    Bonneel et al.: Displacement interpolation using Lagrangian mass transport. ACM Trans. Graph. 30, 158 (2011), as
-    solved by POT.
-    """
-    left, cost = _rows(compositions, len(cost)), np.ascontiguousarray(cost, dtype=np.float64)
-    right = left if others is None else _rows(others, len(cost))
-    if cost.shape != (len(cost), len(cost)) or not np.array_equal(cost, cost.T) or not np.isfinite(cost).all():
-        raise MmcellError("earth mover's distance: costs are not a symmetric matrix of finite numbers; mend them")
-    solve: Any = import_module("ot.lp.emd_wrap").emd_c
-
-    def row(i: int) -> list[float]:
-        found = []
-        for j in range(i) if others is None else range(len(right)):
-            # The same bits solve to rounding, and a patient is at 0 from itself.
-            if np.array_equal(left[i], right[j]):
-                found.append(0.0)
-                continue
-            _, value, _, _, code = solve(left[i], right[j], cost, _PIVOTS, 1)
-            if code != 1:
-                raise MmcellError(f"earth mover's distance: the pair {i}, {j} was not solved (POT's code {code})")
-            found.append(float(value))
-        return found
-
-    with ThreadPoolExecutor(_THREADS) as pool:
-        rows = list(pool.map(row, range(len(left))))
-    if others is not None:
-        return np.array(rows).reshape(len(left), len(right))
-    matrix = np.zeros((len(left), len(left)))
-    for i, values in enumerate(rows):
-        matrix[i, :i] = values
-    return matrix + matrix.T
-
-
-def _rows(shares: np.ndarray, n_types: int) -> np.ndarray:
-    given = np.ascontiguousarray(shares, dtype=np.float64)
-    if given.ndim != 2 or given.shape[1] != n_types:
-        raise MmcellError(
-            f"earth mover's distance: compositions have the shape {given.shape}; give (patients, {n_types} types)"
-        )
-    if not ((given >= 0).all() and np.allclose(given.sum(axis=1), 1, rtol=0, atol=1e-9)):
-        raise MmcellError("earth mover's distance: compositions are negative or do not sum to 1; renormalise them")
-    return given

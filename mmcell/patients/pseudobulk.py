@@ -42,6 +42,7 @@ class CellTypePseudobulk:
     """
 
     reads_embedding: ClassVar[bool] = True
+    reads_types: ClassVar[bool] = True
     types: tuple[str, ...] = field(default=(), init=False)
 
     def fit(

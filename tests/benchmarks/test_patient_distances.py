@@ -16,12 +16,13 @@ from itertools import combinations
 
 import numpy as np
 import ot
+import pytest
 from scipy.spatial.distance import cdist
 from sklearn.neighbors import NearestNeighbors
 from threadpoolctl import threadpool_limits
 
 from mmcell.patients.gloscope import symmetric_kl
-from mmcell.patients.pilot import emd_matrix
+from mmcell.patients.transport import emd_matrix
 
 RNG = np.random.default_rng(0)
 THREADS = min(4, os.cpu_count())
@@ -116,26 +117,24 @@ def compositions(n_patients, n_types):
     return shares / shares.sum(axis=1, keepdims=True), cost / cost.max()
 
 
-def test_pilot(against):
-    shares, cost = compositions(100, 20)
+def nearly_on_a_line(n_types):
+    """Cosine distances between medians that share a direction: paths undercut most of them, as between real types."""
+    places = 5 + np.linspace(-1, 1, n_types)[:, None] * RNG.normal(size=30) + 0.2 * RNG.normal(size=(n_types, 30))
+    cost = cdist(places, places, "cosine")
+    cost = (cost + cost.T) / 2
+    np.fill_diagonal(cost, 0)
+    return cost / cost.max()
+
+
+@pytest.mark.parametrize(("n_patients", "n_types"), [(100, 20), (60, 50), (30, 100)])
+@pytest.mark.parametrize("line", [False, True])
+def test_pilot(against, n_patients, n_types, line):
+    shares, cost = compositions(n_patients, n_types)
+    cost = nearly_on_a_line(n_types) if line else cost
     found, expected = against(
-        "PILOT, 100 patients × 20 types, ot.emd2 of all (i, j)",
+        f"PILOT, {n_patients} patients × {n_types} types{', nearly on a line' * line}, ot.emd2 of all (i, j)",
         lambda: emd_matrix(shares, cost),
         lambda: both_ways(shares, cost),
         at_least=5,
-    )
-    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-9)
-
-
-def test_pilot_of_many_types(against):
-    """No promise: most of the time is POT's solver itself, and the ratio that of the cores: 3 to 4 × on one free core.
-
-    (Started at the potentials of the pair before, the solver takes nearly twice as long.)
-    """
-    shares, cost = compositions(60, 50)
-    found, expected = against(
-        "PILOT, 60 patients × 50 types, ot.emd2 of all (i, j)",
-        lambda: emd_matrix(shares, cost),
-        lambda: both_ways(shares, cost),
     )
     np.testing.assert_allclose(found, expected, rtol=0, atol=1e-9)

@@ -6,94 +6,13 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy.optimize import linprog
 from scipy.spatial.distance import cdist
-from scipy.stats import wasserstein_distance
 
 from mmcell import Embedding
 from mmcell.patients import Composition
-from mmcell.patients.pilot import Pilot, emd_matrix
+from mmcell.patients.pilot import Pilot
 
 RNG = np.random.default_rng
-
-
-def shares(n, t, seed=0, zeros=False):
-    p = RNG(seed).dirichlet(np.full(t, 0.5), n)
-    p[p < 0.05] *= not zeros
-    return p / p.sum(axis=1, keepdims=True)
-
-
-def costs(t, seed=0, metric="cosine"):
-    x = RNG(seed).normal(size=(t, 4))
-    c = cdist(x, x, metric)
-    c = (c + c.T) / 2
-    np.fill_diagonal(c, 0)
-    return c / max(c.max(), 1e-300)
-
-
-def twin(p, q, cost):
-    """The linear programme itself."""
-    t = len(p)
-    rows = np.kron(np.eye(t), np.ones(t)), np.kron(np.ones(t), np.eye(t))
-    return linprog(cost.ravel(), A_eq=np.concatenate(rows), b_eq=np.concatenate([p, q])).fun
-
-
-@pytest.mark.parametrize("t", [1, 2, 5])
-def test_the_obvious_twin(t):
-    p, cost = shares(4, t, zeros=t > 2), costs(t)
-    expected = [[twin(a, b, cost) for b in p] for a in p]
-    np.testing.assert_allclose(emd_matrix(p, cost), expected, atol=1e-9)
-
-
-@pytest.mark.parametrize("zeros", [False, True])
-@pytest.mark.parametrize("metric", ["cosine", "euclidean"])
-def test_the_distances_of_pot(zeros, metric):
-    p, q, cost = shares(9, 12, zeros=zeros), shares(5, 12, 1, zeros=zeros), costs(12, metric=metric)
-    np.testing.assert_allclose(emd_matrix(p, cost), [[ot.emd2(a, b, cost) for b in p] for a in p], atol=1e-9)
-    np.testing.assert_allclose(emd_matrix(p, cost, q), [[ot.emd2(a, b, cost) for b in q] for a in p], atol=1e-9)
-
-
-def test_the_distance_of_scipy_on_a_line():
-    p, place = shares(6, 8), np.arange(8.0)
-    expected = [[wasserstein_distance(place, place, a, b) for b in p] for a in p]
-    np.testing.assert_allclose(emd_matrix(p, cdist(place[:, None], place[:, None])), expected, atol=1e-12)
-
-
-@settings(max_examples=20)
-@given(st.integers(1, 6), st.integers(1, 8), st.integers(0, 99))
-def test_order_of_patients_and_types_makes_no_difference(n, t, seed):
-    p, cost, rng = shares(n, t, seed), costs(t, seed), RNG(seed)
-    found = emd_matrix(p, cost)
-    np.testing.assert_array_equal(found, found.T)
-    assert (np.diag(found) == 0).all()
-    assert (found >= 0).all()
-    order, types = rng.permutation(n), rng.permutation(t)
-    moved = emd_matrix(p[order][:, types], cost[np.ix_(types, types)])
-    np.testing.assert_allclose(moved, found[np.ix_(order, order)], atol=1e-12)
-    np.testing.assert_allclose(emd_matrix(p, cost, p), found, atol=1e-12)
-    np.testing.assert_allclose(emd_matrix(p, 3 * cost), 3 * found, atol=1e-12)
-
-
-def test_inputs_are_left_alone_and_the_same_bytes_come_again():
-    p, cost = shares(5, 6), costs(6)
-    p.setflags(write=False)
-    cost.setflags(write=False)
-    np.testing.assert_array_equal(emd_matrix(p, cost), emd_matrix(p, cost))
-
-
-@pytest.mark.parametrize(
-    ("p", "cost", "pieces"),
-    [
-        (shares(2, 3), np.zeros((2, 2)), ["shape (2, 3)", "give (patients, 2 types)"]),
-        (shares(2, 2) * 2, np.zeros((2, 2)), ["do not sum to 1"]),
-        (np.array([[1.5, -0.5]]), np.zeros((2, 2)), ["negative"]),
-        (shares(2, 2), np.array([[0, 1.0], [2.0, 0]]), ["not a symmetric matrix"]),
-        (shares(2, 2), np.zeros((2, 3)), ["not a symmetric matrix"]),
-    ],
-)
-def test_what_is_refused(refused, p, cost, pieces):
-    with refused("earth mover's distance", *pieces):
-        emd_matrix(p, cost)
 
 
 #: Where the types lie.

@@ -1,0 +1,72 @@
+"""What a record's patient encoder left out, or could not tell apart."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from mmcell.errors import first
+from mmcell.records import Finding, RunRecord
+
+#: Below so many cells a patient's vector is mostly noise.
+FEW_CELLS = 10
+
+
+def patient_findings(record: RunRecord) -> list[Finding]:
+    """Return what the facts of a record's patient encoders say against its scores, over all folds."""
+    folds = [f["patient_encoder"] for f in record.details.get("folds", [record.details]) if "patient_encoder" in f]
+    return [*_few_cells(folds), *_unseen_types(folds), *_all_the_same(folds)]
+
+
+def _few_cells(folds: Sequence[Mapping[str, Any]]) -> list[Finding]:
+    few = [f for f in folds if f.get("cells each") is not None and f["cells each"] < FEW_CELLS]
+    if not few:
+        return []
+    least = min(few, key=lambda f: f["cells each"])
+    n = least["cells each"]
+    return [
+        Finding(
+            severity="warning",
+            code="few-cells",
+            message=f"in {len(few)} of {len(folds)} folds every patient is given by {FEW_CELLS - 1} cells or fewer, as "
+            "many as the training patient with the fewest has",
+            evidence=f"{n} cell{'s' * (n > 1)} each, for {least['fewest of']} has no more",
+            cure="leave patients with so few cells out, or let the patient encoder read :all-cells",
+        )
+    ]
+
+
+def _unseen_types(folds: Sequence[Mapping[str, Any]]) -> list[Finding]:
+    lost = [f for f in folds if f.get("unseen types")]
+    if not lost:
+        return []
+    types: dict[str, int] = {}
+    for fold in lost:
+        types |= {t: max(n, types.get(t, 0)) for t, n in fold["unseen types"].items()}
+    only = sorted({p for f in lost for p in f["of unseen types only"]})
+    named = ", ".join(f"{t} ({n} cells)" for t, n in sorted(types.items(), key=lambda item: (-item[1], item[0])))
+    return [
+        Finding(
+            severity="warning",
+            code="unseen-types",
+            message=f"in {len(lost)} of {len(folds)} folds cells are left out, for training patients lack their types"
+            + (f"; {len(only)} patients have no other cells ({first(only)})" if only else ""),
+            evidence=named,
+            cure="label cells with types that several patients have",
+        )
+    ]
+
+
+def _all_the_same(folds: Sequence[Mapping[str, Any]]) -> list[Finding]:
+    same = sum(bool(f.get("all the same")) for f in folds)
+    if not same:
+        return []
+    return [
+        Finding(
+            severity="warning",
+            code="all-the-same",
+            message=f"in {same} of {len(folds)} folds all patients have the same vector: it tells nobody apart",
+            cure="see the facts of the patient encoder in the record; give more cells a patient, another embedding, or "
+            "another patient encoder",
+        )
+    ]
