@@ -140,17 +140,20 @@ class Made:
         Slot -> embedding.
     facts
         What the fitted patient encoder says of itself.
+    samples
+        The vectors of the patients' samples, where they were asked for.
     """
 
     embeddings: Mapping[str, Embedding]
     facts: Mapping[str, Any] = field(default_factory=dict)
+    samples: Embedding | None = None
 
 
 def embeddings_of(
     candidate: Candidate, task: Task, dataset: Dataset, split: Split, cache: Cache, seed: int,
-    y: pd.Series | None = None,
+    y: pd.Series | None = None, sample: pd.Series | None = None,
 ) -> Made:  # fmt: skip
-    """Return the embedding of every slot for one split.
+    """Return the embedding of every slot for one split, and with `sample` (item id -> sample) that of samples.
 
     Nothing here has seen a label, but for a supervised patient encoder `y`, those of training patients.
     """
@@ -158,6 +161,7 @@ def embeddings_of(
         return Made(_halves(candidate, task, dataset, split, cache, seed))
     found: dict[str, Embedding] = {}
     facts: Mapping[str, Any] = {}
+    samples: Embedding | None = None
     for slot, (wanted, level) in task.spec.slots.items():
         modality = modality_of(wanted, dataset)
         source = candidate.source if slot == task.spec.slot[0] else candidate.partners[slot]
@@ -181,13 +185,12 @@ def embeddings_of(
             if pooling is None:
                 raise MmcellError(f"candidate {candidate.label!r}: cells need a patient encoder; name one")
             concepts = concept_scores(dataset, split.train) if pooling.reads_concepts else None
-            cells, facts = encode_patients(
+            cells, facts, samples = encode_patients(
                 pooling.encoder, cells, dataset.unit, split.train if y is None else y.index, cell_type=cell_type,
-                concepts=concepts, y=y, rng=rng,
-                equal_cells=pooling.equal_cells,
+                concepts=concepts, y=y, rng=rng, equal_cells=pooling.equal_cells, sample=sample,
             )  # fmt: skip
         found[slot] = cells
-    return Made(found, facts)
+    return Made(found, facts, samples)
 
 
 def labels_for(candidate: Candidate, task: Task, dataset: Dataset, split: Split) -> pd.Series | None:

@@ -97,7 +97,8 @@ def robustness(samples: Embedding, facts: pd.DataFrame, *, n_boot: int, rng: np.
         JSON-able: ``value``, its 95 % BCa interval ``ci_low ci_high`` (none of fewer than 10 patients), ``n_patients``
         with two samples or more and others to be told from, ``n_samples``, ``reason``.
     """
-    group = facts.drop(columns="patient").astype(str).agg("|".join, axis=1).to_numpy() if facts.shape[1] > 1 else None
+    like = facts.assign(patient="").itertuples(index=False)
+    group = np.array(["|".join(map(str, row)) for row in like], dtype=object)
     x = samples.values.astype(np.float64)
     of = robustness_of_patients(cdist(x, x), facts["patient"].to_numpy(), group)
     found: dict[str, Any] = {

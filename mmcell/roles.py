@@ -31,6 +31,8 @@ class Roles:
         The independent thing (patient, donor, …) that is split, resampled and permuted.
     sample, batch, cell_type, perturbation
         Column names, where they exist.
+    replicates
+        Whether several samples of one unit are replicates; otherwise they are taken for time points.
     control
         The value of `perturbation` that marks controls.
     label
@@ -62,6 +64,7 @@ class Roles:
     clinical: tuple[str, ...] = ()
     strata: tuple[str, ...] = ()
     relevant: tuple[str, ...] = ()
+    replicates: bool = False
 
     @property
     def columns(self) -> dict[str, str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -13,8 +14,9 @@ from mmcell.audit.retention import technical_retention, technical_table
 from mmcell.candidates import Cache, Candidate, Made, embeddings_of, labels_for, modality_of
 from mmcell.dataset import Dataset
 from mmcell.digest import stream
+from mmcell.embedding import Embedding
 from mmcell.errors import MmcellError
-from mmcell.geometry import geometry
+from mmcell.geometry import geometry, robustness
 from mmcell.grading import grade
 from mmcell.items import Items
 from mmcell.permutation import permuted_groups, permuted_labels, permuted_partners, permuted_rows
@@ -100,18 +102,47 @@ class Work:
         from encoders of inner folds, each with a space of its own. None for what competes with nobody.
         """
         plan, dataset, split = self.plan, self.plan.dataset, self.plan.splits[0]
-        shown = self.candidate.competes or self.candidate is plan.reference_for(self.candidate.probe)
-        if isinstance(self.candidate.source, str) or not shown or self.task.spec.slot[2] != "patient":
+        if isinstance(self.candidate.source, str) or not self._is_shown or self.task.spec.slot[2] != "patient":
             return None
-        vectors = self._made(split, dataset, ()).embeddings[self.task.spec.slot[0]]
+        made = self._made(split, dataset, ())
+        vectors = made.embeddings[self.task.spec.slot[0]]
         if self.candidate.pooling is not None and self.candidate.pooling.is_supervised:
             vectors = vectors.align(vectors.ids[vectors.ids.isin(split.test)])
         facts = self._facts(vectors.ids)
         state = "label" if split.spec.targets[0] == "label" and "label" in facts else ""
-        return geometry(
-            vectors, facts, vectors.ids.isin(split.test), state=state, within=plan.null_within,
-            rng=stream(plan.seed, "geometry", split.key),
-        )  # fmt: skip
+        rng = stream(plan.seed, "geometry", split.key)
+        found = geometry(vectors, facts, vectors.ids.isin(split.test), state=state, within=plan.null_within, rng=rng)
+        if made.samples is not None:
+            found["samples"] = self._robustness(made.samples, vectors.ids, facts, rng)
+        return found
+
+    @property
+    def _is_shown(self) -> bool:
+        return self.candidate.competes or self.candidate is self.plan.reference_for(self.candidate.probe)
+
+    @cached_property
+    def _sample(self) -> pd.Series | None:
+        """Item id -> unit and sample; missing where the sample is."""
+        dataset = self.plan.dataset
+        if dataset.roles.sample is None:
+            return None
+        sample = dataset.obs[dataset.roles.sample]
+        return (dataset.unit + " / " + sample.astype(str)).where(sample.notna())
+
+    def _robustness(
+        self, samples: Embedding, patients: pd.Index, facts: pd.DataFrame, rng: np.random.Generator
+    ) -> dict[str, Any]:  # fmt: skip
+        """Return how robust the samples of some patients are, each among those of its class and batch."""
+        dataset, batch = self.plan.dataset, self.plan.dataset.roles.batch
+        table = pd.DataFrame({"sample": self._sample, "patient": dataset.unit})
+        if batch is not None:
+            table["batch"] = dataset.obs[batch].astype(str)
+        of = table.dropna(subset="sample").drop_duplicates("sample").set_index("sample").reindex(samples.ids)
+        known = of["patient"].isin(patients).to_numpy()
+        columns = facts.drop(columns="batch", errors="ignore").reindex(of["patient"]).set_axis(of.index, axis=0)
+        of = of.join(columns).loc[known]
+        what = "replicate robustness" if dataset.roles.replicates else "steadiness over time points"
+        return {"what": what} | robustness(samples.align(samples.ids[known]), of, n_boot=self.plan.n_boot, rng=rng)
 
     def _facts(self, patients: pd.Index) -> pd.DataFrame:
         """Return what the task asks of patients, and their batch, as text where they are known."""
@@ -180,7 +211,11 @@ class Work:
         y = labels_for(self.candidate, self.task, dataset, split)
         key = (split.key,) if y is None else (split.key, *seeds)
         if key not in self._held:
-            made = embeddings_of(self.candidate, self.task, self.plan.dataset, split, self.cache, self.plan.seed, y)
+            first = split is self.plan.splits[0] and self._is_shown and not seeds
+            made = embeddings_of(
+                self.candidate, self.task, self.plan.dataset, split, self.cache, self.plan.seed, y,
+                self._sample if first else None,
+            )  # fmt: skip
             # Held where they are asked for again: by every draw of a null, and patient vectors, which are small.
             if not self.plan.n_null and self.task.spec.slot[2] != "patient":
                 return made

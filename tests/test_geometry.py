@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -5,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.spatial.distance import pdist
 
-from mmcell import Embedding, evaluate
+from mmcell import Dataset, Embedding, evaluate
 from mmcell.geometry import geometry, robustness
 from tests.toys import PATIENT, Noise, cite
 
@@ -132,3 +134,46 @@ def test_the_report_draws_maps_and_bars_and_escapes_names(results, tmp_path):
     assert "Composition of 24 patients, a bar a patient" in page
     assert "<noise>" not in page
     assert "&lt;noise&gt;" in page
+
+
+def sampled(replicates=False, n_cells=24):
+    """Donors in two samples each; what the toy plants is the donor's own in both."""
+    toy = cite(24, n_cells)
+    half = np.arange(len(toy.ids)) // (n_cells // 2) % 2
+    obs = toy.obs.assign(visit=np.where(half == 1, "second", "first"))
+    toy.data.obs["visit"] = obs["visit"].to_numpy()
+    return Dataset("toy", toy.data, replace(toy.roles, sample="visit", replicates=replicates), toy.card)
+
+
+@pytest.mark.parametrize(
+    ("replicates", "what"), [(True, "replicate robustness"), (False, "steadiness over time points")]
+)
+def test_samples_of_one_patient_are_compared_in_the_space_of_the_fold(replicates, what, tmp_path):
+    found = evaluate(
+        {"x": "features"}, PATIENT, dataset=sampled(replicates), n_boot=100, controls=["composition"],
+        patient_encoders=["pseudobulk", "mil"],
+    )  # fmt: skip
+    bulk, mil = (details(found, "x", n)["geometry"]["samples"] for n in ("pseudobulk", "mil"))
+    assert (bulk["what"], bulk["n_samples"], bulk["n_patients"]) == (what, 48, 24)
+    assert bulk["ci_low"] <= bulk["value"] <= bulk["ci_high"]
+    assert mil["n_samples"] == 16
+    assert what in found.report(tmp_path / "report.html").read_text()
+
+
+def test_samples_of_few_cells_have_no_vector():
+    found = evaluate({"x": "features"}, PATIENT, dataset=sampled(n_cells=12), n_boot=100, controls=["composition"])
+    assert details(found, "x", "pseudobulk")["geometry"]["samples"]["n_samples"] == 0
+
+
+def test_vectors_of_samples_are_those_of_the_fitted_encoder():
+    from mmcell.patients.base import encode_patients
+    from mmcell.patients.pseudobulk import Pseudobulk
+
+    ids = pd.Index([f"c{i}" for i in range(60)])
+    cells = Embedding.from_array("x", ids, RNG.normal(size=(60, 3)))
+    owner, sample = pd.Series(np.repeat(list("abc"), 20), ids), pd.Series(np.repeat(list("uvwxyz"), 10), ids)
+    found = encode_patients(
+        Pseudobulk(), cells, owner, pd.Index(["a", "b"]), cell_type=None, rng=RNG, equal_cells=False, sample=sample
+    )
+    expected = pd.DataFrame(cells.values, ids).groupby(sample).mean()
+    np.testing.assert_allclose(found.samples.align(expected.index).values, expected, atol=1e-6)

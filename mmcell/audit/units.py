@@ -198,7 +198,9 @@ def samples(dataset: Dataset) -> list[Finding]:
             code="several-samples",
             message=f"{several} of {len(per_unit)} units have several samples; they are kept together in every split",
             evidence=f"up to {per_unit.max()} a unit: " + ", ".join(f"{k} with {n}" for n, k in counts.items()),
-            cure="samples of one unit are no independent patients; say whether they are replicates or time points",
+            cure="samples of one unit are no independent patients; they are taken for time points"
+            if not dataset.roles.replicates
+            else "samples of one unit are no independent patients, but replicates",
         )
     ]
 

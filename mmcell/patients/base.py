@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields, is_dataclass
-from typing import Any, Protocol, Self, TypeVar, runtime_checkable
+from typing import Any, NamedTuple, Protocol, Self, TypeVar, runtime_checkable
 
 import numpy as np
 import pandas as pd
@@ -17,6 +17,8 @@ from mmcell.registry import Registry
 Fit = TypeVar("Fit", bound=Callable[..., Any])
 #: Vectors that differ less are the same.
 _SAME = 1e-12
+#: Samples with fewer cells than this have no vector of their own.
+_FEWEST = 10
 PATIENT_ENCODERS = Registry(
     "patient encoder",
     "mmcell.patient_encoders",
@@ -152,6 +154,27 @@ def _coded(cells: Embedding, column: pd.Series) -> tuple[np.ndarray, np.ndarray]
     return names, position[code]
 
 
+class Encoded(NamedTuple):
+    """What `encode_patients` returns.
+
+    Attributes
+    ----------
+    vectors
+        All patients; those of training patients from a supervised encoder are inner out-of-fold.
+    facts
+        What the fitted encoder says of itself; ``cells each``, the most cells that a patient was given by (None for
+        all), and ``fewest of``, the training patient that has no more; ``all the same``, whether no two patients
+        differ; and of an encoder that reads types ``unseen types``, type -> cells, for the types that training
+        patients lack, and ``of unseen types only``, the patients who have no others.
+    samples
+        All samples of 10 cells or more, where they were asked for.
+    """
+
+    vectors: Embedding
+    facts: dict[str, Any]
+    samples: Embedding | None = None
+
+
 def encode_patients(
     encoder: PatientEncoder,
     cells: Embedding,
@@ -163,7 +186,8 @@ def encode_patients(
     concepts: pd.DataFrame | None = None,
     y: pd.Series | None = None,
     equal_cells: bool = True,
-) -> tuple[Embedding, dict[str, Any]]:
+    sample: pd.Series | None = None,
+) -> Encoded:
     """Fit on the training patients' cells, then turn every patient into a vector.
 
     With `equal_cells`, every patient is represented by as many cells as the training patient with the fewest has,
@@ -191,15 +215,12 @@ def encode_patients(
     equal_cells
         Whether to downsample.
 
+    sample
+        Cell id -> sample, to have vectors of samples from the same fitted encoder, too.
+
     Returns
     -------
-    vectors : Embedding
-        All patients; those of training patients from a supervised encoder are inner out-of-fold.
-    facts
-        What the fitted encoder says of itself; ``cells each``, the most cells that a patient was given by (None for
-        all), and ``fewest of``, the training patient that has no more; ``all the same``, whether no two patients
-        differ; and of an encoder that reads types ``unseen types``, type -> cells, for the types that training
-        patients lack, and ``of unseen types only``, the patients who have no others.
+    Encoded
     """
     patients, code = owners(cells, owner)
     in_training = patients.isin(train)
@@ -222,7 +243,27 @@ def encode_patients(
     facts["all the same"] = bool(np.ptp(values, axis=0).max() <= _SAME * max(1.0, np.abs(values).max()))
     if getattr(encoder, "reads_types", False):
         facts |= _unseen(cells, cell_type, in_training[code], pd.Series(patients)[code])
-    return made, facts
+    if sample is None or not getattr(encoder, "reads_cells", True):
+        return Encoded(made, facts)
+    return Encoded(made, facts, _samples(fitted, seen, sample, cell_type, equal_cells, rng))
+
+
+def _samples(
+    fitted: PatientEncoder, cells: Embedding, sample: pd.Series, cell_type: pd.Series | None, equal_cells: bool,
+    rng: np.random.Generator,
+) -> Embedding:  # fmt: skip
+    """Return a vector for every sample of enough cells, of equally many each where that is asked for."""
+    names, code = _coded(cells, sample)
+    counts = np.bincount(code[code >= 0], minlength=len(names))
+    enough = (code >= 0) & (counts >= _FEWEST)[code]
+    if not enough.any():
+        return Embedding(cells.name, "sample", cells.modality, pd.Index([], name="id"), np.zeros((0, 1)), cells.card)
+    rows = np.flatnonzero(enough)
+    if equal_cells:
+        rows = rows[_equal(code[rows], int(counts[counts >= _FEWEST].min()), rng)]
+    found = fitted.transform(cells.align(cells.ids[rows]), sample, cell_type=cell_type)
+    values = found.values.astype(np.float64)
+    return Embedding(cells.name, "sample", cells.modality, found.ids, values, cells.card, found.columns)
 
 
 def _unseen(

@@ -72,7 +72,7 @@ def test_how_noisy_a_vector_is_does_not_tell_how_many_cells_there_were():
     cells = Embedding.from_array("noise", owner.index, rng.normal(size=(len(owner), 10)))
 
     def told(equal_cells):
-        vectors, _ = encode_patients(
+        vectors, *_ = encode_patients(
             Pseudobulk(), cells, owner, pd.Index(owner.unique()), cell_type=None, rng=rng, equal_cells=equal_cells
         )
         return abs(spearmanr(np.linalg.norm(vectors.values, axis=1), n).statistic)

@@ -71,7 +71,7 @@ def test_the_composition_of_the_package_does_not_even_of_all_cells(cohort):
 def test_equally_many_cells_are_drawn_before_any_patient_encoder(cohort, encoder):
     n_cells, _, obs, cells = cohort
     patients = pd.Index(sorted(obs["donor"].unique()))
-    vectors, _ = encode_patients(
+    vectors, *_ = encode_patients(
         encoder, cells, obs["donor"], patients, cell_type=obs["kind"], rng=np.random.default_rng(0)
     )
     assert max(recovered(vectors.values, n_cells).values()) < 0.25
