@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 from mmcell.code import PLAIN, UnknownCodeError, code_of
@@ -79,8 +80,8 @@ def resolve_poolings(given: Any, seed: int = 0) -> tuple[Pooling, ...]:
     Parameters
     ----------
     given
-        One or several of: a name, perhaps with ``:all-cells``; a mapping of ``use`` (such a name), ``name`` (what
-        tables call it) and parameters; a patient encoder; or a mapping from names to patient encoders.
+        One or several of: a name, perhaps with ``:all-cells``, or ``file:PATH``; a mapping of ``use`` (such a name),
+        ``name`` (what tables call it) and parameters; a patient encoder; or a mapping from names to patient encoders.
     seed
         Of those that draw at random and have none of their own.
 
@@ -114,6 +115,9 @@ def _one(name: str, given: Any, seed: int) -> Pooling:
         called = name or named
         kind, colon, how = use.partition(":")
         known = PATIENT_ENCODERS.get(kind)
+        if kind == "file" and how:
+            called = Path(how).stem if called == use else called
+            entry, colon = {"file": how, **entry}, ""
         if colon and how != ALL_CELLS:
             raise MmcellError(f"patient encoder {use!r}: {how!r} is not known; write {kind} or {kind}:{ALL_CELLS}")
         if "seed" in getattr(known, "__dataclass_fields__", {}):

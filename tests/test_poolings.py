@@ -96,10 +96,14 @@ def test_a_file_of_distances_is_a_patient_encoder(tmp_path):
     pd.DataFrame(d, index=units, columns=units).to_csv(tmp_path / "d.csv")
     entry = {"use": "file", "name": "distances", "file": str(tmp_path / "d.csv"), "kind": "distances"}
     results = mmcell.evaluate(
-        "features", PATIENT, dataset=TOY, patient_encoders=[entry], controls=["constant"], n_boot=100
-    )
+        "features", PATIENT, dataset=TOY, patient_encoders=[entry, f"file:{tmp_path / 'd.csv'}"], controls=["constant"],
+        n_boot=100,
+    )  # fmt: skip
     table = results.table()
-    assert "distances" in set(table["patient_encoder"])
+    values = {
+        name: list(rows["value"]) for name, rows in table.groupby("patient_encoder") if name in {"d", "distances"}
+    }
+    assert values["d"] == values["distances"]
     assert not results.failed
 
 

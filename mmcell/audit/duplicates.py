@@ -144,7 +144,10 @@ def _moments(x: Any, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def _axes(x: Any, rows: np.ndarray, mean: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Return orthonormal axes (d, ≤ 16): the principal ones of some of the rows."""
     some = np.sort(rng.choice(rows, min(500, len(rows)), replace=False))
-    return np.linalg.svd(_dense(x[some]) - mean, full_matrices=False)[2][:_AXES].T
+    centred = _dense(x[some]) - mean
+    # From the products of rows: with thousands of columns, quicker by far than a decomposition of the rows.
+    leading = np.linalg.eigh(centred @ centred.T)[1][:, ::-1][:, :_AXES]
+    return np.linalg.qr(centred.T @ leading)[0]
 
 
 def _projected(x: Any, rows: np.ndarray, mean: np.ndarray, axes: np.ndarray) -> np.ndarray:
@@ -201,7 +204,7 @@ def _finding(
 ) -> Finding:  # fmt: skip
     if across and unit is not None:
         most = _most(pairs, ids, unit)
-        evidence = named + (f"; most between the units {most}" if len(pairs) > 1 and not most.endswith("(1)") else "")
+        evidence = named + ("" if len(pairs) > 1 and most.endswith(" (1)") else f"; most between the units {most}")
         return Finding(
             severity="leak", code=code, message=f"{text}, in different units: they can lie on both sides of a split",
             evidence=evidence + "".join(f"; {_shared(pairs, ids, c)}" for c in columns),

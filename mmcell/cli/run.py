@@ -76,7 +76,9 @@ def evaluate(
         list[str] | None, typer.Option(help="[SLOT=]NAME, an encoder by name or module:attribute; several are allowed.")
     ] = None,
     dataset: Annotated[str | None, typer.Option(help="Dataset by name, or the YAML card of your cohort.")] = None,
-    patient_encoder: Annotated[list[str] | None, typer.Option(help="How cells become patients.")] = None,
+    patient_encoder: Annotated[
+        list[str] | None, typer.Option(help="How cells become patients: a name, or file:PATH for vectors or distances.")
+    ] = None,
     probe: Annotated[list[str] | None, typer.Option(help="Model that the task fits; see mmcell show TASK.")] = None,
     level: Annotated[
         Literal["cell", "spot", "profile", "sample", "patient"] | None,

@@ -31,7 +31,7 @@ class PatientFile:
     file
         ``.csv``, ``.tsv`` or ``.parquet``, a row a patient, its id first.
     kind
-        ``vectors`` or ``distances``.
+        ``vectors`` or ``distances``; None: distances where rows and columns are the same patients.
     squared
         Whether the distances are squared ones (a symmetric divergence counts as such).
     facts
@@ -41,13 +41,15 @@ class PatientFile:
 
     reads_embedding: ClassVar[bool] = False
     reads_cells: ClassVar[bool] = False
-    file: str
-    kind: Kind = "vectors"
+    file: str = ""
+    kind: Kind | None = None
     squared: bool = False
     facts: dict[str, Any] = field(default_factory=dict, init=False)
 
     def __post_init__(self) -> None:
-        if self.kind not in get_args(Kind):
+        if not self.file:
+            raise MmcellError("patient encoder 'file' needs one: write file:PATH, or the parameter file in a config")
+        if self.kind is not None and self.kind not in get_args(Kind):
             raise MmcellError(f"patient encoder 'file': kind {self.kind!r}; {did_you_mean(self.kind, get_args(Kind))}")
 
     @property
@@ -83,7 +85,8 @@ class PatientFile:
         square = set(frame.index) == set(frame.columns)
         if self.kind == "vectors" and square:
             raise MmcellError(f"{path}: rows and columns are the same patients; say kind: distances")
-        if self.kind == "vectors":
+        # Columns that are named as patients are no dimensions, even where one of them has no row.
+        if self.kind == "vectors" or (self.kind is None and not frame.columns.isin(frame.index).any()):
             return pd.DataFrame(values, index=frame.index, columns=frame.columns)
         if not square:
             odd = frame.index.symmetric_difference(frame.columns)
@@ -112,7 +115,7 @@ class PatientFile:
         # All owners, training or not: which rows are nobody's is no knowledge of anybody.
         unused = self.table.index.difference(pd.Index(owner.dropna().astype(str).unique()))
         self.facts = {"patients": len(self._train), "rows without cells": list(unused)}
-        if self.kind == "distances":
+        if self._holds_distances:
             self._scaling = ClassicalScaling().fit(self._squared(self._train, self._train))
             self.facts["negative_eigenvalues"] = self._scaling.n_negative
         return self
@@ -126,12 +129,16 @@ class PatientFile:
             A patient is not in the file.
         """
         patients = self._known(owners(cells, owner)[0])
-        if self.kind == "vectors":
+        if not self._holds_distances:
             values, columns = self.table.loc[patients].to_numpy(), tuple(self.table.columns)
         else:
             values = self._scaling.transform(self._squared(patients, self._train))
             columns = tuple(f"scaling {i + 1}" for i in range(values.shape[1]))
         return Embedding(Path(self.file).stem, "patient", cells.modality, patients, values, cells.card, columns)
+
+    @property
+    def _holds_distances(self) -> bool:
+        return self.table.index.equals(self.table.columns)
 
     def _squared(self, rows: pd.Index, columns: pd.Index) -> np.ndarray:
         found = self.table.loc[rows, columns].to_numpy()

@@ -104,3 +104,13 @@ def test_caveats_of_the_card_are_passed_on():
 
 def test_a_leak_that_cannot_be_watched_stops_nothing():
     assert "batch-label" not in audit(dataset=cite(DONORS, CELLS, roles={"batch": None}))
+
+
+def test_patients_who_stand_in_two_sites_are_found_before_a_run():
+    toy = survivors()
+    assert not {"exact-duplicates", "near-duplicates"} & set(audit(SURVIVAL, toy))
+    toy.data.X[7] = toy.data.X[2]
+    found = audit(SURVIVAL, type(toy)(toy.name, toy.data, toy.roles, toy.card))["exact-duplicates"]
+    assert found.severity == "leak"
+    assert found.evidence.startswith("P002=P007; most between the units P002 and P007 (1); site: 0 of 1 pairs share it")
+    assert found.evidence.endswith("1 lie in two, most in s1 and s2 (1)")

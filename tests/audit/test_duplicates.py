@@ -4,7 +4,10 @@ import pytest
 from scipy.sparse import csr_matrix
 
 from mmcell.audit import duplicates
+from mmcell.audit.data import _duplicates as audit_patients
 from mmcell.audit.duplicates import duplicate_findings, exact_duplicates, near_duplicates
+from mmcell.data import brought
+from mmcell.data.brought import load_neoadjuvant
 
 N, D = 300, 60
 
@@ -119,3 +122,37 @@ def test_stored_zeros_do_not_hide_a_copy():
     dense[40] = dense[0]
     z = csr_matrix(dense)
     assert [list(g) for g in exact_duplicates(z, np.arange(N))] == [[0, 40]]
+
+
+def test_where_copies_stand_and_whether_they_share_the_label():
+    x = counts().astype(float) + np.random.default_rng(1).normal(size=(N, D))
+    for a, b in ((3, 21), (5, 22), (7, 40)):
+        x[b] = x[a] * (1 + 1e-6)
+    ids = pd.Index([f"c{i:03d}" for i in range(N)])
+    batch = pd.Series(np.arange(N) < 20, ids, name="trial").map({True: "t1", False: "t2"})
+    label = pd.Series("pCR", ids, name="response").where(ids != "c022", "RD")
+    (found,) = duplicate_findings(x, ids, ids.to_series(), "rna", counts=False, batch=batch, label=label)
+    assert found.code == "near-duplicates"
+    assert "trial: 0 of 3 pairs share it, 3 lie in two, most in t1 and t2 (3)" in found.evidence
+    assert "response: 2 of 3 pairs share it, 1 lie in two, most in RD and pCR (1)" in found.evidence
+    # Every pair has its own two units.
+    assert "between the units" not in found.evidence
+
+
+def test_of_copies_in_one_batch_nothing_lies_in_two():
+    x = np.log1p(counts())
+    x[21] = x[3]
+    ids = pd.Index([f"c{i:03d}" for i in range(N)])
+    batch = pd.Series("t1", ids, name="trial")
+    (found,) = duplicate_findings(x, ids, ids.to_series(), "rna", counts=True, batch=batch)
+    assert found.evidence.endswith("trial: 1 of 1 pairs share it")
+
+
+@pytest.mark.realdata
+def test_the_tumours_that_stand_in_two_trials(data_folder, monkeypatch):
+    assert audit_patients(load_neoadjuvant(data_folder), "composition") == []
+    monkeypatch.setattr(brought, "twins", lambda values, *_: np.zeros(len(values), dtype=bool))
+    (found,) = audit_patients(load_neoadjuvant(data_folder), "composition")
+    assert (found.severity, found.code) == ("leak", "near-duplicates")
+    assert "Trial: 0 of 105 pairs share it, 105 lie in two" in found.evidence
+    assert "Response: 105 of 105 pairs share it" in found.evidence

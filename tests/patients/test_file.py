@@ -39,7 +39,20 @@ def test_distances_become_vectors_with_these_distances(tmp_path, squared):
     np.testing.assert_allclose(squareform(pdist(found.values)), d, atol=1e-8)
     alone = fitted.transform(*some(IDS[4:]))
     np.testing.assert_array_equal(alone.values, found.values[4:])
-    assert fitted.facts == {"patients": 4, "negative_eigenvalues": 0}
+    assert fitted.facts == {"patients": 4, "rows without cells": ["p4", "p5"], "negative_eigenvalues": 0}
+
+
+def test_what_a_file_holds_is_seen_by_its_columns(tmp_path):
+    d = squareform(pdist(POINTS))
+    said = PatientFile(written(tmp_path, d, IDS), kind="distances").fit(*some(IDS)).transform(*some(IDS))
+    seen = PatientFile(written(tmp_path, d, IDS)).fit(*some(IDS)).transform(*some(IDS))
+    np.testing.assert_array_equal(seen.values, said.values)
+    assert PatientFile(written(tmp_path, d, [f"x{i}" for i in range(6)])).fit(*some(IDS)).transform(*some(IDS)).dim == 6
+
+
+def test_no_file(refused):
+    with refused("needs one", "file:PATH"):
+        PatientFile()
 
 
 def test_what_another_file_holds_is_another_encoder(tmp_path):
@@ -55,6 +68,7 @@ def test_what_another_file_holds_is_another_encoder(tmp_path):
         (np.eye(6), IDS, IDS, "vectors", ["rows and columns are the same patients", "kind: distances"]),
         (POINTS, ["a", "b"], [*IDS[:5], "p0"], "vectors", ["1 patients occur more than once (p0)"]),
         (POINTS * [1, np.nan], None, IDS, "vectors", ["6 patients hold what is no finite number"]),
+        (np.ones((5, 6)), IDS, IDS[:5], None, ["not the same patients (p5)", "give a square matrix"]),
         (POINTS, ["a", "b"], IDS, "distances", ["not the same patients", "give a square matrix"]),
         (np.triu(np.ones((6, 6)), 1), IDS, IDS, "distances", ["not symmetric"]),
         (np.eye(6) - 1, IDS, IDS, "distances", ["distances are below 0", "squared: true"]),
