@@ -41,7 +41,7 @@ def _values(dataset: Dataset, modality: str) -> list[Finding]:
     """Look at the first rows of what a card calls counts."""
     from mmcell.audit.values import Profile, contradictions
 
-    x = dataset.anndata(modality).X
+    x = dataset.values(modality)
     stated = dataset.modality(modality).preprocessing
     if x is None or stated != "counts":
         return []
