@@ -11,8 +11,8 @@ from mmcell.concepts import concept_scores
 from mmcell.dataset import Dataset
 from mmcell.digest import digest_ids, stream
 from mmcell.embedding import Embedding, ModelCard
-from mmcell.encoders.base import Encoder, fits
 from mmcell.encoders import encode as encode_
+from mmcell.encoders.base import Encoder, fits
 from mmcell.encoders.encode import columns_of, encode, fitted
 from mmcell.encoders.shelf import Shelf
 from mmcell.errors import MmcellError
@@ -257,8 +257,8 @@ def fit_findings(candidate: Candidate, dataset: Dataset, wanted: str, splits: Se
     return [
         Finding(
             severity="info", code="fit-sampled",
-            message=f"{candidate.encoder} is fitted on {encode_.FIT_ROWS:,} of up to {most:,} training items of a fold, "
-            "drawn at random",
+            message=f"{candidate.encoder} is fitted on {encode_.FIT_ROWS:,} of up to {most:,} training items of a "
+            "fold, drawn at random",
         )
     ]  # fmt: skip
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -57,7 +58,7 @@ def _scores(dataset: Dataset, train: pd.Index) -> pd.DataFrame:
         known = dataset.unit.reindex(rows.ids).isin(train).to_numpy()
         every = genes[genes.isin([m for some in dataset.card.concepts.values() for m in some.get(modality, ())])]
         # Of every cell the markers alone, whatever else was measured.
-        marked = dataset.once(("markers", modality, tuple(every)), lambda: _columns(rows, genes.get_indexer(every)))
+        marked = dataset.once(("markers", modality, tuple(every)), partial(_columns, rows, genes.get_indexer(every)))
         for name, markers in dataset.card.concepts.items():
             at = every.get_indexer(pd.Index(dict.fromkeys(markers.get(modality, ()))))
             values = marked[:, at[at >= 0]].astype(np.float64)

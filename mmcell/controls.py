@@ -25,8 +25,8 @@ def technical_only(dataset: Dataset, modality: str, level: str, split: Split) ->
 
     For counts: log depth, log number of detected features and, where mitochondrial genes are there, their share; for
     other values the mean, spread and share of zeros of each item's profile; and the technical covariates of the
-    roles, text as indicators. Patients get the mean over their items and the log number of items. A column that is predicted under this
-    split is left out.
+    roles, text as indicators. Patients get the mean over their items and the log number of items. A column that is
+    predicted under this split is left out.
     """
     hidden = dataset.roles.hidden(split.spec.targets)
     table = dataset.once(("technical", modality, *sorted(hidden)), lambda: _technical_items(dataset, modality, hidden))

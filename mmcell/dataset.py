@@ -42,7 +42,7 @@ class Dataset:
     origin
         Name in the catalogue or path of the card; another process then reads the data itself instead of receiving it.
     disk
-        Modality -> its values where they stay on disk; its AnnData then has no X, and nothing reads all of it by mistake.
+        Modality -> its values where they stay on disk; its AnnData then has no X, so that nothing reads all by mistake.
     """
 
     name: str

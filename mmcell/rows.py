@@ -1,4 +1,4 @@
-"""`Rows`: what an encoder is shown of a modality, of values in memory or on disk, as many rows at a time as are asked."""
+"""`Rows`: what an encoder is shown of a modality, in memory or on disk, as many rows at a time as are asked for."""
 
 from __future__ import annotations
 

@@ -124,5 +124,5 @@ def _mitochondrial(dataset: Dataset, modality: str) -> np.ndarray:
     """Return which features are mitochondrial genes, by their symbols."""
     data, card = dataset.anndata(modality), dataset.modality(modality)
     column = card.gene_columns.get("symbol") if card.identifiers != "symbol" else None
-    symbols = pd.Series(data.var_names if column not in data.var else data.var[column]).astype("string").str.upper()
+    symbols = pd.Series(data.var.get(column, data.var_names)).astype("string").str.upper()
     return symbols.str.startswith("MT-").fillna(False).to_numpy(dtype=bool)

@@ -29,7 +29,9 @@ def relabelled(dataset: Dataset, columns: Mapping[str, pd.Series]) -> Dataset:
     for name in ("patients", "positive", "_columns"):
         other.__dict__.pop(name, None)
     other.__dict__["obs"] = dataset.obs.assign(**columns)
-    kept = {k: v for k, v in dataset._prepared.items() if isinstance(k, tuple) and k[0] in ("features", "survey", "markers")}
+    kept = {
+        k: v for k, v in dataset._prepared.items() if isinstance(k, tuple) and k[0] in ("features", "survey", "markers")
+    }
     other.__dict__["_prepared"] = kept
     return other
 
@@ -114,8 +116,8 @@ def _thin(dataset: Dataset, modality: str, share: float, rng: np.random.Generato
 def _in_memory(dataset: Dataset, modality: str) -> AnnData:
     if modality in dataset.disk:
         raise MmcellError(
-            f"dataset {dataset.name!r}: {modality!r} stays on disk, and other counts need it in memory; take a subset of "
-            "its items first"
+            f"dataset {dataset.name!r}: {modality!r} stays on disk, and other counts need it in memory; take a subset "
+            "of its items first"
         )
     return dataset.anndata(modality)
 

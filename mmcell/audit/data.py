@@ -10,6 +10,9 @@ from mmcell.dataset import Dataset
 from mmcell.records import Finding
 from mmcell.splits import Split
 
+#: Rows that tell whether what a card calls counts is.
+_LOOKED = 1000
+
 
 def audit_data(dataset: Dataset, splits: list[Split], level: str, modality: str) -> list[Finding]:
     """Return findings about a dataset as a task uses it; only what takes no time.
@@ -45,4 +48,4 @@ def _values(dataset: Dataset, modality: str) -> list[Finding]:
     stated = dataset.modality(modality).preprocessing
     if x is None or stated != "counts":
         return []
-    return [f for f in contradictions(Profile.of(x[:1000]), modality, stated) if f.severity != "info"]
+    return [f for f in contradictions(Profile.of(x[:_LOOKED]), modality, stated) if f.severity != "info"]

@@ -123,7 +123,7 @@ COHORTS = {
         },
         ("sex", {"female": ("female",), "male": ("male",)}),
         "female",
-        caveats=("Genes of the sex chromosomes tell the label: a high score is a check of the pipeline, no discovery.",),
+        caveats=("Genes of the sex chromosomes tell the label: a high score checks the pipeline and is no discovery.",),
     ),
     "hlca": Cohort(
         f"{CENSUS}/9f222629-9e39-47d0-b83f-e08d610c7479.h5ad",
@@ -133,7 +133,7 @@ COHORTS = {
             "unit": "donor_id", "sample": "sample", "batch": "study", "cell_type": "cell_type", "clinical": ("sex",),
             "technical": ("assay", "suspension_type", "sequencing_platform", "fresh_or_frozen"),
             "relevant": ("disease", "lung_condition"),
-            "contextual": (*_CONTEXT, "dataset", "core_or_extension", "smoking_status", "BMI", "age_or_mean_of_age_range"),
+            "contextual": (*_CONTEXT, "dataset", "core_or_extension", "smoking_status", "age_or_mean_of_age_range"),
         },
         ("disease", {"normal": ("normal",), "diseased": ()}),
         "diseased",
@@ -268,12 +268,11 @@ def _labelled(cohort: Cohort, obs: pd.DataFrame, unit: str, cell_type: str) -> t
     condition = found.map(named).where(found.isna() | found.isin(list(named)), rest)
     donors = obs[unit]
     said = []
-    several = condition.groupby(donors, observed=True).nunique() > 1
-    if several.any():
-        condition = condition.mask(donors.isin(several.index[several]))
-        said.append(
-            f"{int(several.sum())} donors have cells of both classes and no label ({first(several.index[several])})."
-        )
+    values = pd.DataFrame({"donor": donors, "condition": condition}).dropna().drop_duplicates()
+    mixed = pd.Index(values["donor"][values["donor"].duplicated()].unique())
+    if len(mixed):
+        condition = condition.mask(donors.isin(mixed))
+        said.append(f"{len(mixed)} donors have cells of both classes and no label ({first(mixed)}).")
     known = donors[condition.notna()].nunique()
     if known < donors.nunique():
         others = found[condition.isna()].dropna().unique()
@@ -293,7 +292,8 @@ def _labelled(cohort: Cohort, obs: pd.DataFrame, unit: str, cell_type: str) -> t
 def _settled(roles: Roles, obs: pd.DataFrame) -> tuple[Roles, list[str]]:
     """Return roles whose covariates can be read by controls; the others become context, and are named."""
     donors = obs[roles.unit]
-    varying = [c for c in roles.clinical if obs[c].groupby(donors, observed=True).nunique().max() > 1]
+    pairs = {c: pd.DataFrame({"donor": donors, "value": obs[c]}).dropna().drop_duplicates() for c in roles.clinical}
+    varying = [c for c, table in pairs.items() if table["donor"].duplicated().any()]
     gaps = [c for c in roles.technical if obs[c].isna().any()]
     moved = [*varying, *gaps]
     if not moved:
@@ -307,7 +307,7 @@ def _settled(roles: Roles, obs: pd.DataFrame) -> tuple[Roles, list[str]]:
 
 
 def load_combat() -> Dataset:
-    """Return ``combat``: CITE-seq of COVID-19, sepsis, influenza and health (COMBAT 2022); on disk, by `mmcell fetch`."""
+    """Return ``combat``: blood in COVID-19, sepsis, influenza and health (COMBAT 2022); on disk, by `mmcell fetch`."""
     return load("combat")
 
 
