@@ -311,7 +311,9 @@ def _matrix(
             )
         )  # fmt: skip
     # Without a card, rows with few values are taken for sparse ones where most values are zero.
-    stored = survey(dataset, name).found.sum() if on_disk and is_sparse(x) else getattr(x, "nnz", np.inf)
+    stored = getattr(x, "nnz", np.inf)
+    if dataset is not None and on_disk and is_sparse(x):
+        stored = survey(dataset, name).found.sum()
     sparse = counts or stored < 0.5 * x.shape[0] * x.shape[1]
     return [*found, *duplicate_findings(x, known, unit, name, counts=sparse, seed=seed)]
 
