@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -11,12 +11,14 @@ from mmcell.concepts import concept_scores
 from mmcell.dataset import Dataset
 from mmcell.digest import digest_ids, stream
 from mmcell.embedding import Embedding, ModelCard
+from mmcell.encoders import encode as encode_
 from mmcell.encoders.base import Encoder, fits
 from mmcell.encoders.encode import columns_of, encode, fitted
 from mmcell.encoders.shelf import Shelf
 from mmcell.errors import MmcellError
 from mmcell.patients.base import encode_patients
 from mmcell.poolings import Pooling
+from mmcell.records import Finding
 from mmcell.spaces import in_space
 from mmcell.splits import Split
 from mmcell.task import Task
@@ -226,8 +228,8 @@ def _halves(
     both = cache.halves(dataset, modality, seed)
     if fits(encoder):
         # Fitted on the whole counts, so that both halves, and every candidate, speak of the same features.
-        data = dataset.features(modality, encoder.card.preprocessing, encoder.card.identifiers)
-        encoder = _Fitted(fitted(encoder, gallery, data, dataset.unit, split.train))
+        rows = dataset.reader(modality, encoder.card.preprocessing, encoder.card.identifiers)
+        encoder = _Fitted(fitted(encoder, gallery, rows, dataset.unit, split.train))
     made = [encode(encoder, slot, half, modality) for slot, half in zip((query, gallery), both, strict=True)]
     asked = modality_of(task.spec.slots[query][0], dataset)
     return {query: made[0].align(dataset.rows(asked), missing="drop"), gallery: made[1]}
@@ -246,6 +248,24 @@ class _Fitted:
 
     def encode(self, data: AnnData) -> np.ndarray | Embedding:
         return self._encoder.encode(data)
+
+
+def fit_findings(candidate: Candidate, dataset: Dataset, wanted: str, splits: Sequence[Split]) -> list[Finding]:
+    """Say where an encoder was fitted on a draw of the training items, because there are too many."""
+    if isinstance(candidate.source, (str, Embedding)) or not fits(candidate.source):
+        return []
+    unit = dataset.unit.reindex(dataset.rows(modality_of(wanted, dataset)))
+    sizes = unit.value_counts()
+    most = max(int(sizes[sizes.index.isin(split.train)].sum()) for split in splits)
+    if most <= encode_.FIT_ROWS:
+        return []
+    return [
+        Finding(
+            severity="info", code="fit-sampled",
+            message=f"{candidate.encoder} is fitted on {encode_.FIT_ROWS:,} of up to {most:,} training items of a "
+            "fold, drawn at random",
+        )
+    ]  # fmt: skip
 
 
 def modality_of(wanted: str, dataset: Dataset) -> str:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 
 import numpy as np
 import pandas as pd
 
 from mmcell.dataset import Dataset
 from mmcell.errors import MmcellError, first
+from mmcell.matrix import slices
+from mmcell.rows import Rows
 
 
 def concept_scores(dataset: Dataset, train: pd.Index) -> pd.DataFrame | None:
@@ -44,23 +47,26 @@ def concept_scores(dataset: Dataset, train: pd.Index) -> pd.DataFrame | None:
 def _scores(dataset: Dataset, train: pd.Index) -> pd.DataFrame:
     found: dict[str, list[pd.Series]] = {name: [] for name in dataset.card.concepts}
     for modality in dict.fromkeys(m for markers in dataset.card.concepts.values() for m in markers):
-        data = dataset.features(modality)
-        if data.var_names.has_duplicates:
-            twice = data.var_names[data.var_names.duplicated()].unique()
+        rows = dataset.reader(modality)
+        genes = rows.var_names
+        if genes.has_duplicates:
+            twice = genes[genes.duplicated()].unique()
             raise MmcellError(
                 f"dataset {dataset.name!r}: {len(twice)} features of {modality!r} occur more than once "
                 f"({first(twice)}); markers cannot be found among them, make the names unique"
             )
-        known = dataset.unit.reindex(data.obs_names).isin(train).to_numpy()
+        known = dataset.unit.reindex(rows.ids).isin(train).to_numpy()
+        every = genes[genes.isin([m for some in dataset.card.concepts.values() for m in some.get(modality, ())])]
+        # Of every cell the markers alone, whatever else was measured.
+        marked = dataset.once(("markers", modality, tuple(every)), partial(_columns, rows, genes.get_indexer(every)))
         for name, markers in dataset.card.concepts.items():
-            at = data.var_names.get_indexer(pd.Index(dict.fromkeys(markers.get(modality, ()))))
-            values = data.X[:, at[at >= 0]]
-            values = np.asarray(values.toarray() if hasattr(values, "toarray") else values, dtype=np.float64)
+            at = every.get_indexer(pd.Index(dict.fromkeys(markers.get(modality, ()))))
+            values = marked[:, at[at >= 0]].astype(np.float64)
             spread = values[known].std(axis=0) if known.any() else np.zeros(values.shape[1])
             values, spread = values[:, spread > 0], spread[spread > 0]
             if values.shape[1]:
                 score = ((values - values[known].mean(axis=0)) / spread).mean(axis=1)
-                found[name].append(pd.Series(score, data.obs_names))
+                found[name].append(pd.Series(score, rows.ids))
     empty = [name for name, parts in found.items() if not parts]
     if empty:
         raise MmcellError(
@@ -69,6 +75,15 @@ def _scores(dataset: Dataset, train: pd.Index) -> pd.DataFrame:
         )
     scores = {name: pd.concat(parts, axis=1).mean(axis=1) for name, parts in found.items()}
     return pd.DataFrame(scores).reindex(dataset.ids)
+
+
+def _columns(rows: Rows, at: np.ndarray) -> np.ndarray:
+    """Return some columns (n, k), dense, read block by block."""
+    parts = []
+    for where in slices(rows.values):
+        block = rows.x[where][:, at]
+        parts.append(np.asarray(block.toarray() if hasattr(block, "toarray") else block))
+    return np.concatenate(parts)
 
 
 def lacking(dataset: Dataset) -> Mapping[str, list[str]]:

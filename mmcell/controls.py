@@ -13,6 +13,7 @@ from mmcell.errors import MmcellError
 from mmcell.niche import cell_type_only, niche, positions
 from mmcell.probes.design import ClinicalDesign
 from mmcell.splits import Split
+from mmcell.survey import survey
 from mmcell.task import Task
 
 #: name -> (dataset, modality, level, split) -> embedding, for the controls that are no encoders.
@@ -24,8 +25,8 @@ def technical_only(dataset: Dataset, modality: str, level: str, split: Split) ->
 
     For counts: log depth, log number of detected features and, where mitochondrial genes are there, their share; for
     other values the mean, spread and share of zeros of each item's profile; and the technical covariates of the
-    roles. Patients get the mean over their items and the log number of items. A column that is predicted under this
-    split is left out.
+    roles, text as indicators. Patients get the mean over their items and the log number of items. A column that is
+    predicted under this split is left out.
     """
     hidden = dataset.roles.hidden(split.spec.targets)
     table = dataset.once(("technical", modality, *sorted(hidden)), lambda: _technical_items(dataset, modality, hidden))
@@ -37,25 +38,25 @@ def technical_only(dataset: Dataset, modality: str, level: str, split: Split) ->
 
 
 def _technical_items(dataset: Dataset, modality: str, hidden: Collection[str]) -> pd.DataFrame:
-    data = dataset.anndata(modality)
-    x = data.X
     table: dict[str, np.ndarray] = {}
-    if x is None:
-        pass
-    elif dataset.modality(modality).preprocessing == "counts":
-        depth = np.asarray(x.sum(axis=1)).ravel()
-        found = np.asarray((x > 0).sum(axis=1)).ravel()
-        table = {"log_depth": np.log1p(depth), "log_n_features": np.log1p(found)}
-        mito = data.var_names.str.upper().str.startswith("MT-")
-        if mito.any():
-            share = np.asarray(x[:, np.flatnonzero(mito)].sum(axis=1)).ravel()
+    seen = None if dataset.values(modality) is None else survey(dataset, modality)
+    if seen is not None and dataset.modality(modality).preprocessing == "counts":
+        depth = seen.total
+        table = {"log_depth": np.log1p(depth), "log_n_features": np.log1p(seen.positive)}
+        if seen.mitochondrial is not None:
+            share = seen.mitochondrial
             table["share_mito"] = np.divide(share, depth, out=np.zeros_like(depth, dtype=float), where=depth > 0)
-    else:
-        values = np.asarray(x.toarray() if hasattr(x, "toarray") else x, dtype=float)
-        table = {"mean": values.mean(axis=1), "spread": values.std(axis=1), "zeros": (values == 0).mean(axis=1)}
-    frame = pd.DataFrame(table, index=data.obs_names.astype(str))
+    elif seen is not None:
+        d = dataset.anndata(modality).n_vars
+        table = {"mean": seen.mean, "spread": seen.spread, "zeros": 1 - seen.found / d}
+    frame = pd.DataFrame(table, index=dataset.anndata(modality).obs_names.astype(str))
     for column in [c for c in dataset.roles.technical if c not in hidden]:
-        frame[column] = pd.to_numeric(dataset.obs[column].reindex(frame.index), errors="coerce")
+        given = dataset.obs[column].reindex(frame.index)
+        if not pd.api.types.is_numeric_dtype(given) and pd.to_numeric(given, errors="coerce").isna().all():
+            # An assay or a platform: one indicator a value.
+            frame = frame.join(pd.get_dummies(given.astype(str), prefix=column, prefix_sep="=", dtype=float))
+            continue
+        frame[column] = pd.to_numeric(given, errors="coerce")
         if frame[column].isna().any():
             raise MmcellError(
                 f"dataset {dataset.name!r}: the technical covariate {column!r} is missing or not numeric for "

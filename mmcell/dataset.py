@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from mmcell.digest import digest, digest_array, digest_ids
+from mmcell.content import content_of
 from mmcell.errors import MmcellError, did_you_mean, first
 from mmcell.features import Names, gene_names, layout_of, shown, wanted
+from mmcell.matrix import Matrix
 from mmcell.modalities import join
 from mmcell.roles import DatasetCard, ModalityCard, Roles
+from mmcell.rows import Rows
 from mmcell.truth import as_text, truth_of
 
 if TYPE_CHECKING:
@@ -40,6 +42,8 @@ class Dataset:
         sha256 of the content; computed from the data when it is not given.
     origin
         Name in the catalogue or path of the card; another process then reads the data itself instead of receiving it.
+    disk
+        Modality -> its values where they stay on disk; its AnnData then has no X, so that nothing reads all by mistake.
     """
 
     name: str
@@ -48,6 +52,7 @@ class Dataset:
     card: DatasetCard
     fingerprint: str = ""
     origin: str = ""
+    disk: Mapping[str, Matrix] = field(default_factory=dict)
     _prepared: dict[Hashable, Any] = field(default_factory=dict, init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -77,14 +82,14 @@ class Dataset:
         for modality in self.card.modalities:
             self.anndata(modality)
         if not self.fingerprint:
-            object.__setattr__(self, "fingerprint", self._content())
+            object.__setattr__(self, "fingerprint", content_of(self))
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Travel as a name or path where there is one, otherwise as the parts of the data."""
         if self.origin:
             return _reopen, (self.origin, self.fingerprint, self.name, self.roles, self.card)
         common = (self.data.obs, dict(self.data.uns)) if hasattr(self.data, "mod") else None
-        return _rebuild, (self.name, self._modalities, common, self.roles, self.card, self.fingerprint)
+        return _rebuild, (self.name, self._modalities, common, self.roles, self.card, self.fingerprint, self.disk)
 
     # -- items ---------------------------------------------------------------------------------------------------
 
@@ -165,8 +170,23 @@ class Dataset:
 
     # -- what a method may see -----------------------------------------------------------------------------------
 
+    def values(self, modality: str) -> Any:
+        """Return the values (n, d) of a modality as they are; on disk where they stay there, None where it has none.
+
+        ``values[rows]`` is in memory: CSR where they are sparse, otherwise an array.
+        """
+        return self.disk[modality] if modality in self.disk else self.anndata(modality).X
+
     def features(self, modality: str, preprocessing: str = "any", identifiers: str = "any") -> AnnData:
-        """Return the values of a modality without any label: X, obs_names, var_names, and the layout of images.
+        """Return all values of a modality, in memory, without any label: X, obs_names, var_names, layout of images.
+
+        Arguments and errors are those of `reader`, which reads what stays on disk in parts.
+        """
+        rows = self.reader(modality, preprocessing, identifiers)
+        return rows[:] if rows.whole is None else rows.whole
+
+    def reader(self, modality: str, preprocessing: str = "any", identifiers: str = "any") -> Rows:
+        """Return what gives rows of a modality without any label, converted as the reader needs them.
 
         Parameters
         ----------
@@ -184,8 +204,8 @@ class Dataset:
         MmcellError
             The modality cannot be turned into what is needed.
         """
-        card, part = self.modality(modality), self.anndata(modality)
-        if part.X is None:
+        card, part, values = self.modality(modality), self.anndata(modality), self.values(modality)
+        if values is None:
             raise MmcellError(f"dataset {self.name!r}: modality {modality!r} has no X; give it values or use obsm/NAME")
         names = self.gene_names(modality, identifiers)
         layout = layout_of(part)
@@ -193,11 +213,15 @@ class Dataset:
         if not layout:
             # Pixels are no counts, whatever a card says of them.
             want = wanted(card.preprocessing, preprocessing, f"dataset {self.name!r}: modality {modality!r}")
-        data: AnnData = self.once(
-            ("features", modality, want, "" if names is None else identifiers),
-            lambda: shown(part, card.preprocessing, want, names, layout),
-        )
-        return data
+        whole = None
+        if modality not in self.disk:
+            whole = self.once(
+                ("features", modality, want, "" if names is None else identifiers),
+                lambda: shown(part, card.preprocessing, want, names, layout),
+            )
+        var_names = part.var_names.astype(str) if names is None else names.names
+        ids = part.obs_names.astype(str)
+        return Rows(ids, var_names, values, card.preprocessing, want, names, layout, whole)
 
     def gene_names(self, modality: str, identifiers: str) -> Names | None:
         """Return how the features are called in other identifiers; None for the names as they are."""
@@ -300,32 +324,6 @@ class Dataset:
             )
         return self.roles.positive or classes[-1]
 
-    def _content(self) -> str:
-        parts = []
-        for name, part in self._modalities.items():
-            x = part.X
-            dense = () if x is None else (np.asarray(x),)
-            arrays = (x.data, x.indices, x.indptr) if hasattr(x, "indptr") else dense
-            # What readers are shown beside X: other names of genes, and the layout of images.
-            named = self.modality(name).gene_columns.values()
-            genes = [digest_ids(part.var[c]) for c in named if c in part.var]
-            seen = [digest_ids(part.var_names), genes, _plain(part.uns.get("image")), getattr(x, "format", "dense")]
-            # Positions decide what surrounds a spot.
-            places = [digest_array(np.asarray(part.obsm["spatial"]))] if "spatial" in part.obsm else []
-            parts.append([name, *seen, *(digest_array(np.asarray(a)) for a in arrays), *places])
-        columns = sorted(set(self.roles.columns.values()))
-        table = [[c, digest_ids(self.obs[c])] for c in columns]
-        return digest(parts, table, digest_ids(self.ids), repr(self.roles), self.card.model_dump())
-
-
-def _plain(value: Any) -> Any:
-    """Return what ``uns`` holds as lists and mappings: a file gives arrays where memory had tuples."""
-    if isinstance(value, Mapping):
-        return {str(k): _plain(v) for k, v in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_plain(v) for v in value]
-    return value.tolist() if isinstance(value, (np.ndarray, np.generic)) else value
-
 
 def _reopen(origin: str, fingerprint: str, name: str, roles: Roles, card: DatasetCard) -> Dataset:
     found = _opened(origin, fingerprint)
@@ -352,9 +350,10 @@ def _rebuild(
     roles: Roles,
     card: DatasetCard,
     fingerprint: str,
+    disk: Mapping[str, Matrix],
 ) -> Dataset:
     if common is None:
-        return Dataset(name, next(iter(parts.values())), roles, card, fingerprint)
+        return Dataset(name, next(iter(parts.values())), roles, card, fingerprint, disk=disk)
     data = join(parts, common[0])
     data.uns.update(common[1])
-    return Dataset(name, data, roles, card, fingerprint)
+    return Dataset(name, data, roles, card, fingerprint, disk=disk)

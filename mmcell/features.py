@@ -143,10 +143,26 @@ def refuse_contradicted(values: Any, stated: str, who: str) -> None:
     """
     found = values.data if hasattr(values, "indptr") else np.asarray(values).ravel()
     least, most = (float(found.min()), float(found.max())) if found.size else (0.0, 0.0)
-    if not (np.isfinite(least) and np.isfinite(most)):
-        bad = int((~np.isfinite(found)).sum())
+    bad = 0 if np.isfinite(least) and np.isfinite(most) else int((~np.isfinite(found)).sum())
+    refuse_range(least, most, bool((found == np.round(found)).all()), bad, stated, who)
+
+
+def refuse_range(least: float, most: float, whole: bool, bad: int, stated: str, who: str) -> None:
+    """Raise as `refuse_contradicted` does, for values of which these facts are known.
+
+    Parameters
+    ----------
+    least, most
+        The extreme values.
+    whole
+        Whether all of them are whole numbers.
+    bad
+        How many are NaN or infinite.
+    stated, who
+        See `refuse_contradicted`.
+    """
+    if bad:
         raise MmcellError(f"{who}: X holds {bad} NaN or infinite values; fill them in, or take these items out")
-    whole = bool((found == np.round(found)).all())
     if stated == "counts" and least < 0:
         raise MmcellError(
             f"{who}: X holds values down to {least:g}, and the card says counts; set preprocessing: values, or give "

@@ -14,7 +14,7 @@ from threadpoolctl import threadpool_limits
 
 from mmcell.audit.retention import retention_findings
 from mmcell.audit.scores import audit_scores
-from mmcell.candidates import Cache, Candidate, modality_of
+from mmcell.candidates import Cache, Candidate, fit_findings, modality_of
 from mmcell.digest import digest, digest_array
 from mmcell.embedding import Embedding
 from mmcell.encoders.broken import Broken
@@ -181,7 +181,8 @@ def record_of(
     )
     leaks = retention_findings(outcome.retention) if outcome.retention is not None else []
     unknown = coverage_findings(candidate.encoder, genes)
-    findings = (*plan.findings, *leaks, *unknown, *audit_scores(record))
+    drawn = fit_findings(candidate, plan.dataset, plan.task.spec.slot[1], plan.splits)
+    findings = (*plan.findings, *leaks, *unknown, *drawn, *audit_scores(record))
     return record.model_copy(update={"findings": findings}), estimates
 
 

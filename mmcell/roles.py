@@ -47,6 +47,9 @@ class Roles:
         Columns of subgroups (cancer type, sex): the control ``stratum-only`` reads them, and the worst one is named.
     relevant
         Columns of the biology of interest: kept with the data, not read by the tasks of this version.
+    contextual
+        Columns that are neither the question nor the measurement (tissue, age, ethnicity): kept and shown, not read by
+        the tasks. What a task must adjust for is `clinical`.
     """
 
     unit: str
@@ -64,6 +67,7 @@ class Roles:
     clinical: tuple[str, ...] = ()
     strata: tuple[str, ...] = ()
     relevant: tuple[str, ...] = ()
+    contextual: tuple[str, ...] = ()
     replicates: bool = False
 
     @property
@@ -73,7 +77,7 @@ class Roles:
         found = {role: getattr(self, role) for role in single if getattr(self, role) is not None}
         if self.outcome is not None:
             found |= {"outcome.time": self.outcome.time, "outcome.event": self.outcome.event}
-        for role in ("technical", "clinical", "strata", "relevant"):
+        for role in ("technical", "clinical", "strata", "relevant", "contextual"):
             found |= {f"{role}[{i}]": column for i, column in enumerate(getattr(self, role))}
         return found
 
@@ -184,6 +188,10 @@ class SectionCard(BaseModel):
 class CohortCard(BaseModel):
     """A user's own cohort: the YAML beside one data file, beside one table a modality, or beside sections of tissue.
 
+    `layer` says where an ``.h5ad`` or ``.zarr`` holds the values: ``X``, the name of a layer, or ``raw.X``. With
+    `backed` they stay on disk and are read block by block, so that memory does not grow with the number of cells;
+    without it, they are read into memory, which is faster where they fit. Rows must be stored as such (CSR or dense).
+
     `identifiers`, `genes` (a table with the columns ``symbol`` and ``ensembl``, relative to the card) and
     `gene_columns` speak of the modality ``rna``, and so does a concept that is a bare list of markers.
     """
@@ -191,6 +199,8 @@ class CohortCard(BaseModel):
     model_config = _STRICT
 
     data: str | None = None
+    layer: str = "X"
+    backed: bool = False
     tables: dict[str, TableCard] = {}
     sections: dict[str, SectionCard] = {}
     side: int = Field(default=112, ge=8)
@@ -227,6 +237,8 @@ class CohortCard(BaseModel):
     def _has_one_source(self) -> Self:
         if sum(map(bool, (self.data, self.tables, self.sections))) != 1:
             raise ValueError("give one of 'data' (a file), 'tables' (modality: file) and 'sections' (name: files)")
+        if (self.backed or self.layer != "X") and not str(self.data).endswith((".h5ad", ".zarr")):
+            raise ValueError("'backed' and 'layer' are for 'data' that is one .h5ad or .zarr")
         return self
 
 

@@ -7,7 +7,6 @@ import warnings
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 from uuid import uuid4
@@ -118,9 +117,9 @@ def embed(
         why = readable(encoder, source, chosen)
         if why:
             raise MmcellError(f"encoder {name!r}: {why}; choose another --modality or encoder")
-        values_of = source.features(chosen, encoder.card.preprocessing, encoder.card.identifiers)
-        ids, fingerprint = pd.Index(values_of.obs_names), f"{source.fingerprint}:{chosen}"
-        rows, width = partial(_rows, values_of), values_of.n_vars
+        shown = source.reader(chosen, encoder.card.preprocessing, encoder.card.identifiers)
+        ids, fingerprint = shown.ids, f"{source.fingerprint}:{chosen}"
+        rows, width = shown, shown.width
     else:
         rows, width = source.reader(encoder.card), source.width
         ids, fingerprint = source.ids, source.fingerprint
@@ -180,10 +179,6 @@ def _spare(out: Path, files: list[Path], overwrite: bool) -> None:
             raise MmcellError(f"{out}: would overwrite the data in {file}; choose another --out")
     if out.exists() and not overwrite:
         raise MmcellError(f"{out}: is there already; choose another --out, or replace it with --overwrite")
-
-
-def _rows(data: AnnData, start: int, stop: int) -> AnnData:
-    return data[start:stop].copy()
 
 
 def open_source(

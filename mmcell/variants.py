@@ -29,7 +29,9 @@ def relabelled(dataset: Dataset, columns: Mapping[str, pd.Series]) -> Dataset:
     for name in ("patients", "positive", "_columns"):
         other.__dict__.pop(name, None)
     other.__dict__["obs"] = dataset.obs.assign(**columns)
-    kept = {k: v for k, v in dataset._prepared.items() if isinstance(k, tuple) and k[0] == "features"}
+    kept = {
+        k: v for k, v in dataset._prepared.items() if isinstance(k, tuple) and k[0] in ("features", "survey", "markers")
+    }
     other.__dict__["_prepared"] = kept
     return other
 
@@ -47,7 +49,10 @@ def subset(dataset: Dataset, keep: pd.Index) -> Dataset:
     parts = {}
     for modality in dataset.card.modalities:
         part = dataset.anndata(modality)
-        parts[modality] = part[part.obs_names.astype(str).isin(keep)].copy()
+        chosen = part.obs_names.astype(str).isin(keep)
+        parts[modality] = part[chosen].copy()
+        if modality in dataset.disk:
+            parts[modality].X = dataset.disk[modality][chosen]
     obs = dataset.obs.loc[dataset.ids[dataset.ids.isin(keep)]]
     return _rebuilt(dataset, parts, obs, digest("subset", digest_ids(obs.index)))
 
@@ -80,7 +85,7 @@ def halves(dataset: Dataset, modality: str, rng: np.random.Generator) -> tuple[D
         The modality does not hold counts.
     """
     one = _thin(dataset, modality, 0.5, rng)
-    other = dataset.anndata(modality).X - one
+    other = dataset.values(modality) - one
     return (
         with_values(dataset, modality, one, digest("half", modality, 0)),
         with_values(dataset, modality, other, digest("half", modality, 1)),
@@ -89,7 +94,7 @@ def halves(dataset: Dataset, modality: str, rng: np.random.Generator) -> tuple[D
 
 def with_values(dataset: Dataset, modality: str, values: Any, what: str) -> Dataset:
     """Return the dataset with other values of one modality; they and `what` enter its fingerprint."""
-    parts = {m: dataset.anndata(m) for m in dataset.card.modalities}
+    parts = {m: _in_memory(dataset, m) for m in dataset.card.modalities}
     changed = parts[modality].copy()
     changed.X = values
     arrays = (values.data, values.indices, values.indptr) if sp.issparse(values) else (np.asarray(values),)
@@ -100,12 +105,21 @@ def with_values(dataset: Dataset, modality: str, values: Any, what: str) -> Data
 def _thin(dataset: Dataset, modality: str, share: float, rng: np.random.Generator) -> Any:
     if dataset.modality(modality).preprocessing != "counts":
         raise MmcellError(f"dataset {dataset.name!r}: {modality!r} holds no counts, and only counts can be thinned")
-    x = dataset.anndata(modality).X
+    x = _in_memory(dataset, modality).X
     if sp.issparse(x):
         found = x.copy()
         found.data = rng.binomial(found.data.astype(np.int64), share).astype(x.dtype)
         return found
     return rng.binomial(np.asarray(x).astype(np.int64), share).astype(np.asarray(x).dtype)
+
+
+def _in_memory(dataset: Dataset, modality: str) -> AnnData:
+    if modality in dataset.disk:
+        raise MmcellError(
+            f"dataset {dataset.name!r}: {modality!r} stays on disk, and other counts need it in memory; take a subset "
+            "of its items first"
+        )
+    return dataset.anndata(modality)
 
 
 def _rebuilt(dataset: Dataset, parts: dict[str, AnnData], obs: pd.DataFrame, what: str) -> Dataset:

@@ -15,6 +15,7 @@ from mmcell.dataset import Dataset
 from mmcell.digest import stream
 from mmcell.embedding import Embedding
 from mmcell.items import Items
+from mmcell.matrix import slices
 from mmcell.metrics.base import Metric, plain
 from mmcell.metrics.classification import AUROC, confusion
 from mmcell.records import Finding
@@ -270,7 +271,11 @@ def unit_means(dataset: Dataset, modality: str) -> pd.DataFrame:
     """
     x, ids = finite_features(dataset, modality)
     units, code = np.unique(dataset.unit.reindex(ids).to_numpy(dtype=str), return_inverse=True)
-    return pd.DataFrame(_means(x, code, len(units)), index=units)
+    total = np.zeros((len(units), x.shape[1]))
+    for where in slices(x):
+        some = _sums(x[where], code[where], len(units))
+        total[some.row, some.col] += some.data
+    return pd.DataFrame(total / np.bincount(code, minlength=len(units))[:, None], index=units)
 
 
 def embedding_means(dataset: Dataset, embedding: Embedding) -> pd.DataFrame:
@@ -279,13 +284,13 @@ def embedding_means(dataset: Dataset, embedding: Embedding) -> pd.DataFrame:
         return pd.DataFrame(embedding.values, index=embedding.ids)
     rows = embedding.align(dataset.ids[dataset.ids.isin(embedding.ids)])
     units, code = np.unique(dataset.unit.reindex(rows.ids).to_numpy(dtype=str), return_inverse=True)
-    return pd.DataFrame(_means(rows.values, code, len(units)), index=units)
+    total = _sums(rows.values, code, len(units)).toarray()
+    return pd.DataFrame(total / np.bincount(code, minlength=len(units))[:, None], index=units)
 
 
-def _means(x: Any, code: np.ndarray, n: int) -> np.ndarray:
-    from scipy.sparse import csr_array
+def _sums(x: Any, code: np.ndarray, n: int) -> Any:
+    """Return the sums of rows by group (n, d), sparse: a block of rows has few groups."""
+    from scipy.sparse import coo_array, csr_array
 
     member = csr_array((np.ones(len(code)), (code, np.arange(len(code)))), shape=(n, len(code)))
-    total = member @ x
-    dense = np.asarray(total.toarray() if hasattr(total, "toarray") else total, dtype=float)
-    return dense / np.bincount(code, minlength=n)[:, None]
+    return coo_array(member @ x)

@@ -10,6 +10,9 @@ from mmcell.dataset import Dataset
 from mmcell.records import Finding
 from mmcell.splits import Split
 
+#: Rows that tell whether what a card calls counts is.
+_LOOKED = 1000
+
 
 def audit_data(dataset: Dataset, splits: list[Split], level: str, modality: str) -> list[Finding]:
     """Return findings about a dataset as a task uses it; only what takes no time.
@@ -43,11 +46,11 @@ def _values(dataset: Dataset, modality: str) -> list[Finding]:
     """Look at the first rows of what a card calls counts."""
     from mmcell.audit.values import Profile, contradictions
 
-    x = dataset.anndata(modality).X
+    x = dataset.values(modality)
     stated = dataset.modality(modality).preprocessing
     if x is None or stated != "counts":
         return []
-    return [f for f in contradictions(Profile.of(x[:1000]), modality, stated) if f.severity != "info"]
+    return [f for f in contradictions(Profile.of(x[:_LOOKED]), modality, stated) if f.severity != "info"]
 
 
 def _duplicates(dataset: Dataset, modality: str) -> list[Finding]:

@@ -11,9 +11,11 @@ import numpy as np
 import pandas as pd
 from scipy.spatial import cKDTree
 
+from mmcell.audit.values import sampled
 from mmcell.dataset import Dataset
 from mmcell.digest import stream
 from mmcell.errors import first
+from mmcell.matrix import slices
 from mmcell.records import Finding
 
 #: Sparse profiles with fewer values than this meet by chance, and are left out.
@@ -26,6 +28,8 @@ _NEARER = 0.1
 _AXES, _NEIGHBOURS, _TYPICAL = 16, 6, 1000
 #: Values of a block of rows that is dense at a time.
 _BLOCK = 20_000_000
+#: Rows among which near duplicates are looked for: of more, so many are drawn.
+_MOST = 200_000
 
 
 def duplicate_findings(
@@ -37,7 +41,7 @@ def duplicate_findings(
     Parameters
     ----------
     x
-        (n, d) dense or sparse; for counts their logarithms.
+        (n, d) dense or sparse, in memory or on disk; for counts their logarithms.
     ids
         (n,) row ids.
     unit
@@ -60,6 +64,10 @@ def duplicate_findings(
     found = _exact_findings(exact, ids, unit, what, columns)
     same = {row for group in exact for row in group[1:]}
     rest = np.array([r for r in usable if r not in same], dtype=np.int64)
+    if len(rest) > _MOST:
+        # Every copy is looked for among all rows; what is nearly one takes several passes.
+        found.append(sampled(what, "near duplicates", _MOST, len(rest)))
+        rest = np.sort(stream(seed, "near duplicates").choice(rest, _MOST, replace=False))
     return found + _near_findings(near_duplicates(x, rest, seed=seed), ids, unit, what, columns)
 
 
@@ -70,7 +78,8 @@ def of_row(dataset: Dataset, role: str) -> pd.Series | None:
 
 
 def _seen(x: Any) -> np.ndarray:
-    return np.asarray((x != 0).sum(axis=1)).ravel()
+    counts = [np.asarray((x[some] != 0).sum(axis=1)).ravel() for some in slices(x)]
+    return np.concatenate(counts) if counts else np.zeros(0, dtype=np.int64)
 
 
 def exact_duplicates(x: Any, rows: np.ndarray) -> list[np.ndarray]:

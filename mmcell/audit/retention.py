@@ -11,7 +11,6 @@ from sklearn.linear_model import LogisticRegression, RidgeCV
 from sklearn.model_selection import KFold, StratifiedKFold
 
 from mmcell.audit.evidence import family_low, is_leak
-from mmcell.audit.values import finite_rows
 from mmcell.dataset import Dataset
 from mmcell.digest import stream
 from mmcell.embedding import Embedding
@@ -23,6 +22,7 @@ from mmcell.probes.linear import ALPHAS
 from mmcell.probes.scale import Scale
 from mmcell.records import Finding
 from mmcell.stats.bootstrap import Estimate, bootstrap
+from mmcell.survey import Survey, survey
 
 #: With fewer units nothing can be held out that ranks.
 _FEWEST = 8
@@ -54,10 +54,10 @@ def technical_table(dataset: Dataset, modality: str) -> pd.DataFrame:
         are not 0), ``share_mito`` (of counts in mitochondrial genes) and the numeric technical covariates; as text the
         other technical covariates and ``batch``. A column is there where the data tell it.
     """
-    data, unit = dataset.anndata(modality), dataset.unit
-    facts = pd.DataFrame(index=data.obs_names.astype(str))
-    if data.X is not None and dataset.modality(modality).preprocessing in ("counts", "log1p"):
-        facts = facts.assign(**_measured(data, counts=dataset.modality(modality).preprocessing == "counts"))
+    stated, unit = dataset.modality(modality).preprocessing, dataset.unit
+    facts = pd.DataFrame(index=dataset.anndata(modality).obs_names.astype(str))
+    if dataset.values(modality) is not None and stated in ("counts", "log1p"):
+        facts = facts.assign(**_measured(survey(dataset, modality), counts=stated == "counts"))
     groups = facts.groupby(unit.reindex(facts.index))
     table = pd.DataFrame({"n_items": unit.value_counts().sort_index()}).join(groups.mean())
     for column in dataset.roles.technical:
@@ -71,19 +71,16 @@ def technical_table(dataset: Dataset, modality: str) -> pd.DataFrame:
     return table.rename_axis("unit")
 
 
-def _measured(data: Any, *, counts: bool) -> dict[str, np.ndarray]:
-    x = data.X
+def _measured(seen: Survey, *, counts: bool) -> dict[str, np.ndarray]:
     # An item with NaN or infinite values is left out of its unit's means.
-    whole = finite_rows(x)
-    found = {"n_features": np.where(whole, np.asarray((x != 0).sum(axis=1), dtype=float).ravel(), np.nan)}
+    found = {"n_features": np.where(seen.finite, seen.found.astype(float), np.nan)}
     if not counts:
         return found
-    found["depth"] = np.where(whole, np.asarray(x.sum(axis=1), dtype=float).ravel(), np.nan)
-    mito = np.flatnonzero(data.var_names.str.upper().str.startswith("MT-"))
-    if len(mito):
-        part = np.asarray(x[:, mito].sum(axis=1), dtype=float).ravel()
+    found["depth"] = depth = np.where(seen.finite, seen.total.astype(float), np.nan)
+    if seen.mitochondrial is not None:
+        part = seen.mitochondrial.astype(float)
         # An empty cell has no share; it is left out of its unit's mean.
-        found["share_mito"] = np.divide(part, found["depth"], out=np.full_like(part, np.nan), where=found["depth"] > 0)
+        found["share_mito"] = np.divide(part, depth, out=np.full_like(part, np.nan), where=depth > 0)
     return found
 
 

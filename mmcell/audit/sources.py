@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pandas as pd
 from threadpoolctl import threadpool_limits
 
@@ -24,8 +25,10 @@ from mmcell.audit.values import finite_features, finite_rows, values_findings
 from mmcell.dataset import Dataset
 from mmcell.embedding import Embedding, ModelCard
 from mmcell.errors import MmcellError, did_you_mean, first
+from mmcell.matrix import is_sparse
 from mmcell.records import Finding
 from mmcell.roles import CohortCard, DatasetCard, ModalityCard, Roles, parse
+from mmcell.survey import survey
 
 if TYPE_CHECKING:
     from mmcell.results import Results
@@ -189,7 +192,7 @@ def _bare(
         if column is not None and column not in content.obs:
             raise MmcellError(f"{path}: no column {column!r} in obs; {did_you_mean(column, map(str, content.obs))}")
         for name, part in parts.items():
-            found += _matrix(part, name, preprocessing, None, seed)
+            found += _matrix(part, part.X, name, preprocessing, None, seed)
         found += [f for e in embeddings for f in duplicate_findings(e.values, e.ids, None, e.name, counts=False)]
         found += overlap_findings([*cards, *(e.card for e in embeddings)], path.stem)
         given_roles = {r for r in wanted if r == "unit" or "unit" in wanted}
@@ -252,10 +255,10 @@ def audit_dataset(
         found += covariate_leaks(dataset, modality, targets, all_values=True, **draws)
         found += jointly(dataset, modality, **draws)
     for name in dataset.card.modalities:
-        part = dataset.anndata(name)
+        values = dataset.values(name)
         said = dataset.modality(name).preprocessing if stated else None
-        found += _matrix(part, name, said, dataset, seed)
-        if part.X is not None:
+        found += _matrix(dataset.anndata(name), values, name, said, dataset, seed)
+        if values is not None:
             found += batch_predictability(
                 dataset, unit_means(dataset, name), f"mean {name} profiles" if cells else f"{name} profiles", **draws
             )  # fmt: skip
@@ -284,19 +287,22 @@ def _crossed(dataset: Dataset) -> list[Finding]:
     ]  # fmt: skip
 
 
-def _matrix(part: Any, name: str, stated: str | None, dataset: Dataset | None, seed: int) -> list[Finding]:
-    """Look at the values of one modality and at copies among its rows."""
-    if part.X is None:
+def _matrix(
+    part: Any, values: Any, name: str, stated: str | None, dataset: Dataset | None, seed: int
+) -> list[Finding]:  # fmt: skip
+    """Look at the values of one modality, in memory or on disk, and at copies among its rows."""
+    if values is None:
         return []
     ids = pd.Index(part.obs_names.astype(str))
-    found = values_findings(part.X, ids, pd.Index(part.var_names.astype(str)), name, stated)
+    found = values_findings(values, ids, pd.Index(part.var_names.astype(str)), name, stated)
     unit = None if dataset is None else dataset.unit
     counts = stated == "counts"
-    if dataset is not None and counts:
+    on_disk = dataset is not None and name in dataset.disk
+    if dataset is not None and (counts or on_disk):
         x, known = finite_features(dataset, name)
     else:
-        keep = finite_rows(part.X)
-        x, known = (part.X, ids) if keep.all() else (part.X[keep], ids[keep])
+        keep = finite_rows(values)
+        x, known = (values, ids) if keep.all() else (values[keep], ids[keep])
     if len(known) < len(ids):
         found.append(
             Finding(
@@ -306,7 +312,10 @@ def _matrix(part: Any, name: str, stated: str | None, dataset: Dataset | None, s
             )
         )  # fmt: skip
     # Without a card, rows with few values are taken for sparse ones where most values are zero.
-    sparse = counts or (hasattr(x, "nnz") and x.nnz < 0.5 * x.shape[0] * x.shape[1])
+    stored = getattr(x, "nnz", np.inf)
+    if dataset is not None and on_disk and is_sparse(x):
+        stored = survey(dataset, name).found.sum()
+    sparse = counts or stored < 0.5 * x.shape[0] * x.shape[1]
     groups = {} if dataset is None else {"batch": of_row(dataset, "batch"), "label": of_row(dataset, "label")}
     return [*found, *duplicate_findings(x, known, unit, name, counts=sparse, seed=seed, **groups)]
 

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from mmcell.errors import first
+from mmcell.matrix import Lazy, slices
 from mmcell.records import Finding
 
 if TYPE_CHECKING:
@@ -52,9 +53,10 @@ class Profile:
     empty: np.ndarray
 
     @classmethod
-    def of(cls, x: Any) -> Profile:
-        """Read a dense or sparse matrix (n, d) block by block."""
-        n, d = x.shape
+    def of(cls, x: Any, every: int = 1) -> Profile:
+        """Read a dense or sparse matrix (n, d), in memory or on disk, block by block; of `every` rows the first."""
+        chosen, d = np.arange(0, x.shape[0], every), x.shape[1]
+        n = len(chosen)
         low, high, whole = np.inf, -np.inf, True
         missing, negative = np.zeros(n, dtype=np.int64), np.zeros(n, dtype=np.int64)
         totals, log_totals, empty = np.zeros(n), np.zeros(n), np.zeros(n, dtype=bool)
@@ -63,7 +65,7 @@ class Profile:
         step = max(1, _BLOCK // max(d, 1))
         for start in range(0, n, step):
             rows = slice(start, min(start + step, n))
-            block = x[rows]
+            block = x[rows] if every == 1 else x[chosen[rows]]
             block = np.asarray(block.toarray() if hasattr(block, "toarray") else block, dtype=np.float64)
             finite = np.isfinite(block)
             missing[rows] = (~finite).sum(axis=1)
@@ -111,7 +113,7 @@ def values_findings(x: Any, ids: pd.Index, features: pd.Index, modality: str, st
     Parameters
     ----------
     x
-        (n, d) dense or sparse.
+        (n, d) dense or sparse, in memory or on disk.
     ids, features
         Names of rows and columns.
     modality
@@ -119,11 +121,12 @@ def values_findings(x: Any, ids: pd.Index, features: pd.Index, modality: str, st
     stated
         What the card says: ``counts``, ``log1p``, ``proportions``, ``values``, or None where nobody said anything.
     """
-    every = -(-x.shape[0] * x.shape[1] // _MOST)
+    every = max(1, -(-x.shape[0] * x.shape[1] // _MOST))
+    profile, found = Profile.of(x, every), []
     if every > 1:
-        x, ids = x[::every], ids[::every]
-    profile = Profile.of(x)
-    found = [*contradictions(profile, modality, stated), *_shape(profile, ids, features, modality)]
+        found.append(sampled(modality, "values", len(ids[::every]), len(ids)))
+        ids = ids[::every]
+    found += [*contradictions(profile, modality, stated), *_shape(profile, ids, features, modality)]
     if profile.missing.any():
         found.append(
             Finding(
@@ -135,23 +138,36 @@ def values_findings(x: Any, ids: pd.Index, features: pd.Index, modality: str, st
     return found
 
 
+def sampled(what: str, of: str, looked: int, n: int) -> Finding:
+    """Return that not all rows were looked at."""
+    return Finding(
+        severity="info", code="rows-sampled", message=f"{what}: {of} were looked at in {looked:,} of {n:,} rows"
+    )
+
+
 def finite_rows(x: Any) -> np.ndarray:
-    """Return (n,) which rows of a dense or sparse matrix hold neither NaN nor infinite values."""
+    """Return (n,) which rows of a matrix, in memory or on disk, hold neither NaN nor infinite values."""
     # The sum of a row is finite if all of it is; no matrix of truth values is made.
-    with np.errstate(invalid="ignore"):
-        return np.isfinite(np.asarray(x.sum(axis=1, dtype=np.float64)).ravel())
+    with np.errstate(invalid="ignore", divide="ignore"):
+        found = [np.isfinite(np.asarray(x[s].sum(axis=1, dtype=np.float64)).ravel()) for s in slices(x)]
+    return np.concatenate(found) if found else np.zeros(0, dtype=bool)
 
 
 def finite_features(dataset: Dataset, modality: str) -> tuple[Any, pd.Index]:
     """Return values and ids of a modality, logarithms for counts, without rows that have no finite ones.
 
-    Such rows hold NaN or infinite values, or negative ones where logarithms of counts are taken.
+    Such rows hold NaN or infinite values, or negative ones where logarithms of counts are taken. Of values on disk rows
+    are converted when they are asked for.
     """
     with np.errstate(invalid="ignore", divide="ignore"):
-        data = dataset.features(modality)
-    keep = finite_rows(data.X)
-    ids = pd.Index(data.obs_names)
-    return (data.X, ids) if keep.all() else (data.X[keep], ids[keep])
+        rows = dataset.reader(modality)
+    x, keep = rows.x, dataset.once(("finite", modality), lambda: finite_rows(rows.x))
+    if keep.all():
+        return x, rows.ids
+    if rows.whole is not None:
+        return x[keep], rows.ids[keep]
+    at = np.flatnonzero(keep)
+    return Lazy((len(at), rows.width), lambda chosen: x[at[chosen]], x.is_sparse), rows.ids[keep]
 
 
 def _counted(per_row: np.ndarray) -> str:

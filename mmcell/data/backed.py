@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
 from mmcell.data.cohort import read_card
+from mmcell.data.lazy import element_of, read_var
 from mmcell.digest import digest, digest_file
 from mmcell.errors import MmcellError, did_you_mean
-from mmcell.features import Names, gene_names, layout_of, refuse_contradicted, shown, wanted, with_table
-from mmcell.readers import UNREADABLE, existing, read_table, unreadable
+from mmcell.features import gene_names, layout_of, refuse_contradicted, wanted, with_table
+from mmcell.matrix import Matrix, opened
+from mmcell.readers import UNREADABLE, read_table, unreadable
 from mmcell.roles import ModalityCard
+from mmcell.rows import Rows
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -37,28 +40,20 @@ class Backed:
         Which one; of an ``.h5mu`` its name in the file.
     genes
         A table with the columns ``symbol`` and ``ensembl``, or None.
+    layer
+        Where its values are: ``X``, the name of a layer, or ``raw.X``.
     """
 
     path: Path
     card: ModalityCard
     modality: str = "rna"
     genes: Path | None = None
+    layer: str = "X"
 
     @cached_property
     def _group(self) -> Any:
-        import h5py
-        import zarr
-
-        existing(self.path)
-        try:
-            if self.path.suffix == ".zarr":
-                return zarr.open_group(str(self.path), mode="r")
-            if self.path.suffix not in (".h5ad", ".h5mu"):
-                raise MmcellError(f"{self.path}: the ending {self.path.suffix!r} is not one of .h5ad, .h5mu, .zarr")
-            file = h5py.File(self.path, "r")
-        except UNREADABLE as error:
-            raise unreadable(self.path, error) from error
-        if self.path.suffix == ".h5ad":
+        file = opened(self.path)
+        if self.path.suffix != ".h5mu":
             return file
         if self.modality not in file.get("mod", ()):
             known = file.get("mod", {}).keys()
@@ -93,13 +88,10 @@ class Backed:
         return found
 
     @cached_property
-    def _x(self) -> Any:
-        from anndata.io import sparse_dataset
-
-        if "X" not in self._group:
-            raise MmcellError(f"{self.path}: has no X; write the values into X")
-        x = self._group["X"]
-        return x if hasattr(x, "shape") and hasattr(x, "dtype") else sparse_dataset(x)
+    def values(self) -> Matrix:
+        """The values (n, d), on disk."""
+        place = f"mod/{self.modality}/" if self.path.suffix == ".h5mu" else ""
+        return Matrix(self.path, place + element_of(self._group, self.layer, self.path))
 
     @cached_property
     def _part(self) -> AnnData:
@@ -107,7 +99,10 @@ class Backed:
         import anndata as ad
         import numpy as np
 
-        var = self._element("var")
+        try:
+            var = read_var(self._group, self.values.element)
+        except UNREADABLE as error:
+            raise unreadable(self.path, error) from error
         if self.genes is not None:
             var = with_table(var, read_table(self.genes), self.card.identifiers, str(self.genes))
         part = ad.AnnData(np.empty((0, len(var)), dtype=np.float32), var=var)
@@ -125,9 +120,9 @@ class Backed:
         """The sha256 of the content and of what is said of it."""
         files = [self.path] if self.path.is_file() else sorted(f for f in self.path.rglob("*") if f.is_file())
         files += [self.genes] if self.genes is not None else []
-        return digest([digest_file(f) for f in files], self.card.model_dump(), self.modality)
+        return digest([digest_file(f) for f in files], self.card.model_dump(), self.modality, self.layer)
 
-    def reader(self, card: ModelCard) -> Rows:
+    def reader(self, card: ModelCard) -> Callable[[int, int], AnnData]:
         """Return what reads rows as an encoder with this card must be given them.
 
         Raises
@@ -145,27 +140,17 @@ class Backed:
         layout = layout_of(self._part)
         # Pixels are no counts, whatever a card says of them.
         want = self.card.preprocessing if layout else wanted(self.card.preprocessing, card.preprocessing, who)
-        return Rows(self, want, names, layout)
+        var_names = self._part.var_names.astype(str) if names is None else names.names
+        rows = Rows(self.ids, var_names, self.values, self.card.preprocessing, want, names, layout)
+        return partial(_block, self, rows)
 
 
-@dataclass(frozen=True, eq=False)
-class Rows:
-    """Blocks of a backed modality, converted for one encoder."""
-
-    source: Backed
-    preprocessing: str
-    names: Names | None
-    layout: Mapping[str, Any]
-
-    def __call__(self, start: int, stop: int) -> AnnData:
-        """Return the rows from `start` to before `stop`."""
-        import anndata as ad
-
-        part = ad.AnnData(self.source._x[start:stop], var=self.source._part.var[[]])
-        part.obs_names = self.source.ids[start:stop]
-        if not self.layout:
-            refuse_contradicted(part.X, self.source.card.preprocessing, str(self.source.path))
-        return shown(part, self.source.card.preprocessing, self.preprocessing, self.names, self.layout)
+def _block(source: Backed, rows: Rows, start: int, stop: int) -> AnnData:
+    """Return the rows from `start` to before `stop`, after a look at whether they are what the card says."""
+    values = source.values[start:stop]
+    if not rows.uns:
+        refuse_contradicted(values, source.card.preprocessing, str(source.path))
+    return rows.converted(values, rows.ids[start:stop])
 
 
 def backed_of(path: Path, modality: str | None = None) -> Backed:
@@ -187,4 +172,4 @@ def backed_of(path: Path, modality: str | None = None) -> Backed:
     if chosen == "rna":
         facts |= {"identifiers": card.identifiers, "gene_columns": card.gene_columns}
     genes = path.parent / card.genes if card.genes is not None and chosen == "rna" else None
-    return Backed(path.parent / card.data, ModalityCard.model_validate(facts), chosen, genes)
+    return Backed(path.parent / card.data, ModalityCard.model_validate(facts), chosen, genes, card.layer)

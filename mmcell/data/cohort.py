@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mmcell.data.download import known_digest
+from mmcell.data.lazy import open_lazily
 from mmcell.dataset import Dataset
 from mmcell.digest import digest, digest_file
 from mmcell.errors import MmcellError, did_you_mean, first
@@ -16,6 +18,8 @@ from mmcell.roles import CohortCard, DatasetCard, parse
 if TYPE_CHECKING:
     from anndata import AnnData
     from mudata import MuData
+
+    from mmcell.matrix import Matrix
 
 
 def read_cohort(path: str | Path) -> Dataset:
@@ -34,7 +38,7 @@ def read_cohort(path: str | Path) -> Dataset:
     """
     card_path = Path(path)
     card = read_card(card_path)
-    data, files, left_out = _read(card, card_path.parent)
+    data, disk, files, left_out = _read(card, card_path.parent)
     roles = card.roles
     if card.tables:
         from mmcell.data.activity import with_activity
@@ -73,25 +77,36 @@ def read_cohort(path: str | Path) -> Dataset:
     facts["caveats"] = (*card.caveats, *left_out)
     name = card.name or card_path.stem
     dataset_card = parse(DatasetCard, {"name": name, "modalities": modalities, **facts}, str(card_path))
-    content = [_content(f) for f in (*files, *([card_path.parent / card.genes] if card.genes else []))]
+    if card.backed and files[0].is_file():
+        content = [known_digest(files[0], changed="record")]
+    else:
+        content = [_content(f) for f in files]
+    content += [_content(card_path.parent / card.genes)] if card.genes else []
     fingerprint = digest(content, card.model_dump(mode="json"))
-    return Dataset(name, data, roles, dataset_card, fingerprint, str(card_path.resolve()))
+    return Dataset(name, data, roles, dataset_card, fingerprint, str(card_path.resolve()), disk)
 
 
-def _read(card: CohortCard, folder: Path) -> tuple[AnnData | MuData, list[Path], tuple[str, ...]]:
-    """Return the data of a card, the files that they came from, and in words what was left out."""
+def _read(
+    card: CohortCard, folder: Path
+) -> tuple[AnnData | MuData, dict[str, Matrix], list[Path], tuple[str, ...]]:  # fmt: skip
+    """Return the data of a card, values that stay on disk, the files they came from, and in words what was left out."""
     if card.tables:
         from mmcell.data.profiles import read_profiles
 
         profiles, left_out = read_profiles(card.tables, folder)
-        return profiles, [folder / t.file for t in card.tables.values()], left_out
+        return profiles, {}, [folder / t.file for t in card.tables.values()], left_out
     if card.sections:
         from mmcell.data.spots import read_sections
 
         spots, left_out = read_sections(card.sections, card.side, folder)
-        return spots, [folder / file for section in card.sections.values() for file in section.files], left_out
+        return spots, {}, [folder / file for section in card.sections.values() for file in section.files], left_out
     file = existing(folder / str(card.data))
-    return read_data(file), [file], ()
+    if not card.backed and card.layer == "X":
+        return read_data(file), {}, [file], ()
+    bare, values = open_lazily(file, card.layer)
+    if not card.backed:
+        bare.X = values[:]
+    return bare, {card.modality: values} if card.backed else {}, [file], ()
 
 
 def _content(path: Path) -> Any:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import os
 import sys
+from contextlib import suppress
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Literal
 
 from mmcell.digest import digest_file
 from mmcell.errors import MmcellError
@@ -121,14 +122,48 @@ def _bar(shown: bool, begun: int, whole: int) -> Any:
     return tqdm(total=whole or None, initial=begun, unit="B", unit_scale=True, disable=not shown)
 
 
+def known_digest(path: Path, changed: Literal["refuse", "record"] = "refuse") -> str:
+    """Return the sha256 of a file, read once: it is recorded in ``hashes.json`` beside it.
+
+    A file that has not been touched since its hash was recorded is not read again.
+
+    Parameters
+    ----------
+    path
+        The file.
+    changed
+        What happens when its content is another one than what was recorded: ``refuse`` raises, ``record`` takes it.
+
+    Raises
+    ------
+    MmcellError
+        The content changed and must not.
+    """
+    known, file = _recorded(path), path.with_name(HASHES)
+    # A copy or a download sets the time of the inode, whatever time of writing it was given.
+    state = path.stat()
+    if known is not None and max(state.st_mtime_ns, state.st_ctime_ns) < file.stat().st_mtime_ns:
+        return known
+    found = digest_file(path)
+    if known is not None and found != known and changed == "refuse":
+        raise MmcellError(
+            f"{path}: is not what it was on first use (sha256 {found[:12]}…, recorded {known[:12]}…); delete it and "
+            f"download it again, or, if the change is meant, delete its line in {file}"
+        )
+    # Where nothing can be written the file is read again every time.
+    with suppress(OSError):
+        _record(path, found)
+    return found
+
+
 def _recorded(path: Path) -> str | None:
     """Return the sha256 that was recorded of a file; None before its first use."""
     return _hashes(path.with_name(HASHES)).get(path.name)
 
 
-def _record(path: Path) -> None:
+def _record(path: Path, sha256: str | None = None) -> None:
     file = path.with_name(HASHES)
-    text = json.dumps({**_hashes(file), path.name: digest_file(path)}, indent=1, sort_keys=True)
+    text = json.dumps({**_hashes(file), path.name: sha256 or digest_file(path)}, indent=1, sort_keys=True)
     hidden = file.with_name(f".{HASHES}.{os.getpid()}")
     hidden.write_text(text + "\n", encoding="utf-8")
     hidden.replace(file)

@@ -61,9 +61,12 @@ class Encoder(Protocol):
     hold. Further attributes are read where they are there:
 
     ``fit(data) -> Self``
-        It is then fitted anew on the training units of every fold.
+        It is then fitted anew on the training units of every fold, on 100,000 of their items at most.
     ``rowwise`` = True
-        A row's embedding depends on this row alone: data are then encoded in blocks, which can be kept and resumed.
+        A row's embedding depends on this row alone: data are then encoded in blocks, which can be kept and resumed, and
+        data on disk are never in memory as a whole.
+    ``reads_values`` = False
+        It looks at the names of rows and features alone, and is given zeros for values, which need not be read then.
     ``vocabulary``
         Names of the genes that it knows; how many of them the data have is recorded.
     ``untrained(seed)``

@@ -14,6 +14,9 @@ from mmcell.errors import MmcellError
 if TYPE_CHECKING:
     from anndata import AnnData
 
+#: Values that are made dense at most, a gigabyte.
+_DENSE = 1 << 28
+
 
 def _dense(data: AnnData) -> np.ndarray:
     values = data.X
@@ -25,6 +28,7 @@ class PCA:
     """Principal components of the training items (log values for counts, otherwise the values as they are)."""
 
     packages: ClassVar[tuple[str, ...]] = ("scikit-learn",)
+    rowwise: ClassVar[bool] = True
     cheap: ClassVar[bool] = True
     n_components: int = 50
     card: ModelCard = field(init=False)
@@ -35,14 +39,20 @@ class PCA:
         )
 
     def fit(self, data: AnnData) -> Self:
-        """Fit on training rows; with fewer rows or features than components, as many as there are."""
+        """Fit on training rows; with fewer rows or features than components, as many as there are.
+
+        Of sparse values that would be too many as dense ones the components are found by Lanczos iterations.
+        """
         from sklearn import decomposition
 
         n = min(self.n_components, data.n_obs - 1, data.n_vars)
         if n < 1:
             raise MmcellError(f"encoder 'pca': {data.n_obs} training rows are too few")
-        solver = "covariance_eigh" if data.n_obs >= data.n_vars else "full"
-        self._model = decomposition.PCA(n, svd_solver=solver).fit(_dense(data))
+        if hasattr(data.X, "indptr") and data.n_obs * data.n_vars > _DENSE:
+            self._model = decomposition.PCA(n, svd_solver="arpack", random_state=0).fit(data.X)
+        else:
+            solver = "covariance_eigh" if data.n_obs >= data.n_vars else "full"
+            self._model = decomposition.PCA(n, svd_solver=solver).fit(_dense(data))
         return self
 
     def encode(self, data: AnnData) -> np.ndarray:
@@ -59,6 +69,7 @@ class HVG:
     """
 
     packages: ClassVar[tuple[str, ...]] = ("scanpy",)
+    rowwise: ClassVar[bool] = True
     cheap: ClassVar[bool] = True
     n_top: int = 200
     by: str = "dispersion"
@@ -127,6 +138,7 @@ class Random:
     """Gaussian noise drawn per id: the floor that still has dimensions."""
 
     # Not rowwise: what an id gets depends on its place among all ids.
+    reads_values: ClassVar[bool] = False
     cheap: ClassVar[bool] = True
     n_components: int = 50
     seed: int = 0
@@ -150,6 +162,7 @@ class Constant:
     """The same vector for everything: a collapsed embedding, which must win nothing."""
 
     rowwise: ClassVar[bool] = True
+    reads_values: ClassVar[bool] = False
     cheap: ClassVar[bool] = True
     card: ModelCard = field(
         default_factory=lambda: ModelCard(name="constant", description="the same vector for everything"), init=False

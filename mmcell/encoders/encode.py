@@ -11,19 +11,22 @@ import numpy as np
 import pandas as pd
 
 from mmcell.dataset import Dataset
-from mmcell.digest import digest, digest_ids
+from mmcell.digest import digest, digest_ids, stream
 from mmcell.embedding import Embedding
 from mmcell.encoders.base import Encoder, fits, identity, readable
 from mmcell.encoders.images import resized
 from mmcell.encoders.shelf import Kept, Shelf, Writing
 from mmcell.errors import MmcellError
-from mmcell.features import refuse_contradicted
+from mmcell.rows import Rows
+from mmcell.survey import survey
 
 if TYPE_CHECKING:
     from anndata import AnnData
 
 #: Rows of one block at most, and numbers: always the same, so that how far an earlier run came decides nothing.
 BLOCK, NUMBERS = 4096, 1 << 26
+#: Training rows that an encoder is fitted on at most: of more, so many are drawn.
+FIT_ROWS = 100_000
 #: float64 beyond this width would take gigabytes before it could be made float32 here.
 _WIDEST_FLOAT64 = 1 << 14
 #: Called with (rows done, rows in all).
@@ -64,21 +67,25 @@ def encode(
     why = readable(encoder, dataset, modality)
     if why:
         raise MmcellError(f"encoder {name!r}: {why}; choose another encoder or set 'preprocessing' on the card")
-    who = "" if shelf is None or getattr(encoder, "cheap", False) else identity(encoder)
+    # What is cheap in memory takes a pass over the file where values stay on disk.
+    cheap = getattr(encoder, "cheap", False) and modality not in dataset.disk
+    who = "" if shelf is None or cheap else identity(encoder)
     learnt = digest_ids(sorted(train)) if fits(encoder) and train is not None else ""
     key = digest("embedding", who, dataset.fingerprint, modality, learnt) if who else ""
     found = shelf.read(key) if shelf is not None and key else None
     if found is None:
-        data = sized(dataset.features(modality, encoder.card.preprocessing, encoder.card.identifiers), encoder)
-        if "image" not in data.uns:
+        rows = dataset.reader(modality, encoder.card.preprocessing, encoder.card.identifiers)
+        if "image" not in rows.uns and reads_values(encoder):
             stated, of = dataset.modality(modality).preprocessing, f"dataset {dataset.name!r}: modality {modality!r}"
-            reader, values = f"encoder {name!r}: {of}", dataset.anndata(modality).X
             # A look at every value, once for all encoders and folds.
-            dataset.once(("as stated", modality), lambda: refuse_contradicted(values, stated, reader))
+            survey(dataset, modality).refuse_contradicted(stated, f"encoder {name!r}: {of}")
         if fits(encoder):
-            encoder = fitted(encoder, name, data, dataset.unit, train)
-        # Copies, so that an encoder that works in place changes nothing for the next one.
-        work = partial(encode_rows, encoder, name, data.obs_names, lambda i, j: data[i:j].copy(), data.n_vars)
+            encoder = fitted(encoder, name, rows, dataset.unit, train)
+        if not reads_values(encoder):
+            bare = rows.unread()
+            work = partial(encode_rows, encoder, name, rows.ids, lambda i, j: bare[i:j].copy(), rows.width)
+        else:
+            work = partial(encode_rows, encoder, name, rows.ids, rows, rows.width)
         if shelf is None or not key:
             found = work()
         else:
@@ -175,8 +182,16 @@ def encode_rows(
     return writing.finish(len(ids))
 
 
-def fitted(encoder: Encoder, name: str, data: AnnData, unit: pd.Series, train: pd.Index | None) -> Encoder:
+def reads_values(encoder: Encoder) -> bool:
+    """Whether the encoder looks at values, and not at the names of rows and features alone."""
+    return bool(getattr(encoder, "reads_values", True))
+
+
+def fitted(encoder: Encoder, name: str, rows: Rows, unit: pd.Series, train: pd.Index | None) -> Encoder:
     """Return a copy of the encoder that was fitted on the rows of the training units.
+
+    Of more than `FIT_ROWS` rows so many are drawn, the same ones for every encoder and whether values are in memory or
+    on disk: memory does not grow with the data.
 
     Raises
     ------
@@ -185,8 +200,11 @@ def fitted(encoder: Encoder, name: str, data: AnnData, unit: pd.Series, train: p
     """
     if train is None:
         raise MmcellError(f"encoder {name!r} must be fitted, and no training units were given")
-    rows = unit.reindex(data.obs_names).isin(train).to_numpy()
-    found = copy.deepcopy(encoder).fit(data[rows].copy())  # type: ignore[attr-defined]
+    chosen = np.flatnonzero(unit.reindex(rows.ids).isin(train).to_numpy())
+    if len(chosen) > FIT_ROWS:
+        rng = stream(0, "fit", digest_ids(sorted(train)))
+        chosen = np.sort(rng.choice(chosen, FIT_ROWS, replace=False))
+    found = copy.deepcopy(encoder).fit(sized(rows[chosen], encoder))  # type: ignore[attr-defined]
     if found is None:
         raise MmcellError(f"encoder {name!r}: fit(data) returned None; return self")
     return found  # type: ignore[no-any-return]

@@ -54,27 +54,40 @@ def make_memmap(folder):
     values.flush()
 
 
-def make_h5ad(folder):
-    """Write a million cells × 2,000 genes, 100 stored counts a cell, block by block."""
+def make_cohort(folder, rows):
+    """Write so many cells of 40 donors, half of them ill, and a card that leaves them on disk."""
+    donor = np.arange(rows) * 40 // rows
+    obs = {
+        "donor": pd.Categorical([f"D{d}" for d in donor]),
+        "state": pd.Categorical(np.where(donor % 4 < 2, "ill", "well")),
+        "batch": pd.Categorical(np.where(donor % 2, "a", "b")), "kind": pd.Categorical(np.arange(rows) % 5).astype(str),
+    }  # fmt: skip
+    make_h5ad(folder, rows, obs)
+    roles = "{unit: donor, label: state, batch: batch, cell_type: kind}"
+    (folder / "card.yaml").write_text(f"data: cells.h5ad\nbacked: true\nroles: {roles}\n")
+
+
+def make_h5ad(folder, rows=ROWS, columns=None):
+    """Write cells × 2,000 genes, 100 stored counts a cell, block by block; a million where nothing else is said."""
     import anndata as ad
 
     path = folder / "cells.h5ad"
-    obs = pd.DataFrame(index=pd.Index([f"cell{i:07d}" for i in range(ROWS)]))
+    obs = pd.DataFrame(columns, index=pd.Index([f"cell{i:07d}" for i in range(rows)]))
     ad.AnnData(obs=obs, var=pd.DataFrame(index=[f"g{i}" for i in range(GENES)])).write_h5ad(path)
     rng = np.random.default_rng(0)
     with h5py.File(path, "r+") as file:
         if "X" in file:
             del file["X"]
         group = file.create_group("X")
-        group.attrs.update({"encoding-type": "csr_matrix", "encoding-version": "0.1.0", "shape": [ROWS, GENES]})
+        group.attrs.update({"encoding-type": "csr_matrix", "encoding-version": "0.1.0", "shape": [rows, GENES]})
         options = {"chunks": (1 << 20,)}
-        data = group.create_dataset("data", (ROWS * STORED,), "f4", **options)
-        indices = group.create_dataset("indices", (ROWS * STORED,), "i4", **options)
-        group.create_dataset("indptr", data=np.arange(ROWS + 1, dtype=np.int64) * STORED)
+        data = group.create_dataset("data", (rows * STORED,), "f4", **options)
+        indices = group.create_dataset("indices", (rows * STORED,), "i4", **options)
+        group.create_dataset("indptr", data=np.arange(rows + 1, dtype=np.int64) * STORED)
         step = 50_000
         place = np.sort(rng.permuted(np.tile(np.arange(GENES, dtype=np.int32), (500, 1)), axis=1)[:, :STORED], axis=1)
         place = np.tile(place, (step // len(place), 1)).ravel()
-        for start in range(0, ROWS, step):
+        for start in range(0, rows, step):
             data[start * STORED : (start + step) * STORED] = rng.integers(1, 20, step * STORED).astype("f4")
             indices[start * STORED : (start + step) * STORED] = place
 
@@ -129,6 +142,24 @@ def embed(folder):
     return {"seconds": seconds, "cells_per_second": ROWS / seconds, "peak_mb": highest, "added_mb": peak.added}
 
 
+def patients(folder):
+    """Evaluate patients by PCA of their cells; the fit sees at most 10,000 cells, so that both sizes draw."""
+    import mmcell
+    from mmcell.encoders import encode
+    from tests.toys import PATIENT
+
+    encode.FIT_ROWS = 10_000
+    begun = time.perf_counter()
+    controls = ["random", "technical-only", "composition"]
+    found = mmcell.evaluate(
+        "pca", PATIENT, dataset=folder / "card.yaml", controls=controls, n_boot=100, out=folder / "run"
+    )
+    assert not found.table()["status"].eq("failed").any()
+    highest = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
+    return {"seconds": time.perf_counter() - begun, "peak_mb": highest}
+
+
 if __name__ == "__main__":
-    what, where = sys.argv[1], Path(sys.argv[2])
-    print(json.dumps({f.__name__: f for f in (make_memmap, make_h5ad, pool, embed)}[what](where)))
+    what, where, numbers = sys.argv[1], Path(sys.argv[2]), map(int, sys.argv[3:])
+    known = {f.__name__: f for f in (make_memmap, make_h5ad, make_cohort, pool, embed, patients)}
+    print(json.dumps(known[what](where, *numbers)))

@@ -7,8 +7,8 @@ import sys
 import pytest
 
 
-def measured(what, folder):
-    command = [sys.executable, "-m", "tests.benchmarks.scale", what, str(folder)]
+def measured(what, folder, *numbers):
+    command = [sys.executable, "-m", "tests.benchmarks.scale", what, str(folder), *map(str, numbers)]
     return json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()[-1])
 
 

@@ -1,0 +1,123 @@
+"""Files whose values stay on disk: ids and tables are read, the matrix is read when rows of it are asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from mmcell.errors import MmcellError, did_you_mean, first
+from mmcell.matrix import Matrix, elements, opened
+from mmcell.readers import UNREADABLE, unreadable
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+
+def open_lazily(
+    path: Path, layer: str = "X", *, columns: Collection[str] | None = None, only: tuple[str, str] | None = None
+) -> tuple[AnnData, Matrix]:
+    """Open an ``.h5ad`` or AnnData ``.zarr`` without reading its values.
+
+    Parameters
+    ----------
+    path
+        The file.
+    layer
+        Where the values are: ``X``, the name of a layer, or ``raw.X``.
+    columns
+        Of ``obs``, as far as they are there: only these are read; None reads all.
+    only
+        A column of ``var`` and the value that it has for the features that count; None for all features.
+
+    Returns
+    -------
+    data : anndata.AnnData
+        obs and var, without X.
+    values : Matrix
+        (n, d), on disk.
+
+    Raises
+    ------
+    MmcellError
+        No such file or layer, one that is cut short, values whose shape is not that of the tables, no such feature.
+    """
+    import anndata as ad
+
+    root = opened(path)
+    element = element_of(root, layer, path)
+    try:
+        obs, var = read_obs(root, columns), read_var(root, element)
+    except UNREADABLE as error:
+        raise unreadable(path, error) from error
+    keep = None
+    if only is not None:
+        column, value = only
+        if column not in var:
+            raise MmcellError(f"{path}: var has no column {column!r}; {did_you_mean(column, map(str, var))}")
+        keep = np.flatnonzero((var[column].astype(str) == value).to_numpy())
+        if not len(keep):
+            kinds = first(var[column].astype(str).unique())
+            raise MmcellError(
+                f"{path}: no feature has {column} = {value!r} (it is {kinds}); give the file that has them"
+            )
+        var = var.iloc[keep]
+    values = Matrix(path, element, keep)
+    if values.shape != (len(obs), len(var)):
+        raise MmcellError(
+            f"{path}: {element} has {values.shape[0]} × {values.shape[1]} values for {len(obs)} items and {len(var)} "
+            "features; write the file again"
+        )
+    return ad.AnnData(obs=obs, var=var), values
+
+
+def element_of(root: Any, layer: str, path: Path) -> str:
+    """Return where a file holds the values of a layer: ``X``, ``raw/X`` or ``layers/NAME``.
+
+    Raises
+    ------
+    MmcellError
+        It does not hold them.
+    """
+    element = {"X": "X", "raw.X": "raw/X"}.get(layer, f"layers/{layer}")
+    if element not in root:
+        known = [name.removeprefix("layers/").replace("raw/X", "raw.X") for name in elements(root)]
+        if not known:
+            raise MmcellError(f"{path}: has no X; write the values into X")
+        raise MmcellError(f"{path}: has no {element}; {did_you_mean(layer, known)}")
+    return element
+
+
+def read_obs(root: Any, columns: Collection[str] | None = None) -> pd.DataFrame:
+    """Return ``obs``, or the wanted columns of it as far as they are there, with ids as text."""
+    from anndata.io import read_elem
+
+    table = root["obs"]
+    if columns is None or table.attrs.get("encoding-version") != "0.2.0":
+        # Before 0.2.0 categories lay apart from the column.
+        found = read_elem(table)
+        found = found if columns is None else found[[c for c in found if c in columns]]
+    else:
+        # A table of a million rows has many columns that are nobody's business.
+        index = read_elem(table[table.attrs.get("_index", "_index")])
+        there = [str(c) for c in table.attrs["column-order"] if c in columns]
+        found = pd.DataFrame({c: read_elem(table[c]) for c in there}, index=pd.Index(index))
+    return found.set_axis(found.index.astype(str), axis=0)
+
+
+def read_var(root: Any, element: str = "X") -> pd.DataFrame:
+    """Return the table of the features that an element has: that of ``raw`` for ``raw/X``.
+
+    What only ``var`` says of the same features goes along.
+    """
+    from anndata.io import read_elem
+
+    var: pd.DataFrame = read_elem(root["var"])
+    if element.endswith("raw/X"):
+        raw: pd.DataFrame = read_elem(root["raw/var"])
+        extra = [c for c in var if c not in raw] if var.index.is_unique else []
+        var = raw.join(var[extra]) if extra else raw
+    return var.set_axis(var.index.astype(str), axis=0)

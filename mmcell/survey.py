@@ -1,0 +1,128 @@
+"""`Survey`: what one pass over the values of a modality tells of every row, and of all of them together."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from mmcell.features import refuse_range
+from mmcell.matrix import slices
+
+if TYPE_CHECKING:
+    from mmcell.dataset import Dataset
+
+
+@dataclass(frozen=True, eq=False)
+class Survey:
+    """Sums and counts, read block by block.
+
+    Attributes
+    ----------
+    total
+        (n,) sum of each row.
+    found, positive
+        (n,) values of each row that are not 0, and that are above it.
+    mitochondrial
+        (n,) sum of each row over mitochondrial genes; None where there is none.
+    mean, spread
+        (n,) of each row's values.
+    finite
+        (n,) rows without NaN and infinite values.
+    least, most
+        Of the values that are stored; 0 where none is.
+    whole
+        Whether all of these are whole numbers.
+    bad
+        How many of them are NaN or infinite.
+    """
+
+    total: np.ndarray
+    found: np.ndarray
+    positive: np.ndarray
+    mitochondrial: np.ndarray | None
+    mean: np.ndarray
+    spread: np.ndarray
+    finite: np.ndarray
+    least: float
+    most: float
+    whole: bool
+    bad: int
+
+    @classmethod
+    def of(cls, x: Any, mitochondrial: np.ndarray | None = None) -> Survey:
+        """Read (n, d) values, dense, sparse or on disk.
+
+        Parameters
+        ----------
+        x
+            The values.
+        mitochondrial
+            Positions of the mitochondrial genes.
+        """
+        x = x.tocsr() if getattr(x, "format", "") == "csc" else x
+        rows: list[pd.DataFrame] = []
+        least, most, whole, bad = np.inf, -np.inf, True, 0
+        for where in slices(x):
+            block = x[where]
+            stored = block.data if hasattr(block, "indptr") else np.asarray(block).ravel()
+            with np.errstate(invalid="ignore"):
+                if stored.size:
+                    # NaN goes through both.
+                    least, most = np.minimum(least, stored.min()), np.maximum(most, stored.max())
+                    whole = whole and bool((stored == np.round(stored)).all())
+                rows.append(pd.DataFrame(_rows(block, mitochondrial)))
+            if stored.dtype.kind == "f" and not rows[-1]["finite"].all():
+                bad += int((~np.isfinite(stored)).sum())
+        table = pd.concat(rows, ignore_index=True) if rows else pd.DataFrame(_rows(x[:0], mitochondrial))
+        values = {str(c): table[c].to_numpy() for c in table}
+        low, high = (float(least), float(most)) if most >= least or bad else (0.0, 0.0)
+        return cls(**{"mitochondrial": None, **values}, least=low, most=high, whole=whole, bad=bad)
+
+    def refuse_contradicted(self, stated: str, who: str) -> None:
+        """Raise when the values cannot be what is stated of them; see `mmcell.features.refuse_contradicted`."""
+        refuse_range(self.least, self.most, self.whole, self.bad, stated, who)
+
+
+def _rows(block: Any, mitochondrial: np.ndarray | None) -> dict[str, np.ndarray]:
+    """Return what is counted of each row."""
+    n, d = block.shape[0], max(1, block.shape[1])
+    exact = np.asarray(block.sum(axis=1, dtype=np.float64)).ravel()
+    mean = exact / d
+    if hasattr(block, "indptr"):
+        stored = np.diff(block.indptr)
+        away = (block.data - np.repeat(mean, stored)) ** 2
+        squares = np.bincount(np.repeat(np.arange(n), stored), away, n) + (d - stored) * mean**2
+    else:
+        squares = ((np.asarray(block, dtype=np.float64) - mean[:, None]) ** 2).sum(axis=1)
+    counted = {
+        "total": np.asarray(block.sum(axis=1)).ravel(),
+        "found": np.asarray((block != 0).sum(axis=1)).ravel(),
+        "positive": np.asarray((block > 0).sum(axis=1)).ravel(),
+        "mean": mean,
+        "spread": np.sqrt(squares / d),
+        # The sum of a row is finite if all of it is.
+        "finite": np.isfinite(exact),
+    }
+    if mitochondrial is not None and len(mitochondrial):
+        counted["mitochondrial"] = np.asarray(block[:, mitochondrial].sum(axis=1)).ravel()
+    return counted
+
+
+def survey(dataset: Dataset, modality: str) -> Survey:
+    """Return the survey of a modality that has values, made once."""
+    found: Survey = dataset.once(
+        ("survey", modality),
+        lambda: Survey.of(dataset.values(modality), np.flatnonzero(_mitochondrial(dataset, modality))),
+    )
+    return found
+
+
+def _mitochondrial(dataset: Dataset, modality: str) -> np.ndarray:
+    """Return which features are mitochondrial genes, by their symbols."""
+    data, card = dataset.anndata(modality), dataset.modality(modality)
+    column = card.gene_columns.get("symbol") if card.identifiers != "symbol" else None
+    symbols = pd.Series(data.var.get(column, data.var_names)).astype("string").str.upper()
+    return symbols.str.startswith("MT-").fillna(False).to_numpy(dtype=bool)
