@@ -247,6 +247,25 @@ def test_a_bad_card_names_the_field_and_the_cure(change, pieces, cohort, tmp_pat
         assert piece in found.stderr
 
 
+@pytest.mark.parametrize(
+    ("name", "pieces"),
+    [
+        ("file", ["patient encoder 'file' needs one", "file:PATH"]),
+        ("file:nowhere.csv", ["nowhere.csv", "no such file"]),
+        ("composition:all", ["'all' is not known", "composition:all-cells"]),
+    ],
+)
+def test_a_patient_encoder_that_cannot_be_used(name, pieces, cohort, tmp_path):
+    found = run(
+        "evaluate", "--dataset", cohort, "--task", "patient-state", "--encoder", "pca", "--patient-encoder", name,
+        cwd=tmp_path,
+    )  # fmt: skip
+    assert found.returncode == 2
+    assert len(found.stderr.strip().splitlines()) == 1
+    for piece in pieces:
+        assert piece in found.stderr
+
+
 def test_debug_shows_the_traceback(tmp_path):
     found = run("run", tmp_path / "nowhere.yaml", "--debug")
     assert "Traceback" in found.stderr

@@ -95,8 +95,13 @@ class PatientFile:
             )
         matrix = pd.DataFrame(values, index=frame.index, columns=frame.columns)[frame.index]
         d = matrix.to_numpy()
-        if not np.allclose(d, d.T, rtol=1e-6, atol=1e-9) or not np.allclose(np.diag(d), 0, atol=1e-9):
-            raise MmcellError(f"{path}: the distances are not symmetric, or not 0 from a patient to itself")
+        odd_pairs = ~np.isclose(d, d.T, rtol=1e-6, atol=1e-9) | (np.eye(len(d), dtype=bool) & (np.abs(d) > 1e-9))
+        if odd_pairs.any():
+            i, j = np.argwhere(odd_pairs)[0]
+            raise MmcellError(
+                f"{path}: the distances are not symmetric, or not 0 from a patient to itself (first "
+                f"{frame.index[i]} to {frame.index[j]}); give every pair the same distance both ways"
+            )
         if (d < 0).any() and not self.squared:
             raise MmcellError(
                 f"{path}: distances are below 0; divergences that are squared distances need squared: true"

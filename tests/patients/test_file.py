@@ -70,7 +70,8 @@ def test_what_another_file_holds_is_another_encoder(tmp_path):
         (POINTS * [1, np.nan], None, IDS, "vectors", ["6 patients hold what is no finite number"]),
         (np.ones((5, 6)), IDS, IDS[:5], None, ["not the same patients (p5)", "give a square matrix"]),
         (POINTS, ["a", "b"], IDS, "distances", ["not the same patients", "give a square matrix"]),
-        (np.triu(np.ones((6, 6)), 1), IDS, IDS, "distances", ["not symmetric"]),
+        (np.triu(np.ones((6, 6)), 1), IDS, IDS, "distances", ["not symmetric", "(first p0 to p1)", "both ways"]),
+        (np.eye(6), IDS, IDS, "distances", ["(first p0 to p0)"]),
         (np.eye(6) - 1, IDS, IDS, "distances", ["distances are below 0", "squared: true"]),
     ],
 )
