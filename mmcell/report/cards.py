@@ -74,12 +74,7 @@ def show_card(name: str) -> None:
         module = sys.modules[sources[kind].references[name].partition(":")[0]]
         lines |= {"about": (module.__doc__ or "").strip(), **{k: v for k, v in facts.items() if v and k != "name"}}
     elif kind == "datasets":
-        from mmcell.data.catalog import load_dataset
-
-        data = load_dataset(name)
-        roles = data.roles.columns
-        lines |= {**data.card.model_dump(exclude={"name"}), "roles": roles, "fingerprint": data.fingerprint}
-        lines |= {"items": len(data.ids), "units": data.unit.nunique()}
+        lines |= _dataset(name)
     elif kind == "metrics":
         lines |= {"about": describe(kind, name), "fast resampling": found.resampled is not None}
     elif kind == "models":
@@ -89,6 +84,22 @@ def show_card(name: str) -> None:
         lines |= {"about": (found.__doc__ or "").strip()}
     for key, value in lines.items():
         _print_field(key, value)
+
+
+def _dataset(name: str) -> dict[str, Any]:
+    """Return what is known of a dataset; of a public cohort also before it is downloaded."""
+    from mmcell.data.catalog import load_dataset
+    from mmcell.data.cohorts import COHORTS
+
+    try:
+        data = load_dataset(name)
+    except MmcellError as error:
+        if name not in COHORTS:
+            raise
+        facts = {k: v for k, v in dataclasses.asdict(COHORTS[name]).items() if v and k != "values"}
+        return {**facts, "now": str(error)}
+    known = {**data.card.model_dump(exclude={"name"}), "roles": data.roles.columns, "fingerprint": data.fingerprint}
+    return {**known, "items": len(data.ids), "units": data.unit.nunique()}
 
 
 def _print_field(key: str, value: Any, indent: str = "") -> None:

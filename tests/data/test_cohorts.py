@@ -432,3 +432,13 @@ def test_old_files_are_read_too(tmp_path):
     data, _ = open_lazily(tmp_path / "a.h5ad", "raw.X", columns=["donor_id", "sex"])
     assert list(data.obs) == ["donor_id", "sex"]
     assert list(data.obs["donor_id"].astype(str)) == list(obs["donor_id"].astype(str))
+
+
+def test_a_cohort_is_shown_before_it_is_downloaded(tmp_path, monkeypatch, capsys):
+    from mmcell.report.cards import show_card
+
+    monkeypatch.setenv("MMCELL_DATA", str(tmp_path))
+    show_card("hlca")
+    said = capsys.readouterr().out
+    assert "9f222629-9e39-47d0-b83f-e08d610c7479" in said
+    assert "now: dataset 'hlca': is not there; download it: mmcell fetch hlca" in said
