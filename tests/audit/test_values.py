@@ -115,6 +115,6 @@ def test_of_very_large_data_every_kth_row_is_read(monkeypatch):
     monkeypatch.setattr(values, "_MOST", 30 * 50)
     x = COUNTS.copy()
     x[1] = 0
-    assert audit(x, "counts") == {}
+    assert list(audit(x, "counts")) == ["rows-sampled"]
     x[4] = 0
     assert audit(x, "counts")["empty-rows"].message == "rna: 1 of 50 rows hold nothing but zeros"
