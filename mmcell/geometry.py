@@ -67,14 +67,16 @@ def geometry(
         strata = [c for c in within if c != column and c in facts]
         row: dict[str, Any] = {
             "of": column, "r": None, "p": None, "n": int(known.sum()), "n_groups": int(facts[column].nunique()),
-            "within": strata, "reason": f"more than {_MOST:,} patients" if many else "",
+            "within": strata, "reason": f"more than {_MOST:,} patients" if many else "fewer than three patients",
         }  # fmt: skip
-        if not many:
+        if not many and known.sum() > 2:
             inside = facts.loc[known, strata].astype(str).agg("|".join, axis=1).to_numpy() if strata else None
             r = anosim(distance[np.ix_(known, known)], facts.loc[known, column].to_numpy(), _DRAWS, rng, inside)
-            undefined = np.isnan(r.r)
-            row |= {"r": None if undefined else r.r, "p": None if undefined else r.p_value}
-            row["reason"] = "no two patients of one group, or one group only" if undefined else ""
+            row |= {"r": None if np.isnan(r.r) else r.r, "p": None if np.isnan(r.p_value) else r.p_value, "reason": ""}
+            if row["r"] is None:
+                row["reason"] = "no two patients of one group, or one group only"
+            elif row["p"] is None:
+                row["reason"] = f"{column} does not vary within {', '.join(strata)}"
         found["anosim"].append(row)
     return found
 

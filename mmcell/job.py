@@ -25,7 +25,7 @@ from mmcell.items import Items
 from mmcell.pictures import pictures
 from mmcell.plan import Plan
 from mmcell.provenance import provenance
-from mmcell.records import RunRecord, Score, jsonable
+from mmcell.records import Finding, RunRecord, Score, jsonable
 from mmcell.task import unasked
 from mmcell.work import Work
 
@@ -36,7 +36,7 @@ class Outcome:
 
     `nulls` holds, per place and metric, the values under permuted labels; `retention` what its patient vectors say of
     the measurement, `contrasts` how the classes differ in what can be read of them, `geometry` how patients lie to each
-    other, `composition` of what types their cells are.
+    other, `composition` of what types their cells are; `lost` holds why one of these could not be had.
     """
 
     items: Items | None
@@ -48,6 +48,7 @@ class Outcome:
     contrasts: pd.DataFrame | None = None
     geometry: dict[str, Any] | None = None
     composition: dict[str, Any] | None = None
+    lost: Mapping[str, str] = field(default_factory=dict)
 
 
 def answer(plan: Plan, candidate: Candidate, cache: Cache | None = None) -> Outcome:
@@ -61,8 +62,8 @@ def answer(plan: Plan, candidate: Candidate, cache: Cache | None = None) -> Outc
             work = Work(plan, candidate, task, cache)
             items = work.items()
             nulls = work.nulls() if plan.n_null and not candidate.permuted else {}
-            seen = work.retention(), work.contrasts(), work.geometry(), work.composition()
-        return Outcome(items, "", time.perf_counter() - begun, "", nulls, *seen)
+            beside, lost = _beside(work)
+        return Outcome(items, "", time.perf_counter() - begun, "", nulls, **beside, lost=lost)
     except MmcellError as error:
         return Outcome(None, str(error), time.perf_counter() - begun)
     except ImportError as error:
@@ -73,6 +74,18 @@ def answer(plan: Plan, candidate: Candidate, cache: Cache | None = None) -> Outc
         text = str(error).strip().splitlines()
         reason = f"{candidate.label}: {type(error).__name__}: {text[0] if text else 'no message'}"
         return Outcome(None, reason, time.perf_counter() - begun, traceback.format_exc())
+
+
+def _beside(work: Work) -> tuple[dict[str, Any], dict[str, str]]:
+    """Return what is measured beside the scores, and why some of it cannot be: no score is lost for that."""
+    found: dict[str, Any] = {}
+    lost = {}
+    for name in ("retention", "contrasts", "geometry", "composition"):
+        try:
+            found[name] = getattr(work, name)()
+        except MmcellError as error:
+            lost[name] = str(error)
+    return found, lost
 
 
 def answers(plan: Plan, candidates: Sequence[Candidate]) -> list[Outcome]:
@@ -182,7 +195,11 @@ def record_of(
     leaks = retention_findings(outcome.retention) if outcome.retention is not None else []
     unknown = coverage_findings(candidate.encoder, genes)
     drawn = fit_findings(candidate, plan.dataset, plan.task.spec.slot[1], plan.splits)
-    findings = (*plan.findings, *leaks, *unknown, *drawn, *audit_scores(record))
+    gone = [
+        Finding(severity="warning", code="not-measured", message=f"{candidate.label}: {name} was not measured: {why}")
+        for name, why in outcome.lost.items()
+    ]
+    findings = (*plan.findings, *leaks, *unknown, *drawn, *gone, *audit_scores(record))
     return record.model_copy(update={"findings": findings}), estimates
 
 

@@ -32,17 +32,23 @@ class Matrix:
         The file.
     element
         Where in it: ``X``, ``raw/X``, ``layers/NAME``, with ``mod/NAME/`` before it in an ``.h5mu``.
-    columns
-        Positions of the columns that count; None for all.
+    columns, kept
+        Positions of the columns, and of the rows, that count; None for all.
     """
 
     path: Path
     element: str = "X"
     columns: np.ndarray | None = None
+    kept: np.ndarray | None = None
     _opened: dict[int, Any] = field(default_factory=dict, init=False, repr=False)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return Matrix, (self.path, self.element, self.columns)
+        return Matrix, (self.path, self.element, self.columns, self.kept)
+
+    def of(self, rows: np.ndarray) -> Matrix:
+        """Return some of the rows, by truth values or positions; they stay on disk."""
+        kept = np.arange(self.shape[0]) if self.kept is None else self.kept
+        return Matrix(self.path, self.element, self.columns, kept[rows])
 
     @property
     def _rows(self) -> Any:
@@ -82,7 +88,8 @@ class Matrix:
     def shape(self) -> tuple[int, int]:
         """Rows and columns."""
         n, d = self._rows.shape
-        return int(n), int(d) if self.columns is None else len(self.columns)
+        rows = int(n) if self.kept is None else len(self.kept)
+        return rows, int(d) if self.columns is None else len(self.columns)
 
     def __len__(self) -> int:
         return self.shape[0]
@@ -95,10 +102,10 @@ class Matrix:
         MmcellError
             The file cannot be read there.
         """
-        if isinstance(rows, slice) and rows.step in (None, 1):
+        if self.kept is None and isinstance(rows, slice) and rows.step in (None, 1):
             start, stop, _ = rows.indices(self.shape[0])
             return self._span(start, max(start, stop))
-        index = np.arange(self.shape[0])[rows]
+        index = (np.arange(self.shape[0]) if self.kept is None else self.kept)[rows]
         order = np.argsort(index, kind="stable")
         wanted = index[order]
         parts = [self._span(a, b)[wanted[i:j] - a] for i, j, a, b in _spans(wanted)]

@@ -45,7 +45,7 @@ def truth_of(dataset: Dataset, target: str, level: str) -> pd.DataFrame:
 
 def as_text(values: pd.Series) -> pd.Series:
     """Return classes as text; whole numbers that became floats beside missing values read as whole numbers again."""
-    if pd.api.types.is_float_dtype(values) and (values == values.round()).all():
+    if pd.api.types.is_float_dtype(values) and np.isfinite(values).all() and (values == values.round()).all():
         values = values.astype(int)
     return values.astype(str)
 

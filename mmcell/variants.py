@@ -12,6 +12,7 @@ import scipy.sparse as sp
 from mmcell.dataset import Dataset
 from mmcell.digest import digest, digest_array, digest_ids
 from mmcell.errors import MmcellError
+from mmcell.matrix import Matrix
 from mmcell.modalities import join
 
 if TYPE_CHECKING:
@@ -46,15 +47,15 @@ def subset(dataset: Dataset, keep: pd.Index) -> Dataset:
     """
     if not len(keep):
         raise MmcellError(f"dataset {dataset.name!r}: a variant of it keeps no item; keep more")
-    parts = {}
+    parts, disk = {}, {}
     for modality in dataset.card.modalities:
         part = dataset.anndata(modality)
         chosen = part.obs_names.astype(str).isin(keep)
         parts[modality] = part[chosen].copy()
         if modality in dataset.disk:
-            parts[modality].X = dataset.disk[modality][chosen]
+            disk[modality] = dataset.disk[modality].of(chosen)
     obs = dataset.obs.loc[dataset.ids[dataset.ids.isin(keep)]]
-    return _rebuilt(dataset, parts, obs, digest("subset", digest_ids(obs.index)))
+    return _rebuilt(dataset, parts, obs, digest("subset", digest_ids(obs.index)), disk)
 
 
 def subset_units(dataset: Dataset, keep: pd.Index) -> Dataset:
@@ -116,13 +117,15 @@ def _thin(dataset: Dataset, modality: str, share: float, rng: np.random.Generato
 def _in_memory(dataset: Dataset, modality: str) -> AnnData:
     if modality in dataset.disk:
         raise MmcellError(
-            f"dataset {dataset.name!r}: {modality!r} stays on disk, and other counts need it in memory; take a subset "
-            "of its items first"
+            f"dataset {dataset.name!r}: {modality!r} stays on disk, and other counts need it in memory; leave "
+            "'backed' out of the card where it fits there"
         )
     return dataset.anndata(modality)
 
 
-def _rebuilt(dataset: Dataset, parts: dict[str, AnnData], obs: pd.DataFrame, what: str) -> Dataset:
+def _rebuilt(
+    dataset: Dataset, parts: dict[str, AnnData], obs: pd.DataFrame, what: str, disk: Mapping[str, Matrix] | None = None
+) -> Dataset:  # fmt: skip
     if hasattr(dataset.data, "mod"):
         data = join(parts, obs)
     else:
@@ -130,4 +133,4 @@ def _rebuilt(dataset: Dataset, parts: dict[str, AnnData], obs: pd.DataFrame, wha
         data.obs = obs.loc[data.obs_names.astype(str)].set_axis(data.obs_names, axis=0)
     if "planted" in dataset.data.uns:
         data.uns["planted"] = dataset.data.uns["planted"]
-    return Dataset(dataset.name, data, dataset.roles, dataset.card, digest(dataset.fingerprint, what))
+    return Dataset(dataset.name, data, dataset.roles, dataset.card, digest(dataset.fingerprint, what), disk=disk or {})

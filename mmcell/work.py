@@ -113,12 +113,15 @@ class Work:
         rng = stream(plan.seed, "geometry", split.key)
         found = geometry(vectors, facts, vectors.ids.isin(split.test), state=state, within=plan.null_within, rng=rng)
         if made.samples is not None:
-            found["samples"] = self._robustness(made.samples, vectors.ids, facts, rng)
+            found["samples"] = self._robustness(made.samples, vectors.ids, facts, rng) | dict(made.facts["samples"])
         return found
 
     @property
     def _is_shown(self) -> bool:
-        return self.candidate.competes or self.candidate is self.plan.reference_for(self.candidate.probe)
+        """Whether it competes or is the reference, by its name: a job travels without the other candidates."""
+        own, reference = self.candidate, self.task.spec.reference
+        is_reference = own.role == "control" and (own.encoder or own.patient_encoder) == reference
+        return own.competes or is_reference
 
     @cached_property
     def _sample(self) -> pd.Series | None:

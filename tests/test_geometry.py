@@ -177,3 +177,60 @@ def test_vectors_of_samples_are_those_of_the_fitted_encoder():
     )
     expected = pd.DataFrame(cells.values, ids).groupby(sample).mean()
     np.testing.assert_allclose(found.samples.align(expected.index).values, expected, atol=1e-6)
+
+
+def test_a_state_that_is_the_batch_has_no_p_within_it():
+    state = np.repeat(["a", "b"], 10)
+    row = lying(RNG.normal(size=(20, 2)), state, state, within=("batch",))["anosim"][0]
+    assert row["r"] is not None
+    assert row["p"] is None
+    assert row["reason"] == "label does not vary within batch"
+
+
+def test_without_any_known_state_nothing_is_said_of_it():
+    row = lying(RNG.normal(size=(6, 2)), [None] * 6, ["b"] * 6, within=("batch",))["anosim"][0]
+    assert (row["r"], row["reason"]) == (None, "fewer than three patients")
+
+
+def test_one_small_sample_does_not_decide_for_all():
+    from mmcell.patients.base import encode_patients
+    from mmcell.patients.pseudobulk import Pseudobulk
+
+    sizes = [40, 40, 36, 40, 10, 9]
+    sample = np.repeat(list("uvwxyz"), sizes)
+    ids = pd.Index([f"c{i}" for i in range(len(sample))])
+    cells = Embedding.from_array("x", ids, RNG.normal(size=(len(ids), 3)))
+    owner = pd.Series(np.repeat(list("abc"), [80, 76, 19]), ids)
+    found = encode_patients(
+        Pseudobulk(), cells, owner, pd.Index(["a", "b"]), cell_type=None, rng=RNG, sample=pd.Series(sample, ids)
+    )
+    # The quarter of the median sample is 9.5 cells, and 10 are the least.
+    assert found.facts["samples"] == {"cells each": 10, "fewest of": "y", "too small": 1}
+    assert list(found.samples.ids) == list("uvwxy")
+
+
+def test_what_stands_beside_the_scores_is_the_same_in_other_processes(results):
+    from concurrent.futures import ThreadPoolExecutor
+
+    toy = cite(24, 10)
+    with ThreadPoolExecutor(2) as pool:
+        again = evaluate(
+            {"good": "features", "<noise>": Noise()}, PATIENT, dataset=toy, n_boot=100, controls=["composition"],
+            patient_encoders=["pseudobulk", "mil"], executor=pool,
+        )  # fmt: skip
+    assert [r.details for r in again.records] == [r.details for r in results.records]
+    assert "geometry" in details(again, "", "composition")
+
+
+def test_no_score_is_lost_for_what_stands_beside_it(monkeypatch):
+    from mmcell.errors import MmcellError
+    from mmcell.work import Work
+
+    def broken(_):
+        raise MmcellError("no map today")
+
+    monkeypatch.setattr(Work, "geometry", broken)
+    found = evaluate("features", PATIENT, dataset=cite(12, 6), n_boot=100, controls=["constant"])
+    record = next(r for r in found.records if r.role == "candidate")
+    assert record.scores[0].value is not None
+    assert any(f.code == "not-measured" and "no map today" in f.message for f in record.findings)

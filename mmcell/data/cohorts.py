@@ -268,11 +268,14 @@ def _labelled(cohort: Cohort, obs: pd.DataFrame, unit: str, cell_type: str) -> t
     condition = found.map(named).where(found.isna() | found.isin(list(named)), rest)
     donors = obs[unit]
     said = []
-    values = pd.DataFrame({"donor": donors, "condition": condition}).dropna().drop_duplicates()
-    mixed = pd.Index(values["donor"][values["donor"].duplicated()].unique())
+    # What stands for no class is another state, too: cells of both leave the donor without a label.
+    states = pd.DataFrame({"donor": donors, "state": condition.where(condition.notna(), found)})
+    values = states.dropna().drop_duplicates()
+    several = pd.Index(values["donor"][values["donor"].duplicated()].unique())
+    mixed = several[several.isin(donors[condition.notna()].unique())]
     if len(mixed):
         condition = condition.mask(donors.isin(mixed))
-        said.append(f"{len(mixed)} donors have cells of both classes and no label ({first(mixed)}).")
+        said.append(f"{len(mixed)} donors have cells of several states and no label ({first(mixed)}).")
     known = donors[condition.notna()].nunique()
     if known < donors.nunique():
         others = found[condition.isna()].dropna().unique()

@@ -190,8 +190,8 @@ def reads_values(encoder: Encoder) -> bool:
 def fitted(encoder: Encoder, name: str, rows: Rows, unit: pd.Series, train: pd.Index | None) -> Encoder:
     """Return a copy of the encoder that was fitted on the rows of the training units.
 
-    Of more than `FIT_ROWS` rows so many are drawn, the same ones for every encoder and whether values are in memory or
-    on disk: memory does not grow with the data.
+    Of more than `FIT_ROWS` rows so many are drawn, by their place in the data, the same ones for every encoder and
+    whether values are in memory or on disk: memory does not grow with the data.
 
     Raises
     ------

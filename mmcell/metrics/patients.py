@@ -66,7 +66,7 @@ def robustness_of_patients(distance: np.ndarray, patient: np.ndarray, group: np.
 
 @dataclass(frozen=True)
 class Anosim:
-    """R in [−1, 1] (0 = no grouping) and its permutation p; both NaN where R is undefined."""
+    """R in [−1, 1] (0 = no grouping) and its permutation p; both NaN where R is undefined, p where nothing can move."""
 
     r: float
     p_value: float
@@ -117,6 +117,8 @@ def anosim(
     n_between = len(one) - n_within
     if not n_within or not n_between:
         return Anosim(float("nan"), float("nan"))
+    # Where every stratum is of one class there is nothing to permute: R stands, and has no p.
+    still = len(np.unique(np.column_stack([groups, code]), axis=0)) == len(np.unique(groups))
     drawn = np.column_stack([code, *(code[permuted_within(groups, rng)] for _ in range(n_permutations))])
     # Of every draw the sum of ranks within classes, each pair twice.
     within = sum(((rank @ (member := (drawn == c).astype(float))) * member).sum(axis=0) for c in range(len(size)))
@@ -124,7 +126,7 @@ def anosim(
     total = rank.sum() / 4.0
     r = ((total - within) / n_between - within / n_within) / (n * (n - 1) / 4)
     reached = int((within[1:] <= within[0]).sum())
-    return Anosim(float(r[0]), (reached + 1) / (n_permutations + 1))
+    return Anosim(float(r[0]), float("nan") if still else (reached + 1) / (n_permutations + 1))
 
 
 def _checked(distance: np.ndarray, labels: np.ndarray, what: str) -> tuple[np.ndarray, np.ndarray]:

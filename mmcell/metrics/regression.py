@@ -51,11 +51,12 @@ def _products(x: np.ndarray, y: np.ndarray, weights: np.ndarray) -> tuple[np.nda
     return xx, yy, xy
 
 
-def _rho(y_true: np.ndarray, y_pred: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return Spearman's ρ and the number of items, (draws,) each."""
+def _rho(y_true: np.ndarray, y_pred: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return Spearman's ρ, the number of items, and whether three items or more differ in the truth; (draws,) each."""
     n = len(y_true)
     by_true, by_pred = np.argsort(y_true), np.argsort(y_pred)
     rho, count = np.full((2, len(weights)), np.nan)
+    asked = np.zeros(len(weights), dtype=bool)
     for block, side_by_side in lanes(weights, np.arange(n)):
         total = side_by_side.sum(axis=0)
         x = _centred_ranks(by_true, y_true, total, side_by_side)
@@ -64,8 +65,8 @@ def _rho(y_true: np.ndarray, y_pred: np.ndarray, weights: np.ndarray) -> tuple[n
         defined = (total >= 3) & (xx > 0) & (yy > 0)
         spread = np.sqrt(xx) * np.sqrt(yy)
         rho[block] = np.divide(xy, spread, out=np.full(len(total), np.nan), where=defined)
-        count[block] = total
-    return rho, count
+        count[block], asked[block] = total, (total >= 3) & (xx > 0)
+    return rho, count, asked
 
 
 def spearman_resampled(y_true: np.ndarray, y_pred: np.ndarray, weights: np.ndarray) -> np.ndarray:
@@ -97,11 +98,15 @@ def spearman(y_true: np.ndarray, y_pred: np.ndarray) -> float:
 
 
 def _kernel(items: Items, rows: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """ρ of a fold, weighted by its pairs; a fold that is there and undefined makes the draw undefined."""
+    """ρ of a fold, weighted by its pairs.
+
+    A fold of fewer than three items, or whose truth is all the same, asks nothing and has no weight; one whose
+    predictions are all the same makes the draw undefined.
+    """
     y_true, y_pred = (items.column(c)[rows].astype(float) for c in ("y_true", "y_pred"))
-    rho, count = _rho(y_true, y_pred, weights)
-    pairs = count**2
-    return np.where(count > 0, rho * pairs, 0.0), pairs
+    rho, count, asked = _rho(y_true, y_pred, weights)
+    pairs = np.where(asked, count**2, 0.0)
+    return np.where(asked, rho * pairs, 0.0), pairs
 
 
 _fn, _fast = within_folds(_kernel)

@@ -17,8 +17,8 @@ from mmcell.registry import Registry
 Fit = TypeVar("Fit", bound=Callable[..., Any])
 #: Vectors that differ less are the same.
 _SAME = 1e-12
-#: Samples with fewer cells than this have no vector of their own.
-_FEWEST = 10
+#: Samples with fewer cells than this, or than this share of the median sample, have no vector of their own.
+_FEWEST, _SHARE = 10, 0.25
 PATIENT_ENCODERS = Registry(
     "patient encoder",
     "mmcell.patient_encoders",
@@ -167,7 +167,8 @@ class Encoded(NamedTuple):
         differ; and of an encoder that reads types ``unseen types``, type -> cells, for the types that training
         patients lack, and ``of unseen types only``, the patients who have no others.
     samples
-        All samples of 10 cells or more, where they were asked for.
+        All samples of 10 cells or more and of a quarter of the median sample's, where they were asked for. The facts
+        then hold ``samples``: ``cells each`` (None for all), ``fewest of``, and ``too small``, how many were left out.
     """
 
     vectors: Embedding
@@ -245,25 +246,30 @@ def encode_patients(
         facts |= _unseen(cells, cell_type, in_training[code], pd.Series(patients)[code])
     if sample is None or not getattr(encoder, "reads_cells", True):
         return Encoded(made, facts)
-    return Encoded(made, facts, _samples(fitted, seen, sample, cell_type, equal_cells, rng))
+    samples, facts["samples"] = _samples(fitted, seen, sample, cell_type, equal_cells, rng)
+    return Encoded(made, facts, samples)
 
 
 def _samples(
     fitted: PatientEncoder, cells: Embedding, sample: pd.Series, cell_type: pd.Series | None, equal_cells: bool,
     rng: np.random.Generator,
-) -> Embedding:  # fmt: skip
-    """Return a vector for every sample of enough cells, of equally many each where that is asked for."""
+) -> tuple[Embedding, dict[str, Any]]:  # fmt: skip
+    """Return a vector for every sample of enough cells, of equally many each where that is asked for, and the facts."""
     names, code = _coded(cells, sample)
-    counts = np.bincount(code[code >= 0], minlength=len(names))
-    enough = (code >= 0) & (counts >= _FEWEST)[code]
+    counts = pd.Series(np.bincount(code[code >= 0], minlength=len(names)), names)
+    large = counts >= max(_FEWEST, _SHARE * counts.median())
+    enough = (code >= 0) & large.to_numpy()[code]
+    facts: dict[str, Any] = {"cells each": None, "fewest of": "", "too small": int((~large).sum())}
     if not enough.any():
-        return Embedding(cells.name, "sample", cells.modality, pd.Index([], name="id"), np.zeros((0, 1)), cells.card)
+        none = Embedding(cells.name, "sample", cells.modality, pd.Index([], name="id"), np.zeros((0, 1)), cells.card)
+        return none, facts
     rows = np.flatnonzero(enough)
     if equal_cells:
-        rows = rows[_equal(code[rows], int(counts[counts >= _FEWEST].min()), rng)]
+        facts |= {"cells each": int(counts[large].min()), "fewest of": str(counts[large].idxmin())}
+        rows = rows[_equal(code[rows], facts["cells each"], rng)]
     found = fitted.transform(cells.align(cells.ids[rows]), sample, cell_type=cell_type)
     values = found.values.astype(np.float64)
-    return Embedding(cells.name, "sample", cells.modality, found.ids, values, cells.card, found.columns)
+    return Embedding(cells.name, "sample", cells.modality, found.ids, values, cells.card, found.columns), facts
 
 
 def _unseen(

@@ -51,7 +51,7 @@ def fit_nested_logistic(x: np.ndarray, y: np.ndarray) -> Logistic:
     The penalty is the one of seven (those of `fit_ridge`) under which the log loss of held-out rows, both classes
     weighing the same, is least over three stratified inner folds; with fewer than three rows of a class it is the
     middle one. A penalty that is fixed favours embeddings of some width: the same vectors, twice in each row, are
-    penalised half as much.
+    penalised half as much. Inner folds follow the order of the rows, which tasks sort by unit.
 
     Parameters
     ----------

@@ -57,7 +57,8 @@ def maps(task: TaskView) -> Iterator[list[Drawn]]:
         if len(found["patients"]) < 3 or not any(found["share"]):
             continue
         pair = []
-        for column, values in found["facts"].items():
+        # What the task asks before the batch, whatever the order in a stored record.
+        for column, values in sorted(found["facts"].items(), key=lambda item: item[0] == "batch"):
             title, ident = f"Map of patients by {column}: {name}", f"{task.ident}-map-{i}-{column}"
             pair.append(Drawn(_map(found, _grouped(values), ident, title), f"{name}, by {column}", ""))
         yield pair

@@ -340,7 +340,8 @@ def _given_alike(candidate: Candidate, equal: bool) -> str:
 
 def _of_patients(candidate: Candidate) -> str:
     fixed = isinstance(candidate.source, Embedding) and candidate.source.level == "patient"
-    return "a precomputed embedding of patients cannot be made of other cells" if fixed else ""
+    from_file = candidate.pooling is not None and not getattr(candidate.pooling.encoder, "reads_cells", True)
+    return "a precomputed embedding of patients cannot be made of other cells" if fixed or from_file else ""
 
 
 def _computed(candidate: Candidate) -> str:

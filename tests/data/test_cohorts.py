@@ -299,7 +299,7 @@ def test_donors_of_both_classes_have_no_label(tmp_path):
     cellxgene(path, study="a", disease=disease)
     toy = load("hlca", tmp_path)
     assert len(toy.truth("label", "patient")) == 15
-    assert "1 donors have cells of both classes and no label (D00)" in " ".join(toy.card.caveats)
+    assert "1 donors have cells of several states and no label (D00)" in " ".join(toy.card.caveats)
 
 
 # -- files that are not what they should be ----------------------------------------------------------------------------
@@ -401,17 +401,33 @@ def test_wrong_cards_are_refused(tmp_path, refused):
         encode(PCA(), "pca", mmcell.load_dataset(own(tmp_path, layer="X", backed=True)), "rna", pd.Index(["D00"]))
 
 
-def test_subsets_come_into_memory_and_other_counts_need_one(lupus, refused):
+def test_subsets_stay_on_disk_and_other_counts_need_memory(lupus, refused):
     from mmcell.variants import subset_units, thinned
 
     toy, rng = load("lupus"), np.random.default_rng(0)
     some = subset_units(toy, pd.Index(["D03", "D01"]))
     expected = toy.values("rna")[toy.unit.isin(["D01", "D03"]).to_numpy()]
-    assert not some.disk
-    assert (expected != some.anndata("rna").X).nnz == 0
-    assert thinned(some, "rna", 0.5, rng).anndata("rna").X.sum() < expected.sum()
-    with refused("'rna' stays on disk", "take a subset of its items first"):
+    kept = some.values("rna")
+    assert kept.shape == expected.shape
+    assert (expected != kept[:]).nnz == 0
+    assert (expected[3:7] != kept[3:7]).nnz == 0
+    assert (expected[[5, 2, 2]] != pickle.loads(pickle.dumps(kept))[[5, 2, 2]]).nnz == 0
+    some_more = subset_units(some, pd.Index(["D01"]))
+    assert (expected[(some.unit == "D01").to_numpy()] != some_more.values("rna")[:]).nnz == 0
+    with refused("'rna' stays on disk", "leave 'backed' out"):
         thinned(toy, "rna", 0.5, rng)
+
+
+def test_cells_of_a_state_that_is_no_class_leave_the_donor_without_a_label():
+    from mmcell.data.cohorts import COHORTS, _labelled
+
+    obs = pd.DataFrame({
+        "COMBAT_ID": ["a", "a", "b", "c", "d", "d"], "t": "T",
+        "Source": ["HV", "Sepsis", "COVID_SEV", "Flu", "HV", None],
+    })  # fmt: skip
+    found, said = _labelled(COHORTS["combat"], obs, "COMBAT_ID", "t")
+    assert found["condition"].isna().tolist() == [True, True, False, True, False, True]
+    assert "1 donors have cells of several states and no label (a)" in " ".join(said)
 
 
 @pytest.mark.filterwarnings("ignore::anndata.OldFormatWarning")

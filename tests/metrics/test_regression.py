@@ -1,11 +1,12 @@
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import spearmanr
 
 from mmcell import Items, get_metric
-from mmcell.metrics.regression import spearman, spearman_resampled
+from mmcell.metrics.regression import SPEARMAN, spearman, spearman_resampled
 
 PAIRS = st.lists(st.tuples(st.integers(-2, 2), st.integers(-2, 2)), min_size=1, max_size=20).map(
     lambda rows: tuple(np.array(rows).T)
@@ -63,3 +64,18 @@ def test_spearman_of_a_constant_is_undefined(random_items):
     items = random_items("regression")
     flat = Items(items.frame.assign(y_pred=1.0), "regression")
     assert np.isnan(get_metric("spearman").fn(flat))
+
+
+def test_a_fold_that_asks_nothing_has_no_weight_and_a_collapse_leaves_it_undefined():
+    rng = np.random.default_rng(0)
+    y, x = rng.normal(size=20), rng.normal(size=20)
+    rows = {"item": [f"i{k}" for k in range(26)], "unit": [f"u{k}" for k in range(26)]}
+    # Two folds of ten; one of two items, and one whose four states are the same.
+    fold = np.repeat([0, 1, 2, 3], [10, 10, 2, 4])
+    truth = np.concatenate([y, [1.0, 2.0], np.ones(4)])
+    frame = pd.DataFrame({**rows, "fold": fold, "y_true": truth, "y_pred": np.concatenate([x, rng.normal(size=6)])})
+    whole = Items(frame, "regression")
+    expected = np.mean([spearman(y[:10], x[:10]), spearman(y[10:], x[10:])])
+    assert SPEARMAN.fn(whole) == pytest.approx(expected)
+    assert np.isnan(SPEARMAN.fn(Items(frame.assign(y_pred=np.where(fold == 0, 0.0, frame["y_pred"])), "regression")))
+    assert np.isnan(SPEARMAN.fn(Items(frame[frame["fold"] > 1], "regression")))
