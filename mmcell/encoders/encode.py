@@ -68,7 +68,7 @@ def encode(
     if why:
         raise MmcellError(f"encoder {name!r}: {why}; choose another encoder or set 'preprocessing' on the card")
     # What is cheap in memory takes a pass over the file where values stay on disk.
-    cheap = getattr(encoder, "cheap", False) and modality not in dataset.disk
+    cheap = getattr(encoder, "cheap", False) and not (modality in dataset.disk and reads_values(encoder))
     who = "" if shelf is None or cheap else identity(encoder)
     learnt = digest_ids(sorted(train)) if fits(encoder) and train is not None else ""
     key = digest("embedding", who, dataset.fingerprint, modality, learnt) if who else ""
