@@ -13,6 +13,7 @@ import pandas as pd
 
 from mmcell.crossed import crossed
 from mmcell.errors import MmcellError, did_you_mean
+from mmcell.incremental import incremental
 from mmcell.items import Items
 from mmcell.metrics.base import Metric, get_metric
 from mmcell.records import RunRecord, Score
@@ -146,6 +147,10 @@ class Results:
     def crossed(self) -> pd.DataFrame:
         """Return the headline score and rank of every cell encoder × patient encoder; see `mmcell.crossed.crossed`."""
         return crossed(self.records, self.items)
+
+    def incremental(self) -> pd.DataFrame:
+        """Return what candidates add to the clinical covariates; see `mmcell.incremental.incremental`."""
+        return incremental(self.records)
 
     def compare(
         self,

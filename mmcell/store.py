@@ -7,6 +7,7 @@ import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
@@ -146,9 +147,9 @@ class Store:
         names = [self._record_file(r).name for r in results.records]
         _atomic(self.folder / "table.csv", lambda p: results.table().to_csv(p, index=False))
         _atomic(self.folder / "groups.csv", lambda p: results.groups().to_csv(p, index=False))
-        both = results.crossed()
-        if len(both):
-            _atomic(self.folder / "crossed.csv", lambda p: both.to_csv(p, index=False))
+        for name, table in (("crossed", results.crossed()), ("incremental", results.incremental())):
+            if len(table):
+                _atomic(self.folder / f"{name}.csv", partial(table.to_csv, index=False))
         index = json.dumps({"records": names, "notes": results.notes}, indent=1, ensure_ascii=False)
         _atomic(self.folder / "run.json", lambda p: p.write_text(f"{index}\n", encoding="utf-8"))
 

@@ -20,6 +20,7 @@ from mmcell.report.crossed import grids
 from mmcell.report.crossmodal import examples, feature_figures, rank_figures
 from mmcell.report.figures import Drawn
 from mmcell.report.groups import group_tables
+from mmcell.report.incremental import gains
 from mmcell.report.maps import bars, lying, maps
 from mmcell.report.trust import retention, said
 from mmcell.report.varied import varied
@@ -96,7 +97,7 @@ def render(results: Results, sensitivity: Sensitivity | None = None) -> str:
     )  # fmt: skip
     environment.globals.update(words=words, said=said)
     tasks = tasks_of(results.records)
-    both = results.crossed()
+    both, added = results.crossed(), results.incremental()
     page = environment.get_template("report.html").render(
         css=Markup(_text("report.css")),
         tasks=tasks,
@@ -115,6 +116,7 @@ def render(results: Results, sensitivity: Sensitivity | None = None) -> str:
         read={t.ident: concept_tables(t.records, t.names) for t in tasks},
         grouped={t.ident: group_tables(t) for t in tasks},
         both={t.ident: grids(t, both) for t in tasks},
+        added={t.ident: gains(t, added) for t in tasks},
         lies={
             t.ident: (lying(t), [[_plot(d) for d in p] for p in maps(t)], [_plot(d) for d in bars(t)]) for t in tasks
         },

@@ -1,0 +1,91 @@
+"""Incremental value: what an embedding adds to the clinical covariates, metric by metric."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pandas as pd
+
+from mmcell.records import Gap, RunRecord, Score
+
+#: What the name of a probe ends in that reads clinical covariates beside the embedding.
+BESIDE = "+clinical"
+_CLINICAL = "clinical-only"
+_FACTS = ("target", "stratum", "split", "metric")
+COLUMNS = (
+    "task", "dataset", "encoder", "patient_encoder", "probe", *_FACTS, "clinical", "alone", "both", "gain", "ci_low",
+    "ci_high", "mde", "p_null", "n_null", "n_units",
+)  # fmt: skip
+_NUMBERS = ("clinical", "alone", "both", "gain", "ci_low", "ci_high", "mde", "p_null")
+
+
+def incremental(records: Sequence[RunRecord]) -> pd.DataFrame:
+    """Return what every candidate adds to the clinical covariates: covariates, embedding, both, and the gain.
+
+    All three models are fitted and read out in the same folds, and the interval of the gain is paired over patients.
+    ``p_null`` comes from permuting the embedding's rows against outcome and covariates, everything fitted anew
+    (``--null``): covariates keep what they know, so it is the p of the gain as well as of the value.
+
+    Parameters
+    ----------
+    records
+        Of a run; those count whose probe ends in ``+clinical``.
+
+    Returns
+    -------
+    pandas.DataFrame
+        One row per candidate, place and metric. ``gain`` is ``both`` − ``clinical``, negative where the metric is an
+        error and the embedding helps; NA where the two were not compared; ``alone`` is NA where the embedding was not
+        run without covariates; ``mde`` is the smallest difference that 80 % of such studies would find.
+    """
+    scored = {_who(r): {_place(s): s for s in r.scores} for r in records if not r.permuted}
+    rows = []
+    for record in records:
+        base = record.probe.removesuffix(BESIDE)
+        if base == record.probe or record.permuted or not record.competes:
+            continue
+        alone = scored.get((*_who(record)[:-1], base), {})
+        clinical = _clinical(records, record, base)
+        for score in record.scores:
+            place = _place(score)
+            of_clinic = None if clinical is None else scored[_who(clinical)].get(place)
+            gap = None if of_clinic is None else _gap(score, record)
+            own = alone.get(place)
+            rows.append(
+                {
+                    "task": record.task["name"], "dataset": record.dataset, "encoder": record.encoder,
+                    "patient_encoder": record.patient_encoder, "probe": base, **dict(zip(_FACTS, place, strict=True)),
+                    "clinical": None if of_clinic is None else of_clinic.value,
+                    "alone": None if own is None else own.value, "both": score.value,
+                    "gain": None if gap is None else gap.value, "ci_low": None if gap is None else gap.low,
+                    "ci_high": None if gap is None else gap.high, "mde": None if gap is None else gap.mde,
+                    "p_null": score.p_null, "n_null": score.n_null, "n_units": score.n_units,
+                }
+            )  # fmt: skip
+    frame = pd.DataFrame(rows, columns=list(COLUMNS))
+    frame[list(_NUMBERS)] = frame[list(_NUMBERS)].astype("Float64")
+    return frame
+
+
+def _who(record: RunRecord) -> tuple[str, ...]:
+    return record.task["name"], record.dataset, record.encoder, record.patient_encoder, record.probe
+
+
+def _place(score: Score) -> tuple[str, ...]:
+    return tuple(getattr(score, name) for name in _FACTS)
+
+
+def _clinical(records: Sequence[RunRecord], record: RunRecord, probe: str) -> RunRecord | None:
+    """Return the control that reads covariates alone: through the same model where it was run, else the task's own."""
+    found = [
+        r for r in records
+        if r.encoder == _CLINICAL and _who(r)[:2] == _who(record)[:2] and not r.error and not r.permuted
+    ]  # fmt: skip
+    return next((r for r in found if r.probe == probe), found[0] if found else None)
+
+
+def _gap(score: Score, record: RunRecord) -> Gap | None:
+    """Return the paired difference from the covariates alone, None where the run did not take it."""
+    if record.task["reference"] == _CLINICAL:
+        return score.difference
+    return next((v for v in score.versus if v.control == _CLINICAL), None)
