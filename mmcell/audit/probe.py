@@ -12,9 +12,11 @@ from mmcell.items import Items
 from mmcell.metrics.base import Metric
 from mmcell.metrics.classification import AUROC, BALANCED_ACCURACY
 from mmcell.probes.linear import fit_logistic
+from mmcell.probes.logistic import fit_balanced_logistic
 
 N_SPLITS, REPEATS = 5, 5
 _PERMUTATIONS = 199
+_PENALTY = 1.0
 
 
 def probed(
@@ -55,8 +57,10 @@ def probed(
         folds = StratifiedKFold(n_splits, shuffle=True, random_state=state).split(values, truth.astype(str))
         for fold, (train, test) in enumerate(folds):
             a, b = _reduced(values[train], values[test], n_components)
-            probe = fit_logistic(a, truth[train])
-            predicted = probe.probability(b)[:, 1] if binary else probe.predict(b)
+            if binary:
+                predicted = fit_balanced_logistic(a, truth[train], _PENALTY).probability(b)[:, 1]
+            else:
+                predicted = fit_logistic(a, truth[train], penalty=_PENALTY).predict(b)
             facts = {"item": y.index[test], "unit": y.index[test], "repeat": repeat, "fold": fold}
             frames.append(pd.DataFrame(facts | {"y_true": truth[test], "y_pred": predicted}))
     return Items(pd.concat(frames, ignore_index=True), "binary" if binary else "multiclass")

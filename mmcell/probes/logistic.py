@@ -60,6 +60,26 @@ def fit_nested_logistic(x: np.ndarray, y: np.ndarray) -> Logistic:
     y
         (n,) classes 0 and 1, both among the rows.
     """
+    return _fit(x, y, None)
+
+
+def fit_balanced_logistic(x: np.ndarray, y: np.ndarray, penalty: float) -> Logistic:
+    """Fit a class-balanced, ridge-penalised logistic regression with a fixed penalty.
+
+    The model of `fit_logistic` for two classes, some ten times as fast on few inputs: for probes that are permuted
+    thousands of times.
+
+    Parameters
+    ----------
+    x, y
+        As in `fit_nested_logistic`.
+    penalty
+        Inverse of scikit-learn's ``C``, greater than 0.
+    """
+    return _fit(x, y, penalty)
+
+
+def _fit(x: np.ndarray, y: np.ndarray, penalty: float | None) -> Logistic:
     scale, positive = Scale.fit(x), np.asarray(y) == 1
     if not scale.keep.any():
         return Logistic(scale, None, float("nan"))
@@ -69,7 +89,7 @@ def fit_nested_logistic(x: np.ndarray, y: np.ndarray) -> Logistic:
         # The penalised solution lies in the span of the rows.
         left, size, directions = np.linalg.svd(z, full_matrices=False)
         z = left * size
-    penalty = _chosen(z, positive)
+    penalty = _chosen(z, positive) if penalty is None else penalty
     found = _solve(z, positive, np.array([penalty]))[0]
     if directions is not None:
         found = np.append(found[:-1] @ directions, found[-1])

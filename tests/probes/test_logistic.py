@@ -96,3 +96,18 @@ def test_invariants(n, d, seed, ties):
     turned = fit_nested_logistic(x * 7.0 + 3.0, 1 - y)
     if turned.penalty == found.penalty:
         np.testing.assert_allclose(turned.probability(x * 7.0 + 3.0)[:, 1], p[:, 0], atol=1e-4)
+
+
+@pytest.mark.parametrize("d", [3, 80])
+def test_with_a_fixed_penalty_it_is_the_model_of_scikit_learn(d):
+    from mmcell.probes.linear import fit_logistic
+    from mmcell.probes.logistic import fit_balanced_logistic
+
+    rng = np.random.default_rng(d)
+    x = rng.normal(size=(60, d))
+    y = (x[:, 0] + rng.normal(size=60) > 0.7).astype(int)
+    for penalty in (0.1, 1.0, 30.0):
+        found = fit_balanced_logistic(x, y, penalty)
+        expected = fit_logistic(x, y, penalty=penalty).probability(x)
+        np.testing.assert_allclose(found.probability(x), expected, atol=2e-3)
+        assert found.penalty == penalty
