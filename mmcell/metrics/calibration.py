@@ -13,13 +13,15 @@ from scipy.stats import chi2
 
 from mmcell.errors import MmcellError
 from mmcell.metrics.base import checked, checked_probability, weighted_mean
-from mmcell.metrics.hazards import fit_hazard, has_slope, hazard_until
+from mmcell.metrics.hazards import fit_hazard, has_slope, hazard_until, products
 
 #: Quantiles of the predictions at which the smooth curve bends (Harrell's places for three knots).
 KNOTS = (0.1, 0.5, 0.9)
 #: Ridge of the smooth curve, on orthogonal inputs of unit variance: keeps it finite where predictions separate the
 #: events from all others, and shrinks a slope by less than a thousandth elsewhere.
 RIDGE = 1e-4
+#: Draws per block: bounds the memory for the inputs of the curve.
+BLOCK = 64
 
 
 def cloglog(probability: np.ndarray) -> np.ndarray:
@@ -28,91 +30,71 @@ def cloglog(probability: np.ndarray) -> np.ndarray:
         return np.asarray(np.log(-np.log1p(-np.asarray(probability, dtype=np.float64))))
 
 
-@njit(cache=True, nogil=True)
-def _curve_inputs(z: np.ndarray, by_z: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Return inputs (n, 0 to 2) of the smooth curve: z, and its restricted cubic spline where there are three knots.
+def _curve_inputs(z: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Return inputs (draws, n, 2) of the smooth curve under each row of weights (draws, n).
 
-    Each has unit variance under the weights, and the second none in common with the first.
+    The first is z, the second its restricted cubic spline; each has mean 0 and variance 1 in a draw, and the second
+    nothing in common with the first. Zeros where z does not vary, or has fewer than three different knots.
     """
-    n = len(z)
-    total = weights.sum()
-    knots = np.empty(len(KNOTS))
-    lowest, highest = np.inf, -np.inf
-    seen = 0.0
-    k = 0
-    for i in by_z:
-        if weights[i] > 0:
-            lowest, highest = min(lowest, z[i]), max(highest, z[i])
-            seen += weights[i]
-            # The least z that so large a share does not exceed: the same however often everybody occurs.
-            while k < len(KNOTS) and seen >= KNOTS[k] * total - 1e-9 * total:
-                knots[k] = z[i]
-                k += 1
-    d = 0 if lowest == highest else 2 if knots[0] < knots[1] < knots[2] else 1
-    x = np.zeros((n, d))
-    if d > 0:
-        x[:, 0] = z
-    if d > 1:
-        span = knots[2] - knots[0]
-        a = (knots[2] - knots[0]) / (knots[2] - knots[1])
-        b = (knots[1] - knots[0]) / (knots[2] - knots[1])
-        for i in range(n):
-            u, v, w = (max((z[i] - knot) / span, 0.0) for knot in (knots[0], knots[1], knots[2]))
-            x[i, 1] = u**3 - a * v**3 + b * w**3
-    for c in range(d):
-        x[:, c] -= np.sum(weights * x[:, c]) / total
-        if c == 1:
-            x[:, 1] -= x[:, 0] * (np.sum(weights * x[:, 0] * x[:, 1]) / total)
-        x[:, c] /= np.sqrt(np.sum(weights * x[:, c] ** 2) / total)
-    return x
+    total = weights.sum(axis=1, keepdims=True)
+    by_z = np.argsort(z, kind="stable")
+    seen = weights[:, by_z].cumsum(axis=1)
+    # The least z that so large a share does not exceed: the same however often everybody occurs.
+    at = [(seen >= share * total * (1 - 1e-9)).argmax(axis=1) for share in KNOTS]
+    first, middle, last = (z[by_z][place][:, None] for place in at)
+    bends = (first < middle) & (middle < last)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        u, v, w = (np.maximum((z - knot) / (last - first), 0.0) ** 3 for knot in (first, middle, last))
+        bent = u - v * ((last - first) / (last - middle)) + w * ((middle - first) / (last - middle))
+    drawn = np.where(weights > 0, z, np.nan)
+    varies = (np.fmin.reduce(drawn, axis=1) < np.fmax.reduce(drawn, axis=1))[:, None]
+
+    def unit(values: np.ndarray, valid: np.ndarray) -> np.ndarray:
+        centred = values - (weights * values).sum(axis=1, keepdims=True) / total
+        size = np.sqrt((weights * centred**2).sum(axis=1, keepdims=True) / total)
+        return np.divide(centred, size, out=np.zeros(weights.shape), where=valid)
+
+    straight = unit(np.broadcast_to(z, weights.shape), varies)
+    bent = np.where(bends, bent, 0.0)
+    shared = (weights * straight * bent).sum(axis=1, keepdims=True) / total
+    return np.stack([straight, unit(bent - shared * straight, bends)], axis=2)
 
 
 @njit(cache=True, nogil=True)
 def _observed(
-    z: np.ndarray, by_z: np.ndarray, time: np.ndarray, died: np.ndarray, weights: np.ndarray, horizon: float
-) -> np.ndarray:
-    """Observed risk (draws, n) at each prediction; NaN in a draw that leaves it undefined. Rows by falling time."""
+    x: np.ndarray, time: np.ndarray, died: np.ndarray, weights: np.ndarray, horizon: float
+) -> np.ndarray:  # fmt: skip
+    """Observed risk (draws, n) by the horizon, given the inputs (draws, n, d) of the curve; rows by falling time."""
     n_draws, n = weights.shape
-    out = np.full((n_draws, n), np.nan)
+    out = np.empty((n_draws, n))
     one = np.zeros(n, dtype=np.int64)
     for draw in range(n_draws):
-        w = weights[draw]
-        watched, events, finite = False, False, True
+        eta = products(x[draw], fit_hazard(x[draw], one, time, died, weights[draw], RIDGE))
+        base = hazard_until(eta, time, died, weights[draw], horizon)
         for i in range(n):
-            if w[i] > 0:
-                watched = watched or time[i] >= horizon
-                events = events or died[i]
-                finite = finite and np.isfinite(z[i])
-        if not (watched and events and finite):
-            continue
-        rows = np.flatnonzero(w > 0)
-        place = np.full(n, -1)
-        place[rows] = np.arange(len(rows))
-        order = place[by_z]
-        x = _curve_inputs(z[rows], order[order >= 0], w[rows])
-        eta = np.zeros(len(rows))
-        if x.shape[1] > 0:
-            eta = x @ fit_hazard(x, one[rows], time[rows], died[rows], w[rows], RIDGE)
-        base = hazard_until(eta, time[rows], died[rows], w[rows], horizon)
-        out[draw, rows] = -np.expm1(-base * np.exp(eta))
+            out[draw, i] = -np.expm1(-base * np.exp(eta[i]))
     return out
 
 
 def smooth_risk_resampled(
     time: np.ndarray, event: np.ndarray, probability: np.ndarray, horizon: float, weights: np.ndarray
 ) -> np.ndarray:
-    """Return the observed risk (draws, n) under each row of weights (draws, n), NaN of who is not drawn."""
+    """Return the observed risk (draws, n) at each prediction under each row of weights (draws, n)."""
     time, event, probability = checked_probability("calibration", time=time, event=event, probability=probability)
     weights = np.asarray(weights, dtype=np.float64)
     if weights.ndim != 2 or weights.shape[1] != len(time):
         raise MmcellError(f"weights have the shape {weights.shape}; give (draws, {len(time)})")
     order = np.argsort(-time, kind="stable")
-    z = cloglog(probability)[order]
-    found = np.empty(weights.shape)
-    sorted_weights = np.ascontiguousarray(weights[:, order])
-    found[:, order] = _observed(
-        z, np.argsort(z, kind="stable"), time[order], event[order] == 1, sorted_weights, float(horizon)
-    )
+    time, died, z = time[order], event[order] == 1, cloglog(probability)[order]
+    known = np.isfinite(z)
+    found = np.full(weights.shape, np.nan)
+    for start in range(0, len(weights), BLOCK):
+        drawn = np.ascontiguousarray(weights[start : start + BLOCK, order])
+        there = drawn > 0
+        defined = there[:, died].any(axis=1) & there[:, time >= horizon].any(axis=1) & ~there[:, ~known].any(axis=1)
+        part = drawn[defined]
+        observed = _observed(_curve_inputs(np.where(known, z, 0.0), part), time, died, part, float(horizon))
+        found[np.ix_(start + np.flatnonzero(defined), order)] = np.where(known, observed, np.nan)
     return found
 
 

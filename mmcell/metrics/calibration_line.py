@@ -9,6 +9,7 @@ from numba import njit
 
 from mmcell.errors import MmcellError
 from mmcell.metrics.base import checked_probability
+from mmcell.metrics.hazards import products, solve
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,7 @@ def _fit(x: np.ndarray, offset: np.ndarray, y: np.ndarray, weights: np.ndarray) 
     beta = np.zeros(d)
     objective = _log_likelihood(offset, y, weights)
     for _ in range(200):
-        eta = x @ beta + offset
+        eta = products(x, beta) + offset
         gradient = np.zeros(d)
         hessian = np.zeros((d, d))
         for i in range(n):
@@ -52,11 +53,11 @@ def _fit(x: np.ndarray, offset: np.ndarray, y: np.ndarray, weights: np.ndarray) 
                 gradient[a] += weights[i] * (y[i] - p) * x[i, a]
                 for b in range(d):
                     hessian[a, b] += weights[i] * p * (1.0 - p) * x[i, a] * x[i, b]
-        step = np.linalg.solve(hessian, gradient)
+        step = solve(hessian, gradient)
         size = 1.0
         while True:
             trial = beta + size * step
-            new = _log_likelihood(x @ trial + offset, y, weights)
+            new = _log_likelihood(products(x, trial) + offset, y, weights)
             if new >= objective - 1e-12 * abs(objective) or size < 1e-8:
                 break
             size /= 2
@@ -84,20 +85,25 @@ def _overlap(x: np.ndarray, y: np.ndarray, weights: np.ndarray) -> tuple[bool, b
 @njit(cache=True, nogil=True)
 def _lines(x: np.ndarray, centre: float, size: float, y: np.ndarray, weights: np.ndarray) -> np.ndarray:
     """Intercept and slope (draws, 2); NaN where a draw leaves one undefined."""
-    n_draws = len(weights)
+    n_draws, n = weights.shape
     out = np.full((n_draws, 2), np.nan)
+    one = np.ones((n, 1))
+    two = np.ones((n, 2))
+    nothing = np.zeros(n)
+    log_odds = np.where(np.isfinite(x), x, centre)
+    two[:, 1] = (log_odds - centre) / size
     for draw in range(n_draws):
-        rows = np.flatnonzero(weights[draw] > 0)
-        z, w, yes = x[rows], weights[draw][rows], y[rows]
-        if not np.isfinite(z).all():
+        w = weights[draw]
+        finite = True
+        for i in range(n):
+            finite = finite and (w[i] == 0 or np.isfinite(x[i]))
+        if not finite:
             continue
-        both, overlap = _overlap(z, yes, w)
+        both, overlap = _overlap(x, y, w)
         if both:
-            out[draw, 0] = _fit(np.ones((len(z), 1)), z, yes, w)[0]
+            out[draw, 0] = _fit(one, log_odds, y, w)[0]
         if overlap:
-            inputs = np.ones((len(z), 2))
-            inputs[:, 1] = (z - centre) / size
-            out[draw, 1] = _fit(inputs, np.zeros(len(z)), yes, w)[1] / size
+            out[draw, 1] = _fit(two, nothing, y, w)[1] / size
     return out
 
 

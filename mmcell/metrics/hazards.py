@@ -10,12 +10,42 @@ from numba import njit
 
 
 @njit(cache=True, nogil=True)
+def solve(matrix: np.ndarray, right: np.ndarray) -> np.ndarray:
+    """Return the solution (d,) for a symmetric positive matrix (d, d): of two or three unknowns, so without LAPACK."""
+    d = len(right)
+    a = matrix.copy()
+    x = right.copy()
+    for k in range(d):
+        for i in range(k + 1, d):
+            part = a[i, k] / a[k, k]
+            x[i] -= part * x[k]
+            for j in range(k, d):
+                a[i, j] -= part * a[k, j]
+    for k in range(d - 1, -1, -1):
+        for j in range(k + 1, d):
+            x[k] -= a[k, j] * x[j]
+        x[k] /= a[k, k]
+    return x
+
+
+@njit(cache=True, nogil=True)
+def products(x: np.ndarray, beta: np.ndarray) -> np.ndarray:
+    """Return x @ beta for a few columns."""
+    n, d = x.shape
+    found = np.zeros(n)
+    for i in range(n):
+        for a in range(d):
+            found[i] += x[i, a] * beta[a]
+    return found
+
+
+@njit(cache=True, nogil=True)
 def _likelihood(
     x: np.ndarray, stratum: np.ndarray, time: np.ndarray, died: np.ndarray, weights: np.ndarray, beta: np.ndarray
 ) -> tuple[float, np.ndarray, np.ndarray]:
     """Breslow log partial likelihood, gradient and negative Hessian; rows by stratum, in it by falling time."""
     n, d = x.shape
-    eta = x @ beta
+    eta = products(x, beta)
     highest = -np.inf
     for i in range(n):
         if weights[i] > 0 and eta[i] > highest:
@@ -90,7 +120,8 @@ def fit_hazard(
     for _ in range(100):
         for a in range(d):
             hessian[a, a] += penalty * total
-        step = np.linalg.solve(hessian / total, gradient / total - penalty * beta)
+            gradient[a] -= penalty * total * beta[a]
+        step = solve(hessian, gradient)
         size = 1.0
         while True:
             trial = beta + size * step
