@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -14,7 +15,7 @@ from mmcell.dataset import Dataset
 from mmcell.errors import MmcellError, first
 from mmcell.items import Items
 from mmcell.metrics.base import LEAKS, Metric
-from mmcell.metrics.survival import common_tau, with_censoring
+from mmcell.metrics.survival import Span, with_censoring
 from mmcell.plan import Plan
 from mmcell.records import Gap, Score, Versus, Worst
 from mmcell.splits import Split
@@ -63,28 +64,43 @@ def grade(
     frame = frame.assign(**grouped)
     if items.kind in ("retrieval", "features"):
         return Items(frame, items.kind, items.arrays, items.details)
+    # One span of time and one threshold for all folds, so that they are asked the same.
+    folds = [s for s in splits if s.spec.name == split.spec.name] or [split]
+    keys = [s.key for s in folds]
     parts = []
     for target, part in frame.groupby("target", sort=False):
         truth = dataset.truth(str(target), level)
         known = part[part["item"].isin(truth.index)]
-        parts.append(known.assign(**{c: truth.loc[known["item"], c].to_numpy() for c in truth}))
+        known = known.assign(**{c: truth.loc[known["item"], c].to_numpy() for c in truth})
+        if items.kind == "binary" and "p_event" in known:
+            shares = partial(_prevalence, dataset, truth["y_true"], level, folds)
+            known["threshold"] = dataset.once(("prevalence", target, level, *keys), shares)
+        parts.append(known)
     graded = pd.concat(parts)
     if items.kind == "multiclass":
         # Classes are text, whatever a task returned, so that truth and prediction meet.
         graded = graded.astype({"y_true": str, "y_pred": str})
     if items.kind == "survival":
-        folds = [s for s in splits if s.spec.name == split.spec.name] or [split]
-        # One horizon for all folds, so that they are scored on the same span of time.
-        tau = dataset.once(("tau", *(s.key for s in folds)), lambda: common_tau([_outcome(dataset, s) for s in folds]))
-        graded = with_censoring(graded, items, *_outcome(dataset, split), tau)
+        span = dataset.once(("span", *keys), lambda: Span.of([_outcome(dataset, s) for s in folds]))
+        graded = with_censoring(graded, items, *_outcome(dataset, split), span)
     return Items(graded, items.kind, details=items.details)
 
 
 def _outcome(dataset: Dataset, split: Split) -> tuple[np.ndarray, np.ndarray]:
-    """Return time and event of the training units: who is censored when is learnt from them alone."""
+    """Return time and event of the training units: who is censored when is learnt from them alone.
+
+    Where competing events are known (column ``cause``), they are events of code 2: no censoring.
+    """
     truth = dataset.truth("outcome", "patient")
-    time, event = truth.loc[truth.index.isin(split.train), ["time", "event"]].to_numpy(dtype=float).T
-    return time, event
+    event = "cause" if "cause" in truth else "event"
+    time, cause = truth.loc[truth.index.isin(split.train), ["time", event]].to_numpy(dtype=float).T
+    return time, cause
+
+
+def _prevalence(dataset: Dataset, truth: pd.Series, level: str, folds: Sequence[Split]) -> float:
+    """Return the share of positives among training items, over all folds: where net benefit is scored."""
+    unit = dataset.units_of(level).reindex(truth.index)
+    return float(np.concatenate([truth[unit.isin(s.train)].to_numpy(dtype=float) for s in folds]).mean())
 
 
 def estimate(items: Items, metrics: list[Metric], *, n_boot: int, seed: int) -> Estimates:

@@ -98,7 +98,8 @@ def cohort(cohort_adata):
 def truth_of(kind, rng, n):
     match kind:
         case "binary":
-            return {"y_true": rng.integers(0, 2, n), "y_pred": rng.integers(0, 5, n) / 4}
+            truth = {"y_true": rng.integers(0, 2, n), "y_pred": rng.integers(0, 5, n) / 4}
+            return truth | {"p_event": rng.integers(1, 6, n) / 8, "threshold": 0.375}
         case "multiclass":
             return {"y_true": rng.choice(list("abc"), n), "y_pred": rng.choice(list("abcd"), n)}
         case "regression":
@@ -108,7 +109,11 @@ def truth_of(kind, rng, n):
         case "survival":
             truth = {"time": rng.integers(1, 6, n), "event": rng.integers(0, 2, n), "y_pred": rng.integers(0, 4, n)}
             # Weights as censoring gives them: 0 from some time on, and quarters, whose sums are exact.
-            return truth | {"ipcw": rng.choice([0.0, 1.0, 1.75], n), "brier": rng.integers(0, 9, n) / 8}
+            truth |= {"ipcw": rng.choice([0.0, 1.0, 1.75], n), "brier": rng.integers(0, 9, n) / 8}
+            curves = {"p_event": rng.integers(1, 6, n) / 8, "own_survival": rng.integers(0, 11, n) / 10}
+            beside = {"brier_horizon": rng.integers(0, 9, n) / 8, "risk_group": rng.choice(["low", "high"], n)}
+            cause = np.where(truth["event"] == 1, 1, rng.choice([0, 2], n))
+            return truth | curves | beside | {"cause": cause, "tau": 4.0, "horizon": 3.0, "threshold": 0.375}
     tied, correct = rng.integers(0, 4, n), rng.integers(1, 3, n)
     above = rng.integers(0, 6, n)
     return {

@@ -39,7 +39,17 @@ METRICS = Registry(
         "percentile": "mmcell.metrics.retrieval:PERCENTILE",
         "harrell_c": "mmcell.metrics.survival:HARRELL_C",
         "uno_c": "mmcell.metrics.survival:UNO_C",
+        "cause_specific_c": "mmcell.metrics.survival:CAUSE_SPECIFIC_C",
+        "td_auc": "mmcell.metrics.survival:TD_AUC",
         "ibs": "mmcell.metrics.survival:IBS",
+        "brier@horizon": "mmcell.metrics.survival:BRIER_HORIZON",
+        "rmst_difference": "mmcell.metrics.survival:RMST_DIFFERENCE",
+        "brier": "mmcell.metrics.probability:BRIER",
+        "calibration_intercept_error": "mmcell.metrics.probability:CALIBRATION_INTERCEPT_ERROR",
+        "calibration_slope_error": "mmcell.metrics.probability:CALIBRATION_SLOPE_ERROR",
+        "ici": "mmcell.metrics.probability:ICI",
+        "d_calibration": "mmcell.metrics.probability:D_CALIBRATION",
+        "net_benefit": "mmcell.metrics.probability:NET_BENEFIT",
     },
 )
 
@@ -86,6 +96,8 @@ class Metric:
     comparable
         Items -> the same with predictions on a scale that all predictors share, where the scale does not matter to the
         metric: two predictors are brought to it before their predictions are swapped.
+    undefined
+        Why it may have no value, in words; "" where the items tell.
     """
 
     name: str
@@ -101,6 +113,7 @@ class Metric:
     needs: tuple[str, ...] = ()
     interval: bool = True
     comparable: Callable[[Items], Items] | None = None
+    undefined: str = ""
 
     def facts(self) -> dict[str, object]:
         """Return all fields but the functions; ``chance`` where it is a number."""
@@ -197,6 +210,35 @@ def within_folds(
     return plain(resampled), resampled
 
 
+def within_repeats(
+    kernel: Callable[[Items, np.ndarray, np.ndarray], np.ndarray], block: int = 64
+) -> tuple[Callable[[Items], float], Resampled]:
+    """Return `fn` and its fast path for a metric of a whole repeat, whose folds are on one scale: probabilities, times.
+
+    Parameters
+    ----------
+    kernel
+        Items, rows of one repeat, weights (draws, rows) -> the value (draws,).
+    block
+        Draws per block: bounds the memory for the weights.
+    """
+
+    def resampled(items: Items, weights: np.ndarray) -> np.ndarray:
+        repeat = items.column("repeat")
+        of_repeats = [np.flatnonzero(repeat == r) for r in np.unique(repeat)]
+        out = np.empty(len(weights))
+        for start in range(0, len(weights), block):
+            part = np.asarray(weights[start : start + block], dtype=float)
+            drawn = [np.ascontiguousarray(part[:, items.codes[rows]]) for rows in of_repeats]
+            values = [kernel(items, rows, w) for rows, w in zip(of_repeats, drawn, strict=True)]
+            count = [w.sum(axis=1) for w in drawn]
+            shape = (len(of_repeats), len(part))
+            out[start : start + block] = over_repeats(np.reshape(values, shape), np.reshape(count, shape))
+        return out
+
+    return plain(resampled), resampled
+
+
 def over_repeats(values: np.ndarray, count: np.ndarray) -> np.ndarray:
     """Return the mean (draws,) over the repeats in which a draw has items; undefined where one of them is.
 
@@ -243,6 +285,24 @@ def checked(what: str, **arrays: np.ndarray) -> list[np.ndarray]:
         missing = np.isnan(array).sum()
         if missing:
             raise MmcellError(f"{what}: {name} is NaN for {missing} of {len(array)} items; leave such items out")
+    return found
+
+
+def checked_probability(what: str, **arrays: np.ndarray) -> list[np.ndarray]:
+    """Return arrays as `checked` does, the last of which holds probabilities.
+
+    Raises
+    ------
+    MmcellError
+        As in `checked`, or the last array leaves [0, 1].
+    """
+    found = checked(what, **arrays)
+    outside = (found[-1] < 0) | (found[-1] > 1)
+    if outside.any():
+        raise MmcellError(
+            f"{what}: {list(arrays)[-1]} is no probability for {int(outside.sum())} items "
+            f"(first: {found[-1][outside][0]:g}); give numbers from 0 to 1"
+        )
     return found
 
 

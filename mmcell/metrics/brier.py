@@ -1,12 +1,46 @@
-"""Brier score of survival curves, weighted for censoring, at a time and integrated over time."""
+"""Brier score of probabilities, and of survival curves: weighted for censoring, at a time and integrated over time."""
 
 from __future__ import annotations
 
 import numpy as np
 
 from mmcell.errors import MmcellError
-from mmcell.metrics.base import checked, weighted_mean
+from mmcell.metrics.base import checked, checked_probability, weighted_mean
 from mmcell.metrics.censoring import Censoring
+
+
+def brier_resampled(y: np.ndarray, probability: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Return the Brier score (draws,) of a binary outcome under each row of weights (draws, n); see `brier`."""
+    y, probability = checked_probability("brier", y=y, probability=probability)
+    return weighted_mean((probability - y) ** 2, weights)
+
+
+def brier(y: np.ndarray, probability: np.ndarray) -> float:
+    """Return the mean squared error of the predicted probability of a binary outcome.
+
+    Parameters
+    ----------
+    y
+        (n,) 0 or 1.
+    probability
+        (n,) predicted probability of 1.
+
+    Returns
+    -------
+    float
+        In [0, 1], 0 is perfect; saying the prevalence π to everybody scores π(1 − π); NaN without items. Equals
+        ``sklearn.metrics.brier_score_loss``.
+
+    Raises
+    ------
+    MmcellError
+        An entry is NaN or no probability, or the lengths differ.
+
+    References
+    ----------
+    Brier: Verification of forecasts expressed in terms of probability. Mon Weather Rev 78, 1–3 (1950).
+    """
+    return float(brier_resampled(y, probability, np.ones((1, len(y))))[0])
 
 
 def brier_terms(
@@ -46,11 +80,16 @@ def brier_terms(
             f"brier_score: at {int(unknown.sum())} times (first {times[unknown][0]:g}) no training patient is under "
             f"observation any more; the last one left at {censoring.last:g}"
         )
-    case = (event[:, None] > 0) & (time[:, None] <= times)
-    control = time[:, None] > times
-    # Only cases need G at their own time, and these lie within the training patients' follow-up.
+    gone = time[:, None] <= times
+    case, spared, control = gone & (event[:, None] == 1), gone & (event[:, None] > 1), ~gone
+    # Only who had an event needs G at their own time, and these lie within the training patients' follow-up.
     own = np.where(time <= times.max(initial=0.0), censoring.before(time), 1.0)[:, None]
-    return np.where(case, curves**2 / own, 0.0) + np.where(control, (1 - curves) ** 2 / watched, 0.0)
+    right = (1 - curves) ** 2
+    return (
+        np.where(case, curves**2 / own, 0.0)
+        + np.where(spared, right / own, 0.0)
+        + np.where(control, right / watched, 0.0)
+    )
 
 
 def integrated_terms(
@@ -85,12 +124,13 @@ def brier_score(
     """Return the mean squared error of predicted survival at each time, weighted for censoring.
 
     A patient with the event by time t adds S(t)²/G(T−), one without it beyond t adds (1 − S(t))²/G(t), one censored
-    before t adds nothing; G is the Kaplan–Meier estimate of staying uncensored among the training patients.
+    before t adds nothing; G is the Kaplan–Meier estimate of staying uncensored among the training patients. Who had a
+    competing event (2) stays without the event for good and adds (1 − S(t))²/G(T−) from then on.
 
     Parameters
     ----------
     time, event
-        (n,) outcome.
+        (n,) outcome: 1 = event, 0 = censored, 2 = competing event.
     survival
         (n, k) predicted probability of being without the event beyond each time.
     times

@@ -34,6 +34,8 @@ class Censoring:
     def fit(cls, time: np.ndarray, event: np.ndarray) -> Self:
         """Estimate it from (m,) training times and events; at one time, events come before censoring.
 
+        A competing event (2) is an event here: who had it was followed to the end and not lost.
+
         Raises
         ------
         MmcellError
@@ -43,7 +45,8 @@ class Censoring:
         if not len(time):
             raise MmcellError("censoring: no training patients; give the outcome of those that the model was fitted on")
         times, code = np.unique(time, return_inverse=True)
-        died, left = np.bincount(code, event), np.bincount(code, 1 - event)
+        left = np.bincount(code, event == 0)
+        died = np.bincount(code) - left
         at_risk = (died + left)[::-1].cumsum()[::-1] - died
         return cls(times, np.cumprod(1 - np.divide(left, at_risk, out=np.zeros(len(times)), where=left > 0)))
 

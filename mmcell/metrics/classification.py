@@ -9,7 +9,17 @@ from numba import njit
 
 from mmcell.items import Items
 from mmcell.metrics.base import Metric, Resampled, checked, over_repeats, plain, ratio, within_folds
+from mmcell.metrics.benefit import net_benefit, net_benefit_resampled
+from mmcell.metrics.brier import brier, brier_resampled
+from mmcell.metrics.calibration_line import CalibrationLine, calibration_line, calibration_line_resampled
 from mmcell.metrics.lanes import lanes
+
+__all__ = [
+    "AUPRC", "AUROC", "BALANCED_ACCURACY", "BATCH_AUROC", "BATCH_PREDICTABILITY", "MACRO_F1", "CalibrationLine",
+    "auprc", "auprc_resampled", "auroc", "auroc_resampled", "balanced_accuracy", "balanced_accuracy_resampled",
+    "brier", "brier_resampled", "calibration_line", "calibration_line_resampled", "confusion", "macro_f1",
+    "macro_f1_resampled", "net_benefit", "net_benefit_resampled", "prevalence", "smaller_class",
+]  # fmt: skip
 
 THRESHOLD = 0.5
 

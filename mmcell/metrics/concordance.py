@@ -1,4 +1,4 @@
-"""Concordance of risk and survival: Harrell's C, Uno's C, the AUC at a time. Higher risk means shorter survival."""
+"""Concordance of risk and survival: Harrell's C and Uno's C. Higher risk means shorter survival."""
 
 from __future__ import annotations
 
@@ -8,15 +8,22 @@ from numba import njit
 from mmcell.errors import MmcellError
 from mmcell.metrics.base import checked, ratio
 from mmcell.metrics.censoring import Censoring
-from mmcell.metrics.classification import auroc_resampled
 from mmcell.metrics.lanes import lanes
 
 
 @njit(cache=True, nogil=True)
 def _concordance(
-    time: np.ndarray, event: np.ndarray, factor: np.ndarray, rank: np.ndarray, n_ranks: int, weights: np.ndarray
+    time: np.ndarray,
+    event: np.ndarray,
+    factor: np.ndarray,
+    beside: np.ndarray,
+    rank: np.ndarray,
+    n_ranks: int,
+    weights: np.ndarray,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Weighted (concordant, comparable) pairs of each lane; rows sorted by falling time, `rank` is that of the risk.
+
+    A pair counts `factor` of the one who goes first times `beside` of the one who outlives it.
 
     A Fenwick tree holds the weight of everybody known to outlive the current time, by rank of risk, and `here` the
     weight at each rank. Both hold all draws side by side, so that the inner loops have no branch.
@@ -27,7 +34,7 @@ def _concordance(
     tree = np.zeros((n_ranks + 1, n_lanes))
     here = np.zeros((n_ranks, n_lanes))
     alive = np.zeros(n_lanes)
-    twice = np.empty(n_lanes)
+    spare = np.empty(n_lanes)
     start = 0
     while start < n:
         stop = start
@@ -41,37 +48,39 @@ def _concordance(
                         # Twice the weight below, and once that of equal risk: a tie counts one half.
                         same = here[rank[i]]
                         for b in range(n_lanes):
-                            twice[b] = same[b]
+                            spare[b] = same[b]
                         k = rank[i]
                         while k > 0:
                             node = tree[k]
                             for b in range(n_lanes):
-                                twice[b] += 2.0 * node[b]
+                                spare[b] += 2.0 * node[b]
                             k &= k - 1
                         own = weights[i]
                         for b in range(n_lanes):
-                            top[b] += factor[i] * own[b] * 0.5 * twice[b]
+                            top[b] += factor[i] * own[b] * 0.5 * spare[b]
                             bottom[b] += factor[i] * own[b] * alive[b]
             for i in range(start, stop):
-                if event[i] == (step == 1):
+                if event[i] == (step == 1) and beside[i] != 0:
                     own = weights[i]
                     same = here[rank[i]]
                     for b in range(n_lanes):
-                        alive[b] += own[b]
-                        same[b] += own[b]
+                        spare[b] = beside[i] * own[b]
+                        alive[b] += spare[b]
+                        same[b] += spare[b]
                     k = rank[i] + 1
                     while k <= n_ranks:
                         node = tree[k]
                         for b in range(n_lanes):
-                            node[b] += own[b]
+                            node[b] += spare[b]
                         k += k & -k
         start = stop
     return top, bottom
 
 
 def c_pairs(
-    time: np.ndarray, event: np.ndarray, risk: np.ndarray, weights: np.ndarray, factor: np.ndarray | None = None
-) -> tuple[np.ndarray, np.ndarray]:
+    time: np.ndarray, event: np.ndarray, risk: np.ndarray, weights: np.ndarray, factor: np.ndarray | None = None,
+    beside: np.ndarray | None = None,
+) -> tuple[np.ndarray, np.ndarray]:  # fmt: skip
     """Return weighted (concordant, comparable) pairs, (draws,) each.
 
     Parameters
@@ -80,14 +89,17 @@ def c_pairs(
         As in `harrell_c_resampled`.
     factor
         (n,) what a pair counts, by the patient with the event; default 1.
+    beside
+        (n,) what it counts besides, by the patient who outlives the other; default 1.
     """
     order = np.argsort(-time)
     levels, rank = np.unique(risk[order], return_inverse=True)
-    died = event[order].astype(np.bool_)
+    died = event[order] == 1
     counts = np.where(died, 1.0 if factor is None else factor[order], 0.0)
+    others = np.ones(len(order)) if beside is None else np.asarray(beside, dtype=np.float64)[order]
     top, bottom = np.empty((2, len(weights)))
     for block, side_by_side in lanes(weights, order):
-        top[block], bottom[block] = _concordance(time[order], died, counts, rank, len(levels), side_by_side)
+        top[block], bottom[block] = _concordance(time[order], died, counts, others, rank, len(levels), side_by_side)
     return top, bottom
 
 
@@ -118,7 +130,7 @@ def harrell_c(time: np.ndarray, event: np.ndarray, risk: np.ndarray) -> float:
     time
         (n,) positive times, any unit.
     event
-        (n,) 1 = event, 0 = censored.
+        (n,) 1 = event, 0 = censored, 2 = a competing event, after which a patient counts as censored.
     risk
         (n,) higher = shorter survival; ties count one half.
 
@@ -151,7 +163,7 @@ def uno_c_resampled(
     time, event, risk = checked("uno_c", time=time, event=event, risk=risk)
     censoring = Censoring.fit(train_time, train_event)
     factor = censoring.ipcw(time, censoring.tau if tau is None else tau)
-    beyond = np.isnan(factor) & (event > 0)
+    beyond = np.isnan(factor) & (event == 1)
     if beyond.any():
         raise MmcellError(
             f"uno_c: {int(beyond.sum())} events before tau = {tau} come after the last training patient left "
@@ -174,7 +186,7 @@ def uno_c(
     time, event, risk
         As in `harrell_c`.
     train_time, train_event
-        (m,) outcome of the training patients.
+        (m,) outcome of the training patients; a competing event (2) is not censoring, see `Censoring`.
     tau
         Events at this time or later lead no pair. Default: the largest training time at which G is at least 0.1.
 
@@ -200,63 +212,3 @@ def uno_c(
     """
     ones = np.ones((1, len(time)))
     return float(uno_c_resampled(time, event, risk, ones, train_time=train_time, train_event=train_event, tau=tau)[0])
-
-
-def cumulative_dynamic_auc_resampled(
-    time: np.ndarray, event: np.ndarray, risk: np.ndarray, times: np.ndarray, weights: np.ndarray, *,
-    train_time: np.ndarray, train_event: np.ndarray,
-) -> np.ndarray:  # fmt: skip
-    """Return the AUC (draws, times) at each time under each row of weights (draws, n); see `cumulative_dynamic_auc`."""
-    time, event, risk = checked("cumulative_dynamic_auc", time=time, event=event, risk=risk)
-    at = np.atleast_1d(np.asarray(times, dtype=np.float64))
-    weights = np.asarray(weights, dtype=np.float64)
-    given = Censoring.fit(train_time, train_event).before(time)
-    beyond = np.isnan(given) & (event > 0) & (time <= at.max(initial=0))
-    if beyond.any():
-        raise MmcellError(
-            f"cumulative_dynamic_auc: {int(beyond.sum())} events come after the last training patient left, where "
-            "censoring is unknown; use smaller times"
-        )
-    # Everybody stands twice, once as a case and once as a control; weights say which of the two they are at a time.
-    y, score = np.repeat([1, 0], len(time)), np.tile(risk, 2)
-    found = np.empty((len(weights), len(at)))
-    for i, t in enumerate(at):
-        case = np.where((event > 0) & (time <= t), 1 / given, 0.0)
-        found[:, i] = auroc_resampled(y, score, np.hstack([weights * case, weights * (time > t)]))
-    return found
-
-
-def cumulative_dynamic_auc(
-    time: np.ndarray, event: np.ndarray, risk: np.ndarray, times: np.ndarray, *,
-    train_time: np.ndarray, train_event: np.ndarray,
-) -> np.ndarray:  # fmt: skip
-    """Return at each time the AUC that tells who had the event by then from who was still without it.
-
-    Parameters
-    ----------
-    time, event, risk
-        As in `harrell_c`.
-    times
-        (k,) times of interest.
-    train_time, train_event
-        (m,) outcome of the training patients, whose censoring weights a case by 1/G(t−).
-
-    Returns
-    -------
-    numpy.ndarray
-        (k,) in [0, 1], chance 0.5; NaN at a time without a case or without a control. The mean over times that
-        ``sksurv.metrics.cumulative_dynamic_auc`` returns as well is not given; see `uno_c` for G(t−).
-
-    Raises
-    ------
-    MmcellError
-        No training patients; an event after the last training time; an entry is NaN.
-
-    References
-    ----------
-    Uno, Cai, Tian, Wei: Evaluating prediction rules for t-year survivors with censored regression models. JASA 102,
-    527–537 (2007).
-    """
-    return cumulative_dynamic_auc_resampled(
-        time, event, risk, times, np.ones((1, len(time))), train_time=train_time, train_event=train_event
-    )[0]

@@ -1,92 +1,74 @@
-"""Survival: the metrics of items, and the columns by which items carry their censoring.
+"""Survival: the metrics of items, and all that is scored of arrays of time and event.
 
-Risk convention everywhere: a higher score means higher risk and shorter survival.
+Risk convention everywhere: a higher score means higher risk and shorter survival. Codes of the event: 0 = censored,
+1 = the event, 2 = a competing event. Who had a competing event counts as censored where pairs, hazards and groups are
+compared, as without the event for good in Brier scores, cumulative incidence and `cause_specific_c`, and never as
+censored where the chance of staying under observation is estimated.
 """
 
 from __future__ import annotations
 
 import numpy as np
-import pandas as pd
 
-from mmcell.errors import MmcellError, first
 from mmcell.items import Items
-from mmcell.metrics.base import Metric, mean_of, within_folds
+from mmcell.metrics.base import Metric, mean_of, ratio, within_folds, within_repeats
+from mmcell.metrics.benefit import one_value, survival_net_benefit, survival_net_benefit_resampled
 from mmcell.metrics.brier import (
     brier_score,
     brier_score_resampled,
     integrated_brier_score,
     integrated_brier_score_resampled,
-    integrated_terms,
+)
+from mmcell.metrics.calibration import (
+    DCalibration,
+    calibration_error_quantile,
+    calibration_slope,
+    calibration_slope_resampled,
+    d_calibration,
+    d_calibration_resampled,
+    integrated_calibration_index,
+    integrated_calibration_index_resampled,
+    smooth_risk,
+    smooth_risk_resampled,
 )
 from mmcell.metrics.censoring import Censoring, common_tau
-from mmcell.metrics.concordance import (
-    c_pairs,
+from mmcell.metrics.competing import (
+    aalen_johansen,
+    aalen_johansen_resampled,
+    cause_specific_c,
+    cause_specific_c_resampled,
+    competing_pairs,
+)
+from mmcell.metrics.concordance import c_pairs, harrell_c, harrell_c_resampled, uno_c, uno_c_resampled
+from mmcell.metrics.dynamic import (
+    auc_pairs,
     cumulative_dynamic_auc,
     cumulative_dynamic_auc_resampled,
-    harrell_c,
-    harrell_c_resampled,
-    uno_c,
-    uno_c_resampled,
+    integral,
+    integrated_auc,
+    integrated_auc_resampled,
+)
+from mmcell.metrics.kaplan_meier import KaplanMeier, Steps, kaplan_meier
+from mmcell.metrics.outcome import Span, with_censoring
+from mmcell.metrics.restricted_mean import (
+    restricted_mean,
+    restricted_mean_difference,
+    restricted_mean_difference_resampled,
+    restricted_mean_resampled,
 )
 
 __all__ = [
-    "HARRELL_C", "IBS", "UNO_C", "Censoring", "brier_score", "brier_score_resampled", "c_pairs", "common_tau",
-    "cumulative_dynamic_auc", "cumulative_dynamic_auc_resampled", "harrell_c", "harrell_c_resampled",
-    "integrated_brier_score", "integrated_brier_score_resampled", "n_events", "uno_c", "uno_c_resampled",
-    "with_censoring",
+    "BRIER_HORIZON", "CAUSE_SPECIFIC_C", "HARRELL_C", "IBS", "RMST_DIFFERENCE", "TD_AUC", "UNO_C", "Censoring",
+    "DCalibration", "KaplanMeier", "Span", "aalen_johansen", "aalen_johansen_resampled", "brier_score",
+    "brier_score_resampled", "c_pairs", "calibration_error_quantile", "calibration_slope",
+    "calibration_slope_resampled", "cause_specific_c", "cause_specific_c_resampled", "common_tau",
+    "cumulative_dynamic_auc", "cumulative_dynamic_auc_resampled", "d_calibration", "d_calibration_resampled",
+    "harrell_c", "harrell_c_resampled", "integrated_auc", "integrated_auc_resampled", "integrated_brier_score",
+    "integrated_brier_score_resampled", "integrated_calibration_index", "integrated_calibration_index_resampled",
+    "kaplan_meier", "n_events", "restricted_mean", "restricted_mean_difference",
+    "restricted_mean_difference_resampled", "restricted_mean_resampled", "smooth_risk", "smooth_risk_resampled",
+    "survival_net_benefit", "survival_net_benefit_resampled", "uno_c", "uno_c_resampled", "with_censoring",
 ]  # fmt: skip
-
-#: Steps into which the time up to tau is cut for the integrated Brier score.
-STEPS = 100
-
-
-def with_censoring(
-    graded: pd.DataFrame, answered: Items, train_time: np.ndarray, train_event: np.ndarray, tau: float
-) -> pd.DataFrame:
-    """Return graded items with what their metrics need of the training fold's censoring.
-
-    Parameters
-    ----------
-    graded
-        Items with their truth: columns ``item time event``.
-    answered
-        What the task returned for the same fold. Where its arrays hold ``survival`` (items, k), the predicted
-        probability of being without the event beyond each of the rising ``times`` (k,), curves become Brier scores;
-        between two times a curve keeps the value of the earlier one.
-    train_time, train_event
-        (m,) outcome of the training patients of this fold.
-    tau
-        Common to all folds, see `common_tau`.
-
-    Returns
-    -------
-    pandas.DataFrame
-        With ``ipcw``, 1/G(t−)² for times t below tau and 0 from tau on; and with ``brier``, the item's own part of
-        the Brier score averaged over [0, tau], where there are curves.
-
-    Raises
-    ------
-    MmcellError
-        No training patients; arrays that do not fit the items; an item with several curves.
-    """
-    censoring = Censoring.fit(train_time, train_event)
-    time, event = (graded[c].to_numpy(dtype=float) for c in ("time", "event"))
-    found = graded.assign(ipcw=censoring.ipcw(time, tau))
-    if "survival" not in answered.arrays or not tau > 0:
-        return found
-    ids, curves = pd.Index(answered.frame["item"]), np.asarray(answered.arrays["survival"], dtype=float)
-    steps = np.asarray(answered.arrays.get("times", ()), dtype=float)
-    if curves.shape != (len(ids), len(steps)) or not (np.diff(steps) > 0).all():
-        raise MmcellError(
-            f"items: arrays['survival'] has the shape {curves.shape} for {len(ids)} items and {len(steps)} times; "
-            "give one curve per item over rising arrays['times']"
-        )
-    if ids.has_duplicates:
-        raise MmcellError(f"items: {first(ids[ids.duplicated()])} have several survival curves; return one per item")
-    grid = np.linspace(0.0, tau, STEPS + 1)
-    rows = curves[ids.get_indexer(pd.Index(graded["item"]))]
-    held = np.column_stack([np.ones(len(rows)), rows])[:, np.searchsorted(steps, grid, "right")]
-    return found.assign(brier=integrated_terms(time, event, held, grid, censoring))
 
 
 def n_events(items: Items) -> int:
@@ -108,9 +90,46 @@ def _uno(items: Items, rows: np.ndarray, weights: np.ndarray) -> tuple[np.ndarra
     return c_pairs(time, event, risk, weights, factor)
 
 
+def _cause_specific(items: Items, rows: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    time, cause, risk, factor = _columns(items, rows, "time", "cause", "y_pred", "ipcw")
+    return competing_pairs(time, cause, risk, weights, np.where(cause > 0, np.sqrt(factor), 0.0))
+
+
+def _td_auc(items: Items, rows: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Integrated AUC (draws,) of a repeat: at each event time below tau pairs of a fold are counted over all folds.
+
+    What a time weighs is the part of the Kaplan–Meier curve's drop, over all folds, that cases make who count.
+    """
+    time, event, risk, ipcw = _columns(items, rows, "time", "event", "y_pred", "ipcw")
+    factor = np.where(event == 1, np.sqrt(ipcw), 0.0)
+    steps = Steps.of(time, weights)
+    left = np.column_stack([np.ones(len(weights)), steps.left(steps.count(event == 1))])
+    drops = left[:, :-1] * steps.hazard(steps.count(factor > 0))
+    asked = np.isin(steps.times, time[factor > 0])
+    times = steps.times[asked]
+    top, bottom = np.zeros((2, len(weights), len(times)))
+    fold = items.column("fold")[rows]
+    for name in np.unique(fold):
+        own = np.flatnonzero(fold == name)
+        a, b = auc_pairs(time[own], factor[own], risk[own], times, np.ascontiguousarray(weights[:, own]))
+        top += a
+        bottom += b
+    return integral(ratio(top, bottom), drops[:, asked])
+
+
+def _rmst(items: Items, rows: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    time, event = _columns(items, rows, "time", "event")
+    group = items.column("risk_group")[rows]
+    return restricted_mean_difference_resampled(time, event, group, one_value(items, "tau"), weights)
+
+
 _harrell_fn, _harrell_fast = within_folds(_harrell)
 _uno_fn, _uno_fast = within_folds(_uno)
+_cause_fn, _cause_fast = within_folds(_cause_specific)
+_td_fn, _td_fast = within_repeats(_td_auc)
 _ibs_fn, _ibs_fast = mean_of(lambda items: items.column("brier").astype(float))
+_horizon_fn, _horizon_fast = mean_of(lambda items: items.column("brier_horizon").astype(float))
+_rmst_fn, _rmst_fast = within_repeats(_rmst)
 
 HARRELL_C = Metric(
     "harrell_c", _harrell_fn, True, 0.5, (0, 1), _harrell_fast, ("survival",), within_fold=True, size=n_events
@@ -118,5 +137,21 @@ HARRELL_C = Metric(
 UNO_C = Metric(
     "uno_c", _uno_fn, True, 0.5, (0, 1), _uno_fast, ("survival",), within_fold=True, size=n_events, needs=("ipcw",)
 )  # fmt: skip
+CAUSE_SPECIFIC_C = Metric(
+    "cause_specific_c", _cause_fn, True, 0.5, (0, 1), _cause_fast, ("survival",), within_fold=True, size=n_events,
+    needs=("cause", "ipcw"),
+)  # fmt: skip
+#: Integrated up to tau.
+TD_AUC = Metric(
+    "td_auc", _td_fn, True, 0.5, (0, 1), _td_fast, ("survival",), within_fold=True, size=n_events, needs=("ipcw",)
+)  # fmt: skip
 #: No chance level: what a curve without skill scores depends on the cohort; the control `constant` measures it.
 IBS = Metric("ibs", _ibs_fn, False, None, (0, np.inf), _ibs_fast, ("survival",), needs=("brier",))
+BRIER_HORIZON = Metric(
+    "brier@horizon", _horizon_fn, False, None, (0, np.inf), _horizon_fast, ("survival",), needs=("brier_horizon",)
+)  # fmt: skip
+#: In units of time, up to tau, low risk less high risk.
+RMST_DIFFERENCE = Metric(
+    "rmst_difference", _rmst_fn, True, 0.0, (-np.inf, np.inf), _rmst_fast, ("survival",), size=n_events,
+    needs=("risk_group", "tau"), undefined="all patients are in one risk group",
+)  # fmt: skip

@@ -24,6 +24,15 @@ _METRICS = {
     "harrell_c": "Harrell's C",
     "uno_c": "Uno's C",
     "ibs": "integrated Brier score",
+    "cause_specific_c": "C with competing events",
+    "td_auc": "integrated AUC over time",
+    "brier": "Brier score",
+    "brier@horizon": "Brier score at the horizon",
+    "rmst_difference": "difference in restricted mean survival time",
+    "calibration_intercept_error": "|calibration intercept|",
+    "calibration_slope_error": "|calibration slope − 1|",
+    "ici": "integrated calibration index",
+    "d_calibration": "p of D-calibration",
 }
 #: How a verdict begins that says nothing, for want of units.
 _FEW = "too few"

@@ -164,6 +164,8 @@ def undefined_reason(items: Items, metric: Metric) -> str:
     """Say in words why a metric has no value on these items."""
     if not len(items.frame):
         return "no items"
+    if metric.undefined:
+        return metric.undefined
     if items.kind == "survival" and metric.within_fold:
         return "no comparable pair of patients: no event within a fold outlived by another patient"
     if items.kind == "features":

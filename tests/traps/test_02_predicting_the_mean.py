@@ -62,7 +62,8 @@ def saying_nothing(items):
         sums[:, 1], sums[:, 3], sums[:, 5] = 0.3 * n, 0.09 * n, 0.3 * y
         return Items(items.frame, items.kind, {**items.arrays, "moments": sums})
     same = np.full(len(items.frame), "a" if items.kind == "multiclass" else 0.3)
-    return items.having({"y_pred": same})
+    groups = {"risk_group": np.full(len(same), "low")} if items.kind == "survival" else {}
+    return items.having({"y_pred": same, **groups})
 
 
 @pytest.mark.parametrize(("name", "kind"), PAIRS)

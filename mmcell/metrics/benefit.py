@@ -1,0 +1,220 @@
+"""Net benefit: what treating everybody above a threshold gains, in true positives, once false ones are paid for.
+
+The threshold is the risk at which treating and not treating are worth the same. Treating nobody has net benefit 0;
+treating everybody is a prediction of 1 for all.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+
+import numpy as np
+import pandas as pd
+
+from mmcell.errors import MmcellError
+from mmcell.items import Items
+from mmcell.metrics.base import checked_probability, ratio, within_repeats
+from mmcell.metrics.competing import aalen_johansen_resampled
+
+#: Half of the 5 % that a band leaves out on either side.
+_TAIL = 0.025
+
+
+def _odds(thresholds: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    at = np.atleast_1d(np.asarray(thresholds, dtype=np.float64))
+    if not ((at >= 0) & (at < 1)).all():
+        raise MmcellError("net_benefit: thresholds are risks from 0 on and below 1")
+    return at, at / (1 - at)
+
+
+def net_benefit_resampled(
+    y: np.ndarray, probability: np.ndarray, thresholds: np.ndarray, weights: np.ndarray
+) -> np.ndarray:
+    """Return the net benefit (draws, k) under each row of weights (draws, n); see `net_benefit`."""
+    y, probability = checked_probability("net_benefit", y=y, probability=probability)
+    at, odds = _odds(thresholds)
+    weights = np.asarray(weights, dtype=np.float64)
+    treated = probability[:, None] >= at
+    gained = weights @ (treated & (y[:, None] > 0))
+    lost = weights @ (treated & (y[:, None] <= 0))
+    return ratio(gained - lost * odds, np.broadcast_to(weights.sum(axis=1)[:, None], gained.shape))
+
+
+def net_benefit(y: np.ndarray, probability: np.ndarray, thresholds: np.ndarray) -> np.ndarray:
+    """Return the net benefit of treating whose predicted probability is at or above each threshold.
+
+    Parameters
+    ----------
+    y
+        (n,) 0 or 1.
+    probability
+        (n,) predicted probability of 1; all 1 stands for treating everybody.
+    thresholds
+        (k,) risks from 0 on and below 1.
+
+    Returns
+    -------
+    numpy.ndarray
+        (k,) true positives per patient less false positives times the odds of the threshold: at most the prevalence.
+        Treating nobody gives 0. NaN without patients.
+
+    Raises
+    ------
+    MmcellError
+        An entry is NaN or no probability, the lengths differ, or a threshold outside [0, 1).
+
+    References
+    ----------
+    Vickers, Elkin: Decision curve analysis: a novel method for evaluating prediction models. Med Decis Making 26,
+    565–574 (2006).
+    """
+    return np.asarray(net_benefit_resampled(y, probability, thresholds, np.ones((1, len(y))))[0])
+
+
+def survival_net_benefit_resampled(
+    time: np.ndarray, event: np.ndarray, probability: np.ndarray, thresholds: np.ndarray, horizon: float,
+    weights: np.ndarray,
+) -> np.ndarray:  # fmt: skip
+    """Return the net benefit (draws, k) under each row of weights (draws, n); see `survival_net_benefit`."""
+    time, event, probability = checked_probability("net_benefit", time=time, event=event, probability=probability)
+    at, odds = _odds(thresholds)
+    weights = np.asarray(weights, dtype=np.float64)
+    total = weights.sum(axis=1)
+    found = np.empty((len(weights), len(at)))
+    for i, threshold in enumerate(at):
+        treated = probability >= threshold
+        rows = weights[:, treated]
+        share = ratio(rows.sum(axis=1), total)
+        risk = aalen_johansen_resampled(time[treated], event[treated], [horizon], rows)[:, 0, 0]  # type: ignore[arg-type]
+        # Who treats nobody gains nothing, whatever the risk would have been.
+        found[:, i] = np.where(share == 0, 0.0, share * (risk - (1 - risk) * odds[i]))
+    return found
+
+
+def survival_net_benefit(
+    time: np.ndarray, event: np.ndarray, probability: np.ndarray, thresholds: np.ndarray, horizon: float
+) -> np.ndarray:
+    """Return the net benefit by a horizon of treating whose predicted risk is at or above each threshold.
+
+    The risk of those treated is one minus their Kaplan–Meier estimate at the horizon; where there are competing events
+    (2), their cumulative incidence (Aalen–Johansen).
+
+    Parameters
+    ----------
+    time, event
+        (n,) outcome: 1 = event, 0 = censored, 2 = competing event.
+    probability
+        (n,) predicted probability of the event by the horizon; all 1 stands for treating everybody.
+    thresholds
+        (k,) risks from 0 on and below 1.
+    horizon
+        In units of time.
+
+    Returns
+    -------
+    numpy.ndarray
+        (k,) as in `net_benefit`; NaN at a threshold above which nobody is followed up to the horizon.
+
+    Raises
+    ------
+    MmcellError
+        As in `net_benefit`.
+
+    References
+    ----------
+    Vickers, Cronin, Elkin, Gonen: Extensions to decision curve analysis, a novel method for evaluating diagnostic
+    tests, prediction models and molecular markers. BMC Med Inform Decis Mak 8, 53 (2008).
+    """
+    ones = np.ones((1, len(time)))
+    return np.asarray(survival_net_benefit_resampled(time, event, probability, thresholds, horizon, ones)[0])
+
+
+def _benefit_at(
+    items: Items, rows: np.ndarray, weights: np.ndarray, *, threshold: float, everybody: bool = False
+) -> np.ndarray:
+    """Return the net benefit (draws,) of some items under weights (draws, rows)."""
+    part, at = items.frame.iloc[rows], np.array([threshold])
+    p = np.ones(len(part)) if everybody else part["p_event"].to_numpy(dtype=float)
+    if items.kind == "binary":
+        return net_benefit_resampled(part["y_true"].to_numpy(dtype=float), p, at, weights)[:, 0]
+    time, event = (part[c].to_numpy(dtype=float) for c in ("time", "cause" if "cause" in part else "event"))
+    return survival_net_benefit_resampled(time, event, p, at, one_value(items, "horizon"), weights)[:, 0]
+
+
+def one_value(items: Items, column: str) -> float:
+    """Return what a column says of all items at once.
+
+    Raises
+    ------
+    MmcellError
+        It holds several values.
+    """
+    values = items.frame[column].unique()
+    if len(values) != 1:
+        raise MmcellError(f"items: the column {column!r} has {len(values)} values; one for all items is needed")
+    return float(values[0])
+
+
+def benefit_at_threshold(items: Items, rows: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Return the net benefit (draws,) of some items at the threshold of the column of this name."""
+    return _benefit_at(items, rows, weights, threshold=one_value(items, "threshold"))
+
+
+def decision_curve(items: Items, thresholds: np.ndarray, weights: np.ndarray | None = None) -> pd.DataFrame:
+    """Return net benefit over thresholds, beside treating everybody and nobody.
+
+    Parameters
+    ----------
+    items
+        Binary with ``p_event``, or survival with ``p_event`` and ``horizon``. Folds of a repeat are pooled, repeats
+        averaged.
+    thresholds
+        (k,) risks from 0 on and below 1.
+    weights
+        (draws, units) multiplicities, as ``items.units.bootstrap`` gives them: for a band of 95 % (percentiles, at each
+        threshold on its own).
+
+    Returns
+    -------
+    pandas.DataFrame
+        ``threshold net_benefit treat_all treat_none``, and with weights ``low high``: NaN where more than a fifth of
+        the draws are undefined.
+
+    Raises
+    ------
+    MmcellError
+        A column is missing, or as in `net_benefit`.
+    """
+    needed = ("p_event",) if items.kind == "binary" else ("p_event", "horizon")
+    absent = [c for c in needed if c not in items.frame]
+    if items.kind not in ("binary", "survival") or absent:
+        lacking = f"without the column {absent[0]!r}" if absent else ""
+        raise MmcellError(
+            f"decision curve: items of kind {items.kind!r} {lacking} have no predicted risks".replace("  ", " ")
+        )
+    at = _odds(thresholds)[0]
+
+    def values(of: np.ndarray, everybody: bool) -> np.ndarray:
+        found = np.empty((len(at), len(of)))
+        for i in range(len(at)):
+            kernel = partial(_benefit_at, threshold=at[i], everybody=everybody)
+            found[i] = within_repeats(kernel)[1](items, of)
+        return found
+
+    once = np.ones((1, len(items.units)))
+    table = pd.DataFrame(
+        {
+            "threshold": at,
+            "net_benefit": values(once, False)[:, 0],
+            "treat_all": values(once, True)[:, 0],
+            "treat_none": 0.0,
+        }
+    )
+    if weights is None:
+        return table
+    draws = values(np.asarray(weights), False)
+    few = np.isnan(draws).mean(axis=1) > 0.2
+    band = np.full((2, len(at)), np.nan)
+    if (~few).any():
+        band[:, ~few] = np.nanquantile(draws[~few], [_TAIL, 1 - _TAIL], axis=1)
+    return table.assign(low=band[0], high=band[1])

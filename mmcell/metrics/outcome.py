@@ -1,0 +1,147 @@
+"""What items of survival carry beside their truth, so that every metric of them is a function of the items alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Self
+
+import numpy as np
+import pandas as pd
+
+from mmcell.errors import MmcellError, first
+from mmcell.items import Items
+from mmcell.metrics.brier import brier_terms, integrated_terms
+from mmcell.metrics.censoring import Censoring, common_tau
+from mmcell.metrics.competing import aalen_johansen
+
+#: Steps into which the time up to tau is cut for the integrated Brier score.
+STEPS = 100
+
+
+@dataclass(frozen=True)
+class Span:
+    """The times at which all folds are scored, so that they are asked the same.
+
+    Attributes
+    ----------
+    tau
+        Up to which time: see `common_tau`.
+    horizon
+        By which time a probability of the event is asked for: the median time of events before tau. NaN where there is
+        none.
+    risk
+        The share of training patients with the event by the horizon (Aalen–Johansen; 1 − Kaplan–Meier without competing
+        events): the threshold at which net benefit is scored.
+    """
+
+    tau: float
+    horizon: float
+    risk: float
+
+    @classmethod
+    def of(cls, outcomes: Iterable[tuple[np.ndarray, np.ndarray]]) -> Self:
+        """Choose it from the (time, cause) of the training patients of each fold; over all of them together.
+
+        Raises
+        ------
+        MmcellError
+            A fold without training patients, or an entry is NaN.
+        """
+        outcomes = list(outcomes)
+        tau = common_tau(outcomes)
+        time, cause = (np.concatenate(parts) for parts in zip(*outcomes, strict=True))
+        before = time[(cause == 1) & (time < tau)]
+        if not len(before):
+            return cls(tau, float("nan"), float("nan"))
+        horizon = float(np.median(before))
+        return cls(tau, horizon, float(aalen_johansen(time, cause, np.array([horizon]))[0, 0]))
+
+
+def with_censoring(
+    graded: pd.DataFrame, answered: Items, train_time: np.ndarray, train_event: np.ndarray, span: Span
+) -> pd.DataFrame:
+    """Return graded items with what their metrics need of the training fold's censoring and of predicted curves.
+
+    Parameters
+    ----------
+    graded
+        Items with their truth: columns ``item time event``, and ``cause`` (0 = censored, 1 = the event, 2 = competing)
+        where competing events are known.
+    answered
+        What the task returned for the same fold. Where its arrays hold ``survival`` (items, k), the predicted
+        probability of being without the event beyond each of the rising ``times`` (k,), curves become probabilities and
+        Brier scores; between two times a curve keeps the value of the earlier one.
+    train_time, train_event
+        (m,) outcome of the training patients of this fold; a competing event (2) is not censoring.
+    span
+        Common to all folds.
+
+    Returns
+    -------
+    pandas.DataFrame
+        With ``tau`` and ``horizon``; ``ipcw``, 1/G(t−)² for times t below tau and 0 from tau on; and, where there are
+        curves, ``brier``, the item's own part of the Brier score averaged over [0, tau], ``own_survival``, the curve at
+        the item's own time, and, with a horizon, ``p_event``, the probability of the event by then, ``brier_horizon``,
+        the own part of the Brier score there, and ``threshold``, the risk at which net benefit is scored.
+
+    Raises
+    ------
+    MmcellError
+        No training patients; arrays that do not fit the items; an item with several curves; a curve outside [0, 1].
+    """
+    censoring = Censoring.fit(train_time, train_event)
+    time, event = (graded[c].to_numpy(dtype=float) for c in ("time", "cause" if "cause" in graded else "event"))
+    found = graded.assign(tau=span.tau, horizon=span.horizon, ipcw=censoring.ipcw(time, span.tau))
+    if np.isnan(span.horizon):
+        found = found.drop(columns="horizon")
+    if "survival" not in answered.arrays or not span.tau > 0:
+        return found
+    curves = _Curves.of(answered, graded["item"])
+    grid = np.linspace(0.0, span.tau, STEPS + 1)
+    found = found.assign(
+        brier=integrated_terms(time, event, curves.at(grid), grid, censoring), own_survival=curves.each(time)
+    )
+    if np.isnan(span.horizon):
+        return found
+    beyond = curves.at(np.array([span.horizon]))
+    at_horizon = brier_terms(time, event, beyond, np.array([span.horizon]), censoring)[:, 0]
+    return found.assign(p_event=1 - beyond[:, 0], brier_horizon=at_horizon, threshold=span.risk)
+
+
+@dataclass(frozen=True, eq=False)
+class _Curves:
+    """Predicted survival as steps: (k,) rising times, and (n, k + 1) the value before the first and from each on."""
+
+    times: np.ndarray
+    values: np.ndarray
+
+    @classmethod
+    def of(cls, answered: Items, items: pd.Series) -> Self:
+        ids, curves = pd.Index(answered.frame["item"]), np.asarray(answered.arrays["survival"], dtype=float)
+        times = np.asarray(answered.arrays.get("times", ()), dtype=float)
+        if curves.shape != (len(ids), len(times)) or not (np.diff(times) > 0).all():
+            raise MmcellError(
+                f"items: arrays['survival'] has the shape {curves.shape} for {len(ids)} items and {len(times)} times; "
+                "give one curve per item over rising arrays['times']"
+            )
+        if ids.has_duplicates:
+            raise MmcellError(
+                f"items: {first(ids[ids.duplicated()])} have several survival curves; return one per item"
+            )
+        wrong = ~((curves >= 0) & (curves <= 1)).all(axis=1)
+        if wrong.any():
+            raise MmcellError(
+                f"items: arrays['survival'] is no probability for {int(wrong.sum())} items ({first(ids[wrong])}); give "
+                "numbers from 0 to 1"
+            )
+        rows = curves[ids.get_indexer(pd.Index(items))]
+        return cls(times, np.column_stack([np.ones(len(rows)), rows]))
+
+    def at(self, times: np.ndarray) -> np.ndarray:
+        """Return the curves (n, times) at some times."""
+        return self.values[:, np.searchsorted(self.times, times, "right")]
+
+    def each(self, times: np.ndarray) -> np.ndarray:
+        """Return each curve at a time of its own, (n,)."""
+        return self.values[np.arange(len(self.values)), np.searchsorted(self.times, times, "right")]

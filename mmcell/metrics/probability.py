@@ -1,0 +1,116 @@
+"""Metrics of predicted probabilities: of the positive class, or of the event by a horizon (column ``p_event``).
+
+Probabilities of different folds are on one scale, so the folds of a repeat are pooled; repeats are averaged.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+from scipy.stats import chi2
+
+from mmcell.items import Items
+from mmcell.metrics.base import Metric, Resampled, mean_of, plain, within_repeats
+from mmcell.metrics.benefit import benefit_at_threshold, one_value
+from mmcell.metrics.calibration import (
+    calibration_slope_resampled,
+    cloglog,
+    d_shares,
+    integrated_calibration_index_resampled,
+    uniform_statistic,
+)
+from mmcell.metrics.calibration_line import calibration_line_resampled
+
+#: Bins of D-calibration.
+BINS = 10
+
+
+def carrying(items: Items) -> int:
+    """Return the number of units in the rarer class, or of those with an event."""
+    if items.kind == "survival":
+        return int(items.frame.loc[items.frame["event"] == 1, "unit"].nunique())
+    truth = items.frame.drop_duplicates(["unit", "y_true"])["y_true"]
+    return int(truth.value_counts().min())
+
+
+def _columns(items: Items, rows: np.ndarray, *names: str) -> list[np.ndarray]:
+    return [items.column(name)[rows].astype(float) for name in names]
+
+
+def _slope(items: Items, rows: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Slope (draws,): of log odds, or of the log hazard within folds, each with a baseline hazard of its own."""
+    if items.kind == "binary":
+        y, p = _columns(items, rows, "y_true", "p_event")
+        return calibration_line_resampled(y, p, weights)[1]
+    time, event, p = _columns(items, rows, "time", "event", "p_event")
+    return calibration_slope_resampled(time, event, cloglog(p), weights, items.column("fold")[rows])
+
+
+def _intercept(items: Items, rows: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    y, p = _columns(items, rows, "y_true", "p_event")
+    return calibration_line_resampled(y, p, weights)[0]
+
+
+def _ici(items: Items, rows: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    time, event, p = _columns(items, rows, "time", "event", "p_event")
+    return integrated_calibration_index_resampled(time, event, p, one_value(items, "horizon"), weights)
+
+
+def _distance(
+    kernel: Callable[[Items, np.ndarray, np.ndarray], np.ndarray], ideal: float
+) -> tuple[Callable[[Items], float], Resampled]:
+    """Return `fn` and its fast path for how far the mean over repeats is from what is ideal."""
+    of_repeats = within_repeats(kernel)[1]
+
+    def resampled(items: Items, weights: np.ndarray) -> np.ndarray:
+        return np.abs(of_repeats(items, weights) - ideal)
+
+    return plain(resampled), resampled
+
+
+def _d_calibration(items: Items) -> float:
+    """Mean over repeats of the p of uniform survival at the own time; every unit is one patient, however many items."""
+    found = []
+    for _, part in items.frame.groupby("repeat", sort=True):
+        shares = d_shares(part["event"].to_numpy(dtype=float), part["own_survival"].to_numpy(dtype=float), BINS)
+        statistic = uniform_statistic(shares.mean(axis=0), part["unit"].nunique())
+        found.append(chi2.sf(statistic, BINS - 1))
+    return float(np.mean(found)) if found else float("nan")
+
+
+_brier_fn, _brier_fast = mean_of(
+    lambda items: (items.column("p_event").astype(float) - items.column("y_true").astype(float)) ** 2
+)
+_slope_fn, _slope_fast = _distance(_slope, 1.0)
+_intercept_fn, _intercept_fast = _distance(_intercept, 0.0)
+_ici_fn, _ici_fast = within_repeats(_ici)
+_benefit_fn, _benefit_fast = within_repeats(benefit_at_threshold)
+
+#: None of them has a chance level: what says nothing, the prevalence for all, is well calibrated.
+BRIER = Metric("brier", _brier_fn, False, None, (0, 1), _brier_fast, ("binary",), needs=("p_event",), size=carrying)
+#: |slope − 1|: a slope itself has no better side. `calibration_slope` and `calibration_line` give it with its sign.
+CALIBRATION_SLOPE_ERROR = Metric(
+    "calibration_slope_error", _slope_fn, False, None, (0, np.inf), _slope_fast, ("binary", "survival"),
+    needs=("p_event",), size=carrying,
+    undefined="the slope is infinite or undefined: no event, one class or one prediction for all, predictions that "
+    "part the classes, or a prediction of 0 or 1",
+)  # fmt: skip
+#: |intercept|, in log odds.
+CALIBRATION_INTERCEPT_ERROR = Metric(
+    "calibration_intercept_error", _intercept_fn, False, None, (0, np.inf), _intercept_fast, ("binary",),
+    needs=("p_event",), size=carrying, undefined="one class only, or a prediction of 0 or 1",
+)  # fmt: skip
+ICI = Metric(
+    "ici", _ici_fn, False, None, (0, 1), _ici_fast, ("survival",), needs=("p_event", "horizon"), size=carrying,
+    undefined="no event, nobody under observation at the horizon, or a prediction of 0 or 1",
+)  # fmt: skip
+#: The p of a test, for which resampled units say nothing.
+D_CALIBRATION = Metric(
+    "d_calibration", _d_calibration, True, None, (0, 1), None, ("survival",), needs=("own_survival",), interval=False
+)  # fmt: skip
+NET_BENEFIT = Metric(
+    "net_benefit", _benefit_fn, True, None, (-np.inf, 1), _benefit_fast, ("binary", "survival"),
+    needs=("p_event", "threshold"), size=carrying,
+    undefined="nobody above the threshold is under observation at the horizon",
+)  # fmt: skip
