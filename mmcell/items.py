@@ -40,7 +40,8 @@ class Items:
     frame
         One row per scored item. Always: ``item unit split repeat fold target query gallery stratum group``; where units
         are crossed (donor × perturbation) the second factor as ``crossed``; by kind:
-        ``y_true y_pred``, ``time event y_pred`` (risk: higher = shorter survival), or
+        ``y_true y_pred``, ``time event y_pred`` (risk: higher = shorter survival; ``cause`` where a competing event is
+        declared), or
         ``above tied tied_correct n_correct n_gallery percentile``, or ``row within n_items`` (items of one unit and
         stratum: where their sums stand in ``arrays["moments"]``, what they are centred in, how many they are).
     kind

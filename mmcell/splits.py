@@ -171,6 +171,11 @@ def splits_of(dataset: Dataset, spec: SplitSpec, seed: int = 0) -> list[Split]:
 def _groups(dataset: Dataset, spec: SplitSpec, units: pd.Index) -> pd.Series:
     if spec.by is None:
         raise MmcellError(f"split kind {spec.kind!r} needs 'by': the role or column whose groups it works on")
+    outcome = dataset.roles.outcome
+    if spec.by == "outcome" and outcome is not None and outcome.competing is not None:
+        # A competing event is rare at times, and folds are drawn for the event in question.
+        groups = dataset.truth("outcome", "patient")["event"].reindex(units)
+        return groups.astype(str).where(groups.notna())
     role = "outcome.event" if spec.by == "outcome" else spec.by
     own = spec.by if spec.by in dataset.obs and spec.by not in type(dataset.roles).__dataclass_fields__ else None
     column = dataset.roles.columns.get(role, own)
