@@ -21,6 +21,7 @@ from mmcell.splits import Split
 from mmcell.stats.bootstrap import Estimate, bootstrap
 from mmcell.stats.comparison import difference
 from mmcell.stats.permutation import p_value
+from mmcell.strata import within_strata
 from mmcell.subgroups import groups, worst
 from mmcell.verdict import verdict
 
@@ -33,7 +34,8 @@ def grade(
 ) -> Items:
     """Return the items of one split with unit, repeat, fold and truth attached by id.
 
-    Items whose truth is missing are left out; they are counted as excluded when the split is scored.
+    Items whose truth is missing are left out; they are counted as excluded when the split is scored. Where the dataset
+    has strata, items are there a second time, to be compared within these: see `mmcell.strata`.
 
     Raises
     ------
@@ -72,12 +74,12 @@ def grade(
     if items.kind == "multiclass":
         # Classes are text, whatever a task returned, so that truth and prediction meet.
         graded = graded.astype({"y_true": str, "y_pred": str})
+    folds = [s for s in splits if s.spec.name == split.spec.name] or [split]
     if items.kind == "survival":
-        folds = [s for s in splits if s.spec.name == split.spec.name] or [split]
         # One horizon for all folds, so that they are scored on the same span of time.
         tau = dataset.once(("tau", *(s.key for s in folds)), lambda: common_tau([_outcome(dataset, s) for s in folds]))
         graded = with_censoring(graded, items, *_outcome(dataset, split), tau)
-    return Items(graded, items.kind, details=items.details)
+    return Items(within_strata(graded, items.kind, dataset, split, folds), items.kind, details=items.details)
 
 
 def _outcome(dataset: Dataset, split: Split) -> tuple[np.ndarray, np.ndarray]:
@@ -91,7 +93,7 @@ def estimate(items: Items, metrics: list[Metric], *, n_boot: int, seed: int) -> 
     """Return the estimate of every metric on every panel of items."""
     found = {}
     for facts, panel in items.panels():
-        wanted = {m.name: m for m in metrics if m.reads(panel.kind, facts["target"], panel.frame)}
+        wanted = {m.name: m for m in metrics if m.scores(panel, facts["target"])}
         for name, value in bootstrap(panel, list(wanted.values()), n_boot=n_boot, seed=seed).items():
             found[(*facts.values(), name)] = (panel, wanted[name], value)
     return found

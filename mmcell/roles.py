@@ -56,7 +56,8 @@ class Roles:
     technical, clinical
         Covariates: of the measurement, and of the patient.
     strata
-        Columns of subgroups (cancer type, sex): the control ``stratum-only`` reads them, and the worst one is named.
+        Columns of subgroups (cancer type, sex): the control ``stratum-only`` reads them, the worst one is named, and
+        metrics of pairs are given within them, too.
     relevant
         Columns of the biology of interest: kept with the data, not read by the tasks of this version.
     contextual
