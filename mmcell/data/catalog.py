@@ -23,6 +23,7 @@ DATASETS = Registry(
         "onek1k": "mmcell.data.cohorts:load_onek1k",
         "stephenson": "mmcell.data.cohorts:load_stephenson",
         "hcc-immune": "mmcell.data.survset:load_hcc",
+        "hcc-immune-recurrence": "mmcell.data.asaur:load_recurrence",
         "breast-expression": "mmcell.data.survset:load_breast",
         "ovarian-expression": "mmcell.data.survset:load_ovarian",
         "rosetta-cdrp": "mmcell.data.rosetta:load_cdrp",
