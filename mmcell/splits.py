@@ -188,9 +188,8 @@ def _groups(dataset: Dataset, spec: SplitSpec, units: pd.Index) -> pd.Series:
 def _enough(dataset: Dataset, have: int, n_splits: int, what: str) -> None:
     if have < n_splits:
         raise MmcellError(
-            f"dataset {dataset.name!r}: {have} {what} cannot be spread over {n_splits} folds; use "
-            f"n_splits={max(2, have)} "
-            "or fewer, or add units"
+            f"dataset {dataset.name!r}: {have} {what} cannot be spread over {n_splits} folds; "
+            + (f"use n_splits={have} or fewer, or add units" if have > 1 else "no fold can do without one: add units")
         )
 
 

@@ -105,11 +105,14 @@ def _outcome(dataset: Dataset) -> pd.DataFrame:
             )
     frame = numbers.assign(cause=numbers["event"].where(~rival, 2))
     if problem := miscoded(frame["event"]):
-        raise MmcellError(f"dataset {dataset.name!r}: {names['event']!r} {problem}")
+        rival_hint = "; where 2 is a competing event, say so in the card: outcome: {time: …, event: …, competing: 2}"
+        hint = rival_hint if set(frame["event"]) == {0, 1, 2} else ""
+        raise MmcellError(f"dataset {dataset.name!r}: {names['event']!r} {problem}{hint}")
     early = ~(frame["time"] > 0) | ~np.isfinite(frame["time"])
     if early.any():
+        what = "not positive" if (frame["time"] <= 0).any() else "infinite"
         raise MmcellError(
-            f"dataset {dataset.name!r}: {int(early.sum())} values of {names['time']!r} are not positive "
+            f"dataset {dataset.name!r}: {int(early.sum())} values of {names['time']!r} are {what} "
             f"(first: {first(frame.index[early])}); correct or remove these patients"
         )
     if frame["event"].sum() == 0:
@@ -141,6 +144,4 @@ def miscoded(event: pd.Series) -> str:
     cure = "1 = event, 0 = censored"
     if found <= {1, 2}:
         cure += "; where 2 means the event and 1 censored, subtract 1"
-    elif found == {0, 1, 2}:
-        cure += "; where 2 is a competing event, say so in the card: outcome: {time: …, event: …, competing: 2}"
     return f"has values other than 0 and 1 ({first(f'{value:g}' for value in wrong)}); {cure}"

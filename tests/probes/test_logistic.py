@@ -96,3 +96,12 @@ def test_invariants(n, d, seed, ties):
     turned = fit_nested_logistic(x * 7.0 + 3.0, 1 - y)
     if turned.penalty == found.penalty:
         np.testing.assert_allclose(turned.probability(x * 7.0 + 3.0)[:, 1], p[:, 0], atol=1e-4)
+
+
+@pytest.mark.parametrize("n", [41, 50, 63])
+def test_rows_that_are_alike_are_tied_whatever_their_place(n):
+    rng = np.random.default_rng(n)
+    kind = rng.integers(0, 3, n)
+    x = rng.normal(size=(3, 9))[kind]
+    p = fit_nested_logistic(x, rng.permutation(np.arange(n) % 2)).probability(x)[:, 1]
+    assert [len(np.unique(p[kind == k])) for k in range(3)] == [1, 1, 1]
