@@ -291,14 +291,16 @@ class Dataset:
         ----------
         target
             ``label`` (0/1 for two classes), ``ordered`` (numbers, or ranks from 0 on), ``cell_type``, ``batch``,
-            ``batch=VALUE`` (one against the rest, 0/1) or ``outcome`` (columns time and event).
+            ``batch=VALUE`` (one against the rest, 0/1) or ``outcome`` (columns time and event, and where a competing
+            event is declared, cause: 0 = censored, 1 = the event, 2 = the competing one).
         level
             The level of what is scored.
 
         Returns
         -------
         pandas.DataFrame
-            Columns ``y_true``, or ``time`` and ``event``. Rows without a value are left out; the caller counts them.
+            Columns ``y_true``, or ``time``, ``event`` and ``cause``. Rows without a value are left out; the caller
+            counts them.
 
         Raises
         ------

@@ -22,6 +22,7 @@ from mmcell.splits import Split
 from mmcell.stats.bootstrap import Estimate, bootstrap
 from mmcell.stats.comparison import difference
 from mmcell.stats.permutation import p_value
+from mmcell.strata import within_strata
 from mmcell.subgroups import groups, worst
 from mmcell.verdict import verdict
 
@@ -34,7 +35,8 @@ def grade(
 ) -> Items:
     """Return the items of one split with unit, repeat, fold and truth attached by id.
 
-    Items whose truth is missing are left out; they are counted as excluded when the split is scored.
+    Items whose truth is missing are left out; they are counted as excluded when the split is scored. Where the dataset
+    has strata, items are there a second time, to be compared within these: see `mmcell.strata`.
 
     Raises
     ------
@@ -83,7 +85,7 @@ def grade(
     if items.kind == "survival":
         span = dataset.once(("span", *keys), lambda: Span.of([_outcome(dataset, s) for s in folds]))
         graded = with_censoring(graded, items, *_outcome(dataset, split), span)
-    return Items(graded, items.kind, details=items.details)
+    return Items(within_strata(graded, items.kind, dataset, split, folds), items.kind, details=items.details)
 
 
 def _outcome(dataset: Dataset, split: Split) -> tuple[np.ndarray, np.ndarray]:
@@ -107,7 +109,7 @@ def estimate(items: Items, metrics: list[Metric], *, n_boot: int, seed: int) -> 
     """Return the estimate of every metric on every panel of items."""
     found = {}
     for facts, panel in items.panels():
-        wanted = {m.name: m for m in metrics if m.reads(panel.kind, facts["target"], panel.frame)}
+        wanted = {m.name: m for m in metrics if m.scores(panel, facts["target"])}
         for name, value in bootstrap(panel, list(wanted.values()), n_boot=n_boot, seed=seed).items():
             found[(*facts.values(), name)] = (panel, wanted[name], value)
     return found

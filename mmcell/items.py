@@ -29,6 +29,8 @@ PANEL = ("target", "query", "gallery", "stratum", "split")
 _DEFAULTS: dict[str, Any] = {
     "target": "label", "query": "", "gallery": "", "stratum": "all", "split": "", "group": "", "repeat": 0, "fold": 0
 }  # fmt: skip
+#: Kinds whose rows may be parted by the column ``within``.
+_PARTED = ("binary", "regression", "survival", "features")
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,9 +42,12 @@ class Items:
     frame
         One row per scored item. Always: ``item unit split repeat fold target query gallery stratum group``; where units
         are crossed (donor × perturbation) the second factor as ``crossed``; by kind:
-        ``y_true y_pred``, ``time event y_pred`` (risk: higher = shorter survival), or
+        ``y_true y_pred``, ``time event y_pred`` (risk: higher = shorter survival; ``cause`` where a competing event is
+        declared), or
         ``above tied tied_correct n_correct n_gallery percentile``, or ``row within n_items`` (items of one unit and
-        stratum: where their sums stand in ``arrays["moments"]``, what they are centred in, how many they are).
+        stratum: where their sums stand in ``arrays["moments"]``, what they are centred in, how many they are). Of
+        binary, regression and survival items ``within`` is the subgroup of units that a row is compared in, "" for all
+        (see `mmcell.strata`).
     kind
         ``binary``, ``multiclass``, ``regression``, ``survival``, ``retrieval`` or ``features``.
     arrays
@@ -63,7 +68,7 @@ class Items:
         absent = [c for c in needed if c not in self.frame]
         if absent:
             raise MmcellError(f"items of kind {self.kind!r}: the column {absent[0]!r} is missing; return it")
-        usual = _DEFAULTS | ({"within": ""} if self.kind == "features" else {})
+        usual = _DEFAULTS | ({"within": ""} if self.kind in _PARTED else {})
         defaults = {k: v for k, v in usual.items() if k not in self.frame}
         frame = self.frame.assign(**defaults).reset_index(drop=True)
         for column in KINDS[self.kind][0]:
@@ -121,9 +126,18 @@ class Items:
 
     @cached_property
     def folds(self) -> list[tuple[Any, np.ndarray]]:
-        """(repeat, rows) of every fold: predictions are comparable within one only."""
-        grouped = self.frame.groupby(["repeat", "fold"], sort=True).indices
-        return [(repeat, rows) for (repeat, _), rows in grouped.items()]
+        """(repeat, rows) of every fold, and of every subgroup in it where items are compared within subgroups.
+
+        Predictions are comparable within one only.
+        """
+        keys = [c for c in ("repeat", "fold", "within") if c in self.frame]
+        grouped = self.frame.groupby(keys, sort=True).indices
+        return [(repeat, rows) for (repeat, *_), rows in grouped.items()]
+
+    @cached_property
+    def is_within(self) -> bool:
+        """Whether rows are compared within subgroups of units; of predicted features the protocol decides that."""
+        return self.kind != "features" and "within" in self.frame and bool((self.frame["within"] != "").any())
 
     def column(self, name: str) -> np.ndarray:
         """Return one column as an array."""

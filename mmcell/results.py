@@ -218,7 +218,7 @@ class Results:
             if record.key not in self.items or not asked or not record.is_rival:
                 continue
             for facts, panel in self.items[record.key].panels():
-                fits = metric.reads(panel.kind, facts["target"], panel.frame)
+                fits = metric.scores(panel, facts["target"])
                 if fits and all(wanted[k] in (None, facts[k]) for k in ("split", "target", "query", "stratum")):
                     place = (record.task["name"], record.dataset, *facts.values())
                     label = " · ".join(filter(None, (record.label, record.probe)))
@@ -239,7 +239,7 @@ class Results:
             {"task": record.task["name"], **facts}
             for record in self.records if record.key in self.items and record.is_rival
             for facts, panel in self.items[record.key].panels()
-            if metric.reads(panel.kind, facts["target"], panel.frame)
+            if metric.scores(panel, facts["target"])
         ]  # fmt: skip
         if not rest:
             known = {s.metric for r in self.records for s in r.scores} - {metric.name}

@@ -15,10 +15,22 @@ _STRICT = ConfigDict(extra="forbid", coerce_numbers_to_str=True, frozen=True)
 
 @dataclass(frozen=True, config=_FIELDS)
 class Outcome:
-    """The two columns of a right-censored outcome: time (> 0) and event (1 = happened, 0 = censored)."""
+    """The two columns of a right-censored outcome.
+
+    Attributes
+    ----------
+    time
+        Column of times, greater than 0.
+    event
+        Column that says how they ended: 1 = the event, 0 = censored.
+    competing
+        A further value of that column: another event, after which the one in question cannot happen (death of other
+        causes before a relapse).
+    """
 
     time: str
     event: str
+    competing: str | None = None
 
 
 @dataclass(frozen=True, config=_FIELDS)
@@ -44,7 +56,8 @@ class Roles:
     technical, clinical
         Covariates: of the measurement, and of the patient.
     strata
-        Columns of subgroups (cancer type, sex): the control ``stratum-only`` reads them, and the worst one is named.
+        Columns of subgroups (cancer type, sex): the control ``stratum-only`` reads them, the worst one is named, and
+        metrics of pairs are given within them, too.
     relevant
         Columns of the biology of interest: kept with the data, not read by the tasks of this version.
     contextual

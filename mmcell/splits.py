@@ -171,6 +171,11 @@ def splits_of(dataset: Dataset, spec: SplitSpec, seed: int = 0) -> list[Split]:
 def _groups(dataset: Dataset, spec: SplitSpec, units: pd.Index) -> pd.Series:
     if spec.by is None:
         raise MmcellError(f"split kind {spec.kind!r} needs 'by': the role or column whose groups it works on")
+    outcome = dataset.roles.outcome
+    if spec.by == "outcome" and outcome is not None and outcome.competing is not None:
+        # A competing event is rare at times, and folds are drawn for the event in question.
+        groups = dataset.truth("outcome", "patient")["event"].reindex(units)
+        return groups.astype(str).where(groups.notna())
     role = "outcome.event" if spec.by == "outcome" else spec.by
     own = spec.by if spec.by in dataset.obs and spec.by not in type(dataset.roles).__dataclass_fields__ else None
     column = dataset.roles.columns.get(role, own)
@@ -183,9 +188,8 @@ def _groups(dataset: Dataset, spec: SplitSpec, units: pd.Index) -> pd.Series:
 def _enough(dataset: Dataset, have: int, n_splits: int, what: str) -> None:
     if have < n_splits:
         raise MmcellError(
-            f"dataset {dataset.name!r}: {have} {what} cannot be spread over {n_splits} folds; use "
-            f"n_splits={max(2, have)} "
-            "or fewer, or add units"
+            f"dataset {dataset.name!r}: {have} {what} cannot be spread over {n_splits} folds; "
+            + (f"use n_splits={have} or fewer, or add units" if have > 1 else "no fold can do without one: add units")
         )
 
 

@@ -219,12 +219,13 @@ class MethodView:
         ids : pandas.Index
             (n,) training ids.
         y : numpy.ndarray
-            (n,) classes, or (n, 2) time and event for ``outcome``.
+            (n,) classes, or (n, 2) time and event for ``outcome``: a competing event ends the time like a censoring.
         """
         truth = self.labels[target]
         truth = truth.loc[self.train[self.train.isin(truth.index)]]
-        values = truth.to_numpy()
-        return pd.Index(truth.index), values if target == "outcome" else values[:, 0]
+        if target == "outcome":
+            return pd.Index(truth.index), truth[["time", "event"]].to_numpy()
+        return pd.Index(truth.index), truth.to_numpy()[:, 0]
 
 
 def unasked(dataset: Dataset, target: str, level: str) -> str:

@@ -152,7 +152,8 @@ def write_cohort(folder: str | Path, dataset: Dataset | None = None) -> Path:
     roles: dict[str, Any] = {r: getattr(found.roles, r) for r in single if getattr(found.roles, r) is not None}
     roles |= {r: list(getattr(found.roles, r)) for r in several if getattr(found.roles, r)}
     if found.roles.outcome is not None:
-        roles["outcome"] = {"time": found.roles.outcome.time, "event": found.roles.outcome.event}
+        parts = {part: getattr(found.roles.outcome, part) for part in ("time", "event", "competing")}
+        roles["outcome"] = {part: value for part, value in parts.items() if value is not None}
     content = {
         "name": found.name, "data": file.name, "level": found.card.level, "roles": roles,
         "preprocessing": {name: card.preprocessing for name, card in found.card.modalities.items()},

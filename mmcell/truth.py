@@ -84,24 +84,64 @@ def _outcome(dataset: Dataset) -> pd.DataFrame:
         raise MmcellError(f"dataset {dataset.name!r}: roles.outcome is not set; name its time and event columns")
     names = {"time": dataset.roles.outcome.time, "event": dataset.roles.outcome.event}
     raw = pd.DataFrame({k: dataset.per_unit(c) for k, c in names.items()}).dropna()
-    frame = raw.apply(pd.to_numeric, errors="coerce")
-    if frame.isna().any(axis=None):
-        bad = next(k for k in names if frame[k].isna().any())
-        raise MmcellError(f"dataset {dataset.name!r}: {names[bad]!r} is not numeric; give numbers")
-    wrong = ~frame["event"].isin([0, 1])
-    if wrong.any():
+    if raw.empty:
         raise MmcellError(
-            f"dataset {dataset.name!r}: {names['event']!r} has values other than 0 and 1 "
-            f"({first(frame.loc[wrong, 'event'].unique())}); 1 = event, 0 = censored"
+            f"dataset {dataset.name!r}: no {dataset.roles.unit} has both {names['time']!r} and {names['event']!r}; "
+            "fill them in"
         )
+    if raw["time"].dtype.kind in "mM":
+        raise MmcellError(
+            f"dataset {dataset.name!r}: {names['time']!r} holds dates or spans of the calendar; give the time from the "
+            "start to the event or to the last contact, as a number of days or months"
+        )
+    rival = _competing(dataset, raw["event"])
+    numbers = raw.assign(event=raw["event"].astype(object).where(~rival, 0)).apply(pd.to_numeric, errors="coerce")
+    for kind, cure in (("time", "give numbers"), ("event", "write 1 = event, 0 = censored")):
+        text = raw.loc[numbers[kind].isna(), kind]
+        if len(text):
+            raise MmcellError(
+                f"dataset {dataset.name!r}: {names[kind]!r} is not numeric in {len(text)} of {len(raw)} "
+                f"({first(text.astype(str).unique())}); {cure}"
+            )
+    frame = numbers.assign(cause=numbers["event"].where(~rival, 2))
+    if problem := miscoded(frame["event"]):
+        rival_hint = "; where 2 is a competing event, say so in the card: outcome: {time: …, event: …, competing: 2}"
+        hint = rival_hint if set(frame["event"]) == {0, 1, 2} else ""
+        raise MmcellError(f"dataset {dataset.name!r}: {names['event']!r} {problem}{hint}")
     early = ~(frame["time"] > 0) | ~np.isfinite(frame["time"])
     if early.any():
+        what = "not positive" if (frame["time"] <= 0).any() else "infinite"
         raise MmcellError(
-            f"dataset {dataset.name!r}: {int(early.sum())} values of {names['time']!r} are not positive "
+            f"dataset {dataset.name!r}: {int(early.sum())} values of {names['time']!r} are {what} "
             f"(first: {first(frame.index[early])}); correct or remove these patients"
         )
     if frame["event"].sum() == 0:
         raise MmcellError(
             f"dataset {dataset.name!r}: {names['event']!r} has no events; survival cannot be scored without any"
         )
-    return frame.astype({"time": float, "event": int})
+    frame = frame.astype({"time": float, "event": int, "cause": int})
+    return frame if dataset.roles.outcome.competing is not None else frame.drop(columns="cause")
+
+
+def _competing(dataset: Dataset, event: pd.Series) -> pd.Series:
+    """Return which ends are competing events; none where none is declared."""
+    assert dataset.roles.outcome is not None
+    competing = dataset.roles.outcome.competing
+    if competing in ("0", "1"):
+        raise MmcellError(
+            f"dataset {dataset.name!r}: roles.outcome.competing is {competing}, which marks "
+            f"{'the event itself' if competing == '1' else 'who was censored'}; name another value, such as 2"
+        )
+    return as_text(event) == competing
+
+
+def miscoded(event: pd.Series) -> str:
+    """Return what is wrong with numbers that should be 1 = event and 0 = censored, with the cure; "" for nothing."""
+    found = set(event.unique())
+    wrong = sorted(found - {0, 1})
+    if not wrong:
+        return ""
+    cure = "1 = event, 0 = censored"
+    if found <= {1, 2}:
+        cure += "; where 2 means the event and 1 censored, subtract 1"
+    return f"has values other than 0 and 1 ({first(f'{value:g}' for value in wrong)}); {cure}"

@@ -75,7 +75,7 @@ class Work:
                 continue
             for facts, panel in items.panels():
                 for metric in self.plan.metrics:
-                    if metric.reads(panel.kind, facts["target"], panel.frame):
+                    if metric.scores(panel, facts["target"]):
                         values = found.setdefault((*facts.values(), metric.name), [np.nan] * self.plan.n_null)
                         values[draw] = metric.fn(panel)
         return {place: np.array(values) for place, values in found.items()}

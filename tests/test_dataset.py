@@ -9,10 +9,11 @@ import pytest
 import scipy.sparse as sp
 import yaml
 
-from mmcell import Dataset, Roles
+from mmcell import Dataset, MethodView, Roles, Split, SplitSpec
 from mmcell.data.cohort import read_cohort
 from mmcell.modalities import not_pulling
-from mmcell.roles import DatasetCard, Outcome
+from mmcell.roles import CohortCard, DatasetCard, Outcome, parse
+from mmcell.splits import most_folds, splits_of
 from mmcell.testing import tiny_cohort
 
 
@@ -191,9 +192,17 @@ def test_labels_that_cannot_be_scored(cohort, refused, columns, pieces):
     [
         ({"died": 0}, ["'died' has no events"]),
         ({"died": per_donor([0, 1] * 3 + [2, 3])}, ["'died' has values other than 0 and 1 (2, 3)", "0 = censored"]),
-        ({"died": per_donor(["no", "yes"] * 4)}, ["'died' is not numeric"]),
+        ({"died": per_donor([0, 1] * 3 + [2, 2])}, ["(2)", "where 2 is a competing event", "competing: 2}"]),
+        ({"died": per_donor([1, 2] * 4)}, ["(2)", "where 2 means the event and 1 censored, subtract 1"]),
+        ({"died": per_donor(["alive", "dead"] * 4)}, ["'died' is not numeric in 8 of 8 (alive, dead)", "1 = event"]),
+        ({"died": per_donor(["FALSE", "TRUE"] * 4)}, ["'died' is not numeric in 8 of 8 (FALSE, TRUE)", "0 = censored"]),
+        ({"died": per_donor([0, 1] * 3 + [-1, 1])}, ["values other than 0 and 1 (-1)"]),
+        ({"died": None, "roles": {"outcome": Outcome("months", "dead")}}, ["names the column 'dead'", "not in obs"]),
+        ({"died": per_donor([np.nan] * 8)}, ["no donor has both 'months' and 'died'", "fill them in"]),
+        ({"months": per_donor(["1 year", *map(str, range(2, 9))])}, ["'months' is not numeric in 1 of 8 (1 year)"]),
+        ({"months": per_donor(pd.date_range("2020", periods=8))}, ["'months' holds dates", "number of days"]),
         ({"months": per_donor([0, -1, *range(1, 7)])}, ["2 values of 'months' are not positive (first: d0, d1)"]),
-        ({"months": per_donor([np.inf, *range(1, 8)])}, ["1 values of 'months'", "correct or remove"]),
+        ({"months": per_donor([np.inf, *range(1, 8)])}, ["1 values of 'months' are infinite", "correct or remove"]),
         ({"months": np.arange(1, 25)}, ["'months' takes 3 values in donor", "8 units"]),
         ({"roles": {"outcome": None}}, ["roles.outcome is not set", "time and event"]),
     ],
@@ -201,6 +210,60 @@ def test_labels_that_cannot_be_scored(cohort, refused, columns, pieces):
 def test_outcomes_that_cannot_be_scored(cohort, refused, columns, pieces):
     with refused("dataset 'toy'", *pieces):
         cohort(**columns).truth("outcome", "patient")
+
+
+COMPETING = {"outcome": Outcome("months", "died", "2")}
+
+
+@pytest.mark.parametrize(
+    "died", [[0, 1, 2, 1] * 2, [0.0, 1.0, 2.0, 1.0] * 2, pd.Categorical(per_donor(["0", "1", "2", "1"] * 2))]
+)
+def test_a_competing_event_is_no_event_and_no_mere_censoring(cohort, died):
+    died = died if isinstance(died, pd.Categorical) else per_donor(died)
+    truth = cohort(COMPETING, died=died).truth("outcome", "patient")
+    assert truth["event"].to_list() == [0, 1, 0, 1] * 2
+    assert truth["cause"].to_list() == [0, 1, 2, 1] * 2
+    assert truth["cause"].dtype.kind == "i"
+
+
+def test_a_competing_event_may_be_text(cohort):
+    toy = cohort(
+        {"outcome": Outcome("months", "died", "other death")}, died=per_donor(["0", "1", "other death", "1"] * 2)
+    )
+    assert toy.truth("outcome", "patient")["cause"].to_list() == [0, 1, 2, 1] * 2
+
+
+def test_without_a_competing_event_there_is_no_cause(cohort):
+    assert list(cohort().truth("outcome", "patient")) == ["time", "event"]
+
+
+def test_a_declared_value_is_the_only_one_let_through(cohort, refused):
+    with refused("values other than 0 and 1 (3)"):
+        cohort(COMPETING, died=per_donor([0, 1, 2, 3] * 2)).truth("outcome", "patient")
+    with refused("roles.outcome.competing is 1", "the event itself", "such as 2"):
+        cohort({"outcome": Outcome("months", "died", "1")}).truth("outcome", "patient")
+
+
+def test_a_number_in_a_card_names_the_competing_event():
+    roles = {"unit": "u", "outcome": {"time": "t", "event": "e", "competing": 2}}
+    assert parse(CohortCard, {"data": "x.h5ad", "roles": roles}, "card").roles.outcome.competing == "2"
+
+
+def test_a_method_learns_time_and_event_only(cohort):
+    toy = cohort(COMPETING, died=per_donor([0, 1, 2, 1] * 2))
+    units = pd.Index([f"d{i}" for i in range(8)])
+    spec = SplitSpec("half", "group-kfold", targets=("outcome",))
+    ids, outcome = MethodView.of(toy, Split(units[:4], units[4:], spec=spec), "patient").training("outcome")
+    assert list(ids) == list(units[:4])
+    np.testing.assert_array_equal(outcome, [[3, 0], [4, 1], [5, 0], [6, 1]])
+
+
+def test_folds_are_stratified_by_the_event_in_question(cohort):
+    toy = cohort(COMPETING, died=per_donor([0, 1, 2, 1, 0, 1, 0, 1]))
+    spec = SplitSpec("grouped", "stratified-group-kfold", by="outcome", n_splits=4, targets=("outcome",))
+    assert most_folds(toy, spec) == 4
+    events = toy.truth("outcome", "patient")["event"]
+    assert [events[s.test].sum() for s in splits_of(toy, spec)] == [1, 1, 1, 1]
 
 
 @pytest.mark.parametrize("role", ["technical", "positive", "control", "lable"])

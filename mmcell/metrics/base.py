@@ -126,6 +126,10 @@ class Metric:
         there = columns is None or set(self.needs) <= set(columns)
         return there and kind in self.kinds and (role == self.target if self.target else role not in LEAKS)
 
+    def scores(self, panel: Items, target: str) -> bool:
+        """Whether it is computed on a panel of `Items.panels`: within subgroups only what compares pairs differs."""
+        return self.reads(panel.kind, target, panel.frame) and (self.within_fold or not panel.is_within)
+
     def chance_of(self, items: Items) -> float:
         """Return the value without skill on these items, NaN where there is none."""
         if self.chance is None:

@@ -198,7 +198,9 @@ class Cox:
         """Return (n,) log partial hazards: higher = riskier."""
         if self.model is None:
             return np.zeros(len(x))
-        return np.asarray(self._inputs(x, beside) @ self.model.params_.to_numpy())
+        # A row at a time: a product of matrices rounds the last rows otherwise than the rest, and would rank patients
+        # who are alike.
+        return np.asarray(np.vecdot(self._inputs(x, beside), self.model.params_.to_numpy()))
 
     def survival(self, x: np.ndarray, times: np.ndarray, beside: np.ndarray | None = None) -> np.ndarray:
         """Return (n, k) the predicted probability of being without the event beyond each of k times.
@@ -322,7 +324,7 @@ def _choose(z: np.ndarray, time: np.ndarray, event: np.ndarray, rng: np.random.G
     for train, held in splitter.split(z, classes):
         for i, penalty in enumerate(PENALTIES):
             beta = newton_cox(z[train], time[train], event[train], penalty)
-            a, b = c_pairs(time[held], event[held], z[held] @ beta, np.ones((1, len(held))))
+            a, b = c_pairs(time[held], event[held], np.vecdot(z[held], beta), np.ones((1, len(held))))
             top[i] += a[0]
             bottom[i] += b[0]
     c = np.divide(top, bottom, out=np.full(len(PENALTIES), 0.5), where=bottom > 0)

@@ -41,7 +41,8 @@ class Logistic:
         """Return (n, 2) class probabilities, the second that of the positive class."""
         if self.weights is None:
             return np.full((len(x), 2), 0.5)
-        positive = expit(self.scale.transform(x) @ self.weights[:-1] + self.weights[-1])
+        # A row at a time, so that rows that are alike are tied whatever their place.
+        positive = expit(np.vecdot(self.scale.transform(x), self.weights[:-1]) + self.weights[-1])
         return np.column_stack([1.0 - positive, positive])
 
 

@@ -12,6 +12,7 @@ from rich.table import Table
 from mmcell.records import RunRecord, Score
 from mmcell.report.words import group_name, unseen
 from mmcell.results import Results
+from mmcell.strata import WITHIN
 
 #: Wide enough for most tables when nobody's window decides.
 _PIPE_WIDTH = 160
@@ -51,12 +52,13 @@ def print_frame(frame: pd.DataFrame, shape: str) -> None:
 def headline(record: RunRecord) -> list[Score]:
     """Return the scores of a record that stand in the short table.
 
-    The primary metric over all items in each split and gallery, and whatever it knows that it should not.
+    The primary metric over all items in each split and gallery and within strata, and whatever it knows that it should
+    not.
     """
     primary = record.task["primary"]
-    return [s for s in record.scores if s.stratum in ("all", "batch", "batch×cell_type") and s.metric == primary] + [
-        s for s in record.scores if s.stratum == "all" and s.is_leak and s.metric != primary
-    ]
+    shown = ("all", "batch", "batch×cell_type")
+    own = [s for s in record.scores if s.metric == primary and (s.stratum in shown or s.stratum.startswith(WITHIN))]
+    return own + [s for s in record.scores if s.stratum == "all" and s.is_leak and s.metric != primary]
 
 
 def show_results(results: Results, shape: str) -> None:

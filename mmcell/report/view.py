@@ -8,6 +8,7 @@ from typing import Any
 
 from mmcell.records import Finding, RunRecord, Score
 from mmcell.report.words import Outcome, metric_name, outcome, place_name, tally
+from mmcell.strata import WITHIN
 
 _ROLES = ("candidate", "control", "ceiling")
 _SEVERITIES = ("leak", "warning", "info")
@@ -249,7 +250,9 @@ class TaskView:
         rows = [
             row
             for other in self.panels
-            if other.place[3] != "all" and _without_stratum(other.place) == _without_stratum(panel.place)
+            if other.place[3] != "all"
+            and not other.place[3].startswith(WITHIN)
+            and _without_stratum(other.place) == _without_stratum(panel.place)
             for row in other.scored
             if row.record.key == best.record.key
         ]

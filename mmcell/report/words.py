@@ -6,6 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Literal
 
 from mmcell.records import Gap, Score, Worst
+from mmcell.strata import WITHIN
 
 Outcome = Literal["better", "same", "worse", "few", "unknown"]
 
@@ -114,6 +115,8 @@ def place_name(score: Score) -> str:
         parts.append(f"{score.query} → {score.gallery}")
         everything = "all items" if score.target == "features" else "global gallery"
         parts.append(everything if score.stratum == "all" else f"within {score.stratum.replace('×', ' × ')}")
+    elif score.stratum.startswith(WITHIN):
+        parts.append(score.stratum)
     elif score.stratum != "all":
         parts.append(f"{score.stratum} held out" if score.shift else score.stratum)
     target, is_value, value = score.target.partition("=")

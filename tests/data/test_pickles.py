@@ -1,9 +1,11 @@
+import lzma
 import pickle
 
 import numpy as np
 import pandas as pd
 import pytest
 
+from mmcell.data import pickles
 from mmcell.data.pickles import read_plain_pickle, read_table_pickle
 
 READERS = [read_plain_pickle, read_table_pickle]
@@ -83,6 +85,45 @@ def test_numpy_text_is_no_number(pickled, refused):
 def test_a_table_must_be_one(pickled, refused):
     with refused("the pickle holds dict, not a table"):
         read_table_pickle(pickled({"a": 1}))
+
+
+@pytest.fixture
+def packed(tmp_path):
+    """A file that holds the bytes, packed with xz."""
+
+    def write(content):
+        path = tmp_path / "file.pkl.compress"
+        path.write_bytes(lzma.compress(content))
+        return path
+
+    return write
+
+
+def test_a_packed_file_is_unpacked_and_read_with_the_same_list(packed, tmp_path, refused):
+    target = tmp_path / "made"
+    with refused("this pickle may hold a table only", "asks for", "open"):
+        read_table_pickle(packed(pickle.dumps(Runs(target))), xz=True)
+    assert not target.exists()
+    with refused("the pickle holds dict, not a table"):
+        read_table_pickle(packed(pickle.dumps({"a": 1})), xz=True)
+
+
+def test_no_more_than_a_bound_is_unpacked(packed, monkeypatch, refused):
+    path = packed(pickle.dumps({"a": b"0" * 5000}))
+    with refused("holds dict"):
+        read_table_pickle(path, xz=True)
+    monkeypatch.setattr(pickles, "_MOST", 4000)
+    with refused("cut short, or unpacks to more than 4000 bytes", "install the package anew"):
+        read_table_pickle(path, xz=True)
+
+
+def test_what_is_not_packed_or_cut_short_is_refused_in_one_line(packed, pickled, refused):
+    with refused("this pickle may hold a table only"):
+        read_table_pickle(pickled({"a": 1}), xz=True)
+    path = packed(pickle.dumps({"a": 1}))
+    path.write_bytes(path.read_bytes()[:-8])
+    with refused("cut short"):
+        read_table_pickle(path, xz=True)
 
 
 @pytest.mark.demo

@@ -238,3 +238,15 @@ def test_a_baseline_counts_the_hazard_at_each_event():
     np.testing.assert_array_equal(found.times, [1, 2, 4])
     np.testing.assert_allclose(found.hazard, np.cumsum([1 / 7, 2 / 6, 1 / 2]))
     np.testing.assert_allclose(found.at([0, 1, 1.5, 3, 9]), [0, *found.hazard[[0, 0, 1, 2]]])
+
+
+@pytest.mark.parametrize("n", [41, 50, 63])
+def test_patients_who_are_alike_are_tied_whatever_their_place(n):
+    # A matrix product rounds the rows at its end otherwise than the rest.
+    rng = np.random.default_rng(n)
+    kinds = rng.normal(size=(3, 9))
+    kind = rng.integers(0, 3, n)
+    x = kinds[kind]
+    model = fit_cox(x, rng.exponential(1.0, n), np.ones(n, dtype=int), rng)
+    risk = model.risk(x)
+    assert [len(np.unique(risk[kind == k])) for k in range(3)] == [1, 1, 1]

@@ -111,3 +111,12 @@ def test_with_a_fixed_penalty_it_is_the_model_of_scikit_learn(d):
         expected = fit_logistic(x, y, penalty=penalty).probability(x)
         np.testing.assert_allclose(found.probability(x), expected, atol=2e-3)
         assert found.penalty == penalty
+
+
+@pytest.mark.parametrize("n", [41, 50, 63])
+def test_rows_that_are_alike_are_tied_whatever_their_place(n):
+    rng = np.random.default_rng(n)
+    kind = rng.integers(0, 3, n)
+    x = rng.normal(size=(3, 9))[kind]
+    p = fit_nested_logistic(x, rng.permutation(np.arange(n) % 2)).probability(x)[:, 1]
+    assert [len(np.unique(p[kind == k])) for k in range(3)] == [1, 1, 1]

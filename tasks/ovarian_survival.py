@@ -1,0 +1,27 @@
+"""Does tumour expression say who dies of ovarian cancer in a study never seen?
+
+A ridge Cox model fitted on three of four studies, read out on the fourth; patients are compared within their study
+only. The 158 genes were chosen by the makers of the set for their prognostic value, in these very studies, so that the
+scores are too high for a new one.
+"""
+
+from mmcell.protocols.survival import PROBES, Survival
+from mmcell.splits import SplitSpec
+from mmcell.task import TaskSpec
+
+task = Survival(
+    TaskSpec(
+        name="ovarian-survival",
+        question="Does tumour expression say who dies of ovarian cancer in a study never seen?",
+        dataset="ovarian-expression",
+        slots={"x": ("rna", "patient")},
+        split=SplitSpec("leave-one-study-out", "leave-one-group-out", by="batch", targets=("outcome",)),
+        metrics=("harrell_c", "uno_c", "ibs"),
+        primary="harrell_c",
+        controls=("random", "constant", "technical-only", "clinical-only"),
+        reference="clinical-only",
+        probes=PROBES,
+        null_within=("batch",),
+        encoders=("pca",),
+    )
+)
