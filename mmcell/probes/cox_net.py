@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
@@ -15,6 +15,9 @@ from mmcell.probes.cox_loss import Ties, cox_loss
 from mmcell.probes.inner import best_setting, need_events
 from mmcell.probes.inputs import Block, Patients
 from mmcell.probes.scale import Scale
+
+if TYPE_CHECKING:
+    import torch
 
 #: One fixed budget for every embedding, from weak to strong.
 WEIGHT_DECAYS = (0.001, 0.01, 0.1, 1.0)
@@ -183,7 +186,7 @@ def _fitted(
         for weights, offsets in tensors[:-1]:
             found = lib.tanh(found @ weights + offsets)
         penalty = sum((weights * weights).sum() for weights, _ in tensors)
-        value: torch.Tensor = loss((found @ tensors[-1][0])[:, 0]) / len(x) + 0.5 * decay * penalty
+        value: Any = loss((found @ tensors[-1][0])[:, 0]) / len(x) + 0.5 * decay * penalty
         value.backward()
         return value
 

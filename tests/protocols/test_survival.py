@@ -6,6 +6,7 @@ from mmcell import Embedding, Items, MethodView, Split, SplitSpec, get_metric
 from mmcell.metrics.survival import common_tau, harrell_c, with_censoring
 from mmcell.probes.cox import fit_cox
 from mmcell.probes.design import ClinicalDesign
+from mmcell.probes.inputs import Patients
 from tests.toys import SURVIVAL, survivors
 
 TOY = survivors(60)
@@ -31,8 +32,8 @@ def test_groups_follow_the_median_risk_of_training_patients():
     view, items = answered()
     _, outcome = view.training("outcome")
     train = X.align(view.train).values
-    model = fit_cox(train, outcome[:, 0], outcome[:, 1].astype(int), np.random.default_rng(0))
-    cut = np.median(model.risk(train))
+    train = Patients.of(train)
+    cut = np.median(fit_cox(train, outcome[:, 0], outcome[:, 1].astype(int), np.random.default_rng(0)).risk(train))
     risk = items.frame["y_pred"].to_numpy()
     assert list(items.frame["risk_group"]) == list(np.where(risk > cut, "high", "low"))
     assert set(items.frame["risk_group"]) == {"high", "low"}
@@ -43,11 +44,12 @@ def test_clinical_covariates_stand_beside_the_embedding():
     assert list(items.details["hazard_ratios"]) == [*X.columns, "age"]
     _, outcome = view.training("outcome")
     design = ClinicalDesign.fit(view.clinical.loc[view.train])
-    model = fit_cox(
-        X.align(view.train).values, outcome[:, 0], outcome[:, 1].astype(int), np.random.default_rng(0),
-        beside=design.transform(view.clinical.loc[view.train]), beside_columns=design.columns,
-    )  # fmt: skip
-    expected = model.risk(X.align(view.test).values, design.transform(view.clinical.loc[view.test]))
+    train, test = (
+        Patients.of(X.align(ids).values, beside=design.transform(view.clinical.loc[ids]))
+        for ids in (view.train, view.test)
+    )
+    model = fit_cox(train, outcome[:, 0], outcome[:, 1].astype(int), np.random.default_rng(0))
+    expected = model.risk(test)
     np.testing.assert_allclose(items.frame["y_pred"], expected)
 
 

@@ -11,8 +11,8 @@ from mmcell import MethodView, SplitSpec
 from mmcell.metrics.survival import harrell_c
 from mmcell.probes.cox import PENALTIES, fit_cox
 from mmcell.probes.inputs import Patients
-from mmcell.probes.partial_likelihood import newton_cox
 from mmcell.probes.linear import ALPHAS, fit_ridge
+from mmcell.probes.partial_likelihood import newton_cox
 from mmcell.protocols.retrieval import Retrieval
 from mmcell.splits import splits_of
 from tests.toys import SURVIVAL, Noise, spec, survivors
