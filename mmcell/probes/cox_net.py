@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import torch
 
 #: One fixed budget for every embedding, from weak to strong.
-WEIGHT_DECAYS = (0.001, 0.01, 0.1, 1.0)
+WEIGHT_DECAYS = (0.0001, 0.001, 0.01, 0.1, 1.0)
 _STEPS = 200
 #: Largest entry of a gradient that counts as none.
 _SLOPE = 1e-4
@@ -106,7 +106,8 @@ def fit_cox_net(
 
     Minimises −log partial likelihood / n + decay/2 · ‖weights‖² over all training patients at once, by L-BFGS with a
     fixed budget of steps, in double precision on one thread of a CPU and with no generator but `rng`. Without a hidden
-    layer that is a ridge with one solution, and the number of steps decides nothing once it is there.
+    layer that is a ridge with one solution, and the number of steps decides nothing once it is there. With one, the
+    number of steps is where training stops, and that it has not converged is no fault.
 
     Parameters
     ----------
@@ -146,7 +147,7 @@ def fit_cox_net(
     decay = WEIGHT_DECAYS[best_setting(risks, time, event, rng)]
     layers, slope = _fitted(z, (time, event, ties), start, decay, steps)
     risk = _forward(layers, z)
-    facts |= {"penalty": decay, "not_converged": int(slope > _SLOPE), "n_hidden": n_hidden}
+    facts |= {"penalty": decay, "not_converged": int(not n_hidden and slope > _SLOPE), "n_hidden": n_hidden}
     return CoxNet(inputs, layers, float(np.median(risk)), Baseline.fit(time, event, risk), facts)
 
 
@@ -192,7 +193,7 @@ def _fitted(
 
     with one_thread(), lib.enable_grad():
         solver.step(closure)
-        if not np.isfinite(float(closure())):
+        if not np.isfinite(float(closure().detach())):
             raise MmcellError("cox-net: the loss is not finite; check the embedding for huge values")
     slope = max(float(v.grad.abs().max()) for v in free)
     return tuple((weights.detach().numpy(), offsets.detach().numpy()) for weights, offsets in tensors), slope

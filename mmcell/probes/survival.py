@@ -72,7 +72,7 @@ KINDS: dict[str, Kind] = {
     "cox-elastic-net": Kind("mmcell.probes.elastic_net:fit_elastic_net"),
     "cox-stratified": Kind("mmcell.probes.cox:fit_cox", reads_strata=True),
     "cox-net": Kind("mmcell.probes.cox_net:fit_cox_net"),
-    "cox-net-hidden": Kind("mmcell.probes.cox_net:fit_cox_net", {"n_hidden": 16}),
+    "cox-net-hidden": Kind("mmcell.probes.cox_net:fit_cox_net", {"n_hidden": 16, "steps": 30}),
     "forest": Kind("mmcell.probes.forest:fit_forest"),
     "late-fusion": Kind("mmcell.probes.fusion:fit_fusion"),
 }
