@@ -155,7 +155,7 @@ class Made:
 
 def embeddings_of(
     candidate: Candidate, task: Task, dataset: Dataset, split: Split, cache: Cache, seed: int,
-    y: pd.Series | None = None, sample: pd.Series | None = None,
+    y: pd.Series | pd.DataFrame | None = None, sample: pd.Series | None = None,
 ) -> Made:  # fmt: skip
     """Return the embedding of every slot for one split, and with `sample` (item id -> sample) that of samples.
 
@@ -204,8 +204,8 @@ def embeddings_of(
     return Made(found, facts, samples)
 
 
-def labels_for(candidate: Candidate, task: Task, dataset: Dataset, split: Split) -> pd.Series | None:
-    """Return the labels of training patients for a patient encoder that is fitted to them; None for any other.
+def labels_for(candidate: Candidate, task: Task, dataset: Dataset, split: Split) -> pd.Series | pd.DataFrame | None:
+    """Return the labels, or times and events, of training patients for who is fitted to them; None for any other.
 
     Raises
     ------
@@ -214,13 +214,15 @@ def labels_for(candidate: Candidate, task: Task, dataset: Dataset, split: Split)
     """
     if candidate.pooling is None or not candidate.pooling.is_supervised:
         return None
-    if split.spec.targets[0] != "label":
+    target, known = split.spec.targets[0], candidate.pooling.targets
+    if target not in known:
         raise MmcellError(
-            f"patient encoder {candidate.patient_encoder!r} is fitted to a label, and task {task.spec.name!r} predicts "
-            f"{split.spec.targets[0]!r}; choose another patient encoder"
+            f"patient encoder {candidate.patient_encoder!r} is fitted to a {' or an '.join(known)}, and task "
+            f"{task.spec.name!r} predicts {target!r}; choose another patient encoder"
         )
-    truth = dataset.truth("label", "patient")["y_true"]
-    return truth[truth.index.isin(split.train)]
+    truth = dataset.truth(target, "patient")
+    truth = truth[truth.index.isin(split.train)]
+    return truth if target == "outcome" else truth["y_true"]
 
 
 def _halves(

@@ -24,8 +24,10 @@ if TYPE_CHECKING:
 Loss = Callable[["torch.Tensor", "torch.Tensor"], "torch.Tensor"]
 
 _WHO = "attention over cells"
-#: Patients of a step, and of each patient at most so many cells an epoch.
-_BATCH, _MOST = 16, 512
+#: Patients of a step.
+BATCH = 16
+#: Of each patient at most so many cells an epoch.
+_MOST = 512
 _RATE = 1e-2
 _PATIENCE = 20
 
@@ -114,6 +116,15 @@ class Attention:
             score, weight = _forward(self.net, z[None])
         return weight[0].double().numpy(), float(score[0])
 
+    def each(self, values: np.ndarray) -> np.ndarray:
+        """Return the score of each of (cells, d) cells, as if it were all of its patient: (cells,).
+
+        The score of a patient is the mean of its cells' scores, weighted by attention.
+        """
+        state = self.net.state_dict()
+        weight, offset = (state[f"head.{part}"].double().numpy() for part in ("weight", "bias"))
+        return np.asarray(self.scale.transform(values) @ weight[0] + offset[0])
+
 
 def _network(width: int, hidden: int, rng: np.random.Generator) -> torch.nn.ModuleDict:
     torch = need_torch(_WHO)
@@ -150,6 +161,7 @@ def fit_attention(
     epochs: int,
     weight_decay: float,
     rng: np.random.Generator,
+    batch: int = BATCH,
 ) -> Attention:
     """Train on some patients and stop by others.
 
@@ -172,6 +184,8 @@ def fit_attention(
         Width of the gates, passes at most, and the decay.
     rng
         Of the start and of all draws.
+    batch
+        Patients of a step, about.
 
     Raises
     ------
@@ -189,10 +203,10 @@ def fit_attention(
         for epoch in range(1, epochs + 1):
             order = rng.permutation(train)
             # Batches of one size, so that the loss of a small rest does not count as much as that of a whole one.
-            for batch in np.array_split(order, max(1, round(len(order) / _BATCH))):
-                score, _ = _forward(net, bags.draw(batch, scale, rng))
+            for some in np.array_split(order, max(1, round(len(order) / batch))):
+                score, _ = _forward(net, bags.draw(some, scale, rng))
                 steps.zero_grad()
-                value: Any = loss(score, torch.from_numpy(batch))
+                value: Any = loss(score, torch.from_numpy(some))
                 value.backward()
                 steps.step()
             now = float(value.detach())
