@@ -9,8 +9,8 @@ from lifelines import CoxPHFitter, NelsonAalenFitter
 from mmcell.metrics.survival import harrell_c
 from mmcell.probes.baseline import Baseline
 from mmcell.probes.cox import PENALTIES, fit_cox
-from mmcell.probes.inputs import MAX_DIM, Patients
-from mmcell.probes.partial_likelihood import newton_cox
+from mmcell.probes.inputs import MAX_DIM, Block, Patients
+from mmcell.probes.partial_likelihood import PartialLikelihood, newton_cox
 
 
 def cohort(n=80, d=4, seed=0, effect=1.0):
@@ -253,3 +253,148 @@ def test_a_baseline_counts_the_hazard_at_each_event():
     np.testing.assert_array_equal(found.times, [1, 2, 4])
     np.testing.assert_allclose(found.hazard, np.cumsum([1 / 7, 2 / 6, 1 / 2]))
     np.testing.assert_allclose(found.at([0, 1, 1.5, 3, 9]), [0, *found.hazard[[0, 0, 1, 2]]])
+
+
+# -- the number of dimensions ------------------------------------------------------------------------------------------
+
+DIMS = (4, 8, 16, 32)
+
+
+def falling(n=160, d=60, *, at=0, effect=1.5, seed=0):
+    """Inputs whose variance falls from one to the next; the hazard follows one of them."""
+    rng = np.random.default_rng(seed)
+    x = rng.normal(size=(n, d)) * np.linspace(10, 1, d)
+    time = rng.exponential(np.exp(-effect * x[:, at] / x[:, at].std())) + 0.01
+    return x, time, np.ones(n, dtype=int)
+
+
+@pytest.mark.parametrize(("at", "few"), [(0, True), (25, False)])
+def test_as_many_components_are_taken_as_the_outcome_needs(at, few):
+    found = fitted(*falling(at=at, effect=3.0), dims=DIMS)
+    assert found.facts["model"] == "cox-dims"
+    assert found.facts["dims"] == len(found.beta)
+    assert (found.facts["dims"] <= 8) == few
+
+
+def test_one_number_of_dimensions_is_the_usual_probe():
+    x, time, event = falling()
+    a, b = fitted(x, time, event), fitted(x, time, event, dims=(MAX_DIM,))
+    np.testing.assert_array_equal(a.beta, b.beta)
+    assert a.facts["model"] == "cox"
+
+
+def test_a_narrow_embedding_has_one_way_to_be_narrow():
+    x, time, event = cohort(d=3)
+    np.testing.assert_array_equal(fitted(x, time, event, dims=DIMS).beta, fitted(x, time, event).beta)
+
+
+def test_noise_with_a_large_grid_stays_at_chance():
+    found = []
+    for seed in range(12):
+        x, time, event = falling(180, 40, effect=0.0, seed=seed)
+        model = fitted(x[:60], time[:60], event[:60], dims=DIMS)
+        found.append(harrell_c(time[60:], event[60:], risk(model, x[60:])))
+    # One C of 120 patients has a standard error of 0.03.
+    assert abs(np.mean(found) - 0.5) < 0.03
+
+
+def test_dimensions_are_of_the_vectors_and_covariates_stand_beside_them():
+    x, time, event = falling()
+    age = np.random.default_rng(1).normal(60, 8, (160, 3))
+    model = fitted(x, time, event, beside=age, beside_columns=("age", "stage", "sex"), dims=(4,))
+    assert model.inputs.names == ("PC1", "PC2", "PC3", "PC4", "age", "stage", "sex")
+
+
+@pytest.mark.parametrize("columns", [MAX_DIM, MAX_DIM + 5])
+def test_more_covariates_than_the_budget_are_refused(refused, columns):
+    x, time, event = cohort()
+    with refused(f"{columns} clinical columns leave no room for others", "name fewer covariates"):
+        fitted(x, time, event, beside=np.random.default_rng(0).normal(size=(80, columns)))
+
+
+# -- several blocks ----------------------------------------------------------------------------------------------------
+
+
+def test_blocks_share_the_budget_and_are_reduced_each_on_its_own():
+    rng = np.random.default_rng(0)
+    time, event = rng.exponential(size=80), np.ones(80, int)
+    blocks = {"rna": Block(rng.normal(size=(80, 50))), "image": Block(1e3 * rng.normal(size=(80, 40)))}
+    names = fit_cox(Patients(blocks), time, event, rng).inputs.names
+    assert [sum(n.startswith(slot) for n in names) for slot in blocks] == [16, 16]
+    narrow = {"rna": Block(rng.normal(size=(80, 2)), ("a", "b")), "image": blocks["image"]}
+    names = fit_cox(Patients(narrow), time, event, rng).inputs.names
+    assert names[:3] == ("rna: a", "rna: b", "image: PC1")
+
+
+# -- strata ------------------------------------------------------------------------------------------------------------
+
+
+def layered(n=120, seed=0):
+    """Three strata whose baseline hazards, and whose mean inputs, differ a lot."""
+    rng = np.random.default_rng(seed)
+    group = rng.integers(0, 3, n)
+    x = rng.normal(size=(n, 3)) + 2.0 * group[:, None]
+    time = rng.exponential(np.exp(4.0 * group - x[:, 0] + 2.0 * group)) + 0.01
+    return x, time, (rng.random(n) < 0.7).astype(int), np.array(["a", "b", "c"])[group]
+
+
+@pytest.mark.parametrize("rounded", [False, True])
+def test_a_stratified_newton_has_lifelines_coefficients(rounded):
+    x, time, event, stratum = layered()
+    time = np.ceil(time) if rounded else time
+    z = (x - x.mean(axis=0)) / x.std(axis=0, ddof=1)
+    frame = pd.DataFrame(z).assign(time=time, event=event, stratum=stratum)
+    oracle = CoxPHFitter(penalizer=0.1).fit(frame, "time", "event", strata=["stratum"]).params_.to_numpy()
+    np.testing.assert_allclose(newton_cox(z, time, event, 0.1, stratum=stratum), oracle, atol=1e-4)
+    plain = newton_cox(z, time, event, 0.1)
+    assert np.abs(plain - oracle).max() > 0.1
+    order = np.random.default_rng(1).permutation(len(x))
+    renamed = np.char.add("z", stratum)[order]
+    np.testing.assert_allclose(newton_cox(z[order], time[order], event[order], 0.1, stratum=renamed), oracle, atol=1e-4)
+
+
+def test_one_stratum_is_none():
+    x, time, event = cohort()
+    np.testing.assert_allclose(
+        newton_cox(x, time, event, 0.1, stratum=np.full(80, "a")), newton_cox(x, time, event, 0.1), rtol=1e-9
+    )
+
+
+def test_the_likelihood_within_strata_is_the_sum_of_theirs():
+    x, time, event, stratum = layered()
+    beta = np.array([0.5, -0.2, 0.1])
+    whole = PartialLikelihood.of(x, time, event, stratum).at(beta)
+    parts = []
+    for name in "abc":
+        of = stratum == name
+        parts.append([of.sum() * np.asarray(v) for v in PartialLikelihood.of(x[of], time[of], event[of]).at(beta)])
+    for found, expected in zip(whole, zip(*parts, strict=True), strict=True):
+        np.testing.assert_allclose(len(x) * np.asarray(found), sum(expected), atol=1e-8)
+
+
+def test_curves_are_those_of_the_stratum_and_of_an_unseen_one_the_pooled():
+    x, time, event, stratum = layered()
+    model = fitted(x, time, event, stratum=stratum)
+    assert model.facts["model"] == "cox-stratified"
+    assert model.facts["strata"]["a"] == {
+        "n_train": int((stratum == "a").sum()), "events_train": int(event[stratum == "a"].sum())
+    }  # fmt: skip
+    at = np.quantile(time, [0.2, 0.5, 0.8])
+    asked = Patients.of(x[:3], stratum=np.array(["a", "b", "new"]))
+    scores = model.risk(asked)
+    curves = model.survival(asked, at)
+    for i, base in enumerate((model.strata["a"], model.strata["b"], model.baseline)):
+        np.testing.assert_allclose(curves[i], np.exp(-base.at(at) * np.exp(scores[i])))
+    z = model.inputs.transform(Patients.of(x))
+    frame = pd.DataFrame(z).assign(time=time, event=event, stratum=stratum)
+    oracle = CoxPHFitter(penalizer=model.facts["penalty"]).fit(frame, "time", "event", strata=["stratum"])
+    of = np.flatnonzero(stratum == "b")[:5]
+    own = np.unique(time[stratum == "b"])
+    expected = oracle.predict_survival_function(frame.iloc[of], times=own).to_numpy().T
+    np.testing.assert_allclose(model.survival(Patients.of(x[of], stratum=stratum[of]), own), expected, atol=1e-6)
+
+
+def test_a_stratum_without_events_is_refused(refused):
+    x, time, event, stratum = layered()
+    with refused("training patients of stratum 'b' had the event", "join small strata"):
+        fitted(x, time, np.where(stratum == "b", 0, event), stratum=stratum)
