@@ -177,7 +177,7 @@ def _fitted(
     tensors = [[lib.tensor(v, requires_grad=True) for v in layer] for layer in start]
     free = [v for layer in tensors for v in layer if v.numel()]
     solver = lib.optim.LBFGS(
-        free, max_iter=steps, max_eval=10 * steps, tolerance_grad=1e-8, tolerance_change=1e-13, history_size=20,
+        free, max_iter=steps, max_eval=10 * steps, tolerance_grad=1e-6, tolerance_change=1e-11, history_size=20,
         line_search_fn="strong_wolfe",
     )  # fmt: skip
 

@@ -268,12 +268,14 @@ def falling(n=160, d=60, *, at=0, effect=1.5, seed=0):
     return x, time, np.ones(n, dtype=int)
 
 
-@pytest.mark.parametrize(("at", "few"), [(0, True), (25, False)])
-def test_as_many_components_are_taken_as_the_outcome_needs(at, few):
-    found = fitted(*falling(at=at, effect=3.0), dims=DIMS)
-    assert found.facts["model"] == "cox-dims"
-    assert found.facts["dims"] == len(found.beta)
-    assert (found.facts["dims"] <= 8) == few
+def test_as_many_components_are_taken_as_the_outcome_needs():
+    taken = {}
+    for at, n in ((0, 60), (25, 100)):
+        models = [fitted(*falling(n, at=at, effect=1.0, seed=seed), dims=DIMS) for seed in range(4)]
+        assert {m.facts["model"] for m in models} == {"cox-dims"}
+        assert all(m.facts["dims"] == len(m.beta) and len(m.beta) in DIMS for m in models)
+        taken[at] = np.mean([m.facts["dims"] for m in models])
+    assert taken[25] > 2 * taken[0]
 
 
 def test_one_number_of_dimensions_is_the_usual_probe():
