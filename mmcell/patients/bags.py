@@ -185,7 +185,8 @@ def fit_attention(
     rng
         Of the start and of all draws.
     batch
-        Patients of a step, about.
+        Patients of a step: 16, about, who are all others than those of the epoch's other steps; or more, drawn anew for
+        each of as many steps.
 
     Raises
     ------
@@ -201,9 +202,7 @@ def fit_attention(
     best, kept, kept_epoch = np.inf, _copy(net), 0
     with one_thread(), torch.enable_grad():
         for epoch in range(1, epochs + 1):
-            order = rng.permutation(train)
-            # Batches of one size, so that the loss of a small rest does not count as much as that of a whole one.
-            for some in np.array_split(order, max(1, round(len(order) / batch))):
+            for some in _parts(train, batch, rng):
                 score, _ = _forward(net, bags.draw(some, scale, rng))
                 steps.zero_grad()
                 value: Any = loss(score, torch.from_numpy(some))
@@ -221,6 +220,14 @@ def fit_attention(
                 break
     net.load_state_dict(kept)
     return Attention(scale, net.eval(), kept_epoch)
+
+
+def _parts(train: np.ndarray, batch: int, rng: np.random.Generator) -> list[np.ndarray]:
+    """Return the patients of each step of an epoch."""
+    order = rng.permutation(train)
+    # Of one size, so that the loss of a small rest does not count as much as that of a whole one.
+    parts = np.array_split(order, max(1, round(len(order) / BATCH)))
+    return parts if batch <= BATCH else [rng.permutation(train)[:batch] for _ in parts]
 
 
 def _copy(net: torch.nn.ModuleDict) -> dict[str, Any]:

@@ -29,7 +29,7 @@ class Goal(Protocol):
     strata
         (patients,) codes of groups that inner folds spread evenly.
     batch
-        Patients of a training step, about.
+        Patients of a training step (see `fit_attention`).
     column
         What the score is called.
     patients
@@ -112,8 +112,8 @@ class Classes:
 class Outcomes:
     """Right-censored times; the score is a log hazard, the loss −log partial likelihood (Breslow) an event.
 
-    A step takes all patients where they are no more than about a hundred, else parts of about 64 drawn anew in every
-    epoch: patients are then compared with those of the same part.
+    A step takes all patients where they are no more than 64, else 64 drawn anew: patients are then compared with those
+    of the same draw. An epoch has as many steps as with classes.
 
     Attributes
     ----------

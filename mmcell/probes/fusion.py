@@ -137,7 +137,9 @@ def out_of_fold(
 
 def voice_of(block: Patients, time: np.ndarray, event: np.ndarray, rng: np.random.Generator) -> Voice:
     """Return the model of one block; its penalty is chosen on inner folds of the patients given."""
-    inputs, penalty = ridge_setting(block, time, event, rng)
+    # A generator of its own: what one block draws, or does not, is nothing to the others.
+    own = np.random.default_rng(int(rng.integers(2**31 - 1)))
+    inputs, penalty = ridge_setting(block, time, event, own)
     if penalty is None:
         return Voice(inputs, np.zeros(0), None, 0.0, 1.0)
     z = inputs.transform(block)

@@ -30,8 +30,8 @@ def test_the_extra_is_named_where_it_is_missing(monkeypatch):
 
 @pytest.mark.oracle
 class TestForest:
-    @pytest.fixture(scope="class", autouse=True)
-    def _oracle(self):
+    @classmethod
+    def setup_class(cls):
         pytest.importorskip("sksurv")
 
     def test_it_finds_what_is_not_linear(self):
