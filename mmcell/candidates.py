@@ -17,7 +17,7 @@ from mmcell.encoders.encode import columns_of, encode, fitted
 from mmcell.encoders.shelf import Shelf
 from mmcell.errors import MmcellError
 from mmcell.patients.base import encode_patients
-from mmcell.poolings import Pooling
+from mmcell.poolings import Pooling, resolve_poolings
 from mmcell.records import Finding
 from mmcell.spaces import in_space
 from mmcell.splits import Split
@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from anndata import AnnData
 
 Role = Literal["candidate", "control", "ceiling"]
+#: Cell embeddings of controls, and of partners, become patients through this one.
+PLAIN_POOLING = "pseudobulk"
 
 
 @dataclass(frozen=True, eq=False)
@@ -153,7 +155,7 @@ class Made:
 
 def embeddings_of(
     candidate: Candidate, task: Task, dataset: Dataset, split: Split, cache: Cache, seed: int,
-    y: pd.Series | None = None, sample: pd.Series | None = None,
+    y: pd.Series | pd.DataFrame | None = None, sample: pd.Series | None = None,
 ) -> Made:  # fmt: skip
     """Return the embedding of every slot for one split, and with `sample` (item id -> sample) that of samples.
 
@@ -169,10 +171,10 @@ def embeddings_of(
         source = candidate.source if slot == task.spec.slot[0] else candidate.partners[slot]
         if isinstance(source, str):
             builder = controls.TARGETS[source][1] if source in controls.TARGETS else controls.BUILDERS[source]
-            made = builder(dataset, modality, level, split)
+            built = builder(dataset, modality, level, split)
             # What a control says of an item that the modality never measured is no part of the question.
             measured = level != "patient" and modality in dataset.card.modalities
-            found[slot] = made.align(dataset.rows(modality), missing="drop") if measured else made
+            found[slot] = built.align(dataset.rows(modality), missing="drop") if measured else built
             continue
         # Messages name the encoder itself, not the control that permutes its labels: the cells are cached for both.
         name = source.card.name if candidate.permuted else candidate.encoder or slot
@@ -183,20 +185,27 @@ def embeddings_of(
         if level == "patient" and "patient" not in (cells.level, dataset.card.level):
             cell_type = dataset.obs[dataset.roles.cell_type] if dataset.roles.cell_type else None
             rng = stream(seed, "cells", dataset.fingerprint, split.key)
-            pooling = candidate.pooling
+            # What stands beside the evaluated encoder is the same for all: partners become patients by their mean.
+            own = slot == task.spec.slot[0]
+            pooling = candidate.pooling if own else resolve_poolings(PLAIN_POOLING)[0]
             if pooling is None:
                 raise MmcellError(f"candidate {candidate.label!r}: cells need a patient encoder; name one")
             concepts = concept_scores(dataset, split.train) if pooling.reads_concepts else None
-            cells, facts, samples = encode_patients(
-                pooling.encoder, cells, dataset.unit, split.train if y is None else y.index, cell_type=cell_type,
-                concepts=concepts, y=y, rng=rng, equal_cells=pooling.equal_cells, sample=sample,
+            labels = y if own else None
+            made = encode_patients(
+                pooling.encoder, cells, dataset.unit, split.train if labels is None else labels.index,
+                cell_type=cell_type, concepts=concepts, y=labels, rng=rng, equal_cells=pooling.equal_cells,
+                sample=sample if own else None,
             )  # fmt: skip
+            cells = made.vectors
+            if own:
+                facts, samples = made.facts, made.samples
         found[slot] = cells
     return Made(found, facts, samples)
 
 
-def labels_for(candidate: Candidate, task: Task, dataset: Dataset, split: Split) -> pd.Series | None:
-    """Return the labels of training patients for a patient encoder that is fitted to them; None for any other.
+def labels_for(candidate: Candidate, task: Task, dataset: Dataset, split: Split) -> pd.Series | pd.DataFrame | None:
+    """Return the labels, or times and events, of training patients for who is fitted to them; None for any other.
 
     Raises
     ------
@@ -205,13 +214,15 @@ def labels_for(candidate: Candidate, task: Task, dataset: Dataset, split: Split)
     """
     if candidate.pooling is None or not candidate.pooling.is_supervised:
         return None
-    if split.spec.targets[0] != "label":
+    target, known = split.spec.targets[0], candidate.pooling.targets
+    if target not in known:
         raise MmcellError(
-            f"patient encoder {candidate.patient_encoder!r} is fitted to a label, and task {task.spec.name!r} predicts "
-            f"{split.spec.targets[0]!r}; choose another patient encoder"
+            f"patient encoder {candidate.patient_encoder!r} is fitted to a {' or an '.join(known)}, and task "
+            f"{task.spec.name!r} predicts {target!r}; choose another patient encoder"
         )
-    truth = dataset.truth("label", "patient")["y_true"]
-    return truth[truth.index.isin(split.train)]
+    truth = dataset.truth(target, "patient")
+    truth = truth[truth.index.isin(split.train)]
+    return truth if target == "outcome" else truth["y_true"]
 
 
 def _halves(

@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from mmcell import controls
-from mmcell.candidates import Candidate, Role, modality_of
+from mmcell.candidates import PLAIN_POOLING, Candidate, Role, modality_of
 from mmcell.code import code_of
 from mmcell.dataset import Dataset
 from mmcell.digest import digest
@@ -31,9 +31,6 @@ from mmcell.patients.base import PATIENT_ENCODERS
 from mmcell.poolings import Pooling, resolve_poolings
 from mmcell.registry import load_attribute
 from mmcell.task import Task
-
-#: Cell embeddings of controls become patients through this one.
-_CONTROL_POOLING = "pseudobulk"
 
 
 def resolve(encoders: Any, seed: int = 0) -> dict[str, tuple[Encoder | Embedding, str]]:
@@ -151,9 +148,9 @@ def build(
         if probe not in known:
             raise MmcellError(f"task {task.spec.name!r}: unknown probe {probe!r}; known: {', '.join(known)}")
     # Where probes are alternatives (heads), controls go through each, so that like is compared with like; otherwise
-    # through the task's first one.
-    through = chosen_probes if task.spec.more_probes else task.spec.probes[:1]
-    wished = patient_encoders or task.spec.patient_encoders or (_CONTROL_POOLING,)
+    # through the task's first one. None needs covariates beside it: what these say is a control of its own.
+    through = tuple(dict.fromkeys(map(task.plain, chosen_probes))) if task.spec.more_probes else task.spec.probes[:1]
+    wished = patient_encoders or task.spec.patient_encoders or (PLAIN_POOLING,)
     asked = resolve_poolings(wished, seed)
     poolings: tuple[Pooling | None, ...] = asked if pooled else (None,)
 
@@ -266,10 +263,10 @@ def _poolings_of(name: str, poolings: Sequence[Pooling | None], seed: int) -> li
     if not given:
         return [None]
     if name not in controls.PERMUTED:
-        return [resolve_poolings(_CONTROL_POOLING, seed)[0]]
+        return [resolve_poolings(PLAIN_POOLING, seed)[0]]
     known = [p for p in given if p.reads_embedding]
     supervised = [p for p in known[1:] if p.is_supervised]
-    return [known[0] if known else resolve_poolings(_CONTROL_POOLING, seed)[0], *supervised]
+    return [known[0] if known else resolve_poolings(PLAIN_POOLING, seed)[0], *supervised]
 
 
 def _pooled_alike(a: Candidate, b: Candidate) -> bool:

@@ -77,8 +77,11 @@ class Plan:
         return self.reference_for("")
 
     def reference_for(self, probe: str) -> Candidate | None:
-        """Return the reference through this probe where it was run through it, otherwise through the task's own."""
-        wanted = self.task.spec.reference
+        """Return the reference through this model where it was run through it, otherwise through the task's own.
+
+        What covariates add is no part of the model: beside ``cox+clinical`` stands the reference through ``cox``.
+        """
+        wanted, probe = self.task.spec.reference, self.task.plain(probe)
         found = [c for c in self.candidates if c.role == "control" and wanted == (c.encoder or c.patient_encoder)]
         return next((c for c in found if c.probe == probe), found[0] if found else None)
 

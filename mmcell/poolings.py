@@ -47,6 +47,11 @@ class Pooling:
         return bool(getattr(self.encoder, "supervised", False))
 
     @property
+    def targets(self) -> tuple[str, ...]:
+        """What it can be fitted to: ``label``, ``outcome``."""
+        return tuple(getattr(self.encoder, "targets", ("label",)))
+
+    @property
     def reads_concepts(self) -> bool:
         """Whether scores of concepts are given to it when it is fitted."""
         return bool(getattr(self.encoder, "reads_concepts", False))

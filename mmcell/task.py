@@ -149,7 +149,8 @@ class MethodView:
     unit
         id -> unit.
     columns
-        Roles that are not predicted under this split (``batch``, ``cell_type``, …), one column a role.
+        Roles that are not predicted under this split (``batch``, ``cell_type``, …), one column a role; at the level
+        ``patient`` also ``strata``, the subgroups of roles.strata crossed.
     clinical
         Clinical covariates, one row per unit, missing values included.
     labels
@@ -184,6 +185,10 @@ class MethodView:
                     columns[role] = dataset.patients[column]
             else:
                 columns[role] = dataset.obs[column]
+        strata = [c for c in dataset.roles.strata if c not in hidden]
+        if level == "patient" and strata and all(c in dataset.patients for c in strata):
+            # Subgroups are crossed: one of sex and cancer type is both.
+            columns["strata"] = dataset.patients[strata].astype(str).agg("|".join, axis=1)
         labels = {}
         for i, target in enumerate(targets):
             # A further target is a leak that is watched: where the data cannot answer, the question itself stands.
@@ -258,6 +263,10 @@ class Task(ABC):
     def adds_to_covariates(self) -> bool:
         """Whether the probe in use reads covariates beside the embedding: its null then moves the embedding alone."""
         return False
+
+    def plain(self, probe: str) -> str:
+        """Return the same model without covariates beside the embedding: what controls are fitted with."""
+        return probe
 
     def check(self, view: MethodView) -> None:  # noqa: B027
         """Raise `MmcellError` when the question cannot be put to these data; called for every split beforehand."""

@@ -238,11 +238,13 @@ class Work:
         rows = null and task.adds_to_covariates
         if seeds and not rows:
             dataset = self._world(split, seeds, within)
-        made = self._made(split, dataset, seeds)
+        # Where vectors move they are those of the labels as they are, made once.
+        made = self._made(split, dataset, () if rows else seeds)
         embeddings = dict(made.embeddings)
         if rows:
-            slot = task.spec.slot[0]
-            embeddings[slot] = permuted_rows(embeddings[slot], dataset, within, stream(plan.seed, "rows", *seeds))
+            # All that is known of a patient beside the covariates moves together.
+            for slot, x in embeddings.items():
+                embeddings[slot] = permuted_rows(x, dataset, within, stream(plan.seed, "rows", *seeds))
         view = MethodView.of(dataset, split, level)
         if seeds and "pairs" in split.spec.targets:
             slot = list(task.spec.slots)[1]

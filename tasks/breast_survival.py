@@ -3,7 +3,7 @@
 Principal components and a ridge Cox model fitted on two cohorts, read out on the third.
 """
 
-from mmcell.protocols.survival import PROBES, Survival
+from mmcell.protocols.survival import MORE_PROBES, PROBES, Survival
 from mmcell.splits import SplitSpec
 from mmcell.task import TaskSpec
 
@@ -19,6 +19,7 @@ task = Survival(
         controls=("random", "constant", "technical-only", "clinical-only"),
         reference="clinical-only",
         probes=PROBES,
+        more_probes=MORE_PROBES,
         null_within=("batch",),
         encoders=("pca",),
     )

@@ -4,7 +4,7 @@ Ridge Cox models in five times five folds: clinical covariates, composition, and
 is paired patient by patient. With 45 deaths the intervals are wide.
 """
 
-from mmcell.protocols.survival import PROBES, Survival
+from mmcell.protocols.survival import MORE_PROBES, PROBES, Survival
 from mmcell.splits import SplitSpec
 from mmcell.task import TaskSpec
 
@@ -20,6 +20,7 @@ task = Survival(
         controls=("random", "constant", "technical-only", "clinical-only"),
         reference="clinical-only",
         probes=PROBES,
+        more_probes=MORE_PROBES,
         encoders=("features",),
     )
 )

@@ -20,7 +20,7 @@ task = PatientState(
         ),
         metrics=("auroc", "auprc", "balanced_accuracy", "macro_f1", "batch_auroc"),
         primary="auroc",
-        more_probes=("knn",),
+        more_probes=("knn", "logistic+clinical"),
         controls=("random", "constant", "technical-only", "clinical-only", "composition"),
         reference="composition",
         patient_encoders=("pseudobulk", "celltype-pseudobulk"),

@@ -19,7 +19,7 @@ task = PatientState(
         split=SplitSpec("leave-one-trial-out", "leave-one-group-out", by="batch", targets=("label",)),
         metrics=("auroc", "auprc", "balanced_accuracy", "macro_f1"),
         primary="auroc",
-        more_probes=("knn",),
+        more_probes=("knn", "logistic+clinical"),
         controls=("random", "constant", "technical-only", "clinical-only", "stratum-only"),
         reference="clinical-only",
         encoders=("features", "pca"),

@@ -1,3 +1,6 @@
+import copy
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -6,6 +9,8 @@ from mmcell import Embedding, ModelCard, Split
 from mmcell.candidates import Cache, embeddings_of
 from mmcell.encoders.baselines import PCA
 from mmcell.lineup import build, resolve
+from mmcell.plan import make_plan
+from mmcell.protocols.survival import MORE_PROBES
 from tests.toys import ALIGNMENT, PATIENT, RETRIEVAL, SURVIVAL, Noise, cite, keep, survivors
 
 TOY = cite(8, 10)
@@ -90,6 +95,19 @@ def test_each_probe_is_a_candidate_and_controls_take_the_first():
     assert [(c.encoder, c.probe) for c in found] == [
         ("features", "cox"), ("features", "cox+clinical"), ("random", "cox"), ("clinical-only", "cox")
     ]  # fmt: skip
+
+
+def test_controls_go_through_the_models_of_the_probes_without_covariates():
+    task = copy.copy(SURVIVAL)
+    task.spec = replace(task.spec, more_probes=MORE_PROBES)
+    probes = ("cox", "cox+clinical", "cox-elastic-net+clinical", "cox-elastic-net")
+    plan = make_plan(task, "features", survivors(), probes=probes, controls=("random", "clinical-only"))
+    controls = [(c.encoder, c.probe) for c in plan.candidates if c.role == "control"]
+    assert controls == [(e, p) for e in ("random", "clinical-only") for p in ("cox", "cox-elastic-net")]
+    through = {p: plan.reference_for(p) for p in probes}
+    assert {p: (c.encoder, c.probe) for p, c in through.items()} == {
+        p: ("clinical-only", p.removesuffix("+clinical")) for p in probes
+    }
 
 
 def test_what_is_asked_for_and_demanded_is_one_row_and_a_control():

@@ -76,7 +76,7 @@ def _of(score: Score, record: RunRecord) -> list[Finding]:
 
 
 def _not_converged(record: RunRecord) -> list[Finding]:
-    """Say how many of the Cox models behind a record did not converge."""
+    """Say how many of the models behind a record did not converge."""
     fits = [fold for fold in record.details.get("folds", [record.details]) if "not_converged" in fold]
     failed = [i for i, fold in enumerate(fits, 1) if fold["not_converged"]]
     if not failed:
@@ -87,9 +87,9 @@ def _not_converged(record: RunRecord) -> list[Finding]:
         Finding(
             severity="warning",
             code="not-converged",
-            message=f"{len(failed)} of {len(fits)} Cox fits did not converge",
+            message=f"{len(failed)} of {len(fits)} {fits[failed[0] - 1].get('model', 'Cox')} fits did not converge",
             evidence=f"fits {first(failed)}; penalty {first(penalties)}; from {fewest} training events on",
-            cure="do not read their hazard ratios, and their risks with care; use fewer inputs, or patients with more "
+            cure="do not read their coefficients, and their risks with care; use fewer inputs, or patients with more "
             "events",
         )
     ]

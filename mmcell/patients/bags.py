@@ -24,8 +24,10 @@ if TYPE_CHECKING:
 Loss = Callable[["torch.Tensor", "torch.Tensor"], "torch.Tensor"]
 
 _WHO = "attention over cells"
-#: Patients of a step, and of each patient at most so many cells an epoch.
-_BATCH, _MOST = 16, 512
+#: Patients of a step.
+BATCH = 16
+#: Of each patient at most so many cells an epoch.
+_MOST = 512
 _RATE = 1e-2
 _PATIENCE = 20
 
@@ -114,6 +116,15 @@ class Attention:
             score, weight = _forward(self.net, z[None])
         return weight[0].double().numpy(), float(score[0])
 
+    def each(self, values: np.ndarray) -> np.ndarray:
+        """Return the score of each of (cells, d) cells, as if it were all of its patient: (cells,).
+
+        The score of a patient is the mean of its cells' scores, weighted by attention.
+        """
+        state = self.net.state_dict()
+        weight, offset = (state[f"head.{part}"].double().numpy() for part in ("weight", "bias"))
+        return np.asarray(self.scale.transform(values) @ weight[0] + offset[0])
+
 
 def _network(width: int, hidden: int, rng: np.random.Generator) -> torch.nn.ModuleDict:
     torch = need_torch(_WHO)
@@ -150,6 +161,7 @@ def fit_attention(
     epochs: int,
     weight_decay: float,
     rng: np.random.Generator,
+    batch: int = BATCH,
 ) -> Attention:
     """Train on some patients and stop by others.
 
@@ -172,6 +184,9 @@ def fit_attention(
         Width of the gates, passes at most, and the decay.
     rng
         Of the start and of all draws.
+    batch
+        Patients of a step: 16, about, who are all others than those of the epoch's other steps; or more, drawn anew for
+        each of as many steps.
 
     Raises
     ------
@@ -187,12 +202,10 @@ def fit_attention(
     best, kept, kept_epoch = np.inf, _copy(net), 0
     with one_thread(), torch.enable_grad():
         for epoch in range(1, epochs + 1):
-            order = rng.permutation(train)
-            # Batches of one size, so that the loss of a small rest does not count as much as that of a whole one.
-            for batch in np.array_split(order, max(1, round(len(order) / _BATCH))):
-                score, _ = _forward(net, bags.draw(batch, scale, rng))
+            for some in _parts(train, batch, rng):
+                score, _ = _forward(net, bags.draw(some, scale, rng))
                 steps.zero_grad()
-                value: Any = loss(score, torch.from_numpy(batch))
+                value: Any = loss(score, torch.from_numpy(some))
                 value.backward()
                 steps.step()
             now = float(value.detach())
@@ -207,6 +220,14 @@ def fit_attention(
                 break
     net.load_state_dict(kept)
     return Attention(scale, net.eval(), kept_epoch)
+
+
+def _parts(train: np.ndarray, batch: int, rng: np.random.Generator) -> list[np.ndarray]:
+    """Return the patients of each step of an epoch."""
+    order = rng.permutation(train)
+    # Of one size, so that the loss of a small rest does not count as much as that of a whole one.
+    parts = np.array_split(order, max(1, round(len(order) / BATCH)))
+    return parts if batch <= BATCH else [rng.permutation(train)[:batch] for _ in parts]
 
 
 def _copy(net: torch.nn.ModuleDict) -> dict[str, Any]:

@@ -47,7 +47,8 @@ class PatientEncoder(Protocol):
         False where cell-type labels alone are read, so that the cell embedding makes no difference.
 
     More are optional: ``supervised`` (True where `fit` reads `y`; `transform` then gives training patients inner
-    out-of-fold vectors), ``reads_concepts`` (True where `fit` reads `concepts`), ``reads_types`` (True where
+    out-of-fold vectors), ``targets`` (what `y` may be: ``label``, which is the default, and ``outcome``, a table of
+    time and event), ``reads_concepts`` (True where `fit` reads `concepts`), ``reads_types`` (True where
     `transform` reads `cell_type` and leaves out types that training patients lack) and ``reads_cells`` (False where the
     cells say no more than who is there). ``facts`` (JSON-able, after `fit`) goes into the record.
     """
@@ -56,7 +57,7 @@ class PatientEncoder(Protocol):
 
     def fit(
         self, cells: Embedding, owner: pd.Series, *, cell_type: pd.Series | None = None,
-        concepts: pd.DataFrame | None = None, y: pd.Series | None = None,
+        concepts: pd.DataFrame | None = None, y: Any = None,
     ) -> Self:  # fmt: skip
         """Fit on training patients' cells."""
 
@@ -185,7 +186,7 @@ def encode_patients(
     cell_type: pd.Series | None,
     rng: np.random.Generator,
     concepts: pd.DataFrame | None = None,
-    y: pd.Series | None = None,
+    y: pd.Series | pd.DataFrame | None = None,
     equal_cells: bool = True,
     sample: pd.Series | None = None,
 ) -> Encoded:
@@ -212,7 +213,7 @@ def encode_patients(
     concepts
         Cell id × concept, for who reads them.
     y
-        Training patient -> label, for who is supervised.
+        Training patient -> label, or time and event, for who is supervised.
     equal_cells
         Whether to downsample.
 

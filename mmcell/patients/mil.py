@@ -1,9 +1,9 @@
-"""`AttentionMIL`: which cells tell the classes of patients apart, learnt from the patients' labels."""
+"""`AttentionMIL`: which cells tell patients apart, learnt from the patients' classes or from how long they live."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import pandas as pd
@@ -11,13 +11,11 @@ import pandas as pd
 from mmcell.digest import stream
 from mmcell.embedding import Embedding
 from mmcell.encoders.network import need_torch
-from mmcell.errors import MmcellError, first
-from mmcell.patients.bags import Attention, Bags, Loss, deal, fit_attention
+from mmcell.errors import MmcellError
+from mmcell.patients.bags import Attention, Bags, deal, fit_attention
+from mmcell.patients.goals import Classes, Goal, goal_of
 from mmcell.patients.pooling import check_width, names_of, scale_of
 from mmcell.probes.scale import Scale
-
-if TYPE_CHECKING:
-    import torch
 
 _WHO = "mil"
 #: One patient of a class in so many is watched and says when to stop; with fewer than `_FEWEST` of a class, nobody is.
@@ -35,20 +33,22 @@ class _Model:
 
 @dataclass
 class AttentionMIL:
-    """Gated attention over a patient's frozen cells, trained on the labels of training patients.
+    """Gated attention over a patient's frozen cells, trained on the labels or the outcomes of training patients.
 
-    A patient is [the mean of its cells as they are in the embedding, weighted by attention | the logit of the second
-    class]. The network is `Attention`, its loss cross-entropy with balanced classes; cells are standardised on training
-    cells; every epoch draws equally many cells of each patient. A fifth of each class is not learnt from but watched,
-    and says when to stop; where a class has fewer than four patients nobody is watched, and all epochs are taken.
+    A patient is [the mean of its cells as they are in the embedding, weighted by attention | its score]. The score is
+    the logit of the second class, fitted by cross-entropy with balanced classes, or of patients with an outcome the log
+    hazard, fitted by Cox's partial likelihood (see `mmcell.patients.goals`). The network is `Attention`; cells are
+    standardised on training cells; every epoch draws equally many cells of each patient. A fifth of each class (of
+    those with the event, and of those without) is not learnt from but watched, and says when to stop; where a class has
+    fewer than four patients nobody is watched, and all epochs are taken.
 
     **Inner out-of-fold.** A model knows the labels that it was trained on, and what it says of these patients would
     tell them to whatever is fitted on top. So `fit` trains one model on all training patients and `n_inner` more, each
     without one fold of them. `transform` gives a training patient, known by its id, the vector of the one inner model
     that has never seen its label, and every other patient that of the model of all.
 
-    **One scale.** Logits of different models do not compare as they are: one that stopped early says nearly 0 of
-    everybody. So each is centred and divided by the mean and the standard deviation of the same model's logits of the
+    **One scale.** Scores of different models do not compare as they are: one that stopped early says nearly 0 of
+    everybody. So each is centred and divided by the mean and the standard deviation of the same model's scores of the
     patients that it was trained on, watched ones included. (In 12 cohorts of noise the spread of out-of-fold logits was
     up to 44 times that of new patients' without this, and up to 1.6 times with it.) The inner models may attend to
     different cells, and so may the model of all: the weighted means are then means of different kinds of cells.
@@ -66,18 +66,20 @@ class AttentionMIL:
     seed
         Of folds, starts and draws.
     classes
-        After `fit`: the two classes as text, sorted. The logit is that of the second.
+        After `fit`: the two classes as text, sorted; the logit is that of the second. Empty for an outcome.
     facts
-        After `fit`: patients of each class, cells of each patient in an epoch, and for the inner models and then
-        the one of all how many patients were watched and how many epochs were kept.
+        After `fit`: patients of each class (with the event, and censored), cells of each patient in an epoch, and for
+        the inner models and then the one of all how many patients were watched and how many epochs were kept.
 
     References
     ----------
     Ilse, Tomczak and Welling: Attention-based deep multiple instance learning. ICML 2018.
+    Breslow: Covariance analysis of censored survival data. Biometrics 30, 89–99 (1974).
     """
 
     reads_embedding: ClassVar[bool] = True
     supervised: ClassVar[bool] = True
+    targets: ClassVar[tuple[str, ...]] = ("label", "outcome")
     n_hidden: int = 32
     epochs: int = 60
     weight_decay: float = 0.3
@@ -93,10 +95,11 @@ class AttentionMIL:
                 raise MmcellError(f"patient encoder {_WHO!r}: {name} is {value}; give {least} or more")
         self._models: tuple[_Model, ...] = ()
         self._width = 0
+        self._column = ""
 
     def fit(
         self, cells: Embedding, owner: pd.Series, *, cell_type: pd.Series | None = None,  # noqa: ARG002
-        concepts: pd.DataFrame | None = None, y: pd.Series | None = None,  # noqa: ARG002
+        concepts: pd.DataFrame | None = None, y: pd.Series | pd.DataFrame | None = None,  # noqa: ARG002
     ) -> Self:  # fmt: skip
         """Train the inner models and the one of all training patients.
 
@@ -107,78 +110,51 @@ class AttentionMIL:
         cell_type, concepts
             Not read.
         y
-            Patient id -> class, of every training patient; classes are read as text. Further patients are ignored.
+            Patient id -> class, of every training patient, read as text; or a table of ``time`` and ``event``. Further
+            patients are ignored.
 
         Raises
         ------
         MissingExtraError
             torch is not installed.
         MmcellError
-            No labels, or none of some patient; not two classes of two training patients or more; cells that do not
-            vary.
+            No labels, or none of some patient; not two classes of two training patients or more; fewer than two
+            events; cells that do not vary.
         """
         need_torch(_WHO)
         bags = Bags.of(cells, owner)
-        label = self._labels(bags.patients, y)
+        goal = goal_of(bags.patients, y, _WHO)
         scale = scale_of(cells.values)
         if not scale.keep.any():
             raise MmcellError(f"patient encoder {_WHO!r}: embedding {cells.name!r} does not vary over training cells")
-        fold = deal(label, self.n_inner, stream(self.seed, _WHO, "folds"))
+        fold = deal(goal.strata, self.n_inner, stream(self.seed, _WHO, "folds"))
         # Where patients are fewer than folds some folds are empty, and nobody needs their models.
         fold = np.unique(fold, return_inverse=True)[1]
-        parts = [np.flatnonzero(fold != k) for k in range(fold.max() + 1)] + [np.arange(len(label))]
-        fitted = [self._model(bags, scale, label, part, k) for k, part in enumerate(parts)]
+        parts = [np.flatnonzero(fold != k) for k in range(fold.max() + 1)] + [np.arange(len(fold))]
+        fitted = [self._model(bags, scale, goal, part, k) for k, part in enumerate(parts)]
         self._models = tuple(model for model, _ in fitted)
         self._inner = {str(patient): int(k) for patient, k in zip(bags.patients, fold, strict=True)}
         self._width = cells.dim
+        self._column = goal.column
+        self.classes = goal.names if isinstance(goal, Classes) else ()
         self.facts = {
-            "patients": {name: int(n) for name, n in zip(self.classes, np.bincount(label), strict=True)},
+            "patients": goal.patients,
             "cells": bags.fewest,
             "watched": [watched for _, watched in fitted],
             "epochs": [model.network.epochs for model in self._models],
         }
         return self
 
-    def _labels(self, patients: pd.Index, y: pd.Series | None) -> np.ndarray:
-        """Return (patients,) 0 or 1, and remember what they stand for."""
-        if y is None:
-            raise MmcellError(f"patient encoder {_WHO!r} learns from labels; give y, the class of every patient")
-        known = pd.Series(y.to_numpy(), y.index.astype(str)).dropna()
-        known = known[known.index.isin(patients)]
-        if known.index.has_duplicates:
-            repeated = known.index[known.index.duplicated()].unique()
-            raise MmcellError(f"patient encoder {_WHO!r}: y names {first(repeated)} more than once; label each once")
-        lacking = patients[~patients.isin(known.index)]
-        if len(lacking):
-            raise MmcellError(
-                f"patient encoder {_WHO!r}: {len(lacking)} training patients have no label ({first(lacking)}); label "
-                "them, or leave them out of training"
-            )
-        classes, label = np.unique(known.reindex(patients).to_numpy().astype(str), return_inverse=True)
-        if len(classes) != 2:
-            raise MmcellError(
-                f"patient encoder {_WHO!r}: training patients are of {len(classes)} classes ({first(classes)}); it "
-                "tells two apart"
-            )
-        few = np.bincount(label) < 2
-        if few.any():
-            raise MmcellError(
-                f"patient encoder {_WHO!r}: class {str(classes[few][0])!r} has one training patient; inner folds need "
-                "two or more of each class"
-            )
-        self.classes = tuple(map(str, classes))
-        return label
-
-    def _model(self, bags: Bags, scale: Scale, label: np.ndarray, part: np.ndarray, k: int) -> tuple[_Model, int]:
+    def _model(self, bags: Bags, scale: Scale, goal: Goal, part: np.ndarray, k: int) -> tuple[_Model, int]:
         """Return the model of some patients, and how many of them were watched."""
         rng = stream(self.seed, _WHO, k)
-        of_class = [part[label[part] == c] for c in (0, 1)]
+        of_class = [part[goal.strata[part] == c] for c in np.unique(goal.strata)]
         watched = np.zeros(0, dtype=int)
         if min(map(len, of_class)) >= _FEWEST:
             watched = np.sort(np.concatenate([rng.permutation(p)[: max(1, len(p) // _WATCHED)] for p in of_class]))
         network = fit_attention(
-            bags, scale, np.setdiff1d(part, watched), watched, _balanced(label, part),
-            n_hidden=self.n_hidden, epochs=self.epochs, weight_decay=self.weight_decay, rng=rng,
+            bags, scale, np.setdiff1d(part, watched), watched, goal.loss(part),
+            n_hidden=self.n_hidden, epochs=self.epochs, weight_decay=self.weight_decay, rng=rng, batch=goal.batch,
         )  # fmt: skip
         # Of equally many cells each, as in training.
         logits = [network.look(bags.some(p, rng))[1] for p in part]
@@ -190,7 +166,7 @@ class AttentionMIL:
         return _Model(network, float(np.mean(logits)), spread), len(watched)
 
     def transform(self, cells: Embedding, owner: pd.Series, *, cell_type: pd.Series | None = None) -> Embedding:  # noqa: ARG002
-        """Return (patients, d + 1): means weighted by attention, and the logit, in the scale of the class's docstring.
+        """Return (patients, d + 1): means weighted by attention, and the score, in the scale of the class's docstring.
 
         Of a patient all given cells are looked at. A training patient gets the vector of the inner model that has not
         seen it.
@@ -208,7 +184,7 @@ class AttentionMIL:
             weights, logit = model.network.look(own)
             values[i, :-1] = weights @ own.astype(np.float64)
             values[i, -1] = (logit - model.centre) / model.spread
-        columns = (*(f"attention mean {name}" for name in names_of(cells)), f"logit {self.classes[1]}")
+        columns = (*(f"attention mean {name}" for name in names_of(cells)), self._column)
         return Embedding(cells.name, "patient", cells.modality, bags.patients, values, cells.card, columns)
 
     def attention(self, cells: Embedding, owner: pd.Series) -> pd.Series:
@@ -228,18 +204,24 @@ class AttentionMIL:
             found[bags.rows[i]] = self._of(str(patient)).network.look(bags.all(i))[0]
         return pd.Series(found, cells.ids, name="attention")
 
+    def risks(self, cells: Embedding, owner: pd.Series) -> pd.Series:
+        """Return cell id -> what its patient would score if all of its cells were like this one.
+
+        The head is linear, and so the last coordinate of `transform` is the mean of these, weighted by `attention`:
+        a log hazard (or a logit) by the model that `transform` takes, and in its scale.
+
+        Raises
+        ------
+        MmcellError
+            Nothing was fitted, or in another number of dimensions.
+        """
+        check_width(cells, self._width, _WHO)
+        bags = Bags.of(cells, owner)
+        found = np.empty(len(cells))
+        for i, patient in enumerate(bags.patients):
+            model = self._of(str(patient))
+            found[bags.rows[i]] = (model.network.each(bags.all(i)) - model.centre) / model.spread
+        return pd.Series(found, cells.ids, name="risk")
+
     def _of(self, patient: str) -> _Model:
         return self._models[self._inner.get(patient, -1)]
-
-
-def _balanced(label: np.ndarray, part: np.ndarray) -> Loss:
-    """Return cross-entropy in which both classes of some patients weigh the same."""
-    share = np.bincount(label[part]) / len(part)
-    as_tensor, cross = need_torch(_WHO).from_numpy, need_torch(_WHO).nn.functional.binary_cross_entropy_with_logits
-    truth, weight = (as_tensor(v.astype(np.float32)) for v in (label, 0.5 / share[label]))
-
-    def loss(score: torch.Tensor, patients: torch.Tensor) -> torch.Tensor:
-        found: torch.Tensor = cross(score, truth[patients], weight=weight[patients])
-        return found
-
-    return loss

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from scipy.optimize import minimize
@@ -17,6 +18,8 @@ _NEWTON = 128
 _STEPS = 60
 #: Largest entry of a gradient that counts as none.
 _SLOPE = 1e-6
+#: And the largest one at which a fit still counts as converged; the quasi-Newton solver stops where it gains no more.
+_STEEP = 1e-2
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,22 +34,71 @@ class Logistic:
         (kept + 1,) the last one is the intercept.
     penalty
         The chosen one; NaN without weights.
+    beside, lift
+        Scale of covariates beside the inputs, None without any, and what they are multiplied by.
+    slope
+        Largest entry of the gradient where the fit ended.
     """
 
     scale: Scale
     weights: np.ndarray | None
     penalty: float
+    beside: Scale | None = None
+    lift: float = 1.0
+    slope: float = 0.0
 
-    def probability(self, x: np.ndarray) -> np.ndarray:
-        """Return (n, 2) class probabilities, the second that of the positive class."""
+    @property
+    def facts(self) -> dict[str, Any]:
+        """JSON-able: ``model``, ``penalty``, ``dims``, and ``not_converged``, 0 or 1."""
+        dims = int(self.scale.keep.sum()) + (0 if self.beside is None else int(self.beside.keep.sum()))
+        found: dict[str, Any] = {"model": "logistic", "penalty": self.penalty, "dims": dims}
+        if self.weights is None:
+            return found | {"penalty": None, "not_converged": 0, "note": "no input varies among the training patients"}
+        return found | {"not_converged": int(self.slope > _STEEP)}
+
+    def probability(self, x: np.ndarray, beside: np.ndarray | None = None) -> np.ndarray:
+        """Return (n, 2) class probabilities, the second that of the positive class.
+
+        They are those of the balanced fit, in which both classes are equally frequent.
+        """
         if self.weights is None:
             return np.full((len(x), 2), 0.5)
+        z = _inputs(x, beside, self.scale, self.beside, self.lift)
         # A row at a time, so that rows that are alike are tied whatever their place.
-        positive = expit(np.vecdot(self.scale.transform(x), self.weights[:-1]) + self.weights[-1])
+        positive = expit(np.vecdot(z, self.weights[:-1]) + self.weights[-1])
         return np.column_stack([1.0 - positive, positive])
 
 
-def fit_nested_logistic(x: np.ndarray, y: np.ndarray) -> Logistic:
+def _inputs(
+    x: np.ndarray, beside: np.ndarray | None, scale: Scale, of_beside: Scale | None, lift: float
+) -> np.ndarray:  # fmt: skip
+    z = scale.transform(x)
+    return z if of_beside is None or beside is None else np.column_stack([z, lift * of_beside.transform(beside)])
+
+
+def at_prevalence(probability: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Return (n,) probabilities at the training prevalence, of those of a class-balanced fit.
+
+    Balanced weights fit a world in which both classes are equally frequent. Going back to the training patients' moves
+    the intercept by the logarithm of their odds and leaves the order of patients as it is.
+
+    Parameters
+    ----------
+    probability
+        (n,) of the positive class.
+    y
+        (train,) classes 0 and 1, both among them.
+
+    References
+    ----------
+    King and Zeng: Logistic regression in rare events data. Political Analysis 9, 137–163 (2001).
+    """
+    share = float(np.mean(np.asarray(y) == 1))
+    top = probability * share
+    return np.asarray(top / (top + (1.0 - probability) * (1.0 - share)))
+
+
+def fit_nested_logistic(x: np.ndarray, y: np.ndarray, *, beside: np.ndarray | None = None) -> Logistic:
     """Fit a class-balanced, ridge-penalised logistic regression whose penalty is chosen on inner folds.
 
     The penalty is the one of seven (those of `fit_ridge`) under which the log loss of held-out rows, both classes
@@ -60,8 +112,11 @@ def fit_nested_logistic(x: np.ndarray, y: np.ndarray) -> Logistic:
         (n, d) training rows only, one a unit.
     y
         (n,) classes 0 and 1, both among the rows.
+    beside
+        (n, k) covariates that enter beside `x`. Where `x` is the wider, they are multiplied so that both have the same
+        total variance: one penalty serves both, and a few covariates would drown among many dimensions otherwise.
     """
-    return _fit(x, y, None)
+    return _fit(x, y, beside, None)
 
 
 def fit_balanced_logistic(x: np.ndarray, y: np.ndarray, penalty: float) -> Logistic:
@@ -77,14 +132,17 @@ def fit_balanced_logistic(x: np.ndarray, y: np.ndarray, penalty: float) -> Logis
     penalty
         Inverse of scikit-learn's ``C``, greater than 0.
     """
-    return _fit(x, y, penalty)
+    return _fit(x, y, None, penalty)
 
 
-def _fit(x: np.ndarray, y: np.ndarray, penalty: float | None) -> Logistic:
+def _fit(x: np.ndarray, y: np.ndarray, beside: np.ndarray | None, penalty: float | None) -> Logistic:
     scale, positive = Scale.fit(x), np.asarray(y) == 1
-    if not scale.keep.any():
-        return Logistic(scale, None, float("nan"))
-    z = scale.transform(x)
+    of_beside = None if beside is None else Scale.fit(beside)
+    dims, covariates = int(scale.keep.sum()), 0 if of_beside is None else int(of_beside.keep.sum())
+    if not dims + covariates:
+        return Logistic(scale, None, float("nan"), of_beside)
+    lift = float(np.sqrt(max(1.0, dims / max(1, covariates))))
+    z = _inputs(x, beside, scale, of_beside, lift)
     directions = None
     if z.shape[1] > len(z):
         # The penalised solution lies in the span of the rows.
@@ -92,9 +150,10 @@ def _fit(x: np.ndarray, y: np.ndarray, penalty: float | None) -> Logistic:
         z = left * size
     penalty = _chosen(z, positive) if penalty is None else penalty
     found = _solve(z, positive, np.array([penalty]))[0]
+    slope = float(np.abs(_objective(found, z, *_balanced(positive), penalty)[1]).max())
     if directions is not None:
         found = np.append(found[:-1] @ directions, found[-1])
-    return Logistic(scale, found, penalty)
+    return Logistic(scale, found, penalty, of_beside, lift, slope)
 
 
 def _chosen(z: np.ndarray, positive: np.ndarray) -> float:

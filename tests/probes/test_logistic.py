@@ -2,13 +2,14 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.special import logit
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import log_loss
 from sklearn.model_selection import StratifiedKFold
 
 from mmcell.probes import logistic
 from mmcell.probes.linear import ALPHAS, INNER_FOLDS
-from mmcell.probes.logistic import fit_nested_logistic
+from mmcell.probes.logistic import at_prevalence, fit_nested_logistic
 from mmcell.probes.scale import Scale
 
 
@@ -120,3 +121,35 @@ def test_rows_that_are_alike_are_tied_whatever_their_place(n):
     x = rng.normal(size=(3, 9))[kind]
     p = fit_nested_logistic(x, rng.permutation(np.arange(n) % 2)).probability(x)[:, 1]
     assert [len(np.unique(p[kind == k])) for k in range(3)] == [1, 1, 1]
+
+
+def test_at_the_training_prevalence_an_offset_is_moved_by_the_log_odds():
+    p, y = np.array([0.01, 0.3, 0.5, 0.9, 0.0, 1.0]), np.array([1, 0, 0, 0, 0])
+    found = at_prevalence(p, y)
+    with np.errstate(divide="ignore"):
+        np.testing.assert_allclose(logit(found), logit(p) + np.log(1 / 4))
+    np.testing.assert_allclose(at_prevalence(p, np.array([0, 1])), p)
+    assert (np.argsort(found) == np.argsort(p)).all()
+
+
+def test_corrected_probabilities_are_right_on_average():
+    x, y = sample(4000, 3, share=0.1)
+    found = at_prevalence(fit_nested_logistic(x, y).probability(x)[:, 1], y)
+    # The intercept of a balanced fit moved by the log odds is nearly that of a fit without weights.
+    assert np.mean(found) == pytest.approx(np.mean(y), abs=0.01)
+    assert np.mean(fit_nested_logistic(x, y).probability(x)[:, 1]) > 2 * np.mean(y)
+
+
+def test_covariates_weigh_as_much_as_all_dimensions():
+    rng = np.random.default_rng(0)
+    y = np.arange(80) % 2
+    noise, age = rng.normal(size=(80, 400)), 60 + 10 * (y + 0.5 * rng.normal(size=80))[:, None]
+    model = fit_nested_logistic(noise[:40], y[:40], beside=age[:40])
+    assert model.lift == pytest.approx(20)
+    assert model.facts["dims"] == 401
+    right = (model.probability(noise[40:], age[40:])[:, 1] > 0.5) == y[40:]
+    assert right.mean() > 0.75
+    alone = fit_nested_logistic(np.ones((40, 3)), y[:40], beside=age[:40])
+    np.testing.assert_allclose(
+        alone.probability(np.ones((40, 3)), age[40:]), fit_nested_logistic(age[:40], y[:40]).probability(age[40:])
+    )

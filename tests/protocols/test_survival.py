@@ -1,11 +1,17 @@
+import json
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
 
+import mmcell
 from mmcell import Embedding, Items, MethodView, Split, SplitSpec, get_metric
 from mmcell.metrics.survival import common_tau, harrell_c, with_censoring
 from mmcell.probes.cox import fit_cox
 from mmcell.probes.design import ClinicalDesign
+from mmcell.probes.inputs import Patients
+from mmcell.protocols.survival import MORE_PROBES, PROBES, Survival
 from tests.toys import SURVIVAL, survivors
 
 TOY = survivors(60)
@@ -31,8 +37,8 @@ def test_groups_follow_the_median_risk_of_training_patients():
     view, items = answered()
     _, outcome = view.training("outcome")
     train = X.align(view.train).values
-    model = fit_cox(train, outcome[:, 0], outcome[:, 1].astype(int), np.random.default_rng(0))
-    cut = np.median(model.risk(train))
+    train = Patients.of(train)
+    cut = np.median(fit_cox(train, outcome[:, 0], outcome[:, 1].astype(int), np.random.default_rng(0)).risk(train))
     risk = items.frame["y_pred"].to_numpy()
     assert list(items.frame["risk_group"]) == list(np.where(risk > cut, "high", "low"))
     assert set(items.frame["risk_group"]) == {"high", "low"}
@@ -43,11 +49,12 @@ def test_clinical_covariates_stand_beside_the_embedding():
     assert list(items.details["hazard_ratios"]) == [*X.columns, "age"]
     _, outcome = view.training("outcome")
     design = ClinicalDesign.fit(view.clinical.loc[view.train])
-    model = fit_cox(
-        X.align(view.train).values, outcome[:, 0], outcome[:, 1].astype(int), np.random.default_rng(0),
-        beside=design.transform(view.clinical.loc[view.train]), beside_columns=design.columns,
-    )  # fmt: skip
-    expected = model.risk(X.align(view.test).values, design.transform(view.clinical.loc[view.test]))
+    train, test = (
+        Patients.of(X.align(ids).values, beside=design.transform(view.clinical.loc[ids]))
+        for ids in (view.train, view.test)
+    )
+    model = fit_cox(train, outcome[:, 0], outcome[:, 1].astype(int), np.random.default_rng(0))
+    expected = model.risk(test)
     np.testing.assert_allclose(items.frame["y_pred"], expected)
 
 
@@ -109,3 +116,123 @@ def test_curves_score_better_than_those_of_a_collapsed_embedding():
         scores.append(get_metric("ibs").fn(scored))
         assert np.isnan(get_metric("uno_c").fn(scored)) == 0
     assert scores[0] < scores[1]
+
+
+# -- the other models --------------------------------------------------------------------------------------------------
+
+LIGHT = [p for p in (*PROBES, *MORE_PROBES) if not p.startswith(("cox-net-hidden", "forest"))]
+
+
+@pytest.mark.parametrize("probe", LIGHT)
+def test_every_model_ranks_held_out_patients_and_says_what_it_is(probe):
+    view, items = answered(probe=probe)
+    truth = TOY.truth("outcome", "patient").loc[view.test]
+    assert harrell_c(truth["time"].to_numpy(), truth["event"].to_numpy(), items.frame["y_pred"].to_numpy()) > 0.65
+    details = json.loads(json.dumps(items.details))
+    assert {"model", "penalty", "dims", "n_train", "events_train", "not_converged"} <= set(details)
+    assert details["model"] == probe.removesuffix("+clinical")
+    assert details["n_train"] == len(view.train)
+    curves = items.arrays["survival"]
+    assert ((curves >= 0) & (curves <= 1)).all()
+    assert (np.diff(curves, axis=1) <= 1e-12).all()
+    assert set(items.frame["risk_group"]) == {"high", "low"}
+
+
+@pytest.mark.parametrize("probe", [p for p in LIGHT if not p.endswith("+clinical")])
+def test_every_model_ranks_nobody_by_a_collapsed_embedding(probe):
+    flat = Embedding.from_array("flat", TOY.ids, np.ones((60, 2)), level="patient")
+    items = answered(flat, probe)[1]
+    assert (items.frame["y_pred"] == 0).all()
+
+
+@pytest.mark.parametrize("probe", [p for p in LIGHT if p.endswith("+clinical")])
+def test_every_model_reads_covariates_beside_the_vectors(probe):
+    rng = np.random.default_rng(0)
+    age = rng.normal(60, 8, 60)
+    toy = survivors(60, age=age, years=rng.exponential(np.exp(-0.3 * (age - 60))) + 1e-3, death=1)
+    noise = Embedding.from_array("noise", toy.ids, rng.normal(size=(60, 3)), level="patient")
+    truth = toy.truth("outcome", "patient")
+    c = []
+    for p in (probe, probe.removesuffix("+clinical")):
+        frame = answered(noise, p, toy)[1].frame
+        known = truth.loc[frame["item"]]
+        c.append(harrell_c(known["time"].to_numpy(), known["event"].to_numpy(), frame["y_pred"].to_numpy()))
+    assert c[0] > max(0.7, c[1])
+
+
+def test_strata_are_batches_or_else_subgroups():
+    halves = np.where(np.arange(60) % 3, "x", "y")
+    toys = {
+        "batch": survivors(60),
+        "strata": survivors(60, roles={"batch": None, "strata": ("half", "site")}, half=halves),
+    }
+    found = {name: answered(probe="cox-stratified", toy=toy)[1].details for name, toy in toys.items()}
+    assert list(found["batch"]["strata"]) == ["s1", "s2"]
+    assert list(found["strata"]["strata"]) == ["x|s1", "x|s2", "y|s1", "y|s2"]
+    assert found["batch"]["pooled_baseline"] == 0
+
+
+def test_patients_of_an_unseen_stratum_have_a_risk_and_the_pooled_curve():
+    site = np.where(TOY.ids.isin(SPLIT.test[:4]), "new", "old")
+    _, items = answered(probe="cox-stratified", toy=survivors(60, site=site))
+    assert items.details["unseen_strata"] == ["new"]
+    assert items.details["pooled_baseline"] == 4
+    assert items.frame["y_pred"].nunique() == 20
+    assert "pooled" in items.details["curves"]
+
+
+def test_strata_that_are_not_there_are_asked_for(refused):
+    with refused("the probe 'cox-stratified' needs strata of patients", "use 'cox'"):
+        answered(probe="cox-stratified", toy=survivors(60, roles={"batch": None}))
+
+
+# -- several slots -----------------------------------------------------------------------------------------------------
+
+TWO = Survival(
+    replace(
+        SURVIVAL.spec,
+        name="two",
+        dataset="sim-cohort",
+        slots={"x": ("rna", "patient"), "y": ("morphology", "patient")},
+        partners={"y": "features"},
+        patient_encoders=("pseudobulk",),
+        encoders=("pca",),
+        more_probes=MORE_PROBES,
+    )
+)
+
+
+def test_two_slots_side_by_side_and_each_on_its_own():
+    view = MethodView.of(TOY, SPLIT, "patient")
+    noise = Embedding.from_array("n", TOY.ids, np.random.default_rng(0).normal(size=(60, 40)), level="patient")
+    both = {"x": X, "y": noise}
+    side = TWO.using("cox").run(view, both, SPLIT, np.random.default_rng(0)).details["hazard_ratios"]
+    assert [sum(name.startswith(slot) for name in side) for slot in "xy"] == [8, 16]
+    fused = TWO.using("late-fusion+clinical").run(view, both, SPLIT, np.random.default_rng(0)).details
+    assert list(fused["weights"]) == ["x", "y", "clinical covariates"]
+    assert fused["weights"]["x"] > 0.5 > abs(fused["weights"]["y"])
+
+
+def test_two_modalities_of_the_same_cells_run_from_end_to_end():
+    results = mmcell.evaluate(
+        "pca", TWO, probes=["late-fusion"], controls=["clinical-only", "constant"], n_boot=100,
+        patient_encoders=["moments", "composition"],
+    )  # fmt: skip
+    assert not results.failed
+    found = {(r.encoder, r.patient_encoder): r.details["folds"][0]["blocks"] for r in results.records}
+    assert set(found) == {("pca", "moments"), ("", "composition"), ("clinical-only", ""), ("constant", "pseudobulk")}
+    # What stands beside is the same for all: the partner's cells by their mean.
+    assert len({json.dumps(blocks["y"]) for blocks in found.values()}) == 1
+    assert found["constant", "pseudobulk"]["x"] == {"penalty": None, "dims": 0}
+
+
+def test_a_partner_of_patients_is_taken_as_it_is():
+    toy = mmcell.load_dataset("sim-cohort")
+    units = pd.Index(sorted(toy.unit.unique()), name="id")
+    own = Embedding.from_array("own", units, np.random.default_rng(0).normal(size=(len(units), 3)), level="patient")
+    results = mmcell.evaluate(
+        {"own": own, "y=": own}, TWO, probes=["late-fusion"], controls=["constant"], n_boot=100
+    )  # fmt: skip
+    assert not results.failed
+    blocks = next(r for r in results.records if r.encoder == "own").details["folds"][0]["blocks"]
+    assert [blocks[slot]["dims"] for slot in "xy"] == [3, 3]

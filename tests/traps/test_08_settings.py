@@ -9,8 +9,10 @@ from sklearn.model_selection import KFold
 import mmcell
 from mmcell import MethodView, SplitSpec
 from mmcell.metrics.survival import harrell_c
-from mmcell.probes.cox import PENALTIES, fit_cox, newton_cox
+from mmcell.probes.cox import PENALTIES, fit_cox
+from mmcell.probes.inputs import Patients
 from mmcell.probes.linear import ALPHAS, fit_ridge
+from mmcell.probes.partial_likelihood import newton_cox
 from mmcell.protocols.retrieval import Retrieval
 from mmcell.splits import splits_of
 from tests.toys import SURVIVAL, Noise, spec, survivors
@@ -43,8 +45,8 @@ def test_a_penalty_chosen_on_the_reported_folds_is_optimistic_and_one_chosen_ins
         train, test = np.arange(60) < 40, np.arange(60) >= 40
         risks = [x[test] @ newton_cox(x[train], time[train], event[train], p) for p in PENALTIES]
         chosen.append(max(harrell_c(time[test], event[test], r) for r in risks))
-        model = fit_cox(x[train], time[train], event[train], np.random.default_rng(study))
-        nested.append(harrell_c(time[test], event[test], model.risk(x[test])))
+        model = fit_cox(Patients.of(x[train]), time[train], event[train], np.random.default_rng(study))
+        nested.append(harrell_c(time[test], event[test], model.risk(Patients.of(x[test]))))
     assert np.mean(nested) == pytest.approx(0.5, abs=0.04)
     assert np.mean(chosen) > np.mean(nested) + 0.005
 
