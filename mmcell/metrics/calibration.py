@@ -92,6 +92,8 @@ def smooth_risk_resampled(
         drawn = np.ascontiguousarray(weights[start : start + BLOCK, order])
         there = drawn > 0
         defined = there[:, died].any(axis=1) & there[:, time >= horizon].any(axis=1) & ~there[:, ~known].any(axis=1)
+        if not defined.any():
+            continue
         part = drawn[defined]
         observed = _observed(_curve_inputs(np.where(known, z, 0.0), part), time, died, part, float(horizon))
         found[np.ix_(start + np.flatnonzero(defined), order)] = np.where(known, observed, np.nan)
