@@ -125,7 +125,7 @@ def test_a_curve_of_items_pools_folds_averages_repeats_and_has_a_band(random_ite
 
 def test_a_curve_needs_probabilities_and_one_horizon(random_items, refused):
     items = random_items("survival")
-    with refused("decision curve: items of kind 'survival' without the column 'horizon' have no predicted risks"):
+    with refused("decision curve: the column 'horizon' is missing"):
         decision_curve(items.without(["horizon"]), AT)
     with refused("decision curve: items of kind 'regression' have no predicted risks"):
         decision_curve(Items(random_items("regression").frame.assign(p_event=0.5), "regression"), AT)
