@@ -185,13 +185,14 @@ def decision_curve(items: Items, thresholds: np.ndarray, weights: np.ndarray | N
     MmcellError
         A column is missing, or as in `net_benefit`.
     """
-    needed = ("p_event",) if items.kind == "binary" else ("p_event", "horizon")
-    absent = [c for c in needed if c not in items.frame]
-    if items.kind not in ("binary", "survival") or absent:
-        lacking = f"without the column {absent[0]!r}" if absent else ""
+    needed = {"binary": ("p_event",), "survival": ("p_event", "horizon")}.get(items.kind)
+    if needed is None:
         raise MmcellError(
-            f"decision curve: items of kind {items.kind!r} {lacking} have no predicted risks".replace("  ", " ")
+            f"decision curve: items of kind {items.kind!r} have no predicted risks; give binary or survival"
         )
+    absent = [c for c in needed if c not in items.frame]
+    if absent:
+        raise MmcellError(f"decision curve: the column {absent[0]!r} is missing; the task must return probabilities")
     at = _odds(thresholds)[0]
 
     def values(of: np.ndarray, everybody: bool) -> np.ndarray:

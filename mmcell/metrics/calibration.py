@@ -25,9 +25,13 @@ BLOCK = 64
 
 
 def cloglog(probability: np.ndarray) -> np.ndarray:
-    """Return log(−log(1 − p)): the log cumulative hazard that a probability stands for; infinite for 0 and 1."""
+    """Return log(−log(1 − p)): the log cumulative hazard that a probability stands for.
+
+    Every hazard above 36.7 rounds to a probability of 1, which therefore stands for that one; 0 gives −∞.
+    """
+    p = np.minimum(np.asarray(probability, dtype=np.float64), np.nextafter(1.0, 0.0))
     with np.errstate(divide="ignore"):
-        return np.asarray(np.log(-np.log1p(-np.asarray(probability, dtype=np.float64))))
+        return np.asarray(np.log(-np.log1p(-p)))
 
 
 def _curve_inputs(z: np.ndarray, weights: np.ndarray) -> np.ndarray:
@@ -92,6 +96,8 @@ def smooth_risk_resampled(
         drawn = np.ascontiguousarray(weights[start : start + BLOCK, order])
         there = drawn > 0
         defined = there[:, died].any(axis=1) & there[:, time >= horizon].any(axis=1) & ~there[:, ~known].any(axis=1)
+        if not defined.any():
+            continue
         part = drawn[defined]
         observed = _observed(_curve_inputs(np.where(known, z, 0.0), part), time, died, part, float(horizon))
         found[np.ix_(start + np.flatnonzero(defined), order)] = np.where(known, observed, np.nan)
@@ -117,7 +123,7 @@ def smooth_risk(time: np.ndarray, event: np.ndarray, probability: np.ndarray, ho
     -------
     numpy.ndarray
         (n,) in [0, 1]. NaN without an event, where nobody is under observation at the horizon, or where a prediction
-        is 0 or 1, which has no place on the scale of the curve.
+        is 0, which has no place on the scale of the curve.
 
     Raises
     ------

@@ -82,8 +82,9 @@ def with_censoring(
     pandas.DataFrame
         With ``tau`` and ``horizon``; ``ipcw``, 1/G(t−)² for times t below tau and 0 from tau on; and, where there are
         curves, ``brier``, the item's own part of the Brier score averaged over [0, tau], ``own_survival``, the curve at
-        the item's own time, and, with a horizon, ``p_event``, the probability of the event by then, ``brier_horizon``,
-        the own part of the Brier score there, and ``threshold``, the risk at which net benefit is scored.
+        the item's own time, and, with a horizon, ``p_event``, the probability of the event by then, ``log_hazard``,
+        log(−log(1 − p)) before p is rounded to 1, ``brier_horizon``, the own part of the Brier score there, and
+        ``threshold``, the risk at which net benefit is scored.
 
     Raises
     ------
@@ -106,7 +107,10 @@ def with_censoring(
         return found
     beyond = curves.at(np.array([span.horizon]))
     at_horizon = brier_terms(time, event, beyond, np.array([span.horizon]), censoring)[:, 0]
-    return found.assign(p_event=1 - beyond[:, 0], brier_horizon=at_horizon, threshold=span.risk)
+    with np.errstate(divide="ignore"):
+        # A curve that is still 1 or already 0 has a hazard of 0 or ∞.
+        log_hazard = np.log(-np.log(beyond[:, 0]))
+    return found.assign(p_event=1 - beyond[:, 0], log_hazard=log_hazard, brier_horizon=at_horizon, threshold=span.risk)
 
 
 @dataclass(frozen=True, eq=False)

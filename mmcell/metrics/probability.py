@@ -44,7 +44,8 @@ def _slope(items: Items, rows: np.ndarray, weights: np.ndarray) -> np.ndarray:
         y, p = _columns(items, rows, "y_true", "p_event")
         return calibration_line_resampled(y, p, weights)[1]
     time, event, p = _columns(items, rows, "time", "event", "p_event")
-    return calibration_slope_resampled(time, event, cloglog(p), weights, items.column("fold")[rows])
+    risk = items.column("log_hazard")[rows] if "log_hazard" in items.frame else cloglog(p)
+    return calibration_slope_resampled(time, event, risk, weights, items.column("fold")[rows])
 
 
 def _intercept(items: Items, rows: np.ndarray, weights: np.ndarray) -> np.ndarray:
@@ -103,7 +104,7 @@ CALIBRATION_INTERCEPT_ERROR = Metric(
 )  # fmt: skip
 ICI = Metric(
     "ici", _ici_fn, False, None, (0, 1), _ici_fast, ("survival",), needs=("p_event", "horizon"), size=carrying,
-    undefined="no event, nobody under observation at the horizon, or a prediction of 0 or 1",
+    undefined="no event, nobody under observation at the horizon, or a prediction of 0",
 )  # fmt: skip
 #: The p of a test, for which resampled units say nothing.
 D_CALIBRATION = Metric(

@@ -3,6 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mmcell.metrics.classification import brier, brier_resampled
 from mmcell.metrics.survival import (
     brier_score,
     brier_score_resampled,
@@ -132,3 +133,27 @@ def test_nobody_is_undefined():
     empty = np.zeros(0), np.zeros(0), np.zeros((0, 2)), [0.5, 1.0]
     assert np.isnan(brier_score(*empty, **train)).all()
     assert np.isnan(integrated_brier_score(*empty, **train))
+
+
+@given(SEEDS)
+def test_of_a_binary_outcome_it_is_the_mean_squared_error(seed):
+    metrics = pytest.importorskip("sklearn.metrics")
+    rng = np.random.default_rng(seed)
+    y, p = rng.integers(0, 2, 12), rng.integers(0, 5, 12) / 4
+    assert brier(y, p) == pytest.approx(metrics.brier_score_loss(y, p))
+    weights = rng.integers(0, 3, (4, 12))
+    weights[0] = 0
+    np.testing.assert_allclose(brier_resampled(y, p, weights), [brier(y.repeat(w), p.repeat(w)) for w in weights])
+
+
+def test_a_prediction_outside_0_to_1_has_no_brier_score(refused):
+    with refused("brier: probability is no probability for 2 items (first: 1.5)"):
+        brier(np.array([0, 1, 1]), np.array([0.5, 1.5, -1]))
+
+
+def test_whom_a_competing_event_took_stays_without_the_event_for_good():
+    time, event = np.array([1.0, 2.0, 4.0]), np.array([2, 1, 0])
+    train = {"train_time": np.array([1.0, 2.0, 3.0, 5.0]), "train_event": np.array([0, 2, 1, 0])}
+    found = brier_score(time, event, np.full((3, 1), 0.7), [3.0], **train)
+    # G(1−) = 1, G(2−) = 3/4 = G(3), for only the censored patient left before.
+    np.testing.assert_allclose(found, (0.3**2 + 0.7**2 / 0.75 + 0.3**2 / 0.75) / 3)

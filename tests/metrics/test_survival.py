@@ -1,20 +1,11 @@
 import numpy as np
-import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from lifelines.utils import concordance_index
 
 from mmcell import Items, get_metric
-from mmcell.metrics.survival import (
-    Censoring,
-    brier_score,
-    harrell_c,
-    harrell_c_resampled,
-    integrated_brier_score,
-    uno_c,
-    with_censoring,
-)
+from mmcell.metrics.survival import harrell_c, harrell_c_resampled
 
 PATIENTS = st.lists(
     st.tuples(st.integers(1, 5), st.integers(0, 1), st.integers(-2, 2)), min_size=1, max_size=25
@@ -149,91 +140,3 @@ def test_inputs_are_not_mutated():
     harrell_c_resampled(*arrays)
     for array, copy in zip(arrays, before, strict=True):
         np.testing.assert_array_equal(array, copy)
-
-
-# -- items with their censoring ----------------------------------------------------------------------------------------
-
-TRAIN = np.array([1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0]), np.array([0, 1, 1, 0, 1, 0, 1])
-TAU = Censoring.fit(*TRAIN).tau
-
-
-def fold(seed=0, n=30):
-    """Graded items of one fold, and what the task returned for it: the same items in another order, with curves."""
-    rng = np.random.default_rng(seed)
-    frame = pd.DataFrame(
-        {
-            "item": [f"p{i}" for i in range(n)],
-            "unit": [f"p{i}" for i in range(n)],
-            "time": rng.integers(1, 9, n).astype(float),
-            "event": rng.integers(0, 2, n),
-            "y_pred": rng.normal(size=n).round(1),
-        }
-    )
-    order = rng.permutation(n)
-    steps = np.array([2.0, 3.0, 5.0, 7.0])
-    curves = np.exp(-np.exp(frame["y_pred"].to_numpy()[order])[:, None] * 0.1 * steps)
-    returned = frame.iloc[order][["item", "y_pred"]]
-    return frame, Items(returned, "survival", {"survival": curves, "times": steps})
-
-
-def test_uno_of_items_is_that_of_the_arrays():
-    frame, answered = fold()
-    items = Items(with_censoring(frame, answered, *TRAIN, TAU), "survival")
-    arrays = (frame[c].to_numpy() for c in ("time", "event", "y_pred"))
-    expected = uno_c(*arrays, train_time=TRAIN[0], train_event=TRAIN[1])
-    assert get_metric("uno_c").fn(items) == pytest.approx(expected)
-
-
-def test_ibs_of_items_is_that_of_the_arrays_over_the_time_up_to_tau():
-    frame, answered = fold()
-    items = Items(with_censoring(frame, answered, *TRAIN, 5.0), "survival")
-    grid = np.linspace(0, 5, 101)
-    by_item = pd.DataFrame(answered.arrays["survival"], index=answered.frame["item"]).loc[frame["item"]].to_numpy()
-    held = np.ones((len(frame), len(grid)))
-    for j, t in enumerate(grid):
-        for k, step in enumerate(answered.arrays["times"]):
-            if step <= t:
-                held[:, j] = by_item[:, k]
-    truth = frame["time"].to_numpy(), frame["event"].to_numpy()
-    train = {"train_time": TRAIN[0], "train_event": TRAIN[1]}
-    assert get_metric("ibs").fn(items) == pytest.approx(integrated_brier_score(*truth, held, grid, **train))
-    assert brier_score(*truth, held[:, :1], grid[:1], **train)[0] == 0
-
-
-def test_items_without_curves_get_no_brier_score():
-    frame, answered = fold()
-    bare = Items(answered.frame, "survival")
-    assert set(with_censoring(frame, bare, *TRAIN, TAU)) - set(frame) == {"ipcw"}
-    assert set(with_censoring(frame, answered, *TRAIN, 0.0)) - set(frame) == {"ipcw"}
-    assert set(with_censoring(frame, answered, *TRAIN, TAU)) - set(frame) == {"ipcw", "brier"}
-
-
-def test_graded_items_are_matched_by_id_and_stay_as_they_are():
-    frame, answered = fold()
-    before = frame.copy()
-    whole = with_censoring(frame, answered, *TRAIN, TAU).set_index("item")
-    part = with_censoring(frame.iloc[::-2], answered, *TRAIN, TAU).set_index("item")
-    pd.testing.assert_frame_equal(part, whole.loc[part.index])
-    pd.testing.assert_frame_equal(frame, before)
-
-
-@pytest.mark.parametrize(
-    ("arrays", "pieces"),
-    [
-        ({"survival": np.ones((30, 3)), "times": np.arange(4.0)}, ["(30, 3)", "30 items and 4 times"]),
-        ({"survival": np.ones((30, 2)), "times": np.array([2.0, 1.0])}, ["rising arrays['times']"]),
-        ({"survival": np.ones((29, 2)), "times": np.array([1.0, 2.0])}, ["(29, 2)", "30 items"]),
-    ],
-)
-def test_curves_that_do_not_fit_the_items(refused, arrays, pieces):
-    frame, answered = fold()
-    with refused("items: arrays['survival']", *pieces):
-        with_censoring(frame, Items(answered.frame, "survival", arrays), *TRAIN, TAU)
-
-
-def test_an_item_has_one_curve(refused):
-    frame, answered = fold()
-    twice = pd.concat([answered.frame.assign(query="a"), answered.frame.assign(query="b")])
-    arrays = {"survival": np.ones((60, 1)), "times": np.array([1.0])}
-    with refused("have several survival curves"):
-        with_censoring(frame, Items(twice, "survival", arrays), *TRAIN, TAU)

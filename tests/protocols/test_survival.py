@@ -7,7 +7,7 @@ import pytest
 
 import mmcell
 from mmcell import Embedding, Items, MethodView, Split, SplitSpec, get_metric
-from mmcell.metrics.survival import common_tau, harrell_c, with_censoring
+from mmcell.metrics.survival import Span, harrell_c, with_censoring
 from mmcell.probes.cox import fit_cox
 from mmcell.probes.design import ClinicalDesign
 from mmcell.probes.inputs import Patients
@@ -112,7 +112,7 @@ def test_curves_score_better_than_those_of_a_collapsed_embedding():
     for x in (X, flat):
         items = answered(x)[1]
         graded = items.frame.join(truth, on="item").assign(unit=items.frame["item"])
-        scored = Items(with_censoring(graded, items, *outcome, common_tau([outcome])), "survival")
+        scored = Items(with_censoring(graded, items, *outcome, Span.of([outcome])), "survival")
         scores.append(get_metric("ibs").fn(scored))
         assert np.isnan(get_metric("uno_c").fn(scored)) == 0
     assert scores[0] < scores[1]
