@@ -31,7 +31,7 @@ def cohort(n_patients=60, n_cells=30, d=6, *, effect=4.0, seed=0):
 
 @pytest.fixture(scope="module")
 def planted():
-    cells, owner, y, marked = cohort(80, effect=6.0)
+    cells, owner, y, marked = cohort(80)
     train = y.index[:50]
     fitted = AttentionMIL(n_hidden=8, epochs=40).fit(of(cells, owner, train), owner, y=y)
     return cells, owner, y, marked, train, fitted
@@ -48,7 +48,7 @@ def test_a_planted_type_of_cells_is_found(planted):
     risk = pd.Series(found.values[:, -1], found.ids)
     held = y.index.difference(train)
     assert concordance(y, risk, held) > 0.7
-    assert concordance(y, risk, train) > 0.65
+    assert concordance(y, risk, train) > 0.6
     # The cells that shorten survival are those that raise the risk.
     each = fitted.risks(cells, owner)
     assert each[marked].mean() > each[~marked].mean() + 1.0

@@ -109,10 +109,12 @@ def test_the_same_seed_gives_the_same_bytes(n_hidden):
     assert torch.get_num_threads() == threads
 
 
-@pytest.mark.parametrize("more", [{"n_hidden": 3}, {"ties": "breslow"}, {"steps": 1}, {"n_hidden": 3, "seed": 1}])
+@pytest.mark.parametrize(
+    "more", [{"n_hidden": 3, "steps": 20}, {"ties": "breslow"}, {"steps": 1}, {"n_hidden": 3, "steps": 20, "seed": 1}]
+)
 def test_every_argument_counts(more):
     x, time, event = cohort(60, 3, effect=4.0, rounded=True)
-    usual = {"n_hidden": 3} if "seed" in more else {}
+    usual = {"n_hidden": 3, "steps": 20} if "seed" in more else {}
     a, b = (fitted(x, time, event, **m).risk(Patients.of(x)) for m in (usual, more))
     assert not np.allclose(a, b, atol=1e-6)
 
@@ -138,7 +140,9 @@ def test_noise_stays_at_chance():
     found = []
     for seed in range(5):
         x, time, event = cohort(260, 40, seed, effect=0.0)
-        found.append(harrell_c(time[60:], event[60:], fitted(x[:60], time[:60], event[:60]).risk(Patients.of(x[60:]))))
+        found.append(
+            harrell_c(time[60:], event[60:], fitted(x[:60], time[:60], event[:60], steps=30).risk(Patients.of(x[60:])))
+        )
     assert abs(np.mean(found) - 0.5) < 0.04
 
 
