@@ -2,7 +2,8 @@
 
 A ridge Cox model fitted on three of four studies, read out on the fourth; patients are compared within their study
 only. The 158 genes were chosen by the makers of the set for their prognostic value, in these very studies: scores are
-higher than in a new one, and the mean and spread of these genes alone (technical-only) rank patients as well as they do.
+higher than in a new one, and the mean and spread of these genes alone (technical-only) rank patients as well as all of
+them do.
 """
 
 from mmcell.protocols.survival import PROBES, Survival
