@@ -7,7 +7,6 @@ subgroup. Pairs within one are free of that, whatever else differs between them.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import partial
 
 import pandas as pd
 
@@ -55,8 +54,7 @@ def within_strata(
 def _columns(dataset: Dataset, split: Split, folds: Sequence[Split]) -> list[str]:
     hidden = dataset.roles.hidden(split.spec.targets)
     usable = [c for c in dataset.roles.strata if c in dataset.patients and c not in hidden]
-    keys = [fold.key for fold in folds]
-    return [c for c in usable if dataset.once(("mixed", c, *keys), partial(_mixed, _values(dataset, c), folds))]
+    return [c for c in usable if _mixed(_values(dataset, c), folds)]
 
 
 def _mixed(values: pd.Series, folds: Sequence[Split]) -> bool:

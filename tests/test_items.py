@@ -36,6 +36,20 @@ def test_folds_are_rows_of_one_repeat_and_fold():
     assert [(repeat, list(rows)) for repeat, rows in made.folds] == [(0, [1]), (0, [0]), (1, [2, 3])]
 
 
+def test_a_fold_is_parted_by_what_rows_are_compared_within():
+    made = items(within=["s", "t", "s", "t"])
+    assert [list(rows) for _, rows in made.folds] == [[0, 2], [1, 3]]
+    assert made.is_within
+    assert not items().is_within
+
+
+@pytest.mark.parametrize(("kind", "there"), [("binary", True), ("regression", True), ("multiclass", False)])
+def test_where_nothing_is_parted_the_column_is_empty_or_absent(kind, there):
+    made = items(kind=kind)
+    assert ("within" in made.frame) == there
+    assert len(made.folds) == 1
+
+
 @given(st.lists(st.integers(0, 3), min_size=2, max_size=2))
 def test_resample_repeats_every_item_of_a_unit(weights):
     drawn = items().resample(np.array(weights)).frame

@@ -56,8 +56,10 @@ def test_an_altered_file_is_never_opened(tmp_path, monkeypatch, refused):
 
 
 @HERE
-def test_composition_says_little_of_recurrence_beyond_the_clinic():
-    table = mmcell.evaluate("features", "hcc-recurrence", n_boot=100, controls=["clinical-only"]).table()
-    rows = table[(table["metric"] == "harrell_c") & (table["stratum"] == "all")]
-    assert set(rows["probe"]) >= {"cox", "cox+clinical"}
-    assert rows.loc[rows["encoder"] == "clinical-only", "value"].item() == pytest.approx(0.62, abs=0.08)
+def test_composition_says_little_of_recurrence_beside_the_clinic():
+    table = mmcell.evaluate(
+        "features", "hcc-recurrence", n_boot=100, controls=["clinical-only"], probes=["cox"]
+    ).table()
+    rows = table[table["metric"] == "harrell_c"].set_index("encoder")["value"]
+    assert rows["clinical-only"] == pytest.approx(0.64, abs=0.04)
+    assert 0.5 < rows["features"] < rows["clinical-only"]

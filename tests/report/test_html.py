@@ -272,7 +272,7 @@ def test_galleries_and_directions_are_panels_of_their_own(record, score):
 def test_the_worst_held_out_group_is_named(record, score):
     scores = [
         score(shift="batch", stratum=s, value=v, n_units=n)
-        for s, v, n in (("all", 0.7, 30), ("B1", 0.8, 12), ("B2", 0.4321, 18))
+        for s, v, n in (("all", 0.7, 30), ("within sex", 0.2, 30), ("B1", 0.8, 12), ("B2", 0.4321, 18))
     ]
     assert (
         "toy does worst where batch B2 is held out: 0.432 [0.650, 0.850], 18 units."

@@ -43,3 +43,14 @@ def test_splits_in_words(split, text):
 )
 def test_tally(outcomes, without, text):
     assert words.tally(outcomes, without) == text
+
+
+@pytest.mark.parametrize(
+    ("stratum", "shift", "text"),
+    [
+        ("within sex", "", "grouped · within sex"), ("within sex", "batch", "grouped · within sex"),
+        ("B2", "batch", "grouped · B2 held out"), ("all", "", "grouped"),
+    ],
+)  # fmt: skip
+def test_places(score, stratum, shift, text):
+    assert words.place_name(score(stratum=stratum, shift=shift)) == text
