@@ -41,7 +41,8 @@ def within_strata(
     if kind not in _KINDS:
         return graded
     parts = [graded]
-    whole = graded[(graded["stratum"] == "all") & ~graded["target"].astype(str).str.partition("=")[0].isin(LEAKS)]
+    role = graded["target"].map(lambda target: str(target).partition("=")[0])
+    whole = graded[(graded["stratum"] == "all") & ~role.isin(LEAKS)]
     grouped = [c for c in graded if c.startswith("by:")]
     for column in _columns(dataset, split, folds):
         value = whole["unit"].map(_values(dataset, column))

@@ -5,7 +5,7 @@ clinical covariates, composition, and both. Also within PAM50 subtypes, which fr
 fractions are brought by the user, see `mmcell show breast-metabric`.
 """
 
-from mmcell.protocols.survival import PROBES, Survival
+from mmcell.protocols.survival import MORE_PROBES, PROBES, SCORES, Survival
 from mmcell.splits import SplitSpec
 from mmcell.task import TaskSpec
 
@@ -16,11 +16,12 @@ task = Survival(
         dataset="breast-metabric",
         slots={"x": ("composition", "patient")},
         split=SplitSpec("grouped", "stratified-group-kfold", by="outcome", repeats=5, targets=("outcome",)),
-        metrics=("harrell_c", "uno_c", "ibs"),
+        metrics=SCORES,
         primary="harrell_c",
         controls=("random", "constant", "technical-only", "clinical-only", "stratum-only"),
         reference="clinical-only",
         probes=PROBES,
+        more_probes=MORE_PROBES,
         encoders=("features",),
     )
 )

@@ -3,7 +3,7 @@
 Principal components and a ridge Cox model fitted on two cohorts, read out on the third.
 """
 
-from mmcell.protocols.survival import MORE_PROBES, PROBES, Survival
+from mmcell.protocols.survival import MORE_PROBES, PROBES, SCORES, Survival
 from mmcell.splits import SplitSpec
 from mmcell.task import TaskSpec
 
@@ -14,7 +14,7 @@ task = Survival(
         dataset="breast-expression",
         slots={"x": ("rna", "patient")},
         split=SplitSpec("leave-one-cohort-out", "leave-one-group-out", by="batch", targets=("outcome",)),
-        metrics=("harrell_c", "uno_c", "ibs"),
+        metrics=SCORES,
         primary="harrell_c",
         controls=("random", "constant", "technical-only", "clinical-only"),
         reference="clinical-only",

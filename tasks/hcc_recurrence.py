@@ -4,7 +4,7 @@ The patients and models of `hcc-survival`, with the time to recurrence instead o
 recurrence before, so there is no competing event. With 65 recurrences the intervals are wide.
 """
 
-from mmcell.protocols.survival import PROBES, Survival
+from mmcell.protocols.survival import MORE_PROBES, PROBES, SCORES, Survival
 from mmcell.splits import SplitSpec
 from mmcell.task import TaskSpec
 
@@ -15,11 +15,12 @@ task = Survival(
         dataset="hcc-immune-recurrence",
         slots={"x": ("composition", "patient")},
         split=SplitSpec("grouped", "stratified-group-kfold", by="outcome", repeats=5, targets=("outcome",)),
-        metrics=("harrell_c", "uno_c", "ibs"),
+        metrics=SCORES,
         primary="harrell_c",
         controls=("random", "constant", "technical-only", "clinical-only"),
         reference="clinical-only",
         probes=PROBES,
+        more_probes=MORE_PROBES,
         encoders=("features",),
     )
 )

@@ -4,7 +4,7 @@ Ridge Cox models in five times five folds: clinical covariates, composition, and
 is paired patient by patient. With 45 deaths the intervals are wide.
 """
 
-from mmcell.protocols.survival import MORE_PROBES, PROBES, Survival
+from mmcell.protocols.survival import MORE_PROBES, PROBES, SCORES, Survival
 from mmcell.splits import SplitSpec
 from mmcell.task import TaskSpec
 
@@ -15,7 +15,7 @@ task = Survival(
         dataset="hcc-immune",
         slots={"x": ("composition", "patient")},
         split=SplitSpec("grouped", "stratified-group-kfold", by="outcome", repeats=5, targets=("outcome",)),
-        metrics=("harrell_c", "uno_c", "ibs"),
+        metrics=SCORES,
         primary="harrell_c",
         controls=("random", "constant", "technical-only", "clinical-only"),
         reference="clinical-only",

@@ -6,7 +6,7 @@ higher than in a new one, and the mean and spread of these genes alone (technica
 them do.
 """
 
-from mmcell.protocols.survival import PROBES, Survival
+from mmcell.protocols.survival import MORE_PROBES, PROBES, SCORES, Survival
 from mmcell.splits import SplitSpec
 from mmcell.task import TaskSpec
 
@@ -17,11 +17,12 @@ task = Survival(
         dataset="ovarian-expression",
         slots={"x": ("rna", "patient")},
         split=SplitSpec("leave-one-study-out", "leave-one-group-out", by="batch", targets=("outcome",)),
-        metrics=("harrell_c", "uno_c", "ibs"),
+        metrics=SCORES,
         primary="harrell_c",
         controls=("random", "constant", "technical-only", "clinical-only"),
         reference="clinical-only",
         probes=PROBES,
+        more_probes=MORE_PROBES,
         null_within=("batch",),
         encoders=("pca",),
     )

@@ -3,7 +3,7 @@
 For the user's own cohort: any data with patients and a right-censored outcome, see "Your cohort" in the README.
 """
 
-from mmcell.protocols.survival import PROBES, Survival
+from mmcell.protocols.survival import MORE_PROBES, PROBES, SCORES, Survival
 from mmcell.splits import SplitSpec
 from mmcell.task import TaskSpec
 
@@ -14,12 +14,13 @@ task = Survival(
         dataset="",  # the user's own
         slots={"x": ("*", "patient")},
         split=SplitSpec("grouped", "stratified-group-kfold", by="outcome", repeats=5, targets=("outcome",)),
-        metrics=("harrell_c", "uno_c", "ibs"),
+        metrics=SCORES,
         primary="harrell_c",
         controls=("random", "constant", "technical-only", "clinical-only"),
         reference="clinical-only",
         patient_encoders=("pseudobulk", "celltype-pseudobulk"),
         probes=PROBES,
+        more_probes=MORE_PROBES,
         encoders=("pca",),
     )
 )

@@ -6,7 +6,7 @@ cancer at a time. The clinical covariates hold the cancer, too. The fractions ar
 tcga-composition`.
 """
 
-from mmcell.protocols.survival import PROBES, Survival
+from mmcell.protocols.survival import MORE_PROBES, PROBES, SCORES, Survival
 from mmcell.splits import SplitSpec
 from mmcell.task import TaskSpec
 
@@ -20,11 +20,12 @@ task = Survival(
             SplitSpec("grouped", "stratified-group-kfold", by="outcome", targets=("outcome",)),
             SplitSpec("leave-one-cancer-out", "leave-one-group-out", by="cancer", targets=("outcome",)),
         ),
-        metrics=("harrell_c", "uno_c", "ibs"),
+        metrics=SCORES,
         primary="harrell_c",
         controls=("random", "constant", "technical-only", "clinical-only", "stratum-only"),
         reference="stratum-only",
         probes=PROBES,
+        more_probes=MORE_PROBES,
         encoders=("features",),
     )
 )

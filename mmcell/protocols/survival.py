@@ -21,6 +21,12 @@ PROBES = ("cox", "cox+clinical")
 #: The other models, each alone and with covariates beside the vectors.
 MORE_PROBES = tuple(kind + beside for kind in KINDS if kind != "cox" for beside in ("", _CLINICAL))
 
+#: What survival tasks are scored by: ranks over time, predicted curves, calibration, and what the groups are worth.
+SCORES = (
+    "harrell_c", "uno_c", "td_auc", "ibs", "brier@horizon", "ici", "calibration_slope_error", "d_calibration",
+    "rmst_difference", "net_benefit",
+)  # fmt: skip
+
 
 class Survival(Task):
     """A survival model on patient vectors (``cox``), and on vectors and clinical covariates (``cox+clinical``).
