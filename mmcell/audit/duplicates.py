@@ -20,8 +20,9 @@ from mmcell.records import Finding
 
 #: Sparse profiles with fewer values than this meet by chance, and are left out.
 _DETECTED = 20
-#: Vectors with fewer dimensions have near neighbours anyway.
-_DIMENSIONS = 10
+#: Vectors with fewer dimensions have near neighbours anyway, and so have those of up to 50 columns that move together:
+#: their effective number of dimensions is (Σλ)²/Σλ², λ the variances along their axes.
+_DIMENSIONS, _FEW, _EFFECTIVE = 10, 50, 4.0
 _COSINE = 0.999
 #: A near duplicate is so much nearer than the tenth neighbour of a typical row.
 _NEARER = 0.1
@@ -121,6 +122,8 @@ def near_duplicates(x: Any, rows: np.ndarray, *, seed: int = 0) -> np.ndarray:
     rng = stream(seed, "duplicates")
     mean, norm = _moments(x, rows)
     rows, norm = rows[norm > 0], norm[norm > 0]
+    if x.shape[1] <= _FEW and _effective(x, rows, mean, norm) < _EFFECTIVE:
+        return np.zeros((0, 2), dtype=np.int64)
     axes = _axes(x, rows, mean, rng)
     points = _projected(x, rows, mean, axes) / norm[:, None]
     tree = cKDTree(points)
@@ -148,6 +151,13 @@ def _moments(x: Any, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     mean = sum(np.asarray(x[some].sum(axis=0), dtype=np.float64).ravel() for some in _blocks(x, rows)) / len(rows)
     norm = [np.linalg.norm(_dense(x[some]) - mean, axis=1) for some in _blocks(x, rows)]
     return np.asarray(mean), np.concatenate(norm)
+
+
+def _effective(x: Any, rows: np.ndarray, mean: np.ndarray, norm: np.ndarray) -> float:
+    """Return along how many axes the centred rows of length 1 differ, were their variances equal."""
+    scaled = (_dense(x[rows]) - mean) / norm[:, None]
+    variance = np.linalg.eigvalsh(scaled.T @ scaled)
+    return float(variance.sum() ** 2 / max((variance**2).sum(), np.finfo(float).tiny))
 
 
 def _axes(x: Any, rows: np.ndarray, mean: np.ndarray, rng: np.random.Generator) -> np.ndarray:

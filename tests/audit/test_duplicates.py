@@ -156,3 +156,13 @@ def test_the_tumours_that_stand_in_two_trials(data_folder, monkeypatch):
     assert (found.severity, found.code) == ("leak", "near-duplicates")
     assert "Trial: 0 of 105 pairs share it, 105 lie in two" in found.evidence
     assert "Response: 105 of 105 pairs share it" in found.evidence
+
+
+def test_few_effective_dimensions_have_near_neighbours_anyway():
+    # Twelve shares of which two decide the rest: neighbours come near without being copies.
+    rng = np.random.default_rng(0)
+    plane = rng.normal(size=(2000, 2)) @ rng.normal(size=(2, 12)) + 1e-3 * rng.normal(size=(2000, 12))
+    assert not len(near_duplicates(plane, np.arange(2000)))
+    wide = rng.normal(size=(2000, 12))
+    wide[7] = wide[3] + 1e-4
+    assert near_duplicates(wide, np.arange(2000)).tolist() == [[3, 7]]
