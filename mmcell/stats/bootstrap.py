@@ -140,7 +140,7 @@ def _interval(
     if units < MINIMUM:
         return *nothing, "too_few_units", f"{units} units; an interval needs at least {MINIMUM}"
     if not metric.interval:
-        return *nothing, "ok", "a count of tests over units; it has no interval of its own"
+        return *nothing, "ok", "a test over units, or a count of such; it has no interval of its own"
     undefined = np.isnan(draws)
     if undefined.mean() > _UNDEFINED_SHARE:
         return *nothing, "ok", f"no interval: undefined in {undefined.sum()} of {len(draws)} draws"
