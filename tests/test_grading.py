@@ -198,3 +198,28 @@ def test_the_cause_of_a_competing_event_reaches_the_items():
     found = grade(answered, toy, split, "patient").frame.set_index("item")
     assert found["cause"].to_list() == cause[:12].tolist()
     assert found["event"].to_list() == (cause[:12] == 1).astype(int).tolist()
+
+
+def test_probabilities_are_scored_at_one_threshold_the_prevalence_among_training_patients():
+    splits = [fold(slice(0, 12)), fold(slice(12, 20), number=1)]
+    ill = TOY.patients["state"] == "ill"
+    expected = np.concatenate([ill[list(s.train)] for s in splits]).mean()
+    for split in splits:
+        found = grade(predicted(split, p_event=0.4), TOY, split, "patient", splits=splits)
+        assert set(found.frame["threshold"]) == {expected}
+    assert "threshold" not in graded().frame
+
+
+def test_competing_events_among_training_patients_are_no_censoring(cohort, monkeypatch):
+    toy = cohort()
+    units = toy.patients.index
+    split = Split(units[:4], units[4:], 0, 0, "", SplitSpec("half", "group-kfold", targets=("outcome",)))
+    cause = pd.Series([0, 1, 2, 1, 2, 1, 2, 1], units)
+    truth = pd.DataFrame({"time": 3.0 + np.arange(8), "event": (cause == 1).astype(int), "cause": cause}, units)
+    monkeypatch.setattr(type(toy), "truth", lambda *_: truth)
+    items = Items(pd.DataFrame({"item": split.test, "target": "outcome", "y_pred": 0.5}), "survival")
+    found = grade(items, toy, split, "patient").frame
+    assert list(found["cause"]) == list(cause[split.test])
+    # Nobody left early: everybody counts once, up to the last of them.
+    tau = truth["time"][split.train].max()
+    np.testing.assert_array_equal(found["ipcw"], np.where(truth["time"][split.test] < tau, 1.0, 0.0))

@@ -140,7 +140,7 @@ def _interval(
     if units < MINIMUM:
         return *nothing, "too_few_units", f"{units} units; an interval needs at least {MINIMUM}"
     if not metric.interval:
-        return *nothing, "ok", "a count of tests over units; it has no interval of its own"
+        return *nothing, "ok", "a test over units, or a count of such; it has no interval of its own"
     undefined = np.isnan(draws)
     if undefined.mean() > _UNDEFINED_SHARE:
         return *nothing, "ok", f"no interval: undefined in {undefined.sum()} of {len(draws)} draws"
@@ -157,6 +157,10 @@ def _interval(
         notes.insert(0, "every draw lies on the bound; one-sided 95 % score interval")
         return low, high, "score", "boundary", "; ".join(notes)
     low, high, how = interval(value, defined, jackknife, method)
+    if not low - _SPREAD <= value <= high + _SPREAD:
+        # Draws of an absolute error near 0 lie above it: no correction brings them back.
+        notes.insert(0, "no interval: the draws lie to one side of the value")
+        return *nothing, "ok", "; ".join(notes)
     return low, high, how, "ok", "; ".join(notes)
 
 

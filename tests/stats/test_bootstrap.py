@@ -197,3 +197,14 @@ def test_an_item_without_unit_is_refused(refused):
     frame.loc[3, "unit"] = None
     with refused("1 of them have no unit (u003)"):
         one(Items(frame, "binary"))
+
+
+def test_draws_of_an_absolute_error_that_leave_the_value_out_are_no_interval():
+    size = Metric("size", lambda items: abs(_fn(items)), False, resampled=lambda items, w: np.abs(_fast(items, w)))
+    score = np.random.default_rng(0).normal(size=40)
+    found = one(binary(40, score=score - score.mean()), size)
+    assert found.status == "ok"
+    assert np.isnan([found.low, found.high]).all()
+    assert "no interval: the draws lie to one side of the value" in found.reason
+    away = one(binary(40, score=score + 1.0), size)
+    assert away.low <= away.value <= away.high
