@@ -58,12 +58,15 @@ def differences(
             inside = (own == name).to_numpy()
             if min(inside.sum(), (~inside).sum()) < 2:
                 continue
+            moves = strata is None or bool(pd.Series(inside).groupby(strata).nunique().gt(1).any())
             for start in range(0, table.shape[1], step):
                 part = slice(start, start + step)
                 found = contrasts(
                     values[:, part], inside, [str(c) for c in table.columns[part]], strata=strata, n_boot=n_boot,
                     n_permutations=n_permutations, rng=rng,
                 )  # fmt: skip
+                if not moves:
+                    found["p"], found["reason"] = np.nan, "no batch has patients inside and outside of the group"
                 rows.append(found.assign(kind=kind, group=name))
     if not rows:
         return pd.DataFrame(columns=list(DIFFERENCES))

@@ -17,6 +17,8 @@ from mmcell.stratification.stability import ALPHA, LEAST, LEAST_SHARE, Stability
 _LARGE = {"Cramér's V": 0.5, "η² of ranks": 0.25}
 #: Groups that agree less with the rule that has seen everybody do not come back in new patients.
 _AGREE = 0.6
+#: Resampled rules that agree less draw the borders elsewhere every time.
+_FIRM = 0.7
 #: A patient whose repeats agree less is between groups.
 _SURE = 0.8
 #: Fewer events than this for each coefficient of a model make its ratios unreliable.
@@ -57,6 +59,22 @@ def _groups(stability: Stability, k: int, forced: bool, n: int) -> list[Finding]
                 severity="warning", code="groups-forced", evidence=why,
                 message=f"{k} groups were asked for, and are no more stable than those of one cluster",
                 cure="they cut a continuum: speak of lower and higher, not of types",
+            )
+        )  # fmt: skip
+    if not forced and k == table["k"].max():
+        found.append(
+            Finding(
+                severity="info", code="most-groups",
+                message=f"{k} is the largest number of groups that was tried: there may be more",
+                evidence=evidence, cure="raise max_k",
+            )
+        )  # fmt: skip
+    if row["stability"] < _FIRM and row["p"] <= ALPHA:
+        found.append(
+            Finding(
+                severity="warning", code="soft-borders", evidence=f"agreement of resampled rules {row['stability']:.2f}",
+                message="the patients are not one cluster, and yet the borders between groups move with who is sampled",
+                cure="read patients near a border by their certainty, and compare fewer groups with --k",
             )
         )  # fmt: skip
     least = max(LEAST, int(np.ceil(LEAST_SHARE * n)))

@@ -212,6 +212,8 @@ def stratify(
     )  # fmt: skip
     standardise = scale == "standardise" or (scale == "auto" and _mixed(opened))
     asked |= {"dataset": opened.dataset.name, "fingerprint": opened.dataset.fingerprint, "embedding": opened.encoder}
+    if opened.dataset.card.time_unit and opened.kind == "survival":
+        asked["time_unit"] = opened.dataset.card.time_unit
     asked |= {"scale": "standardise" if standardise else "centre", "roles": {r: v for r, v in roles.items() if v}}
     # One BLAS thread: on matrices this small several spin rather than help, and sums depend on their number.
     with threadpool_limits(1, user_api="blas"):
