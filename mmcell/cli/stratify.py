@@ -45,13 +45,12 @@ def stratify(
 ) -> None:
     """Group patients without a look at their outcome, and compare what became of held-out ones.
 
-    Example: mmcell stratify patients.csv --id patient --time months --event death --covariates age,stage --out runs/mine
+    Example: mmcell stratify patients.csv --id patient --time months --event death --covariates age --out runs/mine
     """
     from mmcell.stratification.report import verdict
     from mmcell.stratification.study import stratify as stratify_
 
-    wanted = k if k == "auto" else int(k) if k.isdigit() else None
-    if wanted is None:
+    if k != "auto" and not k.isdigit():
         raise MmcellError(f"stratify: --k {k}: give a number of groups, or auto")
     if out.exists() and not out.is_dir():
         raise MmcellError(f"{out}: is a file; choose another --out")
@@ -61,7 +60,8 @@ def stratify(
         found = stratify_(
             cohort, embedding=read, patient_encoder=patient_encoder, unit=unit, time=time, event=event, label=label,
             positive=positive, covariates=named, batch=batch, cell_type=cell_type, features=features, modality=modality,
-            preprocessing=preprocessing, k=wanted, max_k=max_k, components=components, scale=scale, folds=folds,
+            preprocessing=preprocessing,
+            k="auto" if k == "auto" else int(k), max_k=max_k, components=components, scale=scale, folds=folds,
             repeats=repeats, seed=0 if seed is None else seed, progress=progress,
             command=" ".join(["mmcell", *sys.argv[1:]]),
         )  # fmt: skip

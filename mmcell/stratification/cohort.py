@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 import pandas as pd
@@ -20,7 +20,7 @@ from mmcell.roles import CohortCard, DatasetCard, ModalityCard, Roles, parse
 from mmcell.truth import as_text
 
 Kind = Literal["survival", "label", "none"]
-Source = str | Path | pd.DataFrame | Dataset
+Source: TypeAlias = str | Path | pd.DataFrame | Dataset
 _FILES = (".h5ad", ".h5mu", ".zarr")
 _TABLES = (".csv", ".tsv", ".gz", ".parquet")
 #: Fewer patients than this say nothing of groups among patients.
@@ -187,7 +187,9 @@ def _of_table(
     roles = _roles(given, None, known, who)
     ids = table[roles.unit]
     if ids.isna().any():
-        raise MmcellError(f"{who}: {int(ids.isna().sum())} rows have no {roles.unit!r}; fill in the patient or drop them")
+        raise MmcellError(
+            f"{who}: {int(ids.isna().sum())} rows have no {roles.unit!r}; fill in the patient or drop them"
+        )
     names = as_text(ids)
     if names.duplicated().any():
         raise MmcellError(
@@ -242,9 +244,7 @@ def _encoder(
                 f"stratify: {pooling.name} is fitted to the label, so its groups would know the outcome; give another"
             )
         if embedding is not None and not pooling.reads_embedding:
-            raise MmcellError(
-                f"stratify: {pooling.name} reads cell types, not --embedding; leave one of the two out"
-            )
+            raise MmcellError(f"stratify: {pooling.name} reads cell types, not --embedding; leave one of the two out")
     if isinstance(embedding, Embedding):
         return _checked(embedding, dataset, of_patients), pooling
     if embedding is None:

@@ -141,7 +141,7 @@ def associations(cohort: Cohort, group: pd.Series, *, n_permutations: int, rng: 
         both from 0 to 1), p by permutation (of all but the batch within batches) and q by Benjamini–Hochberg.
     """
     rows = []
-    for kind, table in (_facts(cohort) if group.nunique() > 1 else {}).items():
+    for kind, table in (_facts(cohort) if len(group.unique()) > 1 else {}).items():
         for name in table:
             column = table[name].reindex(group.index)
             known = column.notna().to_numpy()

@@ -46,7 +46,7 @@ def _groups(stability: Stability, k: int, forced: bool, n: int) -> list[Finding]
         return [
             Finding(
                 severity="warning", code="no-stable-groups", evidence=evidence,
-                message="no number of groups is more stable or more compact than one cluster of the same shape would be",
+                message="no number of groups is more stable or more compact than one cluster of the same shape",
                 cure="read the patients as a continuum; give k only to describe, never as evidence of types",
             )
         ]  # fmt: skip
@@ -72,8 +72,8 @@ def _groups(stability: Stability, k: int, forced: bool, n: int) -> list[Finding]
     if row["stability"] < _FIRM and row["p"] <= ALPHA:
         found.append(
             Finding(
-                severity="warning", code="soft-borders", evidence=f"agreement of resampled rules {row['stability']:.2f}",
-                message="the patients are not one cluster, and yet the borders between groups move with who is sampled",
+                severity="warning", code="soft-borders", evidence=f"agreement of rules {row['stability']:.2f}",
+                message="the patients are not one cluster, and yet borders between groups move with who is sampled",
                 cure="read patients near a border by their certainty, and compare fewer groups with --k",
             )
         )  # fmt: skip
@@ -174,8 +174,8 @@ def _cohort(cohort: Cohort, outcome: Outcome) -> list[Finding]:
         found.append(
             Finding(
                 severity="info", code="patients-without-outcome",
-                message=f"of {missing} of {len(cohort.patients)} patients the outcome is not known: they have a group and "
-                "count in no test",
+                message=f"of {missing} of {len(cohort.patients)} patients the outcome is not known: they have a group, "
+                "and count in no test",
             )
         )  # fmt: skip
     if outcome.kind == "none":

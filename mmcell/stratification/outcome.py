@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -77,11 +78,8 @@ def outcome_of(cohort: Cohort, group: pd.Series, *, n_permutations: int, rng: np
     if frame.empty or (cohort.kind == "survival" and not frame["event"].any()):
         what = "no patient has an outcome" if frame.empty else f"{cohort.columns[1]!r} has no events"
         raise MmcellError(f"stratify: {what} among the {len(group)} patients that can be grouped; check the columns")
-    if cohort.kind == "survival":
-        summary = survival_by_group(frame)
-    else:
-        summary = classes_by_group(frame, cohort.positive)
-    base = {"kind": cohort.kind, "columns": cohort.columns, "positive": cohort.positive}
+    summary = survival_by_group(frame) if cohort.kind == "survival" else classes_by_group(frame, cohort.positive)
+    base: dict[str, Any] = {"kind": cohort.kind, "columns": cohort.columns, "positive": cohort.positive}
     if frame["group"].nunique() < 2:
         return Outcome(**base, frame=frame, summary=summary)
     batch = None if cohort.batch is None else cohort.batch.reindex(frame.index).fillna("unknown")
@@ -100,4 +98,6 @@ def outcome_of(cohort: Cohort, group: pd.Series, *, n_permutations: int, rng: np
         effects, notes = Outcome(**base, frame=frame, summary=summary).effects, []
         if cohort.positive:
             effects, notes = odds_ratios(frame, cohort.positive, numbers, batch)
-    return Outcome(**base, frame=frame, summary=summary, test=test, effects=effects, imputed=imputed, notes=tuple(notes))
+    return Outcome(
+        **base, frame=frame, summary=summary, test=test, effects=effects, imputed=imputed, notes=tuple(notes)
+    )

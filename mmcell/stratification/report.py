@@ -55,12 +55,13 @@ def render(found: Stratification) -> str:
     environment.filters.update(
         number=lambda v: words.number(_known(v)), whole=words.whole, count=words.counted, p=_p, short=_short,
         percent=lambda v: "–" if _known(v) is None else f"{100 * v:.0f} %", called=_called,
-        interval=lambda low, high: "" if _known(low) is None or _known(high) is None else f"[{_short(low)}, {_short(high)}]",
+        span=_span, interval=_interval,
     )  # fmt: skip
     panels = [{"name": p.name, "heading": p.heading, "text": p.text, "svg": Markup(p.svg)} for p in draw(found)]
     page = environment.get_template("stratification.html").render(
         css=Markup(files("mmcell.report").joinpath("report.css").read_text(encoding="utf-8")),
-        found=found, asked=found.parameters, verdict=verdict(found), tone=_tone(found), panels=panels, unit=_unit(found),
+        found=found, asked=found.parameters, verdict=verdict(found), tone=_tone(found), panels=panels,
+        unit=_unit(found),
         outcome=found.outcome, in_sample=found.in_sample, groups=_rows(_groups(found)),
         effects=_rows(found.outcome.effects), stability=_rows(found.stability.table),
         differences=_rows(_largest(found.differences)), n_differences=len(found.differences),
@@ -87,8 +88,8 @@ def verdict(found: Stratification) -> list[str]:
     else:
         how = "As asked, the" if forced else "The"
         first = (
-            f"{how} {words.whole(n)} patients were put into {found.k} groups, which are more stable or more compact than "
-            f"those of one cluster ({_p(found.stability.table.set_index('k').loc[found.k, 'p'])})."
+            f"{how} {words.whole(n)} patients were put into {found.k} groups, which are more stable or more compact "
+            f"than those of one cluster ({_p(found.stability.table.set_index('k').loc[found.k, 'p'])})."
         )
     again = (
         f"Patients whom the rule had not seen were put into the same group as when it had for "
@@ -122,7 +123,8 @@ def _adjusted(outcome: Outcome) -> list[str]:
     if apart.empty:
         return [f"Adjusted for the covariates, no {measure} to group A can be told from 1."]
     said = "; ".join(
-        f"{r.term} {_short(r.ratio)} (95 % interval {_short(r.ci_low)} to {_short(r.ci_high)})" for r in apart.itertuples()
+        f"{r.term} {_short(r.ratio)} (95 % interval {_short(r.ci_low)} to {_short(r.ci_high)})"
+        for r in apart.itertuples()
     )
     return [f"Adjusted for the covariates, these {measure}s to group A differ from 1: {said}."]
 
@@ -144,10 +146,14 @@ def _summed(found: Stratification) -> str:
 def _together(found: Stratification) -> str:
     row = found.outcome.summary.iloc[0]
     if found.outcome.kind == "survival":
-        median = "not reached" if not math.isfinite(row["median"]) else f"{_short(row['median'])} {_unit(found)}".strip()
-        return f"of all {int(row['n'])} patients with a known outcome {int(row['n_events'])} had the event (median {median})."
+        median = (
+            "not reached" if not math.isfinite(row["median"]) else f"{_short(row['median'])} {_unit(found)}".strip()
+        )
+        n, seen = int(row["n"]), int(row["n_events"])
+        return f"of all {n} patients with a known outcome {seen} had the event (median {median})."
     if found.outcome.positive:
-        return f"of all {int(row['n'])} patients with a known class {100 * row['share']:.0f} % are {found.outcome.positive}."
+        share = f"{100 * row['share']:.0f} % are {found.outcome.positive}"
+        return f"of all {int(row['n'])} patients with a known class {share}."
     return f"the class of {int(row['n'])} patients is known."
 
 
@@ -203,6 +209,17 @@ def _short(value: Any) -> str:
         return "–"
     text = f"{known:.2f}" if abs(known) < 10 else f"{known:.1f}" if abs(known) < 1000 else f"{known:.3g}"
     return text.replace("-", "−")
+
+
+def _interval(low: Any, high: Any) -> str:
+    return "" if _known(low) is None or _known(high) is None else f"[{_short(low)}, {_short(high)}]"
+
+
+def _span(low: Any, high: Any) -> str:
+    """Return the interval of a median, whose ends may not be reached."""
+    if _known(low) is None:
+        return ""
+    return f"[{_short(low)}, {'not reached' if _known(high) is None else _short(high)}]"
 
 
 def _p(value: Any) -> str:

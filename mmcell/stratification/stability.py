@@ -16,7 +16,8 @@ _STARTS, _BEST = 2, 8
 LEAST, LEAST_SHARE = 5, 0.05
 ALPHA = 0.05
 COLUMNS = (
-    "k", "stability", "null_stability", "null_low", "null_high", "within", "null_within", "smallest", "z", "p", "reason",
+    "k", "stability", "null_stability", "null_low", "null_high", "within", "null_within", "smallest", "z", "p",
+    "reason",
 )  # fmt: skip
 #: Bounds of skewness, log tail weight (never lighter than a Gaussian's), place and log scale.
 _BOUNDS = ((-3.0, 3.0), (-1.5, 0.0), (-4.0, 4.0), (-3.0, 2.0))
@@ -85,22 +86,26 @@ def stability(
     found = np.array(every)
     agree, within, smallest = found[:, :, 0], found[:, :, 1], found[:, :, 2]
     resolution = 0.2 / len(x)
-    z = np.maximum(_standardised(-np.log(1.0 - agree + resolution)), _standardised(-np.log(within)))
-    z = np.where(smallest >= least, z, -np.inf)
-    most = z.max(axis=1)
-    p = np.array([(most >= value).mean() if np.isfinite(value) else np.nan for value in z[0]])
+    both = np.stack([-np.log(1.0 - agree + resolution), -np.log(within)])
+    counts = smallest >= least
+    # Data and draws alike are measured by the spread of all of them, so that p is exact; the data alone, to choose
+    # among k, by that of the draws, where nothing keeps the largest distance small.
+    most = np.where(counts, _standardised(both, both), -np.inf).max(axis=1)
+    shared = np.where(counts[0], _standardised(both, both)[0], -np.inf)
+    p = np.array([(most >= value).mean() if np.isfinite(value) else np.nan for value in shared])
+    z = np.where(counts[0], _standardised(both, both[:, 1:])[0], -np.inf)
     low, high = np.quantile(agree[1:], [0.025, 0.975], axis=0)
     table = pd.DataFrame(
         {
             "k": ks, "stability": agree[0], "null_stability": agree[1:].mean(axis=0), "null_low": low,
             "null_high": high, "within": within[0], "null_within": within[1:].mean(axis=0),
-            "smallest": smallest[0].astype(int), "z": np.where(np.isfinite(z[0]), z[0], np.nan), "p": p,
-            "reason": np.where(smallest[0] >= least, "", f"its smallest group has fewer than {least} patients"),
+            "smallest": smallest[0].astype(int), "z": np.where(counts[0], z, np.nan), "p": p,
+            "reason": np.where(counts[0], "", f"its smallest group has fewer than {least} patients"),
         }
     )  # fmt: skip
     if not np.isfinite(most[0]):
         return Stability(table[list(COLUMNS)], 1.0, 1)
-    best = int(z[0].argmax())
+    best = int(np.where(p <= p[counts[0]].min(), z, -np.inf).argmax())
     return Stability(table[list(COLUMNS)], float(p[best]), ks[best] if p[best] <= ALPHA else 1)
 
 
@@ -129,10 +134,12 @@ def _measured(x: np.ndarray, k: int, runs: int, rng: np.random.Generator) -> tup
     return float(pairwise_ari(label, k).mean()), float(within), float(np.bincount(own, minlength=k).min())
 
 
-def _standardised(values: np.ndarray) -> np.ndarray:
-    """Return (draws, k) values in standard deviations of their column; 0 where a column does not vary."""
-    spread = values.std(axis=0)
-    return np.divide(values - values.mean(axis=0), spread, out=np.zeros_like(values), where=spread > 0)
+def _standardised(values: np.ndarray, by: np.ndarray) -> np.ndarray:
+    """Return (draws, k), the larger of two (2, draws, k) values in mean and standard deviation of others."""
+    mean, spread = by.mean(axis=1, keepdims=True), by.std(axis=1, keepdims=True)
+    away = np.divide(values - mean, spread, out=np.zeros_like(values), where=spread > 0)
+    found: np.ndarray = away.max(axis=0)
+    return found
 
 
 def _fitted(column: np.ndarray) -> np.ndarray:

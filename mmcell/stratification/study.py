@@ -113,7 +113,7 @@ class Stratification:
         MmcellError
             The outcome is not survival.
         """
-        from mmcell.stratification.figures import plot_survival
+        from mmcell.stratification.curves import plot_survival
 
         return plot_survival(self.outcome, ax)
 
@@ -197,7 +197,7 @@ def stratify(
         vary, more groups than patients allow, an outcome without events.
     """
     began = clock.perf_counter()
-    asked = {
+    asked: dict[str, Any] = {
         "k": k, "max_k": max_k, "components": components, "scale": scale, "folds": folds, "repeats": repeats,
         "runs": runs, "n_null": n_null, "n_permutations": n_permutations, "n_boot": n_boot, "seed": seed,
     }  # fmt: skip
@@ -259,7 +259,9 @@ def _study(cohort: Cohort, asked: Mapping[str, Any], standardise: bool, progress
     progress("held-out groups", 1, steps)
     reference: Consensus | None = None
     assigned: Assignment | None = None
-    groups = pd.DataFrame({"group": ALL, "certainty": np.nan, "in_sample": ALL, "in_sample_certainty": np.nan}, patients)
+    groups = pd.DataFrame(
+        {"group": ALL, "certainty": np.nan, "in_sample": ALL, "in_sample_certainty": np.nan}, patients
+    )
     if k > 1:
         reference = ordered(consensus(scores, k, asked["runs"], stream(seed, "stratify", "reference")))
         assigned = assignment(

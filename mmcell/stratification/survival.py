@@ -1,4 +1,4 @@
-"""Survival by group: curves, log-rank test by permutation, restricted means, hazard ratios and their proportionality."""
+"""Survival by group: curves, log-rank test by permutation, restricted means and hazard ratios."""
 
 from __future__ import annotations
 
@@ -117,7 +117,8 @@ def score_permutation(
     codes, sizes = np.unique(group, return_inverse=True, return_counts=True)[1:]
     values = np.asarray(score, dtype=float).reshape(len(codes), -1)
     table = pd.DataFrame(values).assign(stratum=np.asarray(stratum), code=codes).groupby("stratum")
-    moves = (table["code"].nunique() > 1) & (table.nunique().drop(columns="code").max(axis=1) > 1)
+    kinds = table.nunique()
+    moves = (kinds["code"] > 1) & (kinds.drop(columns="code").max(axis=1) > 1)
     if not moves.any():
         return float("nan")
     member = (codes[:, None] == np.arange(len(sizes))).astype(float)
@@ -128,9 +129,7 @@ def score_permutation(
         return float(((member.T @ own) ** 2 / sizes[:, None]).sum())
 
     seen = statistic(centre)
-    extreme = sum(
-        statistic(centre[permuted_within(stratum, rng)]) >= seen * (1 - 1e-12) for _ in range(n_permutations)
-    )
+    extreme = sum(statistic(centre[permuted_within(stratum, rng)]) >= seen * (1 - 1e-12) for _ in range(n_permutations))
     return (extreme + 1) / (n_permutations + 1)
 
 
@@ -189,9 +188,10 @@ def independent(design: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
     for name in design:
         column = design[name].to_numpy(dtype=float)
         rest = column - np.stack(basis, axis=1) @ (np.stack(basis) @ column)
-        if np.linalg.norm(rest) > 1e-6 * max(np.linalg.norm(column), 1e-12):
+        own, left = float(np.linalg.norm(column)), float(np.linalg.norm(rest))
+        if left > 1e-6 * own:
             kept.append(str(name))
-            basis.append(rest / np.linalg.norm(rest))
+            basis.append(rest / left)
     return design[kept], [str(c) for c in design if c not in kept]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -51,16 +52,20 @@ def write(found: Stratification, folder: Path) -> Path:
     except OSError as error:
         raise MmcellError(f"{folder}: cannot be written ({error.strerror}); choose another --out") from error
     for name, table in tables.items():
-        atomic(folder / name, lambda path, table=table: table.to_csv(path, index=False))
+        atomic(folder / name, partial(table.to_csv, index=False))
     for one in drawn:
         # As a file of its own it needs to say which language it is in.
         text = one.svg.replace("<svg ", '<svg xmlns="http://www.w3.org/2000/svg" ', 1)
-        atomic(folder / "figures" / f"{one.name}.svg", lambda path, text=text: path.write_text(text, encoding="utf-8"))
-        atomic(folder / "figures" / f"{one.name}.png", lambda path, one=one: path.write_bytes(picture(one)))
+        atomic(folder / "figures" / f"{one.name}.svg", partial(_put, text.encode()))
+        atomic(folder / "figures" / f"{one.name}.png", partial(_put, picture(one)))
     content = json.dumps(summary(found), indent=1, ensure_ascii=False)
     atomic(folder / "stratification.json", lambda path: path.write_text(f"{content}\n", encoding="utf-8"))
     write_page(found, folder / "report.html")
     return folder
+
+
+def _put(content: bytes, path: Path) -> None:
+    path.write_bytes(content)
 
 
 def groups_table(found: Stratification) -> pd.DataFrame:
