@@ -22,6 +22,7 @@ _LAZY = {
     "Score": "mmcell.records",
     "Split": "mmcell.splits",
     "SplitSpec": "mmcell.splits",
+    "Stratification": "mmcell.stratification.study",
     "Task": "mmcell.task",
     "TaskSpec": "mmcell.task",
     "as_encoder": "mmcell.encoders.wrap",
@@ -34,6 +35,7 @@ _LAZY = {
     "list_tasks": "mmcell.task",
     "load_dataset": "mmcell.data.catalog",
     "make_splits": "mmcell.splits",
+    "stratify": "mmcell.stratification.study",
 }
 __all__ = [*_LAZY, "__version__"]
 __version__ = "0.1.0"
@@ -59,6 +61,8 @@ if TYPE_CHECKING:
     from mmcell.splits import Split as Split
     from mmcell.splits import SplitSpec as SplitSpec
     from mmcell.splits import make_splits as make_splits
+    from mmcell.stratification.study import Stratification as Stratification
+    from mmcell.stratification.study import stratify as stratify
     from mmcell.streaming import embed as embed
     from mmcell.task import MethodView as MethodView
     from mmcell.task import Published as Published

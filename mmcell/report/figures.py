@@ -321,7 +321,7 @@ def svg(figure: Figure, ident: str, title: str, description: str) -> str:
         for key in list(node.attrib):
             value = node.attrib.pop(key)
             name = key.rpartition("}")[2]
-            if name == "href":
+            if name == "href" and value.startswith("#"):
                 used.add(value[1:])
                 value = f"#{ident}-{value[1:]}"
             elif value.startswith("url(#"):

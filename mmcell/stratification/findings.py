@@ -1,0 +1,245 @@
+"""What a reader of a stratification must know: leaks first, then warnings, then information."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from mmcell.audit.evidence import ordered
+from mmcell.errors import first
+from mmcell.records import Finding
+from mmcell.stratification.assignment import Assignment
+from mmcell.stratification.cohort import Cohort
+from mmcell.stratification.outcome import Outcome
+from mmcell.stratification.stability import ALPHA, LEAST, LEAST_SHARE, Stability
+
+#: From this Cramér's V, or share of the rank variance, on the groups are little else than what they go with.
+_LARGE = {"Cramér's V": 0.5, "η² of ranks": 0.25}
+#: Groups that agree less with the rule that has seen everybody do not come back in new patients.
+_AGREE = 0.6
+#: Resampled rules that agree less draw the borders elsewhere every time.
+_FIRM = 0.7
+#: A patient whose repeats agree less is between groups.
+_SURE = 0.8
+#: Fewer events than this for each coefficient of a model make its ratios unreliable.
+_EVENTS = 5
+_WORDS = {
+    "n_items": "the number of cells", "depth": "the depth", "n_features": "the number of detected features",
+    "share_mito": "the mitochondrial share",
+}  # fmt: skip
+
+
+def findings_of(
+    cohort: Cohort, stability: Stability, k: int, forced: bool, assigned: Assignment | None, outcome: Outcome,
+    associations: pd.DataFrame,
+) -> list[Finding]:  # fmt: skip
+    """Return what must be known of a stratification."""
+    found = [*_groups(stability, k, forced, len(cohort.patients)), *_cohort(cohort, outcome)]
+    if assigned is not None:
+        found += [*_assigned(assigned), *_followed(associations), *_outcome(outcome)]
+    return ordered(found)
+
+
+def _groups(stability: Stability, k: int, forced: bool, n: int) -> list[Finding]:
+    table, evidence = stability.table, f"p = {stability.p:.2g} over k = {first(stability.table['k'], 9)}"
+    if k == 1:
+        return [
+            Finding(
+                severity="warning", code="no-stable-groups", evidence=evidence,
+                message="no number of groups is more stable or more compact than one cluster of the same shape",
+                cure="read the patients as a continuum; give k only to describe, never as evidence of types",
+            )
+        ]  # fmt: skip
+    row = table[table["k"] == k].iloc[0]
+    found = []
+    if forced and not row["p"] <= ALPHA:
+        why = row["reason"] or f"p = {row['p']:.2g}, adjusted over all k"
+        found.append(
+            Finding(
+                severity="warning", code="groups-forced", evidence=why,
+                message=f"{k} groups were asked for, and are no more stable than those of one cluster",
+                cure="they cut a continuum: speak of lower and higher, not of types",
+            )
+        )  # fmt: skip
+    if not forced and k == table["k"].max():
+        found.append(
+            Finding(
+                severity="info", code="most-groups",
+                message=f"{k} is the largest number of groups that was tried: there may be more",
+                evidence=evidence, cure="raise max_k",
+            )
+        )  # fmt: skip
+    if row["stability"] < _FIRM and row["p"] <= ALPHA:
+        found.append(
+            Finding(
+                severity="warning", code="soft-borders", evidence=f"agreement of rules {row['stability']:.2f}",
+                message="the patients are not one cluster, and yet borders between groups move with who is sampled",
+                cure="read patients near a border by their certainty, and compare fewer groups with --k",
+            )
+        )  # fmt: skip
+    least = max(LEAST, int(np.ceil(LEAST_SHARE * n)))
+    if row["smallest"] < least:
+        found.append(
+            Finding(
+                severity="warning", code="small-group", evidence=f"{row['smallest']} of {n} patients",
+                message="the smallest group holds a handful of patients, perhaps outliers",
+                cure="look at these patients one by one, or take fewer groups",
+            )
+        )  # fmt: skip
+    return found
+
+
+def _assigned(assigned: Assignment) -> list[Finding]:
+    frame, found = assigned.frame, []
+    if assigned.ari < _AGREE:
+        found.append(
+            Finding(
+                severity="warning", code="not-reproduced",
+                message="held-out patients often fall into another group than when the rule has seen them",
+                evidence=f"adjusted Rand index {assigned.ari:.2f} between held-out and in-sample groups",
+                cure="take fewer groups or more patients before anybody acts on a group",
+            )
+        )  # fmt: skip
+    unsure = frame.index[frame["certainty"] < _SURE]
+    if len(unsure):
+        found.append(
+            Finding(
+                severity="info", code="uncertain-patients",
+                message=f"{len(unsure)} of {len(frame)} patients lie between groups: fewer than {100 * _SURE:.0f} % of "
+                "the repeats agree on theirs",
+                evidence=first(unsure, 5), cure="read their certainty before their group",
+            )
+        )  # fmt: skip
+    lost = sorted(set(frame["in_sample"]) - set(frame["group"]))
+    if lost:
+        found.append(
+            Finding(
+                severity="warning", code="group-lost", message=f"no held-out patient falls into group {first(lost)}",
+                cure="take fewer groups",
+            )
+        )  # fmt: skip
+    return found
+
+
+def _followed(associations: pd.DataFrame) -> list[Finding]:
+    """Say what the groups go with that is not the question."""
+    found = []
+    for row in associations.itertuples():
+        if not row.p <= ALPHA or (row.kind == "clinical" and not row.q <= ALPHA):
+            continue
+        large = row.effect >= _LARGE[str(row.measure)]
+        evidence = f"{row.measure} {row.effect:.2f}, p = {row.p:.2g} by permutation, {row.n} patients"
+        name = _WORDS.get(str(row.name), str(row.name))
+        if row.kind == "batch":
+            found.append(
+                Finding(
+                    severity="leak" if large else "warning", code="groups-are-batches", evidence=evidence,
+                    message=f"the groups go with the batch {name!r}" + (": they are largely batches" if large else ""),
+                    cure="correct or balance the batches, or stratify within each of them",
+                )
+            )  # fmt: skip
+        elif row.kind == "technical":
+            found.append(
+                Finding(
+                    severity="leak" if large else "warning", code="groups-follow-measurement", evidence=evidence,
+                    message=f"the groups go with {name}" + (": they largely tell how patients were measured" if large
+                    else ""),
+                    cure="see whether the groups stay with equally many cells and like depth of every patient",
+                )
+            )  # fmt: skip
+        else:
+            found.append(
+                Finding(
+                    severity="info", code="groups-follow-covariate", evidence=evidence,
+                    message=f"the groups go with the covariate {name}",
+                    cure="read the adjusted ratios: what the covariate says needs no embedding",
+                )
+            )  # fmt: skip
+    return found
+
+
+def _cohort(cohort: Cohort, outcome: Outcome) -> list[Finding]:
+    found, every = [], set(cohort.dataset.unit.unique())
+    lacking = sorted(every - set(cohort.patients))
+    if lacking:
+        found.append(
+            Finding(
+                severity="warning", code="patients-without-embedding", evidence=first(lacking, 5),
+                message=f"{len(lacking)} of {len(every)} patients have no row in the embedding and are left out",
+                cure="embed them, too; who is missing is seldom missing at random",
+            )
+        )  # fmt: skip
+    missing = len(cohort.patients) - len(outcome.frame)
+    if missing and outcome.kind != "none":
+        found.append(
+            Finding(
+                severity="info", code="patients-without-outcome",
+                message=f"of {missing} of {len(cohort.patients)} patients the outcome is not known: they have a group, "
+                "and count in no test",
+            )
+        )  # fmt: skip
+    if outcome.kind == "none":
+        found.append(
+            Finding(
+                severity="info", code="no-outcome", message="no outcome was named, so groups are described only",
+                cure="give --time and --event, or --label",
+            )
+        )  # fmt: skip
+    return found
+
+
+def _outcome(outcome: Outcome) -> list[Finding]:
+    found = []
+    if outcome.imputed:
+        n = len(outcome.frame)
+        found.append(
+            Finding(
+                severity="info", code="covariates-imputed",
+                message=f"the adjusted model uses all {n} patients; missing numbers are the mean, missing classes none",
+                evidence=", ".join(f"{name}: {k} missing" for name, k in outcome.imputed.items()),
+            )
+        )  # fmt: skip
+    effects = outcome.effects
+    for model, rows in effects.groupby("model", sort=False):
+        lost = rows[rows["reason"] != ""]
+        if len(lost):
+            found.append(
+                Finding(
+                    severity="warning", code="no-ratio", evidence=str(lost["reason"].iloc[0]),
+                    message=f"the {model} {rows['measure'].iloc[0]} of {first(lost['term'])} cannot be had",
+                    cure="merge groups or leave covariates out; read the counts of the groups instead",
+                )
+            )  # fmt: skip
+        if len(lost) == len(rows):
+            continue
+        known = outcome.frame["event"].sum() if outcome.kind == "survival" else None
+        if known is None:
+            known = outcome.frame["label"].value_counts().min()
+        if known < _EVENTS * len(rows):
+            found.append(
+                Finding(
+                    severity="warning", code="few-events",
+                    message=f"the {model} model has {int(known)} events for {len(rows)} coefficients",
+                    evidence=f"fewer than {_EVENTS} for each", cure="adjust for fewer covariates",
+                )
+            )  # fmt: skip
+        bent = rows[(rows["p_proportional"] < ALPHA) & rows["term"].str.startswith("group ")]
+        if len(bent):
+            found.append(
+                Finding(
+                    severity="warning", code="hazards-not-proportional",
+                    message=f"in the {model} model the hazard ratio of {first(bent['term'])} changes with time",
+                    evidence=f"Schoenfeld residuals, p = {bent['p_proportional'].min():.2g}",
+                    cure="read the restricted mean difference, which assumes nothing of the kind",
+                )
+            )  # fmt: skip
+    found += [Finding(severity="info", code="covariate-left-out", message=note) for note in outcome.notes]
+    if outcome.test and not np.isfinite(outcome.p):
+        found.append(
+            Finding(
+                severity="warning", code="no-permutation",
+                message="outcomes cannot be permuted within batches, so there is no p of the test",
+                evidence="every batch holds one group or one outcome only",
+            )
+        )  # fmt: skip
+    return found

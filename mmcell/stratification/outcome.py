@@ -1,0 +1,103 @@
+"""`Outcome`: what became of the patients of each group."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from mmcell.errors import MmcellError
+from mmcell.probes.design import ClinicalDesign
+from mmcell.stratification.classes import association, classes_by_group, odds_ratios
+from mmcell.stratification.cohort import Cohort, Kind
+from mmcell.stratification.survival import EFFECTS, hazard_ratios, log_rank, survival_by_group
+
+
+@dataclass(frozen=True, eq=False)
+class Outcome:
+    """What became of groups of patients.
+
+    Attributes
+    ----------
+    kind, columns, positive
+        See `Cohort`.
+    frame
+        A row per patient of whom it is known: ``group`` and ``time event`` or ``label``.
+    summary
+        A row per group.
+    test
+        Log-rank or χ²: ``chi2 df p p_permutation``, of two by two ``p_fisher``; empty with one group.
+    effects
+        Hazard or odds ratios to group A, unadjusted and adjusted; see `EFFECTS`.
+    imputed
+        Covariate -> patients who lack it, and were given the mean or no class.
+    notes
+        What stood in the way, in words.
+    """
+
+    kind: Kind
+    columns: tuple[str, ...]
+    positive: str
+    frame: pd.DataFrame
+    summary: pd.DataFrame
+    test: dict[str, float] = field(default_factory=dict)
+    effects: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=list(EFFECTS)))
+    imputed: dict[str, int] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+    @property
+    def p(self) -> float:
+        """Of the test by permutation; NaN where there is none."""
+        return self.test.get("p_permutation", float("nan"))
+
+
+def outcome_of(cohort: Cohort, group: pd.Series, *, n_permutations: int, rng: np.random.Generator) -> Outcome:
+    """Compare what became of the groups.
+
+    Parameters
+    ----------
+    cohort
+        Whose outcome.
+    group
+        Patient -> group.
+    n_permutations, rng
+        Of the test, in which outcomes move between patients of one batch.
+
+    Raises
+    ------
+    MmcellError
+        Of no patient with a group the outcome is known, or none has the event.
+    """
+    sizes = group.value_counts().sort_index()
+    plain = pd.DataFrame({"group": sizes.index, "n": sizes.to_numpy()})
+    if cohort.kind == "none":
+        return Outcome("none", (), "", group.to_frame("group"), plain)
+    frame = cohort.outcome.join(group.rename("group"), how="inner")
+    if frame.empty or (cohort.kind == "survival" and not frame["event"].any()):
+        what = "no patient has an outcome" if frame.empty else f"{cohort.columns[1]!r} has no events"
+        raise MmcellError(f"stratify: {what} among the {len(group)} patients that can be grouped; check the columns")
+    summary = survival_by_group(frame) if cohort.kind == "survival" else classes_by_group(frame, cohort.positive)
+    base: dict[str, Any] = {"kind": cohort.kind, "columns": cohort.columns, "positive": cohort.positive}
+    if frame["group"].nunique() < 2:
+        return Outcome(**base, frame=frame, summary=summary)
+    batch = None if cohort.batch is None else cohort.batch.reindex(frame.index).fillna("unknown")
+    batch = None if batch is None or batch.nunique() < 2 else batch
+    stratum = np.zeros(len(frame), dtype=int) if batch is None else pd.factorize(batch)[0]
+    clinical = cohort.covariates.reindex(frame.index)
+    design = ClinicalDesign.fit(clinical)
+    numbers = pd.DataFrame(design.transform(clinical), index=frame.index, columns=list(design.columns))
+    gaps = clinical.isna().sum()
+    imputed = {str(c): int(n) for c, n in gaps.items() if n}
+    if cohort.kind == "survival":
+        test = log_rank(frame, stratum, n_permutations, rng)
+        effects, notes = hazard_ratios(frame, numbers, batch)
+    else:
+        test = association(frame, stratum, n_permutations, rng)
+        effects, notes = Outcome(**base, frame=frame, summary=summary).effects, []
+        if cohort.positive:
+            effects, notes = odds_ratios(frame, cohort.positive, numbers, batch)
+    return Outcome(
+        **base, frame=frame, summary=summary, test=test, effects=effects, imputed=imputed, notes=tuple(notes)
+    )

@@ -1,0 +1,231 @@
+"""`write_page`: a stratification as one self-contained page, the same bytes for the same result."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from importlib.resources import files
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+from jinja2 import Environment, FunctionLoader, StrictUndefined
+from markupsafe import Markup
+
+from mmcell.errors import MmcellError
+from mmcell.records import Finding
+from mmcell.report import words
+from mmcell.stratification.outcome import Outcome
+from mmcell.stratification.stability import ALPHA
+from mmcell.stratification.tables import atomic
+
+if TYPE_CHECKING:
+    from mmcell.stratification.study import Stratification
+
+#: Rows of the table of differences that are shown; all are in the file.
+_SHOWN = 40
+
+
+def write_page(found: Stratification, path: Path) -> Path:
+    """Write the report into an ``.html`` file, or as ``report.html`` into a folder; return where it is.
+
+    Raises
+    ------
+    MmcellError
+        The file cannot be written.
+    """
+    target = path if path.suffix.lower() == ".html" and not path.is_dir() else path / "report.html"
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise MmcellError(f"{target}: cannot be written ({error.strerror}); choose another path") from error
+    page = render(found).encode("utf-8", "replace")
+    atomic(target, lambda part: part.write_bytes(page))
+    return target
+
+
+def render(found: Stratification) -> str:
+    """Return the page as text; everything in it that comes from users is escaped."""
+    from mmcell.stratification.figures import draw
+
+    environment = Environment(
+        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, loader=FunctionLoader(_text)
+    )
+    environment.filters.update(
+        number=lambda v: words.number(_known(v)), whole=words.whole, count=words.counted, p=_p, short=_short,
+        percent=lambda v: "–" if _known(v) is None else f"{100 * v:.0f} %", called=_called,
+        span=_span, interval=_interval,
+    )  # fmt: skip
+    panels = [{"name": p.name, "heading": p.heading, "text": p.text, "svg": Markup(p.svg)} for p in draw(found)]
+    page = environment.get_template("stratification.html").render(
+        css=Markup(files("mmcell.report").joinpath("report.css").read_text(encoding="utf-8")),
+        found=found, asked=found.parameters, verdict=verdict(found), tone=_tone(found), panels=panels,
+        unit=_unit(found),
+        outcome=found.outcome, in_sample=found.in_sample, groups=_rows(_groups(found)),
+        effects=_rows(found.outcome.effects), stability=_rows(found.stability.table),
+        differences=_rows(_largest(found.differences)), n_differences=len(found.differences),
+        associations=_rows(found.associations), findings=_by_code(found.findings),
+        leaks=[f for f in found.findings if f.severity == "leak"], severities=words.SEVERITIES,
+    )  # fmt: skip
+    return page.strip() + "\n"
+
+
+def verdict(found: Stratification) -> list[str]:
+    """Say in plain words what was found: the groups, what became of them, and what stands in the way."""
+    n, asked = len(found.groups), found.parameters
+    if found.k == 1:
+        said = [
+            f"The {words.whole(n)} patients do not fall into stable groups: no number of groups from "
+            f"{found.stability.table['k'].min()} to {found.stability.table['k'].max()} is more stable or more compact "
+            "than one cluster of the same shape would be. They are best read as a continuum."
+        ]
+        return said + ([f"So no outcome is compared; {_together(found)}"] if found.outcome.kind != "none" else [])
+    forced = asked["k"] != "auto"
+    stable = found.stability.table.set_index("k").loc[found.k, "p"] <= ALPHA
+    if not stable:
+        first = f"{found.k} groups were asked for, and are no more stable than cuts through one cluster would be."
+    else:
+        how = "As asked, the" if forced else "The"
+        first = (
+            f"{how} {words.whole(n)} patients were put into {found.k} groups, which are more stable or more compact "
+            f"than those of one cluster ({_p(found.stability.table.set_index('k').loc[found.k, 'p'])})."
+        )
+    again = (
+        f"Patients whom the rule had not seen were put into the same group as when it had for "
+        f"{100 * float((found.groups['group'] == found.groups['in_sample']).mean()):.0f} % of them."
+    )
+    return [f"{first} {again}", *_told(found)]
+
+
+def _told(found: Stratification) -> list[str]:
+    """Say whether what became of the groups differs."""
+    outcome = found.outcome
+    if outcome.kind == "none":
+        return ["No outcome was named, so what became of the groups is not known."]
+    what = "Survival" if outcome.kind == "survival" else f"The share of {outcome.positive or 'classes'}"
+    if not math.isfinite(outcome.p):
+        return [f"{what} cannot be tested: outcomes cannot be permuted within batches."]
+    differs = outcome.p <= ALPHA
+    verb = "differs" if differs else "cannot be told apart"
+    said = [f"{what} {verb} between the held-out groups ({_p(outcome.p)}, outcomes permuted): {_summed(found)}."]
+    return said + _adjusted(outcome)
+
+
+def _adjusted(outcome: Outcome) -> list[str]:
+    """Say what is left of the largest adjusted ratio."""
+    own = outcome.effects[outcome.effects["term"].astype(str).str.startswith("group ")]
+    own = own[(own["model"] == "adjusted") & (own["reason"] == "")]
+    if own.empty:
+        return []
+    apart = own[(own["ci_low"] > 1) | (own["ci_high"] < 1)]
+    measure = str(own["measure"].iloc[0])
+    if apart.empty:
+        return [f"Adjusted for the covariates, no {measure} to group A can be told from 1."]
+    said = "; ".join(
+        f"{r.term} {_short(r.ratio)} (95 % interval {_short(r.ci_low)} to {_short(r.ci_high)})"
+        for r in apart.itertuples()
+    )
+    return [f"Adjusted for the covariates, these {measure}s to group A differ from 1: {said}."]
+
+
+def _summed(found: Stratification) -> str:
+    outcome, parts = found.outcome, []
+    for row in outcome.summary.itertuples():
+        if outcome.kind == "survival":
+            median = f"median {_short(row.median)} {_unit(found)}".strip()
+            median = median if math.isfinite(row.median) else "median not reached"
+            parts.append(f"group {row.group}, {row.n_events} events among {row.n}, {median}")
+        elif outcome.positive:
+            parts.append(f"{100 * row.share:.0f} % of {row.n} in group {row.group}")
+        else:
+            parts.append(f"{row.n} patients in group {row.group}")
+    return "; ".join(parts)
+
+
+def _together(found: Stratification) -> str:
+    row = found.outcome.summary.iloc[0]
+    if found.outcome.kind == "survival":
+        median = (
+            "not reached" if not math.isfinite(row["median"]) else f"{_short(row['median'])} {_unit(found)}".strip()
+        )
+        n, seen = int(row["n"]), int(row["n_events"])
+        return f"of all {n} patients with a known outcome {seen} had the event (median {median})."
+    if found.outcome.positive:
+        share = f"{100 * row['share']:.0f} % are {found.outcome.positive}"
+        return f"of all {int(row['n'])} patients with a known class {share}."
+    return f"the class of {int(row['n'])} patients is known."
+
+
+def _tone(found: Stratification) -> str:
+    """Return the colour of the verdict: blue where groups stand and differ, otherwise none."""
+    leak = any(f.severity == "leak" for f in found.findings)
+    stands = found.k > 1 and not any(f.code == "groups-forced" for f in found.findings)
+    return "worse" if leak else "better" if stands and found.outcome.p <= ALPHA else "same"
+
+
+def _unit(found: Stratification) -> str:
+    return str(found.parameters.get("time_unit", ""))
+
+
+def _groups(found: Stratification) -> pd.DataFrame:
+    """Return a row per held-out group: size, certainty, and what became of its patients."""
+    sizes = found.groups.groupby("group").agg(patients=("group", "size"), certainty=("certainty", "mean")).reset_index()
+    outcome = found.outcome.summary
+    return sizes.merge(outcome, on="group", how="left")
+
+
+def _largest(table: pd.DataFrame) -> pd.DataFrame:
+    order = table["effect"].abs().sort_values(ascending=False, kind="stable").index
+    return table.reindex(order).head(_SHOWN)
+
+
+def _by_code(findings: tuple[Finding, ...]) -> list[list[Finding]]:
+    """Return findings of one code together, in their order."""
+    found: dict[tuple[str, str], list[Finding]] = {}
+    for finding in findings:
+        found.setdefault((finding.severity, finding.code), []).append(finding)
+    return list(found.values())
+
+
+def _rows(table: pd.DataFrame) -> list[Mapping[str, Any]]:
+    return [{str(k): v for k, v in row.items()} for row in table.to_dict("records")]
+
+
+def _called(name: str) -> str:
+    return "all patients" if name == "all" else f"group {name}"
+
+
+def _known(value: Any) -> float | None:
+    if value is None or (isinstance(value, (float, np.floating)) and not math.isfinite(value)):
+        return None
+    return float(value)
+
+
+def _short(value: Any) -> str:
+    """Return three digits, "–" for what is not known."""
+    known = _known(value)
+    if known is None:
+        return "–"
+    text = f"{known:.2f}" if abs(known) < 10 else f"{known:.1f}" if abs(known) < 1000 else f"{known:.3g}"
+    return text.replace("-", "−")
+
+
+def _interval(low: Any, high: Any) -> str:
+    return "" if _known(low) is None or _known(high) is None else f"[{_short(low)}, {_short(high)}]"
+
+
+def _span(low: Any, high: Any) -> str:
+    """Return the interval of a median, whose ends may not be reached."""
+    if _known(low) is None:
+        return ""
+    return f"[{_short(low)}, {'not reached' if _known(high) is None else _short(high)}]"
+
+
+def _p(value: Any) -> str:
+    known = _known(value)
+    return "p not defined" if known is None else "p < 0.001" if known < 0.001 else f"p = {known:.2g}"
+
+
+def _text(name: str) -> str:
+    return files("mmcell.stratification").joinpath(name).read_text(encoding="utf-8")

@@ -1,0 +1,198 @@
+import numpy as np
+import pandas as pd
+import pytest
+from lifelines import CoxPHFitter, KaplanMeierFitter
+from lifelines.statistics import logrank_test
+from scipy.stats import chi2_contingency
+
+from mmcell.stratification.classes import association, classes_by_group, odds_ratios
+from mmcell.stratification.survival import (
+    hazard_ratios,
+    independent,
+    log_rank,
+    residuals,
+    restricted_mean,
+    score_permutation,
+    survival_by_group,
+)
+
+NONE = pd.DataFrame(index=range(120))
+
+
+def patients(effect=1.0, n=120, seed=0):
+    rng = np.random.default_rng(seed)
+    group = np.where(np.arange(n) % 2, "B", "A")
+    time = rng.exponential(10 / np.where(group == "B", np.exp(effect), 1.0)).round(1) + 0.1
+    censored = rng.exponential(20, size=n).round(1) + 0.1
+    return pd.DataFrame({"group": group, "time": np.minimum(time, censored), "event": (time <= censored).astype(int)})
+
+
+def test_restricted_mean_is_the_area_below_the_curve():
+    frame = patients()
+    fit = KaplanMeierFitter().fit(frame["time"], frame["event"])
+    until = 12.3
+    grid = np.linspace(0, until, 200_001)
+    area = fit.predict(grid).to_numpy()[:-1].sum() * (grid[1] - grid[0])
+    mean, variance = restricted_mean(frame["time"].to_numpy(), frame["event"].to_numpy(), until)
+    assert mean == pytest.approx(area, abs=1e-3)
+    rng, draws = np.random.default_rng(0), []
+    for _ in range(400):
+        at = rng.integers(len(frame), size=len(frame))
+        draws.append(restricted_mean(frame["time"].to_numpy()[at], frame["event"].to_numpy()[at], until)[0])
+    assert np.sqrt(variance) == pytest.approx(np.std(draws), rel=0.15)
+
+
+def test_nobody_left_adds_no_variance():
+    assert restricted_mean(np.array([1.0, 2.0]), np.array([1, 1]), 3.0)[0] == pytest.approx(1.5)
+
+
+def test_survival_by_group_counts_and_compares():
+    frame = patients()
+    found = survival_by_group(frame).set_index("group")
+    assert found["n"].tolist() == [60, 60]
+    assert found["n_events"].tolist() == frame.groupby("group")["event"].sum().tolist()
+    assert np.isnan(found.loc["A", "difference"])
+    assert found.loc["B", "ci_low"] < found.loc["B", "difference"] < found.loc["B", "ci_high"] < 0
+
+
+def test_a_median_that_is_not_reached_is_not_a_number():
+    frame = patients().assign(event=lambda f: f["event"].where(f.index < 10, 0))
+    assert survival_by_group(frame)["median"].isna().all()
+
+
+def test_residuals_are_observed_minus_expected():
+    frame = patients()
+    time, event = frame["time"].to_numpy(), frame["event"].to_numpy()
+    found = residuals(time, event, np.zeros(120))
+    hazard = [sum(event[(time == t)].sum() / (time >= t).sum() for t in np.unique(time[time <= own])) for own in time]
+    np.testing.assert_allclose(found, event - np.array(hazard))
+    assert found.sum() == pytest.approx(0.0)
+
+
+def test_strata_have_hazards_of_their_own():
+    frame = patients()
+    time, event, stratum = frame["time"].to_numpy(), frame["event"].to_numpy(), np.arange(120) % 3
+    found = residuals(time, event, stratum)
+    for s in range(3):
+        own = stratum == s
+        np.testing.assert_allclose(found[own], residuals(time[own], event[own], np.zeros(own.sum())))
+
+
+def test_log_rank_is_that_of_lifelines_and_its_permutation_agrees():
+    frame = patients(effect=0.5)
+    a, b = frame[frame["group"] == "A"], frame[frame["group"] == "B"]
+    twin = logrank_test(a["time"], b["time"], a["event"], b["event"])
+    found = log_rank(frame, np.zeros(120, dtype=int), 1999, np.random.default_rng(0))
+    assert found["chi2"] == pytest.approx(twin.test_statistic)
+    assert found["p_permutation"] == pytest.approx(twin.p_value, abs=0.02)
+
+
+def test_permuted_outcomes_give_uniform_p():
+    ps = []
+    for seed in range(150):
+        frame = patients(effect=0.0, n=60, seed=seed)
+        score = residuals(frame["time"].to_numpy(), frame["event"].to_numpy(), np.zeros(60))
+        ps.append(
+            score_permutation(score, frame["group"].to_numpy(), np.arange(60) // 20, 99, np.random.default_rng(seed))
+        )
+    assert np.mean(np.array(ps) <= 0.1) == pytest.approx(0.1, abs=0.07)
+    assert np.mean(ps) == pytest.approx(0.5, abs=0.08)
+
+
+def test_what_differs_between_strata_only_is_no_evidence():
+    stratum = np.repeat([0, 1], 30)
+    group = np.where((np.arange(60) % 6 == 0) ^ (stratum == 1), "A", "B")
+    score = stratum + np.random.default_rng(0).normal(size=60)
+    assert score_permutation(score, group, np.zeros(60), 199, np.random.default_rng(0)) <= 0.01
+    assert score_permutation(score, group, stratum, 199, np.random.default_rng(0)) > 0.1
+
+
+@pytest.mark.parametrize("case", ["one group", "groups are strata", "one score"])
+def test_no_p_where_nothing_can_be_permuted(case):
+    group, stratum, score = np.array(list("AABB")), np.zeros(4), np.arange(4.0)
+    group = np.array(list("AAAA")) if case == "one group" else group
+    stratum = np.array([0, 0, 1, 1]) if case == "groups are strata" else stratum
+    score = np.ones(4) if case == "one score" else score
+    assert np.isnan(score_permutation(score, group, stratum, 99, np.random.default_rng(0)))
+
+
+def test_hazard_ratios_are_those_of_lifelines():
+    frame = patients()
+    age = pd.DataFrame({"age": np.random.default_rng(1).normal(60, 10, size=120)})
+    found, notes = hazard_ratios(frame, age, None)
+    table = frame.assign(b=(frame["group"] == "B").astype(float), age=age["age"])[["time", "event", "b", "age"]]
+    twin = CoxPHFitter().fit(table, "time", "event")
+    own = found.set_index(["model", "term"])
+    assert own.loc[("adjusted", "group B"), "ratio"] == pytest.approx(twin.hazard_ratios_["b"], rel=1e-4)
+    assert own.loc[("unadjusted", "group B"), "ci_low"] > 1
+    assert notes == []
+
+
+def test_a_group_without_event_has_no_ratio_and_a_reason():
+    frame = patients()
+    frame.loc[frame["group"] == "B", "event"] = 0
+    found, _ = hazard_ratios(frame, NONE, None)
+    assert found["ratio"].isna().all()
+    assert found["reason"].tolist() == ["group B has no event"]
+
+
+def test_batches_are_strata_of_the_adjusted_model():
+    frame = patients()
+    batch = pd.Series(np.arange(120) % 3, dtype=str)
+    found, _ = hazard_ratios(frame, NONE, batch)
+    twin = CoxPHFitter().fit(
+        frame.assign(b=(frame["group"] == "B").astype(float), s=batch)[["time", "event", "b", "s"]], "time", "event",
+        strata=["s"],
+    )  # fmt: skip
+    assert found["model"].tolist() == ["unadjusted", "adjusted"]
+    assert found["ratio"].iloc[1] == pytest.approx(twin.hazard_ratios_["b"], rel=1e-4)
+
+
+def test_columns_that_repeat_others_are_left_out():
+    x = np.random.default_rng(0).normal(size=20)
+    kept, dropped = independent(pd.DataFrame({"a": x, "b": 2 * x + 1, "c": x**2, "d": np.ones(20), "e": np.zeros(20)}))
+    assert list(kept) == ["a", "c"]
+    assert dropped == ["b", "d", "e"]
+
+
+def classes(n=120, seed=0, effect=0.4):
+    rng = np.random.default_rng(seed)
+    group = np.where(np.arange(n) % 2, "B", "A")
+    return pd.DataFrame({"group": group, "label": np.where(rng.random(n) < 0.3 + effect * (group == "B"), "yes", "no")})
+
+
+def test_odds_ratio_is_that_of_the_table():
+    frame = classes()
+    t = pd.crosstab(frame["group"], frame["label"])
+    found, _ = odds_ratios(frame, "yes", NONE, None)
+    odds = t.loc["B", "yes"] * t.loc["A", "no"] / (t.loc["B", "no"] * t.loc["A", "yes"])
+    assert found["ratio"].iloc[0] == pytest.approx(odds, rel=1e-4)
+    assert found["n_events"].iloc[0] == t["yes"].sum()
+
+
+def test_chi2_and_its_permutation_agree():
+    frame = classes(effect=0.15)
+    found = association(frame, np.zeros(120, dtype=int), 1999, np.random.default_rng(0))
+    chi2, p, *_ = chi2_contingency(pd.crosstab(frame["group"], frame["label"]), correction=False)
+    assert (found["chi2"], found["p"]) == (pytest.approx(chi2), pytest.approx(p))
+    assert found["p_permutation"] == pytest.approx(found["p_fisher"], abs=0.02)
+
+
+@pytest.mark.parametrize("by", ["group", "covariate"])
+def test_separation_is_said_instead_of_an_infinite_ratio(by):
+    frame, covariate = classes(), pd.DataFrame({"x": np.random.default_rng(0).normal(size=120)})
+    if by == "group":
+        frame.loc[frame["group"] == "B", "label"] = "yes"
+    else:
+        covariate["x"] = (frame["label"] == "yes") + 0.01 * covariate["x"]
+    found, _ = odds_ratios(frame, "yes", covariate, None)
+    lost = found[found["model"] == "adjusted"]
+    assert lost["ratio"].isna().all()
+    assert lost["reason"].str.startswith("separation: ").all()
+
+
+def test_shares_lie_in_their_intervals():
+    found = classes_by_group(classes(), "yes")
+    assert (found["ci_low"] < found["share"]).all()
+    assert (found["share"] < found["ci_high"]).all()
+    assert (found["n yes"] + found["n no"] == found["n"]).all()
