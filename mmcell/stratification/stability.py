@@ -16,8 +16,8 @@ _STARTS, _BEST = 2, 8
 LEAST, LEAST_SHARE = 5, 0.05
 ALPHA = 0.05
 COLUMNS = (
-    "k", "stability", "null_stability", "null_low", "null_high", "within", "null_within", "smallest", "z", "p",
-    "reason",
+    "k", "stability", "null_stability", "null_low", "null_high", "within", "null_within", "smallest", "z",
+    "z_within", "p", "reason",
 )  # fmt: skip
 #: Bounds of skewness, log tail weight (never lighter than a Gaussian's), place and log scale.
 _BOUNDS = ((-3.0, 3.0), (-1.5, 0.0), (-4.0, 4.0), (-3.0, 2.0))
@@ -32,12 +32,12 @@ class Stability:
     table
         A row per k: ``stability`` (mean ARI of two resampled rules on all patients), its mean and 95 % range in one
         cluster, ``within`` (share of the variance that is left within groups) and its mean in one cluster, patients of
-        the ``smallest`` group, ``z`` (the larger of the two standardised distances from one cluster), ``p`` adjusted
-        over all k, and the ``reason`` where a k does not count.
+        the ``smallest`` group, ``z`` and ``z_within`` (both in standard deviations of one cluster), ``p`` adjusted
+        over both and all k, and the ``reason`` where a k does not count.
     p
-        That of the best k.
+        The smallest one.
     k
-        Best k where p ≤ 0.05; 1 where there are no groups.
+        Of those with p ≤ 0.05 the one whose rules agree best beside one cluster (largest ``z``); 1 where there is none.
     """
 
     table: pd.DataFrame
@@ -90,23 +90,23 @@ def stability(
     counts = smallest >= least
     # Data and draws alike are measured by the spread of all of them, so that p is exact; the data alone, to choose
     # among k, by that of the draws, where nothing keeps the largest distance small.
-    most = np.where(counts, _standardised(both, both), -np.inf).max(axis=1)
-    shared = np.where(counts[0], _standardised(both, both)[0], -np.inf)
-    p = np.array([(most >= value).mean() if np.isfinite(value) else np.nan for value in shared])
-    z = np.where(counts[0], _standardised(both, both[:, 1:])[0], -np.inf)
+    every_z = np.where(counts, _standardised(both, both).max(axis=0), -np.inf)
+    p = np.where(counts[0], (every_z.max(axis=1)[:, None] >= every_z[0]).mean(axis=0), np.nan)
+    z, z_within = _standardised(both, both[:, 1:])[:, 0]
     low, high = np.quantile(agree[1:], [0.025, 0.975], axis=0)
     table = pd.DataFrame(
         {
             "k": ks, "stability": agree[0], "null_stability": agree[1:].mean(axis=0), "null_low": low,
             "null_high": high, "within": within[0], "null_within": within[1:].mean(axis=0),
-            "smallest": smallest[0].astype(int), "z": np.where(counts[0], z, np.nan), "p": p,
+            "smallest": smallest[0].astype(int), "z": z, "z_within": z_within, "p": p,
             "reason": np.where(counts[0], "", f"its smallest group has fewer than {least} patients"),
         }
     )  # fmt: skip
-    if not np.isfinite(most[0]):
-        return Stability(table[list(COLUMNS)], 1.0, 1)
-    best = int(np.where(p <= p[counts[0]].min(), z, -np.inf).argmax())
-    return Stability(table[list(COLUMNS)], float(p[best]), ks[best] if p[best] <= ALPHA else 1)
+    table = table[list(COLUMNS)]
+    if not counts[0].any():
+        return Stability(table, 1.0, 1)
+    least_p, good = float(np.nanmin(p)), np.nan_to_num(p, nan=1.0) <= ALPHA
+    return Stability(table, least_p, ks[int(np.where(good, z, -np.inf).argmax())] if good.any() else 1)
 
 
 def pairwise_ari(label: np.ndarray, k: int) -> np.ndarray:
@@ -135,10 +135,9 @@ def _measured(x: np.ndarray, k: int, runs: int, rng: np.random.Generator) -> tup
 
 
 def _standardised(values: np.ndarray, by: np.ndarray) -> np.ndarray:
-    """Return (draws, k), the larger of two (2, draws, k) values in mean and standard deviation of others."""
+    """Return (2, draws, k) values in mean and standard deviation of others over draws; 0 where these do not vary."""
     mean, spread = by.mean(axis=1, keepdims=True), by.std(axis=1, keepdims=True)
-    away = np.divide(values - mean, spread, out=np.zeros_like(values), where=spread > 0)
-    found: np.ndarray = away.max(axis=0)
+    found: np.ndarray = np.divide(values - mean, spread, out=np.zeros_like(values), where=spread > 0)
     return found
 
 

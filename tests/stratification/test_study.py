@@ -1,0 +1,441 @@
+import io
+import json
+import subprocess
+import sys
+from xml.etree import ElementTree
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.metrics import adjusted_rand_score
+
+import mmcell
+from mmcell import MmcellError, stratify
+from mmcell.cli import main
+from mmcell.stratification import vectors
+from mmcell.testing import tiny_cohort
+
+FAST = {"n_null": 19, "repeats": 2, "folds": 3, "runs": 20, "n_permutations": 99, "n_boot": 100, "max_k": 3}
+ROLES = {"unit": "patient", "time": "months", "event": "death", "covariates": ["age", "sex"]}
+
+
+def table(n=60, apart=7.0, effect=2.0, seed=0):
+    rng = np.random.default_rng(seed)
+    kind = np.arange(n) % 2
+    x = rng.normal(size=(n, 5))
+    x[:, 0] += apart * kind
+    x[:, 1] += apart * (1 - kind)
+    time = rng.exponential(20 / np.exp(effect * kind)) + 0.1
+    frame = pd.DataFrame(x, columns=[f"f{j}" for j in range(5)])
+    facts = {
+        "patient": [f"P{i:03d}" for i in range(n)], "months": np.minimum(time, 30.0), "death": (time < 30).astype(int),
+        "age": rng.normal(60, 8, size=n), "sex": rng.choice(["f", "m"], size=n), "response": np.where(
+            rng.random(n) < 0.2 + 0.6 * kind, "yes", "no"), "batch": np.where(np.arange(n) % 4 < 2, "b1", "b2"),
+        "kind": kind.astype(str),
+    }  # fmt: skip
+    return frame.assign(**facts)
+
+
+@pytest.fixture(scope="module")
+def found():
+    return stratify(table(), **ROLES, **FAST)
+
+
+def run(*arguments):
+    return subprocess.run(
+        [sys.executable, "-c", "from mmcell.cli import main; main()", "stratify", *map(str, arguments)],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+
+
+# -- groups ------------------------------------------------------------------------------------------------------
+
+
+def test_planted_groups_are_found_in_held_out_patients(found):
+    assert found.k == 2
+    truth = table().set_index("patient")["kind"]
+    assert adjusted_rand_score(truth.reindex(found.groups.index), found.groups["group"]) > 0.9
+    assert found.ari > 0.9
+    assert (found.groups["certainty"] > 0.9).mean() > 0.9
+
+
+def test_groups_are_called_by_size():
+    frame = table().iloc[np.r_[0:60:2, 1:30:2]]
+    groups = stratify(frame, **ROLES, **FAST).groups["in_sample"].value_counts()
+    assert groups["A"] > groups["B"]
+
+
+def test_what_became_of_them_is_compared(found):
+    assert found.outcome.kind == "survival"
+    assert found.outcome.p == pytest.approx(0.01)
+    assert found.in_sample.p == pytest.approx(0.01)
+    assert set(found.outcome.effects["model"]) == {"unadjusted", "adjusted"}
+    assert {"age", "sex=m"} & set(found.outcome.effects["term"]) == {"age"} | (
+        {"sex=m"} & set(found.outcome.effects["term"])
+    )
+    assert found.outcome.summary["n"].sum() == 60
+
+
+def test_row_order_changes_nothing(found):
+    again = stratify(table().sample(frac=1.0, random_state=1), **ROLES, **FAST)
+    pd.testing.assert_frame_equal(again.groups, found.groups)
+    pd.testing.assert_frame_equal(again.differences, found.differences)
+    assert again.outcome.test == found.outcome.test
+
+
+def test_other_names_of_patients_give_the_same_groups(found):
+    frame = table()
+    names = dict(zip(frame["patient"], np.random.default_rng(0).permutation([f"Q{i}" for i in range(60)]), strict=True))
+    again = stratify(frame.assign(patient=frame["patient"].map(names)), **ROLES, **FAST).groups["group"]
+    assert adjusted_rand_score(again.reindex(found.groups.index.map(names)), found.groups["group"]) > 0.9
+
+
+def test_the_outcome_has_no_part_in_the_groups(found):
+    frame = table()
+    order = np.random.default_rng(0).permutation(60)
+    frame[["months", "death"]] = frame[["months", "death"]].to_numpy()[order]
+    again = stratify(frame.astype({"death": int}), **ROLES, **FAST)
+    pd.testing.assert_frame_equal(again.groups.iloc[:, :4], found.groups.iloc[:, :4])
+    assert again.outcome.p > found.outcome.p
+
+
+def test_inputs_are_not_changed():
+    frame = table()
+    before = frame.copy(deep=True)
+    stratify(frame, **ROLES, **FAST, k=2)
+    pd.testing.assert_frame_equal(frame, before)
+
+
+def test_nothing_of_a_held_out_patient_is_seen_in_fitting(monkeypatch):
+    seen = []
+    real = vectors.Axes.fit.__func__
+
+    def spy(cls, x, most, standardise):
+        seen.append(x)
+        return real(cls, x, most, standardise)
+
+    monkeypatch.setattr(vectors.Axes, "fit", classmethod(spy))
+    frame = table(30)
+    stratify(frame, **ROLES, **FAST | {"repeats": 1}, k=2)
+    # Features are encoded as float32.
+    values = frame.sort_values("patient")[[f"f{j}" for j in range(5)]].to_numpy(np.float32).astype(float)
+    folds = [{int(np.flatnonzero((values == row).all(axis=1))[0]) for row in x} for x in seen[1:]]
+    assert [len(fold) for fold in folds] == [20, 20, 20]
+    held = [set(range(30)) - fold for fold in folds]
+    assert set.union(*held) == set(range(30))
+    assert sum(map(len, held)) == 30
+
+
+def test_encoders_of_cells_are_fitted_on_training_patients_only():
+    fitted = []
+
+    class Spy:
+        reads_embedding = False
+
+        def fit(self, cells, owner, *, cell_type=None, concepts=None, y=None):
+            fitted.append(set(owner.reindex(cells.ids)))
+            return self
+
+        def transform(self, cells, owner, *, cell_type=None):
+            names = sorted(set(owner.reindex(cells.ids)))
+            values = np.random.default_rng(0).normal(size=(len(names), 3))
+            return mmcell.Embedding.from_array("spy", names, values, level="patient")
+
+    stratify(tiny_cohort(24, 6), patient_encoder=Spy(), **FAST | {"repeats": 1}, k=2)
+    assert [len(who) for who in fitted] == [24, 16, 16, 16]
+
+
+# -- no groups ---------------------------------------------------------------------------------------------------
+
+
+def test_one_cluster_has_no_groups_and_no_curves_by_group(tmp_path):
+    found = stratify(table(apart=0.0), **ROLES, **FAST)
+    assert found.k == 1
+    assert set(found.groups["group"]) == {"all"}
+    assert found.outcome.test == {}
+    assert found.differences.empty
+    assert found.findings[0].code == "no-stable-groups"
+    found.write(tmp_path)
+    page = (tmp_path / "report.html").read_text()
+    assert "do not fall into stable groups" in page
+    assert "held-out groups" not in page.split("<h3>")[1]
+    assert not list((tmp_path / "figures").glob("consensus*"))
+
+
+def test_groups_that_are_forced_are_called_so():
+    found = stratify(table(apart=0.0), **ROLES, **FAST, k=3)
+    assert found.k == 3
+    assert "groups-forced" in {f.code for f in found.findings}
+
+
+# -- findings ----------------------------------------------------------------------------------------------------
+
+
+def test_groups_that_are_batches_are_a_leak():
+    found = stratify(table().assign(batch=table()["kind"]), **ROLES, batch="batch", **FAST)
+    leak = found.findings[0]
+    assert (leak.severity, leak.code) == ("leak", "groups-are-batches")
+    assert np.isnan(found.outcome.p)
+    assert "no-permutation" in {f.code for f in found.findings}
+    assert found.differences["p"].isna().all()
+
+
+def test_missing_outcomes_and_covariates_are_counted():
+    frame = table()
+    frame.loc[:4, "months"] = np.nan
+    frame.loc[10:12, "age"] = np.nan
+    found = stratify(frame, **ROLES, **FAST, k=2)
+    said = {f.code: f.message + f.evidence for f in found.findings}
+    assert "of 5 of 60 patients the outcome is not known" in said["patients-without-outcome"]
+    assert "age: 3 missing" in said["covariates-imputed"]
+    assert len(found.groups) == 60
+    assert len(found.outcome.frame) == 55
+
+
+# -- other outcomes and sources ------------------------------------------------------------------------------------
+
+
+def test_a_class_instead_of_survival():
+    found = stratify(table(), unit="patient", label="response", positive="yes", features="f.", **FAST, k=2)
+    assert found.outcome.kind == "label"
+    assert set(found.outcome.effects["measure"]) == {"odds ratio"}
+    turned = stratify(table(), unit="patient", label="response", positive="no", features="f.", **FAST, k=2)
+    ratio, other = (s.outcome.effects["ratio"].iloc[0] for s in (found, turned))
+    assert ratio == pytest.approx(1 / other)
+
+
+def test_no_outcome_is_a_description():
+    found = stratify(table(), unit="patient", features="f.", **FAST, k=2)
+    assert found.outcome.kind == "none"
+    assert "no-outcome" in {f.code for f in found.findings}
+    with pytest.raises(MmcellError, match="no time and event"):
+        found.kaplan_meier()
+
+
+def types_differ(n_donors=24, n_cells=12):
+    """Return tiny cells whose patients have many B cells, or many T cells."""
+    data = tiny_cohort(n_donors, n_cells)
+    obs = data.data.obs
+    many = np.where(obs["donor"].str[1:].astype(int) // 2 % 2 == 1, "B", "T")
+    rng = np.random.default_rng(0)
+    obs["cell_type"] = np.where(rng.random(len(obs)) < 0.6, many, obs["cell_type"].astype(str))
+    return mmcell.Dataset("toy", data.data, data.roles, data.card)
+
+
+def test_cells_become_patients_by_composition_or_by_an_embedding(tmp_path):
+    data = types_differ()
+    found = stratify(data, **FAST, k=2)
+    assert found.parameters["embedding"] == "composition"
+    assert set(found.differences["kind"]) == {"composition"}
+    assert set(found.differences["name"]) == {"B", "NK", "T"}
+    assert "technical" in set(found.associations["kind"])
+    other = stratify(data, embedding="pca", **FAST, k=2)
+    assert other.parameters["embedding"] == "pca → pseudobulk"
+    path = tmp_path / "cells.h5ad"
+    cells = data.anndata("rna").copy()
+    cells.obs = data.obs
+    cells.write_h5ad(path)
+    with pytest.raises(MmcellError, match="say which column is the patient: --unit COLUMN"):
+        stratify(path, **FAST)
+    bare = stratify(path, unit="donor", cell_type="cell_type", label="state", **FAST, k=2)
+    np.testing.assert_array_equal(bare.groups["in_sample"], found.groups["in_sample"])
+
+
+def test_an_embedding_of_patients_by_id_and_those_without_a_row():
+    frame = table()
+    values = frame.set_index("patient")[["f0", "f1"]].iloc[::-1].iloc[:50]
+    given = mmcell.Embedding.from_array("mine", values.index, values.to_numpy(), level="patient")
+    found = stratify(frame, embedding=given, **ROLES, **FAST, k=2)
+    assert len(found.groups) == 50
+    assert "patients-without-embedding" in {f.code for f in found.findings}
+    truth = frame.set_index("patient")["kind"].reindex(found.groups.index)
+    assert adjusted_rand_score(truth, found.groups["group"]) > 0.9
+
+
+# -- every argument ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("change", "same"),
+    [
+        ({"k": 3}, "groups"), ({"components": 1}, "scores"), ({"scale": "centre"}, "scores"), ({"seed": 1}, "groups"),
+        ({"n_permutations": 199}, "test"), ({"n_boot": 200}, "differences"), ({"covariates": ["age"]}, "effects"),
+        ({"batch": "batch"}, "associations"), ({"features": "f[01]"}, "scores"), ({"repeats": 3}, "groups"),
+        ({"folds": 5}, "groups"), ({"runs": 30}, "together"), ({"n_null": 29}, "stability"),
+        ({"max_k": 4}, "stability"),
+        ({"preprocessing": "proportions"}, "parameters"),
+    ],
+)  # fmt: skip
+def test_every_argument_changes_something(change, same):
+    def shown(**extra):
+        # Groups close together, so that a border moves.
+        s = stratify(table(40, apart=2.0), **{**ROLES, **FAST, "k": 2, "features": "f.", **extra})
+        kept = {
+            "groups": s.groups, "scores": s.scores, "test": s.outcome.test, "differences": s.differences,
+            "effects": s.outcome.effects, "associations": s.associations, "together": s.together,
+            "stability": s.stability.table, "parameters": {k: v for k, v in s.parameters.items() if k == "fingerprint"},
+        }[same]  # fmt: skip
+        return kept.to_csv() if isinstance(kept, pd.DataFrame) else repr(kept)
+
+    assert shown() != shown(**change)
+
+
+# -- bad input ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"time": "monhts"}, "no column 'monhts' (time); did you mean months"),
+        ({"covariates": ["agee"]}, "no column 'agee' (covariates); did you mean age?"),
+        ({"unit": None}, "say which column is the patient"),
+        ({"event": None}, "time and event belong together"),
+        ({"label": "response"}, "one outcome at a time"),
+        ({"features": "zzz"}, "no numeric column is left"),
+        ({"features": "("}, "is no regular expression"),
+        ({"k": 13}, "13 groups of 60 patients are too many"),
+        ({"k": 1}, "k is 1; give a number of groups from 2 on"),
+        ({"folds": 61}, "60 patients cannot be spread over 61 folds"),
+        ({"n_null": 5}, "n_null is 5; give 19 or more"),
+        ({"scale": "none"}, "scale is 'none'"),
+        ({"embedding": "pcaa"}, "did you mean pca"),
+        ({"patient_encoder": "pseudobulk"}, "rows are patients already"),
+        ({"embedding": "constant"}, "is the same for every patient"),
+    ],
+)  # fmt: skip
+def test_bad_arguments_end_in_one_line(change, said):
+    with pytest.raises(MmcellError) as error:
+        stratify(table(), **{**ROLES, **FAST, "k": 2, **change})
+    assert said in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "said"),
+    [
+        (lambda f: f.head(1), "1 patients are too few"),
+        (lambda f: f.head(19), "19 patients are too few"),
+        (lambda f: f.assign(death=0), "'death' has no events"),
+        (lambda f: f.assign(death=2), "has values other than 0 and 1"),
+        (lambda f: f.assign(months=-1.0), "are not positive"),
+        (lambda f: f.assign(patient="P"), "stands in several rows"),
+        (lambda f: f.assign(f0=f["f0"].where(f.index > 2)), "3 patients have no 'f0'"),
+        (lambda f: f.assign(**{f"f{j}": 1.0 for j in range(5)}), "is the same for every patient"),
+        (lambda f: f.assign(patient=f["patient"].where(f.index > 1)), "2 rows have no 'patient'"),
+    ],
+)
+def test_bad_tables_end_in_one_line(spoil, said):
+    with pytest.raises(MmcellError) as error:
+        stratify(spoil(table()), **ROLES, **FAST, k=2)
+    assert said in str(error.value)
+
+
+def test_supervised_patient_encoders_are_refused():
+    pytest.importorskip("torch")
+    with pytest.raises(MmcellError, match="its groups would know the outcome"):
+        stratify(tiny_cohort(24, 6), patient_encoder="mil", **FAST)
+
+
+def test_an_embedding_that_nobody_reads_is_refused():
+    with pytest.raises(MmcellError, match="composition reads cell types, not --embedding"):
+        stratify(tiny_cohort(24, 6), embedding="pca", patient_encoder="composition", **FAST)
+
+
+# -- on disk -----------------------------------------------------------------------------------------------------
+
+
+def test_everything_is_written_and_the_same_for_a_seed(found, tmp_path):
+    found.write(tmp_path / "a")
+    stratify(table(), **ROLES, **FAST).write(tmp_path / "b")
+    names = sorted(str(p.relative_to(tmp_path / "a")) for p in (tmp_path / "a").rglob("*") if p.is_file())
+    wanted = ["patients", "groups", "hazards", "differences", "associations", "stability"]
+    assert {f"{w}.csv" for w in wanted} | {"stratification.json", "report.html"} <= set(names)
+    for figure in ("stability", "consensus", "map", "certainty", "survival", "forest", "differences-B"):
+        assert {f"figures/{figure}.svg", f"figures/{figure}.png"} <= set(names)
+    for name in names:
+        if name != "stratification.json":
+            assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes(), name
+    content = json.loads((tmp_path / "a" / "stratification.json").read_text())
+    assert content["k"] == 2
+    assert content["parameters"]["seed"] == 0
+    assert content["provenance"]["versions"]["mmcell"]
+    patients = pd.read_csv(tmp_path / "a" / "patients.csv")
+    assert list(patients)[:3] == ["patient", "group", "certainty"]
+    assert {"months", "death"} <= set(patients) or {"time", "event"} <= set(patients)
+
+
+def test_the_page_stands_alone_and_escapes_what_users_write(tmp_path):
+    frame = table().rename(columns={"f0": "<script>alert(1)</script>"})
+    page = stratify(frame, **ROLES, **FAST, k=2).report(tmp_path).read_text()
+    assert "<script" not in page
+    assert "http://" not in page.replace('xmlns="http://www.w3.org', "")
+    assert "https://" not in page
+    for start in page.split("<svg")[1:]:
+        assert "<title>" in start
+        assert "<desc>" in start
+    assert page.count('aria-label="Survival of held-out groups"') == 1
+
+
+def test_figures_are_readable_svg_with_numbers_at_risk(found, tmp_path):
+    found.write(tmp_path)
+    root = ElementTree.parse(tmp_path / "figures" / "survival.svg").getroot()
+    words = ["".join(node.itertext()) for node in root.iter("{http://www.w3.org/2000/svg}text")]
+    assert "Number at risk" in words
+    counts = found.outcome.frame["group"].value_counts()
+    assert {str(counts["A"]), str(counts["B"])} <= set(words)
+
+
+def test_kaplan_meier_draws_on_the_given_axes(found):
+    from matplotlib.figure import Figure
+
+    ax = Figure().add_subplot()
+    assert found.kaplan_meier(ax) is ax
+    assert [t.get_text()[:7] for t in ax.get_legend().get_texts()] == ["group A", "group B"]
+
+
+def test_a_folder_that_cannot_be_written_is_one_line(found, tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(MmcellError, match="cannot be written"):
+        found.write(tmp_path / "file")
+
+
+# -- command line ------------------------------------------------------------------------------------------------
+
+
+def test_the_command_writes_a_study_and_says_its_verdict(tmp_path):
+    table(40).to_csv(tmp_path / "patients.csv", index=False)
+    done = run(
+        tmp_path / "patients.csv", "--id", "patient", "--time", "months", "--event", "death", "--covariates", "age,sex",
+        "--k", "2", "--max-k", "2", "--repeats", "1", "--folds", "3", "--out", tmp_path / "out",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "40 patients were put into 2 groups" in done.stdout
+    assert (tmp_path / "out" / "report.html").is_file()
+    page = pd.read_csv(io.StringIO((tmp_path / "out" / "hazards.csv").read_text()))
+    assert set(page["measure"]) == {"hazard ratio"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["nowhere.csv", "--id", "p", "--out", "o"], "nowhere.csv: no such file"),
+        (["hcc-imune", "--out", "o"], "did you mean hcc-immune"),
+        (["hcc-immune", "--k", "two", "--out", "o"], "--k two: give a number of groups, or auto"),
+    ],
+)
+def test_bad_input_leaves_with_two(arguments, said, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["mmcell", "stratify", *arguments])
+    with pytest.raises(SystemExit) as end:
+        main()
+    assert end.value.code == 2
+    error = capsys.readouterr().err
+    assert said in error
+    assert error.count("\n") == 1
+    assert not (tmp_path / "o").exists()
+
+
+def test_help_has_an_example():
+    done = run("--help")
+    assert done.returncode == 0
+    assert "Example: mmcell stratify" in done.stdout
