@@ -1,4 +1,3 @@
-import io
 import json
 import subprocess
 import sys
@@ -50,13 +49,6 @@ def close():
 @pytest.fixture(scope="module")
 def written(found, tmp_path_factory):
     return found.write(tmp_path_factory.mktemp("written"))
-
-
-def run(*arguments):
-    return subprocess.run(
-        [sys.executable, "-c", "from mmcell.cli import main; main()", "stratify", *map(str, arguments)],
-        capture_output=True, text=True, check=False,
-    )  # fmt: skip
 
 
 # -- groups ------------------------------------------------------------------------------------------------------
@@ -415,18 +407,20 @@ def test_a_folder_that_cannot_be_written_is_one_line(found, tmp_path):
 # -- command line ------------------------------------------------------------------------------------------------
 
 
-def test_the_command_writes_a_study_and_says_its_verdict(tmp_path):
+def test_the_command_writes_a_study_and_says_its_verdict(tmp_path, monkeypatch, capsys):
     table(40).to_csv(tmp_path / "patients.csv", index=False)
-    done = run(
-        tmp_path / "patients.csv", "--id", "patient", "--time", "months", "--event", "death", "--covariates", "age,sex",
-        "--k", "2", "--max-k", "2", "--repeats", "1", "--folds", "3", "--n-boot", "100", "--n-null", "19",
-        "--n-permutations", "99", "--out", tmp_path / "out",
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    assert "40 patients were put into 2 groups" in done.stdout
+    monkeypatch.chdir(tmp_path)
+    given = (
+        "stratify patients.csv --id patient --time months --event death --covariates age,sex --k 2 --max-k 2 "
+        "--repeats 1 --folds 3 --n-boot 100 --n-null 19 --n-permutations 99 --out out"
+    )
+    monkeypatch.setattr(sys, "argv", ["mmcell", *given.split()])
+    with pytest.raises(SystemExit) as end:
+        main()
+    assert not end.value.code
+    assert "40 patients were put into 2 groups" in capsys.readouterr().out
     assert (tmp_path / "out" / "report.html").is_file()
-    page = pd.read_csv(io.StringIO((tmp_path / "out" / "hazards.csv").read_text()))
-    assert set(page["measure"]) == {"hazard ratio"}
+    assert set(pd.read_csv(tmp_path / "out" / "hazards.csv")["measure"]) == {"hazard ratio"}
 
 
 @pytest.mark.parametrize(
@@ -450,6 +444,9 @@ def test_bad_input_leaves_with_two(arguments, said, tmp_path, monkeypatch, capsy
 
 
 def test_help_has_an_example():
-    done = run("--help")
+    code = "from mmcell.cli import main; main()"
+    done = subprocess.run(
+        [sys.executable, "-c", code, "stratify", "--help"], capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0
     assert "Example: mmcell stratify" in done.stdout
