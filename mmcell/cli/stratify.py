@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from mmcell.cli.app import Seed, app, embedding_of
+from mmcell.cli.app import Boot, Seed, app, embedding_of
 from mmcell.errors import MmcellError
 from mmcell.progress import steps
 
@@ -41,6 +41,9 @@ def stratify(
     ] = "auto",
     folds: Annotated[int, typer.Option(help="Folds of patients.")] = 5,
     repeats: Annotated[int, typer.Option(help="How often folds are drawn.")] = 5,
+    n_null: Annotated[int, typer.Option(help="Draws of one cluster, beside which groups are judged.")] = 99,
+    n_permutations: Annotated[int, typer.Option(help="Permutations behind each p.")] = 1999,
+    n_boot: Boot = None,
     seed: Seed = None,
 ) -> None:
     """Group patients without a look at their outcome, and compare what became of held-out ones.
@@ -62,7 +65,8 @@ def stratify(
             positive=positive, covariates=named, batch=batch, cell_type=cell_type, features=features, modality=modality,
             preprocessing=preprocessing,
             k="auto" if k == "auto" else int(k), max_k=max_k, components=components, scale=scale, folds=folds,
-            repeats=repeats, seed=0 if seed is None else seed, progress=progress,
+            repeats=repeats, n_null=n_null, n_permutations=n_permutations, n_boot=1000 if n_boot is None else n_boot,
+            seed=0 if seed is None else seed, progress=progress,
             command=" ".join(["mmcell", *sys.argv[1:]]),
         )  # fmt: skip
     found.write(out)

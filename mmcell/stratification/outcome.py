@@ -53,7 +53,9 @@ class Outcome:
         return self.test.get("p_permutation", float("nan"))
 
 
-def outcome_of(cohort: Cohort, group: pd.Series, *, n_permutations: int, rng: np.random.Generator) -> Outcome:
+def outcome_of(
+    cohort: Cohort, group: pd.Series, *, n_permutations: int, rng: np.random.Generator, ratios: bool = True
+) -> Outcome:
     """Compare what became of the groups.
 
     Parameters
@@ -64,6 +66,8 @@ def outcome_of(cohort: Cohort, group: pd.Series, *, n_permutations: int, rng: np
         Patient -> group.
     n_permutations, rng
         Of the test, in which outcomes move between patients of one batch.
+    ratios
+        Whether models of hazards or odds are fitted.
 
     Raises
     ------
@@ -90,14 +94,13 @@ def outcome_of(cohort: Cohort, group: pd.Series, *, n_permutations: int, rng: np
     numbers = pd.DataFrame(design.transform(clinical), index=frame.index, columns=list(design.columns))
     gaps = clinical.isna().sum()
     imputed = {str(c): int(n) for c, n in gaps.items() if n}
+    models: tuple[pd.DataFrame, list[str]] = (pd.DataFrame(columns=list(EFFECTS)), [])
     if cohort.kind == "survival":
         test = log_rank(frame, stratum, n_permutations, rng)
-        effects, notes = hazard_ratios(frame, numbers, batch)
+        models = hazard_ratios(frame, numbers, batch) if ratios else models
     else:
         test = association(frame, stratum, n_permutations, rng)
-        effects, notes = Outcome(**base, frame=frame, summary=summary).effects, []
-        if cohort.positive:
-            effects, notes = odds_ratios(frame, cohort.positive, numbers, batch)
+        models = odds_ratios(frame, cohort.positive, numbers, batch) if ratios and cohort.positive else models
     return Outcome(
-        **base, frame=frame, summary=summary, test=test, effects=effects, imputed=imputed, notes=tuple(notes)
+        **base, frame=frame, summary=summary, test=test, effects=models[0], imputed=imputed, notes=tuple(models[1])
     )

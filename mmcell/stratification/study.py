@@ -273,7 +273,7 @@ def _study(cohort: Cohort, asked: Mapping[str, Any], standardise: bool, progress
     progress("outcome and differences", steps - 2, steps)
     draws = {"n_permutations": asked["n_permutations"]}
     outcome = outcome_of(cohort, groups["group"], **draws, rng=stream(seed, "stratify", "outcome"))
-    inside = outcome_of(cohort, groups["in_sample"], **draws, rng=stream(seed, "stratify", "in-sample"))
+    inside = outcome_of(cohort, groups["in_sample"], **draws, rng=stream(seed, "stratify", "in-sample"), ratios=False)
     rng = stream(seed, "stratify", "differences")
     boot = {**draws, "n_boot": asked["n_boot"]}
     differ = differences(cohort, groups["group"], **boot, rng=rng)

@@ -106,13 +106,13 @@ def test_the_right_number_of_planted_groups_is_chosen(sizes, k):
 
 def one_cluster(kind, rng, n=60):
     if kind == "gaussian":
-        return rng.normal(size=(n, 6)) @ rng.normal(size=(6, 6))
+        return rng.normal(size=(n, 4)) @ rng.normal(size=(4, 4))
     if kind == "heavy":
-        return rng.normal(size=(n, 6)) / np.sqrt(rng.chisquare(3, size=n) / 3)[:, None]
+        return rng.normal(size=(n, 4)) / np.sqrt(rng.chisquare(3, size=n) / 3)[:, None]
     if kind == "skewed":
-        logs = np.log(np.maximum(rng.dirichlet([8, 4, 2, 1, 1, 1], size=n), 1e-3))
+        logs = np.log(np.maximum(rng.dirichlet([8, 4, 2, 1, 1], size=n), 1e-3))
         return logs - logs.mean(axis=1, keepdims=True)
-    return rng.normal(size=(n, 6)) * np.array([6, 1, 1, 1, 1, 1])
+    return rng.normal(size=(n, 4)) * np.array([6, 1, 1, 1])
 
 
 @pytest.mark.parametrize("kind", ["gaussian", "heavy", "skewed", "elongated"])
