@@ -58,8 +58,8 @@ def stability(
     large. A k whose smallest group has fewer than 5 rows or 5 % of them does not count, in the data as in the draws.
 
     One cluster is drawn axis by axis from sinh-arcsinh distributions, which are unimodal, fitted by likelihood with
-    tails at least as heavy as a Gaussian's, and brought to the variance of that axis. A Gaussian null, as in M3C,
-    would take long tails or skewed log-ratios for groups.
+    tails at least as heavy as a Gaussian's, and brought to the variance of that axis. The Gaussian null of M3C knows
+    neither skewness nor tails.
 
     Parameters
     ----------
@@ -69,6 +69,15 @@ def stability(
         Numbers of groups.
     runs, n_null, rng
         Rules of each k, draws of one cluster, and their generator.
+
+    Notes
+    -----
+    Groups found in 30 data sets of 100 patients on 10 axes (39 draws, so that one in 20 is the rate). One cluster:
+    Gaussian, isotropic or correlated, and multivariate t with 3 degrees of freedom, none; log-ratios of Dirichlet
+    compositions 10 %, of some whose rare types lie at a detection limit 10 %, which is not far from the rate but above
+    it: patients with and without a type are two kinds to any such test. Two halves 3, 4 and 5 standard deviations apart
+    in one direction: 30, 70 and 93 %; 15 % of patients 5 apart: 47 %; three thirds 4 apart: 100 %, each time three. So
+    a small or a close group may well be missed, and a bent continuum may be taken for groups.
 
     References
     ----------

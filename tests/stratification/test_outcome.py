@@ -89,13 +89,13 @@ def test_log_rank_is_that_of_lifelines_and_its_permutation_agrees():
 
 def test_permuted_outcomes_give_uniform_p():
     ps = []
-    for seed in range(150):
+    for seed in range(100):
         frame = patients(effect=0.0, n=60, seed=seed)
         score = residuals(frame["time"].to_numpy(), frame["event"].to_numpy(), np.zeros(60))
         ps.append(
             score_permutation(score, frame["group"].to_numpy(), np.arange(60) // 20, 99, np.random.default_rng(seed))
         )
-    assert np.mean(np.array(ps) <= 0.1) == pytest.approx(0.1, abs=0.07)
+    assert np.mean(np.array(ps) <= 0.1) == pytest.approx(0.1, abs=0.08)
     assert np.mean(ps) == pytest.approx(0.5, abs=0.08)
 
 
