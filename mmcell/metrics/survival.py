@@ -108,9 +108,9 @@ def _td_auc(items: Items, rows: np.ndarray, weights: np.ndarray) -> np.ndarray:
     asked = np.isin(steps.times, time[factor > 0])
     times = steps.times[asked]
     top, bottom = np.zeros((2, len(weights), len(times)))
-    fold = items.column("fold")[rows]
-    for name in np.unique(fold):
-        own = np.flatnonzero(fold == name)
+    # Pairs lie within a fold, and within a stratum where items are compared in strata.
+    parts = ["fold", "within"] if "within" in items.frame else ["fold"]
+    for own in items.frame.iloc[rows].reset_index(drop=True).groupby(parts, sort=True).indices.values():
         a, b = auc_pairs(time[own], factor[own], risk[own], times, np.ascontiguousarray(weights[:, own]))
         top += a
         bottom += b
