@@ -23,8 +23,10 @@ def incremental(records: Sequence[RunRecord]) -> pd.DataFrame:
     """Return what every candidate adds to the clinical covariates: covariates, embedding, both, and the gain.
 
     All three models are fitted and read out in the same folds, and the interval of the gain is paired over patients.
-    ``p_null`` comes from permuting the embedding's rows against outcome and covariates, everything fitted anew
-    (``--null``): covariates keep what they know, so it is the p of the gain as well as of the value.
+    ``p_null`` comes from permuting the embedding's rows against outcome and covariates and fitting the probe anew
+    (``--null``). It asks whether the rows say anything of outcome or covariates: an embedding that repeats a covariate
+    can have a small one without any gain, so it is read with the interval. Encoders are not fitted again, and where one
+    was fitted in each fold, p is too small.
 
     Parameters
     ----------
