@@ -53,6 +53,8 @@ class Cohort:
         Patient -> batch as text; None where there is none.
     columns
         What the outcome's columns are called by their owner.
+    by_default
+        The columns of a table that patients are grouped by because nobody said which: all numeric ones without a role.
     """
 
     dataset: Dataset
@@ -66,6 +68,7 @@ class Cohort:
     covariates: pd.DataFrame
     batch: pd.Series | None
     columns: tuple[str, ...]
+    by_default: tuple[str, ...] = ()
 
     @property
     def encoder(self) -> str:
@@ -106,9 +109,12 @@ def open_cohort(
     if dataset.roles.batch is not None and dataset.roles.batch in dataset.patients:
         values = dataset.per_unit(dataset.roles.batch)
         batch = as_text(values.dropna()).reindex(patients)
+    table = isinstance(source, pd.DataFrame) or (isinstance(source, (str, Path)) and Path(source).suffix in _TABLES)
+    taken = table and features is None and embedding is None
     return Cohort(
         dataset, read, chosen, pooling, patients, kind, outcome[outcome.index.isin(patients)], positive,
         dataset.covariates("clinical").reindex(patients), batch, columns,
+        tuple(map(str, dataset.anndata(chosen).var_names)) if taken else (),
     )  # fmt: skip
 
 

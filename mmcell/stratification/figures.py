@@ -39,8 +39,9 @@ def draw(found: Stratification) -> list[Panel]:
             panels.append(classes_panel(outcome))
         if len(outcome.effects) and (outcome.effects["reason"] == "").any():
             panels.append(ratios_panel(outcome))
-        if len(found.differences):
-            panels += [differences_panel(found, name) for name in sorted(found.differences["group"].unique())]
+        # Of features that do not vary within groups there is nothing to draw.
+        told = found.differences[found.differences["effect"].notna()]
+        panels += [differences_panel(found, name) for name in sorted(told["group"].unique())]
     elif found.outcome.kind == "survival":
         panels += [_map(found), survival_panel(found.outcome, "survival", "Survival of all patients")]
     else:

@@ -34,10 +34,24 @@ def findings_of(
     associations: pd.DataFrame,
 ) -> list[Finding]:  # fmt: skip
     """Return what must be known of a stratification."""
-    found = [*_groups(stability, k, forced, len(cohort.patients)), *_cohort(cohort, outcome)]
+    found = [*_groups(stability, k, forced, len(cohort.patients)), *_cohort(cohort, outcome), *_by_default(cohort)]
     if assigned is not None:
         found += [*_assigned(assigned), *_followed(associations), *_outcome(outcome)]
     return ordered(found)
+
+
+def _by_default(cohort: Cohort) -> list[Finding]:
+    """Name the columns that nobody chose: a second outcome among them would be in the groups."""
+    if not cohort.by_default:
+        return []
+    return [
+        Finding(
+            severity="warning", code="features-by-default", evidence=first(cohort.by_default, 12),
+            message=f"patients are grouped by every numeric column without a role ({len(cohort.by_default)}); an "
+            "outcome or an id among them would make the groups",
+            cure="name the columns to group by with --features",
+        )
+    ]  # fmt: skip
 
 
 def _groups(stability: Stability, k: int, forced: bool, n: int) -> list[Finding]:
@@ -47,7 +61,7 @@ def _groups(stability: Stability, k: int, forced: bool, n: int) -> list[Finding]
             Finding(
                 severity="warning", code="no-stable-groups", evidence=evidence,
                 message="no number of groups is more stable or more compact than one cluster of the same shape",
-                cure="read the patients as a continuum; give k only to describe, never as evidence of types",
+                cure="do not speak of types: there is no evidence of any, though small or close groups can be missed",
             )
         ]  # fmt: skip
     row = table[table["k"] == k].iloc[0]

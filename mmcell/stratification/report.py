@@ -16,6 +16,7 @@ from markupsafe import Markup
 from mmcell.errors import MmcellError
 from mmcell.records import Finding
 from mmcell.report import words
+from mmcell.stats.multiplicity import adjusted
 from mmcell.stratification.outcome import Outcome
 from mmcell.stratification.stability import ALPHA
 from mmcell.stratification.tables import atomic
@@ -78,7 +79,8 @@ def verdict(found: Stratification) -> list[str]:
         said = [
             f"The {words.whole(n)} patients do not fall into stable groups: no number of groups from "
             f"{found.stability.table['k'].min()} to {found.stability.table['k'].max()} is more stable or more compact "
-            "than one cluster of the same shape would be. They are best read as a continuum."
+            "than one cluster of the same shape would be. That is no proof of a continuum: small or close groups can "
+            "be missed."
         ]
         return said + ([f"So no outcome is compared; {_together(found)}"] if found.outcome.kind != "none" else [])
     forced = asked["k"] != "auto"
@@ -118,15 +120,17 @@ def _adjusted(outcome: Outcome) -> list[str]:
     own = own[(own["model"] == "adjusted") & (own["reason"] == "")]
     if own.empty:
         return []
-    apart = own[(own["ci_low"] > 1) | (own["ci_high"] < 1)]
+    # One of several groups would differ by chance more often than in 5 %.
+    apart = own[adjusted(own["p"].to_numpy(dtype=float), "holm") <= ALPHA]
     measure = str(own["measure"].iloc[0])
     if apart.empty:
-        return [f"Adjusted for the covariates, no {measure} to group A can be told from 1."]
+        return [f"Adjusted, no {measure} to group A can be told from 1."]
     said = "; ".join(
         f"{r.term} {_short(r.ratio)} (95 % interval {_short(r.ci_low)} to {_short(r.ci_high)})"
         for r in apart.itertuples()
     )
-    return [f"Adjusted for the covariates, these {measure}s to group A differ from 1: {said}."]
+    several = ", by p adjusted over groups (Holm)" if len(own) > 1 else ""
+    return [f"Adjusted, these {measure}s to group A differ from 1{several}: {said}."]
 
 
 def _summed(found: Stratification) -> str:

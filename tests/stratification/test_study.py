@@ -450,3 +450,45 @@ def test_help_has_an_example():
     )
     assert done.returncode == 0
     assert "Example: mmcell stratify" in done.stdout
+
+
+def test_columns_that_nobody_named_are_named_for_one_may_be_an_outcome():
+    frame = table(40)
+    leftover = frame.assign(os_months=np.arange(len(frame), dtype=float))
+    found = stratify(leftover, **ROLES, **FAST)
+    (finding,) = (f for f in found.findings if f.code == "features-by-default")
+    assert finding.severity == "warning"
+    assert "os_months" in finding.evidence
+    chosen = stratify(leftover, **ROLES, **FAST, features="f.")
+    assert "features-by-default" not in {f.code for f in chosen.findings}
+
+
+def test_one_binary_column_is_written_without_a_single_interval(tmp_path):
+    frame = table(40)
+    numbers = [c for c in frame if c.startswith("f")]
+    coin = frame.drop(columns=numbers).assign(f0=np.arange(len(frame)) % 2)
+    found = stratify(coin, **ROLES, **FAST, k=2, features="f0")
+    assert (found.write(tmp_path) / "report.html").is_file()
+    assert np.isnan(found.differences[["ci_low", "ci_high"]].to_numpy(dtype=float)).all()
+
+
+def test_a_ratio_is_told_apart_when_it_is_so_among_all_groups():
+    from types import SimpleNamespace
+
+    import pandas as pd
+
+    from mmcell.stratification.report import _adjusted
+
+    rows = {"term": ["group B", "group C", "group D"], "ratio": [2.0, 1.1, 0.9], "ci_low": [1.1, 0.5, 0.4]}
+    rows |= {
+        "ci_high": [3.6, 2.4, 2.0],
+        "p": [0.03, 0.8, 0.8],
+        "model": "adjusted",
+        "reason": "",
+        "measure": "odds ratio",
+    }
+    (said,) = _adjusted(SimpleNamespace(effects=pd.DataFrame(rows)))
+    assert "no odds ratio to group A can be told from 1" in said
+    (said,) = _adjusted(SimpleNamespace(effects=pd.DataFrame(rows).assign(p=[0.01, 0.8, 0.8])))
+    assert "group B 2" in said
+    assert "adjusted over groups" in said
