@@ -23,10 +23,10 @@ def incremental(records: Sequence[RunRecord]) -> pd.DataFrame:
     """Return what every candidate adds to the clinical covariates: covariates, embedding, both, and the gain.
 
     All three models are fitted and read out in the same folds, and the interval of the gain is paired over patients.
-    ``p_null`` comes from permuting the embedding's rows against outcome and covariates and fitting the probe anew
-    (``--null``). It asks whether the rows say anything of outcome or covariates: an embedding that repeats a covariate
-    can have a small one without any gain, so it is read with the interval. Encoders are not fitted again, and where one
-    was fitted in each fold, p is too small.
+    ``p_null`` comes from moving outcome and covariates together between patients, against the embedding's rows, and
+    fitting everything anew that saw an outcome (``--null``). It asks whether the rows say anything of outcome or
+    covariates: an embedding that repeats a covariate can have a small one without any gain. A gain is what has an
+    interval that excludes 0 *and* a small p.
 
     Parameters
     ----------
