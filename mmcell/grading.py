@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -66,7 +65,7 @@ def grade(
     frame = frame.assign(**grouped)
     if items.kind in ("retrieval", "features"):
         return Items(frame, items.kind, items.arrays, items.details)
-    # One span of time and one threshold for all folds, so that they are asked the same.
+    # One span of time for all folds, so that they are asked the same.
     folds = [s for s in splits if s.spec.name == split.spec.name] or [split]
     keys = [s.key for s in folds]
     parts = []
@@ -75,8 +74,7 @@ def grade(
         known = part[part["item"].isin(truth.index)]
         known = known.assign(**{c: truth.loc[known["item"], c].to_numpy() for c in truth})
         if items.kind == "binary" and "p_event" in known:
-            shares = partial(_prevalence, dataset, truth["y_true"], level, folds)
-            known["threshold"] = dataset.once(("prevalence", target, level, *keys), shares)
+            known["threshold"] = _prevalence(dataset, truth["y_true"], level, split)
         parts.append(known)
     graded = pd.concat(parts)
     if items.kind == "multiclass":
@@ -99,10 +97,9 @@ def _outcome(dataset: Dataset, split: Split) -> tuple[np.ndarray, np.ndarray]:
     return time, cause
 
 
-def _prevalence(dataset: Dataset, truth: pd.Series, level: str, folds: Sequence[Split]) -> float:
-    """Return the share of positives among training items, over all folds: where net benefit is scored."""
-    unit = dataset.units_of(level).reindex(truth.index)
-    return float(np.concatenate([truth[unit.isin(s.train)].to_numpy(dtype=float) for s in folds]).mean())
+def _prevalence(dataset: Dataset, truth: pd.Series, level: str, split: Split) -> float:
+    """Return the share of positives among training items: where net benefit is scored."""
+    return float(truth[dataset.units_of(level).reindex(truth.index).isin(split.train)].mean())
 
 
 def estimate(items: Items, metrics: list[Metric], *, n_boot: int, seed: int) -> Estimates:

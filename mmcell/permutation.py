@@ -14,7 +14,6 @@ from mmcell.stats.permutation import permuted_within
 from mmcell.task import MethodView
 from mmcell.variants import relabelled
 
-
 #: What moves with the labels where what is known of a patient beside the embedding moves as one.
 BESIDE = ("clinical", "strata", "batch")
 
