@@ -12,6 +12,7 @@ import pandas as pd
 from mmcell.candidates import Candidate
 from mmcell.dataset import Dataset
 from mmcell.errors import MmcellError, first
+from mmcell.incremental import CLINICAL
 from mmcell.items import Items
 from mmcell.metrics.base import LEAKS, Metric
 from mmcell.metrics.survival import Span, with_censoring
@@ -174,7 +175,7 @@ class Beside:
 
 def scores_of(
     plan: Plan, estimates: Estimates, beside: Beside, nulls: Mapping[tuple[str, ...], np.ndarray], *,
-    headline: bool, grouped: bool = False, permuted: bool = False,
+    headline: bool, grouped: bool = False, permuted: bool = False, adds: bool = False,
 ) -> list[Score]:  # fmt: skip
     """Return the scores of one candidate, each with its difference from the reference.
 
@@ -192,6 +193,8 @@ def scores_of(
         Whether they are given for every subgroup.
     permuted
         Whether its labels are: its subgroups then mean nothing.
+    adds
+        Whether it reads covariates beside the embedding: all its scores are compared with those of covariates alone.
     """
     level = plan.task.spec.slot[2]
     counted: dict[tuple[str, ...], tuple[int, int]] = {}
@@ -238,10 +241,13 @@ def scores_of(
         )
         if primary and grouped:
             score = score.model_copy(update={"groups": groups(panel, metric, n_boot=plan.n_boot, seed=plan.seed)})
-        if primary and headline:
-            gaps = [(name, _gap(value, control, place)) for name, control in beside.controls.items()]
+        if headline and (primary or adds):
+            # What a metric gains over the covariates is asked of all of them, the rest of the headline alone.
+            asked = {name: e for name, e in beside.controls.items() if primary or name == CLINICAL}
+            gaps = [(name, _gap(value, control, place)) for name, control in asked.items()]
             versus = tuple(Versus(control=name, **dict(g)) for name, g in gaps if g is not None)
             score = score.model_copy(update={"versus": versus})
+        if headline and primary:
             words = verdict(score, metric, beside.reference_name)
             score = score.model_copy(update={"verdict": words})
         found.append(score)

@@ -10,7 +10,7 @@ from mmcell.records import Gap, RunRecord, Score
 
 #: What the name of a probe ends in that reads clinical covariates beside the embedding.
 BESIDE = "+clinical"
-_CLINICAL = "clinical-only"
+CLINICAL = "clinical-only"
 _FACTS = ("target", "stratum", "split", "metric")
 COLUMNS = (
     "task", "dataset", "encoder", "patient_encoder", "probe", *_FACTS, "clinical", "alone", "both", "gain", "ci_low",
@@ -78,16 +78,16 @@ def _place(score: Score) -> tuple[str, ...]:
 
 
 def _clinical(records: Sequence[RunRecord], record: RunRecord, probe: str) -> RunRecord | None:
-    """Return the control that reads covariates alone: through the same model where it was run, else the task's own."""
+    """Return the control that reads covariates alone, through the same model; None where it was not run."""
     found = [
         r for r in records
-        if r.encoder == _CLINICAL and _who(r)[:2] == _who(record)[:2] and not r.error and not r.permuted
+        if r.encoder == CLINICAL and _who(r)[:2] == _who(record)[:2] and not r.error and not r.permuted
     ]  # fmt: skip
-    return next((r for r in found if r.probe == probe), found[0] if found else None)
+    return next((r for r in found if r.probe == probe), None)
 
 
 def _gap(score: Score, record: RunRecord) -> Gap | None:
     """Return the paired difference from the covariates alone, None where the run did not take it."""
-    if record.task["reference"] == _CLINICAL:
+    if record.task["reference"] == CLINICAL:
         return score.difference
-    return next((v for v in score.versus if v.control == _CLINICAL), None)
+    return next((v for v in score.versus if v.control == CLINICAL), None)

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -104,3 +106,18 @@ def _page(results):
     from mmcell.report.html import render
 
     return render(results)
+
+
+def test_every_model_is_compared_with_covariates_through_the_same_one_and_on_all_metrics():
+    more = ("cox-stratified", "cox-stratified+clinical")
+    spec = replace(SURVIVAL.spec, metrics=("harrell_c", "ibs"), reference="random", more_probes=more)
+    task = type(SURVIVAL)(spec)
+    table = evaluate(
+        "features", task, dataset=survivors(48), n_boot=100, controls=["clinical-only"],
+        probes=["cox+clinical", "cox-stratified+clinical"],
+    ).incremental()  # fmt: skip
+    assert len(table) == 4
+    assert table["gain"].notna().all()
+    np.testing.assert_allclose(table["gain"].astype(float), (table["both"] - table["clinical"]).astype(float))
+    # One covariate has one C under any baseline hazard.
+    assert table.groupby("metric")["clinical"].nunique().to_dict() == {"harrell_c": 1, "ibs": 2}
