@@ -203,7 +203,8 @@ class Work:
         table = pd.concat(parts, join="inner")
         if not table.shape[1]:
             return None
-        strata = [plan.dataset.patients[plan.dataset.roles.columns[r]].reindex(table.index) for r in plan.null_within]
+        columns = [c for r in plan.null_within for c in plan.dataset.roles.columns_of(r)]
+        strata = [plan.dataset.patients[c].reindex(table.index) for c in columns]
         within = pd.concat(strata, axis=1).astype(str).agg("|".join, axis=1).to_numpy() if strata else None
         rng = stream(plan.seed, "contrasts", first.key)
         y = truth.reindex(table.index).to_numpy() == 1
