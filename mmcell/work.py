@@ -49,13 +49,19 @@ class Work:
     _worlds: dict[tuple[object, ...], Dataset] = field(default_factory=dict, init=False, repr=False)
 
     def items(self) -> Items:
-        """Return the graded items of all splits; of a permuted control, each repeat has a permutation of its own."""
+        """Return the graded items of all splits.
+
+        Of a permuted control each repeat has a permutation of the labels of its own, so that its folds are of one world
+        and share a horizon; partners, which keep to a side, are permuted in every split.
+        """
         parts = []
         for split in self.plan.splits:
-            seeds = ("permuted", split.spec.name, split.repeat) if self.candidate.permuted else ()
+            pairs = "pairs" in split.spec.targets
+            own = split.key if pairs else (split.spec.name, split.repeat)
+            seeds = ("permuted", own) if self.candidate.permuted else ()
             # Labels move between all units, so that nothing but chance is left; partners within their strata, between
             # units too, to show what these strata alone find.
-            within = self.plan.null_within if "pairs" in split.spec.targets else ()
+            within = self.plan.null_within if pairs else ()
             parts.append(self._split(split, seeds, within))
         return Items.concat(parts)
 
