@@ -7,39 +7,31 @@ import warnings
 import numpy as np
 import pandas as pd
 
+from mmcell.metrics.restricted_mean import restricted_mean, restricted_mean_variance
 from mmcell.stats.permutation import permuted_within
 
 #: Columns of a table of effects, hazard or odds ratios alike.
 EFFECTS = ("measure", "model", "term", "ratio", "ci_low", "ci_high", "p", "p_proportional", "n", "n_events", "reason")
 #: A coefficient of a standardised column whose standard error is larger than this has run away.
 RUNAWAY = 20.0
+#: A restricted mean reaches as far as so many patients of every group are followed.
+LEAST_AT_RISK = 10
 _Z = 1.959963984540054
 
 
-def restricted_mean(time: np.ndarray, event: np.ndarray, until: float) -> tuple[float, float]:
-    """Return the mean time without event up to `until`, and its variance (Greenwood).
+def horizon(frame: pd.DataFrame) -> float:
+    """Return the last time at which `LEAST_AT_RISK` patients of every group are followed, of a small group half of it.
 
     Parameters
     ----------
-    time, event
-        (n,) times, and 1 where the event was seen.
-    until
-        Not beyond the last time.
-
-    References
-    ----------
-    Klein, Moeschberger: Survival analysis, 2nd ed. (2003), section 4.5.
+    frame
+        Columns ``group time``.
     """
-    moments = np.unique(time[(event == 1) & (time <= until)])
-    at_risk = (time[:, None] >= moments).sum(axis=0).astype(float)
-    died = ((time[:, None] == moments) & (event[:, None] == 1)).sum(axis=0).astype(float)
-    alive = np.cumprod(1.0 - died / at_risk)
-    steps = np.diff(np.concatenate([[0.0], moments, [until]]))
-    areas = np.concatenate([[1.0], alive]) * steps
-    rest = areas[::-1].cumsum()[::-1][1:]
-    # Where the last one at risk dies nothing is left, and that moment adds nothing.
-    share = np.divide(died, at_risk * (at_risk - died), out=np.zeros_like(died), where=at_risk > died)
-    return float(areas.sum()), float((rest**2 * share).sum())
+    ends = []
+    for _, time in frame.groupby("group")["time"]:
+        falling = np.sort(time.to_numpy(dtype=float))[::-1]
+        ends.append(falling[min(LEAST_AT_RISK, (len(falling) + 1) // 2) - 1])
+    return float(min(ends))
 
 
 def survival_by_group(frame: pd.DataFrame) -> pd.DataFrame:
@@ -59,13 +51,13 @@ def survival_by_group(frame: pd.DataFrame) -> pd.DataFrame:
     from lifelines import KaplanMeierFitter
     from lifelines.utils import median_survival_times
 
-    until = float(frame.groupby("group")["time"].max().min())
+    until = horizon(frame)
     rows, first = [], (0.0, 0.0)
     for i, (name, part) in enumerate(frame.groupby("group", sort=True)):
         time, event = part["time"].to_numpy(dtype=float), part["event"].to_numpy(dtype=int)
         fit = KaplanMeierFitter().fit(time, event)
         low, high = median_survival_times(fit.confidence_interval_).to_numpy(dtype=float)[0]
-        mean, variance = restricted_mean(time, event, until)
+        mean, variance = restricted_mean(time, event, until), restricted_mean_variance(time, event, until)
         first = (mean, variance) if i == 0 else first
         gap, error = mean - first[0], np.sqrt(variance + first[1])
         row = {"group": name, "n": len(part), "n_events": int(event.sum()), "median": fit.median_survival_time_}

@@ -1,7 +1,7 @@
 import numpy as np
 import pandas as pd
 import pytest
-from lifelines import CoxPHFitter, KaplanMeierFitter
+from lifelines import CoxPHFitter
 from lifelines.statistics import logrank_test
 from scipy.stats import chi2_contingency
 
@@ -11,7 +11,6 @@ from mmcell.stratification.survival import (
     independent,
     log_rank,
     residuals,
-    restricted_mean,
     score_permutation,
     survival_by_group,
 )
@@ -27,23 +26,16 @@ def patients(effect=1.0, n=120, seed=0):
     return pd.DataFrame({"group": group, "time": np.minimum(time, censored), "event": (time <= censored).astype(int)})
 
 
-def test_restricted_mean_is_the_area_below_the_curve():
+def test_a_restricted_mean_reaches_as_far_as_ten_of_every_group_are_followed():
     frame = patients()
-    fit = KaplanMeierFitter().fit(frame["time"], frame["event"])
-    until = 12.3
-    grid = np.linspace(0, until, 200_001)
-    area = fit.predict(grid).to_numpy()[:-1].sum() * (grid[1] - grid[0])
-    mean, variance = restricted_mean(frame["time"].to_numpy(), frame["event"].to_numpy(), until)
-    assert mean == pytest.approx(area, abs=1e-3)
-    rng, draws = np.random.default_rng(0), []
-    for _ in range(400):
-        at = rng.integers(len(frame), size=len(frame))
-        draws.append(restricted_mean(frame["time"].to_numpy()[at], frame["event"].to_numpy()[at], until)[0])
-    assert np.sqrt(variance) == pytest.approx(np.std(draws), rel=0.15)
-
-
-def test_nobody_left_adds_no_variance():
-    assert restricted_mean(np.array([1.0, 2.0]), np.array([1, 1]), 3.0)[0] == pytest.approx(1.5)
+    until = survival_by_group(frame)["until"].iloc[0]
+    assert min((frame.loc[frame["group"] == g, "time"] >= until).sum() for g in "AB") == 10
+    # Whoever is followed longer than anybody else moves nothing.
+    longer = frame.assign(time=frame["time"].where(frame.index != frame["time"].idxmax(), 999.0))
+    assert survival_by_group(longer)["until"].iloc[0] == until
+    few = frame.drop(index=frame.index[(frame["group"] == "B") & (frame.index > 12)])
+    until = survival_by_group(few)["until"].iloc[0]
+    assert (few.loc[few["group"] == "B", "time"] >= until).sum() == 3
 
 
 def test_survival_by_group_counts_and_compares():
