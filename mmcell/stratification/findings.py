@@ -8,6 +8,7 @@ import pandas as pd
 from mmcell.audit.evidence import ordered
 from mmcell.errors import first
 from mmcell.records import Finding
+from mmcell.report.words import counted
 from mmcell.stratification.assignment import Assignment
 from mmcell.stratification.cohort import Cohort
 from mmcell.stratification.outcome import Outcome
@@ -35,6 +36,7 @@ def findings_of(
 ) -> list[Finding]:  # fmt: skip
     """Return what must be known of a stratification."""
     found = [*_groups(stability, k, forced, len(cohort.patients)), *_cohort(cohort, outcome), *_by_default(cohort)]
+    found += _competing(outcome)
     if assigned is not None:
         found += [*_assigned(assigned), *_followed(associations), *_outcome(outcome)]
     return ordered(found)
@@ -200,6 +202,25 @@ def _cohort(cohort: Cohort, outcome: Outcome) -> list[Finding]:
             )
         )  # fmt: skip
     return found
+
+
+def _competing(outcome: Outcome) -> list[Finding]:
+    """Say how often the event was ruled out, and what that makes of test and ratios."""
+    if not outcome.competes:
+        return []
+    rows = outcome.summary
+    said = ", ".join(f"{r.n_competing} of {r.n} in group {r.group}" for r in rows.itertuples())
+    if len(rows) == 1:
+        said = f"{rows['n_competing'].iloc[0]} of {rows['n'].iloc[0]} patients"
+    return [
+        Finding(
+            severity="warning" if rows["n_competing"].sum() else "info", code="competing-risks", evidence=said,
+            message=f"{counted(int(rows['n_competing'].sum()), 'patient')} had the competing event, which rules the "
+            "event out: curves are cumulative incidences; test and hazard ratios are cause-specific, of patients who "
+            "are still free of both",
+            cure="read the two together: a group can have fewer events because more of its patients die of other causes",
+        )
+    ]  # fmt: skip
 
 
 def _outcome(outcome: Outcome) -> list[Finding]:

@@ -12,7 +12,7 @@ from mmcell.errors import MmcellError
 from mmcell.probes.design import ClinicalDesign
 from mmcell.stratification.classes import association, classes_by_group, odds_ratios
 from mmcell.stratification.cohort import Cohort, Kind
-from mmcell.stratification.survival import EFFECTS, hazard_ratios, log_rank, survival_by_group
+from mmcell.stratification.survival import EFFECTS, hazard_ratios, incidence_by_group, log_rank, survival_by_group
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,7 +24,8 @@ class Outcome:
     kind, columns, positive
         See `Cohort`.
     frame
-        A row per patient of whom it is known: ``group`` and ``time event`` or ``label``.
+        A row per patient of whom it is known: ``group`` and ``time event``, with ``cause`` where there is a competing
+        event (which ends the time of ``event`` like a censoring), or ``label``.
     summary
         A row per group.
     test
@@ -46,6 +47,16 @@ class Outcome:
     effects: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=list(EFFECTS)))
     imputed: dict[str, int] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+
+    @property
+    def competes(self) -> bool:
+        """Whether another event can rule out the one in question."""
+        return "cause" in self.frame
+
+    @property
+    def test_name(self) -> str:
+        """What the test is called at the beginning of a sentence."""
+        return "χ²" if self.kind == "label" else "Cause-specific log-rank" if self.competes else "Log-rank"
 
     @property
     def p(self) -> float:
@@ -82,7 +93,10 @@ def outcome_of(
     if frame.empty or (cohort.kind == "survival" and not frame["event"].any()):
         what = "no patient has an outcome" if frame.empty else f"{cohort.columns[1]!r} has no events"
         raise MmcellError(f"stratify: {what} among the {len(group)} patients that can be grouped; check the columns")
-    summary = survival_by_group(frame) if cohort.kind == "survival" else classes_by_group(frame, cohort.positive)
+    if cohort.kind == "label":
+        summary = classes_by_group(frame, cohort.positive)
+    else:
+        summary = incidence_by_group(frame) if "cause" in frame else survival_by_group(frame)
     base: dict[str, Any] = {"kind": cohort.kind, "columns": cohort.columns, "positive": cohort.positive}
     if frame["group"].nunique() < 2:
         return Outcome(**base, frame=frame, summary=summary)

@@ -56,7 +56,7 @@ def render(found: Stratification) -> str:
     environment.filters.update(
         number=lambda v: words.number(_known(v)), whole=words.whole, count=words.counted, p=_p, short=_short,
         percent=lambda v: "–" if _known(v) is None else f"{100 * v:.0f} %", called=_called,
-        span=_span, interval=_interval,
+        span=_span, interval=_interval, shares=_shares,
     )  # fmt: skip
     panels = [{"name": p.name, "heading": p.heading, "text": p.text, "svg": Markup(p.svg)} for p in draw(found)]
     page = environment.get_template("stratification.html").render(
@@ -106,6 +106,7 @@ def _told(found: Stratification) -> list[str]:
     if outcome.kind == "none":
         return ["No outcome was named, so what became of the groups is not known."]
     what = "Survival" if outcome.kind == "survival" else f"The share of {outcome.positive or 'classes'}"
+    what = "The cause-specific hazard of the event" if outcome.competes else what
     if not math.isfinite(outcome.p):
         return [f"{what} cannot be tested: outcomes cannot be permuted within batches."]
     differs = outcome.p <= ALPHA
@@ -136,7 +137,12 @@ def _adjusted(outcome: Outcome) -> list[str]:
 def _summed(found: Stratification) -> str:
     outcome, parts = found.outcome, []
     for row in outcome.summary.itertuples():
-        if outcome.kind == "survival":
+        if outcome.competes:
+            parts.append(
+                f"group {row.group}, {row.n_events} events and {row.n_competing} competing ones among {row.n}, incidence "
+                f"{100 * row.incidence:.0f} % by {_short(row.until)} {_unit(found)}".strip()
+            )
+        elif outcome.kind == "survival":
             median = f"median {_short(row.median)} {_unit(found)}".strip()
             median = median if math.isfinite(row.median) else "median not reached"
             parts.append(f"group {row.group}, {row.n_events} events among {row.n}, {median}")
@@ -149,6 +155,11 @@ def _summed(found: Stratification) -> str:
 
 def _together(found: Stratification) -> str:
     row = found.outcome.summary.iloc[0]
+    if found.outcome.competes:
+        return (
+            f"of all {int(row['n'])} patients with a known outcome {int(row['n_events'])} had the event and "
+            f"{int(row['n_competing'])} the competing one."
+        )
     if found.outcome.kind == "survival":
         median = (
             "not reached" if not math.isfinite(row["median"]) else f"{_short(row['median'])} {_unit(found)}".strip()
@@ -217,6 +228,10 @@ def _short(value: Any) -> str:
 
 def _interval(low: Any, high: Any) -> str:
     return "" if _known(low) is None or _known(high) is None else f"[{_short(low)}, {_short(high)}]"
+
+
+def _shares(low: Any, high: Any) -> str:
+    return "" if _known(low) is None or _known(high) is None else f"[{100 * low:.0f}, {100 * high:.0f} %]"
 
 
 def _span(low: Any, high: Any) -> str:

@@ -9,6 +9,7 @@ import pandas as pd
 
 from mmcell.metrics.restricted_mean import restricted_mean, restricted_mean_variance
 from mmcell.stats.permutation import permuted_within
+from mmcell.stratification.incidence import incidence
 
 #: Columns of a table of effects, hazard or odds ratios alike.
 EFFECTS = ("measure", "model", "term", "ratio", "ci_low", "ci_high", "p", "p_proportional", "n", "n_events", "reason")
@@ -68,6 +69,38 @@ def survival_by_group(frame: pd.DataFrame) -> pd.DataFrame:
     found = pd.DataFrame(rows).reindex(columns=["group", "n", "n_events", *columns])
     # lifelines calls a median that is not reached infinite.
     return found.replace([np.inf, -np.inf], np.nan)
+
+
+def incidence_by_group(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return a row per group where a competing event can rule the event out.
+
+    Parameters
+    ----------
+    frame
+        Columns ``group time cause``: 0 = censored, 1 = the event, 2 = competing.
+
+    Returns
+    -------
+    pandas.DataFrame
+        ``group n n_events n_competing incidence incidence_low incidence_high time_lost until difference ci_low
+        ci_high``: the cumulative incidence (Aalen–Johansen) at ``until``, the mean time lost to the event up to then
+        and its difference from the first group.
+    """
+    until, rows, first = horizon(frame), [], (0.0, 0.0)
+    for i, (name, part) in enumerate(frame.groupby("group", sort=True)):
+        cause = part["cause"].to_numpy(dtype=int)
+        found = incidence(part["time"].to_numpy(dtype=float), cause)
+        value, low, high = found.at(until)
+        lost, variance = found.time_lost(until)
+        first = (lost, variance) if i == 0 else first
+        gap, error = lost - first[0], np.sqrt(variance + first[1])
+        row = {"group": name, "n": len(part), "n_events": int((cause == 1).sum())}
+        row |= {"n_competing": int((cause == 2).sum()), "incidence": value, "incidence_low": low}
+        row |= {"incidence_high": high, "time_lost": lost, "until": until}
+        row |= {"difference": gap, "ci_low": gap - _Z * error, "ci_high": gap + _Z * error} if i else {}
+        rows.append(row)
+    columns = ["incidence", "incidence_low", "incidence_high", "time_lost", "until", "difference", "ci_low", "ci_high"]
+    return pd.DataFrame(rows).reindex(columns=["group", "n", "n_events", "n_competing", *columns])
 
 
 def residuals(time: np.ndarray, event: np.ndarray, stratum: np.ndarray) -> np.ndarray:
@@ -187,6 +220,11 @@ def independent(design: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
     return design[kept], [str(c) for c in design if c not in kept]
 
 
+def _measure(frame: pd.DataFrame) -> str:
+    """Return what a ratio is called: beside competing events it is that of who is still free of all of them."""
+    return "cause-specific hazard ratio" if "cause" in frame else "hazard ratio"
+
+
 def _cox(
     frame: pd.DataFrame, design: pd.DataFrame, batch: pd.Series | None, model: str, groups: list[str]
 ) -> pd.DataFrame:
@@ -199,7 +237,7 @@ def _cox(
     none = [str(g) for g in groups if events[g] == 0]
     n_events = int(frame["event"].sum())
     blank = pd.DataFrame(
-        {"measure": "hazard ratio", "model": model, "term": list(design), "n": len(frame), "n_events": n_events}
+        {"measure": _measure(frame), "model": model, "term": list(design), "n": len(frame), "n_events": n_events}
     )
     if none:
         return blank.assign(reason=f"group {none[0]} has no event").reindex(columns=list(EFFECTS))
