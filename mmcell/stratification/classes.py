@@ -8,7 +8,8 @@ import numpy as np
 import pandas as pd
 from scipy.stats import chi2_contingency, fisher_exact
 
-from mmcell.stratification.survival import EFFECTS, RUNAWAY, independent, score_permutation
+from mmcell.stratification.hazards import EFFECTS, RUNAWAY, independent
+from mmcell.stratification.scores import score_permutation
 
 _Z = 1.959963984540054
 

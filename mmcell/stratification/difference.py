@@ -13,7 +13,7 @@ from mmcell.patients.composition import Composition
 from mmcell.stats.contrasts import contrasts
 from mmcell.stats.multiplicity import adjusted
 from mmcell.stratification.cohort import Cohort
-from mmcell.stratification.survival import score_permutation
+from mmcell.stratification.scores import score_permutation
 
 DIFFERENCES = ("kind", "name", "group", "effect", "ci_low", "ci_high", "p", "q", "n_in", "n_out", "reason")
 ASSOCIATIONS = ("kind", "name", "measure", "effect", "p", "q", "n", "reason")

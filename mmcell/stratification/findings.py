@@ -216,15 +216,33 @@ def _competing(outcome: Outcome) -> list[Finding]:
         Finding(
             severity="warning" if rows["n_competing"].sum() else "info", code="competing-risks", evidence=said,
             message=f"{counted(int(rows['n_competing'].sum()), 'patient')} had the competing event, which rules the "
-            "event out: curves are cumulative incidences; test and hazard ratios are cause-specific, of patients who "
-            "are still free of both",
-            cure="read the two together: a group can have fewer events because more of its patients die of other causes",
+            "event out: curves are cumulative incidences; test and hazard ratios are cause-specific, of those who are "
+            "still free of both",
+            cure="read them together: a group can have fewer events because more of its patients die of other causes",
+        )
+    ]  # fmt: skip
+
+
+def _followed_alike(outcome: Outcome) -> list[Finding]:
+    """Say where some groups are followed for longer than others."""
+    p = outcome.test.get("p_follow_up", float("nan"))
+    if not p <= ALPHA:
+        return []
+    medians = ", ".join(
+        f"group {r.group} {r.follow_up:.3g}" if np.isfinite(r.follow_up) else f"group {r.group} not reached"
+        for r in outcome.summary.itertuples()
+    )
+    return [
+        Finding(
+            severity="warning", code="follow-up-differs", message="the groups are not followed for the same time",
+            evidence=f"median follow-up by reverse Kaplan–Meier: {medians}; p = {p:.2g}",
+            cure="see whether groups go with the year or the centre, and read curves only as far as all are followed",
         )
     ]  # fmt: skip
 
 
 def _outcome(outcome: Outcome) -> list[Finding]:
-    found = []
+    found = _followed_alike(outcome)
     if outcome.imputed:
         n = len(outcome.frame)
         found.append(

@@ -12,7 +12,9 @@ from mmcell.errors import MmcellError
 from mmcell.probes.design import ClinicalDesign
 from mmcell.stratification.classes import association, classes_by_group, odds_ratios
 from mmcell.stratification.cohort import Cohort, Kind
-from mmcell.stratification.survival import EFFECTS, hazard_ratios, incidence_by_group, log_rank, survival_by_group
+from mmcell.stratification.hazards import EFFECTS, hazard_ratios
+from mmcell.stratification.logrank import follow_up, log_rank
+from mmcell.stratification.survival import incidence_by_group, survival_by_group
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,9 +29,10 @@ class Outcome:
         A row per patient of whom it is known: ``group`` and ``time event``, with ``cause`` where there is a competing
         event (which ends the time of ``event`` like a censoring), or ``label``.
     summary
-        A row per group.
+        A row per group; of survival with its median follow-up.
     test
-        Log-rank or χ²: ``chi2 df p p_permutation``, of two by two ``p_fisher``; empty with one group.
+        Log-rank (within batches) or χ²: ``chi2 df p p_permutation``, of two by two ``p_fisher``, and of survival
+        ``p_follow_up``, that groups are followed alike; empty with one group.
     effects
         Hazard or odds ratios to group A, unadjusted and adjusted; see `EFFECTS`.
     imputed
@@ -110,7 +113,10 @@ def outcome_of(
     imputed = {str(c): int(n) for c, n in gaps.items() if n}
     models: tuple[pd.DataFrame, list[str]] = (pd.DataFrame(columns=list(EFFECTS)), [])
     if cohort.kind == "survival":
-        test = log_rank(frame, stratum, n_permutations, rng)
+        columns = (frame[c].to_numpy() for c in ("time", "event", "group"))
+        test = log_rank(*columns, stratum, n_permutations, rng)
+        medians, test["p_follow_up"] = follow_up(frame, stratum)
+        summary = summary.assign(follow_up=summary["group"].map(medians))
         models = hazard_ratios(frame, numbers, batch) if ratios else models
     else:
         test = association(frame, stratum, n_permutations, rng)

@@ -139,8 +139,8 @@ def _summed(found: Stratification) -> str:
     for row in outcome.summary.itertuples():
         if outcome.competes:
             parts.append(
-                f"group {row.group}, {row.n_events} events and {row.n_competing} competing ones among {row.n}, incidence "
-                f"{100 * row.incidence:.0f} % by {_short(row.until)} {_unit(found)}".strip()
+                f"group {row.group}, {row.n_events} events and {row.n_competing} competing ones among {row.n}, "
+                f"incidence {100 * row.incidence:.0f} % by {_short(row.until)} {_unit(found)}".strip()
             )
         elif outcome.kind == "survival":
             median = f"median {_short(row.median)} {_unit(found)}".strip()

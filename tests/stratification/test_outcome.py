@@ -2,18 +2,15 @@ import numpy as np
 import pandas as pd
 import pytest
 from lifelines import CoxPHFitter
-from lifelines.statistics import logrank_test
 from scipy.stats import chi2_contingency
 
 from mmcell.stratification.classes import association, classes_by_group, odds_ratios
-from mmcell.stratification.survival import (
-    hazard_ratios,
-    independent,
-    log_rank,
-    residuals,
-    score_permutation,
-    survival_by_group,
-)
+from mmcell.stratification.findings import _followed_alike
+from mmcell.stratification.hazards import hazard_ratios, independent
+from mmcell.stratification.logrank import follow_up
+from mmcell.stratification.outcome import Outcome
+from mmcell.stratification.scores import score_permutation
+from mmcell.stratification.survival import survival_by_group
 
 NONE = pd.DataFrame(index=range(120))
 
@@ -52,41 +49,12 @@ def test_a_median_that_is_not_reached_is_not_a_number():
     assert survival_by_group(frame)["median"].isna().all()
 
 
-def test_residuals_are_observed_minus_expected():
-    frame = patients()
-    time, event = frame["time"].to_numpy(), frame["event"].to_numpy()
-    found = residuals(time, event, np.zeros(120))
-    hazard = [sum(event[(time == t)].sum() / (time >= t).sum() for t in np.unique(time[time <= own])) for own in time]
-    np.testing.assert_allclose(found, event - np.array(hazard))
-    assert found.sum() == pytest.approx(0.0)
-
-
-def test_strata_have_hazards_of_their_own():
-    frame = patients()
-    time, event, stratum = frame["time"].to_numpy(), frame["event"].to_numpy(), np.arange(120) % 3
-    found = residuals(time, event, stratum)
-    for s in range(3):
-        own = stratum == s
-        np.testing.assert_allclose(found[own], residuals(time[own], event[own], np.zeros(own.sum())))
-
-
-def test_log_rank_is_that_of_lifelines_and_its_permutation_agrees():
-    frame = patients(effect=0.5)
-    a, b = frame[frame["group"] == "A"], frame[frame["group"] == "B"]
-    twin = logrank_test(a["time"], b["time"], a["event"], b["event"])
-    found = log_rank(frame, np.zeros(120, dtype=int), 1999, np.random.default_rng(0))
-    assert found["chi2"] == pytest.approx(twin.test_statistic)
-    assert found["p_permutation"] == pytest.approx(twin.p_value, abs=0.02)
-
-
-def test_permuted_outcomes_give_uniform_p():
+def test_permuted_scores_give_uniform_p():
     ps = []
     for seed in range(100):
-        frame = patients(effect=0.0, n=60, seed=seed)
-        score = residuals(frame["time"].to_numpy(), frame["event"].to_numpy(), np.zeros(60))
-        ps.append(
-            score_permutation(score, frame["group"].to_numpy(), np.arange(60) // 20, 99, np.random.default_rng(seed))
-        )
+        rng = np.random.default_rng(seed)
+        score, group = rng.normal(size=60), np.where(np.arange(60) % 2, "B", "A")
+        ps.append(score_permutation(score, group, np.arange(60) // 20, 99, rng))
     assert np.mean(np.array(ps) <= 0.1) == pytest.approx(0.1, abs=0.08)
     assert np.mean(ps) == pytest.approx(0.5, abs=0.08)
 
@@ -188,3 +156,15 @@ def test_shares_lie_in_their_intervals():
     assert (found["ci_low"] < found["share"]).all()
     assert (found["share"] < found["ci_high"]).all()
     assert (found["n yes"] + found["n no"] == found["n"]).all()
+
+
+def test_groups_that_are_not_followed_alike_are_called_so():
+    frame = patients(effect=0.0).assign(event=lambda f: f["event"].where(f["time"] < 4, 0))
+    frame.loc[frame["group"] == "B", "time"] = frame.loc[frame["group"] == "B", "time"].clip(upper=4.0)
+    medians, p = follow_up(frame, np.zeros(120))
+    test = {"p_permutation": 0.5, "p_follow_up": p}
+    summary = pd.DataFrame({"group": list("AB"), "follow_up": medians.to_numpy()})
+    (finding,) = _followed_alike(Outcome("survival", ("time", "event"), "", frame, summary, test))
+    assert finding.code == "follow-up-differs"
+    assert "group B 4;" in finding.evidence
+    assert not _followed_alike(Outcome("survival", ("time", "event"), "", frame, summary, test | {"p_follow_up": 0.3}))
