@@ -190,6 +190,10 @@ def _association(
         # χ² over n, by the most it can be.
         effect = float(np.sqrt(between / len(column) / (min(len(sizes), scores.shape[1]) - 1)))
     p = score_permutation(scores, group.to_numpy(), strata.to_numpy(), n_permutations, rng)
-    return {
-        "measure": measure, "effect": effect, "p": p, "reason": "" if np.isfinite(p) else "does not vary within batches"
-    }  # fmt: skip
+    reason = ""
+    if not np.isfinite(p):
+        apart = group.groupby(strata.to_numpy()).nunique().max() < 2
+        reason = (
+            "groups do not vary within batches" if apart else "does not vary within batches that hold several groups"
+        )
+    return {"measure": measure, "effect": effect, "p": p, "reason": reason}

@@ -12,6 +12,7 @@ from mmcell.report.words import counted
 from mmcell.stratification.assignment import Assignment
 from mmcell.stratification.cohort import Cohort
 from mmcell.stratification.outcome import Outcome
+from mmcell.stratification.ratios import ONE_GROUP
 from mmcell.stratification.stability import ALPHA, LEAST, LEAST_SHARE, Stability
 
 #: From this Cramér's V, or share of the rank variance, on the groups are little else than what they go with.
@@ -241,6 +242,12 @@ def _followed_alike(outcome: Outcome) -> list[Finding]:
     ]  # fmt: skip
 
 
+def _cure(reason: str) -> str:
+    if reason == ONE_GROUP:
+        return "groups and batches cannot be told apart here: only patients of other groups in the same batches can"
+    return "merge groups or classes, or leave the covariate out; read the counts of the groups instead"
+
+
 def _outcome(outcome: Outcome) -> list[Finding]:
     found = _followed_alike(outcome)
     if outcome.imputed:
@@ -260,7 +267,7 @@ def _outcome(outcome: Outcome) -> list[Finding]:
                 Finding(
                     severity="warning", code="no-ratio", evidence=str(lost["reason"].iloc[0]),
                     message=f"the {model} {rows['measure'].iloc[0]} of {first(lost['term'])} cannot be had",
-                    cure="merge groups or leave covariates out; read the counts of the groups instead",
+                    cure=_cure(str(lost["reason"].iloc[0])),
                 )
             )  # fmt: skip
         if len(lost) == len(rows):
@@ -268,11 +275,12 @@ def _outcome(outcome: Outcome) -> list[Finding]:
         known = outcome.frame["event"].sum() if outcome.kind == "survival" else None
         if known is None:
             known = outcome.frame["label"].value_counts().min()
-        if known < _EVENTS * len(rows):
+        n_terms = len(rows) - len(lost)
+        if known < _EVENTS * n_terms:
             found.append(
                 Finding(
                     severity="warning", code="few-events",
-                    message=f"the {model} model has {int(known)} events for {len(rows)} coefficients",
+                    message=f"the {model} model has {int(known)} events for {n_terms} coefficients",
                     evidence=f"fewer than {_EVENTS} for each", cure="adjust for fewer covariates",
                 )
             )  # fmt: skip
@@ -286,12 +294,13 @@ def _outcome(outcome: Outcome) -> list[Finding]:
                     cure="read the restricted mean difference, which assumes nothing of the kind",
                 )
             )  # fmt: skip
-    found += [Finding(severity="info", code="covariate-left-out", message=note) for note in outcome.notes]
+    found += [Finding(severity="info", code="covariate-left-out", message=note) for note in outcome.ratios.notes]
     if outcome.test and not np.isfinite(outcome.p):
         found.append(
             Finding(
                 severity="warning", code="no-permutation",
-                message="outcomes cannot be permuted within batches, so there is no p of the test",
+                message="outcomes cannot be permuted within batches, so there is no p of the test; unadjusted ratios and "
+                "differences of curves may be the batches' doing",
                 evidence="every batch holds one group or one outcome only",
             )
         )  # fmt: skip

@@ -1,4 +1,4 @@
-"""Hazard ratios of groups, unadjusted and adjusted."""
+"""Hazard ratios of groups, unadjusted and adjusted, by Cox's model."""
 
 from __future__ import annotations
 
@@ -7,21 +7,16 @@ import warnings
 import numpy as np
 import pandas as pd
 
-#: Columns of a table of effects, hazard or odds ratios alike.
-EFFECTS = ("measure", "model", "term", "ratio", "ci_low", "ci_high", "p", "p_proportional", "n", "n_events", "reason")
-#: A coefficient of a standardised column whose standard error is larger than this has run away.
-RUNAWAY = 20.0
+from mmcell.stratification.ratios import Fit, Ratios, UnfitError, ratios
 
 
-def hazard_ratios(
-    frame: pd.DataFrame, covariates: pd.DataFrame, batch: pd.Series | None
-) -> tuple[pd.DataFrame, list[str]]:
-    """Return hazard ratios of the groups, unadjusted and adjusted, and in words what stood in the way.
+def hazard_ratios(frame: pd.DataFrame, covariates: pd.DataFrame, batch: pd.Series | None) -> Ratios:
+    """Return hazard ratios to the first group, unadjusted, and adjusted for covariates within batches.
 
     Parameters
     ----------
     frame
-        Columns ``group time event``, a row a patient; ratios are to the first group.
+        Columns ``group time event``, and ``cause`` where another event competes, a row a patient.
     covariates
         (n, m) numbers without gaps, of the same patients; none for no adjustment.
     batch
@@ -29,78 +24,51 @@ def hazard_ratios(
 
     Returns
     -------
-    pandas.DataFrame
-        Columns `EFFECTS`. ``p_proportional`` is that of scaled Schoenfeld residuals against the rank of time.
-    notes
-        Of the adjusted model.
+    Ratios
+        ``p_proportional`` is that of scaled Schoenfeld residuals against the rank of time.
     """
-    groups = sorted(frame["group"].unique())
-    dummies = pd.DataFrame({f"group {g}": (frame["group"] == g).astype(float) for g in groups[1:]}, index=frame.index)
-    found = [_cox(frame, dummies, None, "unadjusted", groups)]
-    notes: list[str] = []
-    if covariates.shape[1] or batch is not None:
-        kept, dropped = independent(pd.concat([dummies, covariates], axis=1))
-        notes += [f"{name} says nothing beyond the others and is left out" for name in dropped]
-        found.append(_cox(frame, kept, batch, "adjusted", groups))
-    return pd.concat(found, ignore_index=True), notes
+    # Beside competing events it is the hazard of those who are still free of all of them.
+    measure = "cause-specific hazard ratio" if "cause" in frame else "hazard ratio"
+    return ratios(frame["group"], frame[["time", "event"]], covariates, batch, measure=measure, fit=_cox, sides=(0,))
 
 
-def independent(design: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
-    """Return the columns that are no linear combination of a constant and those before them, and the others' names."""
-    kept: list[str] = []
-    basis = [np.full(len(design), 1.0 / np.sqrt(len(design)))]
-    for name in design:
-        column = design[name].to_numpy(dtype=float)
-        rest = column - np.stack(basis, axis=1) @ (np.stack(basis) @ column)
-        own, left = float(np.linalg.norm(column)), float(np.linalg.norm(rest))
-        if left > 1e-6 * own:
-            kept.append(str(name))
-            basis.append(rest / left)
-    return design[kept], [str(c) for c in design if c not in kept]
-
-
-def _measure(frame: pd.DataFrame) -> str:
-    """Return what a ratio is called: beside competing events it is that of who is still free of all of them."""
-    return "cause-specific hazard ratio" if "cause" in frame else "hazard ratio"
-
-
-def _cox(
-    frame: pd.DataFrame, design: pd.DataFrame, batch: pd.Series | None, model: str, groups: list[str]
-) -> pd.DataFrame:
+def _cox(outcome: pd.DataFrame, design: pd.DataFrame, batch: pd.Series) -> Fit:
+    """Fit Cox's model with batches as strata."""
     from lifelines import CoxPHFitter
     from lifelines.exceptions import ConvergenceError
     from lifelines.statistics import proportional_hazard_test
 
-    # Where a group has no event, or nobody of it survives one, the likelihood has no maximum.
-    events = frame.groupby("group")["event"].sum()
-    none = [str(g) for g in groups if events[g] == 0]
-    n_events = int(frame["event"].sum())
-    blank = pd.DataFrame(
-        {"measure": _measure(frame), "model": model, "term": list(design), "n": len(frame), "n_events": n_events}
-    )
-    if none:
-        return blank.assign(reason=f"group {none[0]} has no event").reindex(columns=list(EFFECTS))
-    table = design.assign(**{"__time": frame["time"], "__event": frame["event"]})
-    if batch is not None:
-        table["__batch"] = batch
+    if not design.shape[1]:
+        none = pd.DataFrame({"value": [], "error": [], "p_proportional": []}, dtype=float)
+        return Fit(none, _constant(outcome, batch))
+    spread = design.std(ddof=0)
+    table = (design / spread).assign(**{"__time": outcome["time"], "__event": outcome["event"], "__batch": batch})
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("error", category=RuntimeWarning)
-            warnings.filterwarnings("ignore", category=FutureWarning)
-            warnings.filterwarnings("ignore", category=DeprecationWarning)
-            fit = CoxPHFitter().fit(table, "__time", "__event", strata=None if batch is None else ["__batch"])
-        shape = proportional_hazard_test(fit, table, time_transform="rank").summary["p"]
-    except (ConvergenceError, RuntimeWarning, np.linalg.LinAlgError) as error:
-        reason = "the model does not converge: " + " ".join(str(error).split())[:90]
-        return blank.assign(reason=reason).reindex(columns=list(EFFECTS))
-    summary = fit.summary.loc[list(design)]
-    out = blank.assign(
-        ratio=summary["exp(coef)"].to_numpy(), ci_low=summary["exp(coef) lower 95%"].to_numpy(),
-        ci_high=summary["exp(coef) upper 95%"].to_numpy(), p=summary["p"].to_numpy(),
-        p_proportional=shape.reindex(list(design)).to_numpy(), reason="",
+            # What they warn of, a coefficient that runs away, is seen in its error.
+            warnings.simplefilter("ignore")
+            fit = CoxPHFitter().fit(table, "__time", "__event", strata=["__batch"])
+            shape = proportional_hazard_test(fit, table, time_transform="rank").summary["p"]
+    except (ConvergenceError, np.linalg.LinAlgError) as error:
+        raise UnfitError("the model does not converge: covariates tell who has the event, or repeat others") from error
+    found = fit.summary.loc[list(design)]
+    return Fit(
+        pd.DataFrame(
+            {
+                "value": found["coef"] / spread, "error": found["se(coef)"] / spread,
+                "p_proportional": shape.reindex(list(design)),
+            }
+        ),
+        float(fit.log_likelihood_),
     )  # fmt: skip
-    # A coefficient that runs away has no finite maximum: its value, like that of its interval, is arbitrary.
-    away = (summary["se(coef)"] * design.std(ddof=0) > RUNAWAY).to_numpy()
-    out.loc[away, ["ratio", "ci_low", "ci_high", "p", "p_proportional"]] = np.nan
-    out.loc[away, "reason"] = "separation: all, or none, of these patients have the event"
-    return out[list(EFFECTS)]
+
+
+def _constant(outcome: pd.DataFrame, batch: pd.Series) -> float:
+    """Return the partial log-likelihood without covariates; ties as Efron's, like lifelines."""
+    total = 0.0
+    for _, part in outcome.groupby(batch):
+        time, event = part["time"].to_numpy(dtype=float), part["event"].to_numpy(dtype=int)
+        for moment in np.unique(time[event == 1]):
+            at_risk, died = (time >= moment).sum(), ((time == moment) & (event == 1)).sum()
+            total -= float(np.log(at_risk - np.arange(died)).sum())
+    return total

@@ -8,7 +8,8 @@ import numpy as np
 
 from mmcell.metrics.kaplan_meier import kaplan_meier
 
-_Z = 1.959963984540054
+#: Standard errors on either side of a 95 % interval.
+Z95 = 1.959963984540054
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,7 +51,7 @@ class Incidence:
         error = np.sqrt(np.abs(self._variance()))
         inside = (self.values > 0) & (self.values < 1)
         value = np.where(inside, self.values, 0.5)
-        step = _Z * error / np.abs(value * np.log(value))
+        step = Z95 * error / np.abs(value * np.log(value))
         ends = np.exp(np.log(value) * np.exp(step)), np.exp(np.log(value) * np.exp(-step))
         low, high = (np.where(inside, end, np.nan) for end in ends)
         return low, high

@@ -12,8 +12,9 @@ from mmcell.errors import MmcellError
 from mmcell.probes.design import ClinicalDesign
 from mmcell.stratification.classes import association, classes_by_group, odds_ratios
 from mmcell.stratification.cohort import Cohort, Kind
-from mmcell.stratification.hazards import EFFECTS, hazard_ratios
+from mmcell.stratification.hazards import hazard_ratios
 from mmcell.stratification.logrank import follow_up, log_rank
+from mmcell.stratification.ratios import Ratios
 from mmcell.stratification.survival import incidence_by_group, survival_by_group
 
 
@@ -33,12 +34,12 @@ class Outcome:
     test
         Log-rank (within batches) or χ²: ``chi2 df p p_permutation``, of two by two ``p_fisher``, and of survival
         ``p_follow_up``, that groups are followed alike; empty with one group.
-    effects
-        Hazard or odds ratios to group A, unadjusted and adjusted; see `EFFECTS`.
+    ratios
+        Hazard or odds ratios to group A, unadjusted and adjusted.
     imputed
-        Covariate -> patients who lack it, and were given the mean or no class.
-    notes
-        What stood in the way, in words.
+        Covariate -> patients who lack it.
+    adjusted_for, within
+        The covariates of the adjusted model, and the batch within which it and the test compare; "" for none.
     """
 
     kind: Kind
@@ -47,9 +48,15 @@ class Outcome:
     frame: pd.DataFrame
     summary: pd.DataFrame
     test: dict[str, float] = field(default_factory=dict)
-    effects: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=list(EFFECTS)))
+    ratios: Ratios = field(default_factory=Ratios)
     imputed: dict[str, int] = field(default_factory=dict)
-    notes: tuple[str, ...] = ()
+    adjusted_for: tuple[str, ...] = ()
+    within: str = ""
+
+    @property
+    def effects(self) -> pd.DataFrame:
+        """A row per ratio; see `mmcell.stratification.ratios.EFFECTS`."""
+        return self.ratios.effects
 
     @property
     def competes(self) -> bool:
@@ -111,7 +118,7 @@ def outcome_of(
     numbers = pd.DataFrame(design.transform(clinical), index=frame.index, columns=list(design.columns))
     gaps = clinical.isna().sum()
     imputed = {str(c): int(n) for c, n in gaps.items() if n}
-    models: tuple[pd.DataFrame, list[str]] = (pd.DataFrame(columns=list(EFFECTS)), [])
+    models = Ratios()
     if cohort.kind == "survival":
         columns = (frame[c].to_numpy() for c in ("time", "event", "group"))
         test = log_rank(*columns, stratum, n_permutations, rng)
@@ -122,5 +129,12 @@ def outcome_of(
         test = association(frame, stratum, n_permutations, rng)
         models = odds_ratios(frame, cohort.positive, numbers, batch) if ratios and cohort.positive else models
     return Outcome(
-        **base, frame=frame, summary=summary, test=test, effects=models[0], imputed=imputed, notes=tuple(models[1])
+        **base,
+        frame=frame,
+        summary=summary,
+        test=test,
+        ratios=models,
+        imputed=imputed,
+        adjusted_for=tuple(map(str, clinical)) if ratios else (),
+        within="" if batch is None else str(batch.name),
     )

@@ -6,11 +6,10 @@ import numpy as np
 import pandas as pd
 
 from mmcell.metrics.restricted_mean import restricted_mean, restricted_mean_variance
-from mmcell.stratification.incidence import incidence
+from mmcell.stratification.incidence import Z95, incidence
 
 #: A restricted mean reaches as far as so many patients of every group are followed.
 LEAST_AT_RISK = 10
-_Z = 1.959963984540054
 
 
 def horizon(frame: pd.DataFrame) -> float:
@@ -56,7 +55,7 @@ def survival_by_group(frame: pd.DataFrame) -> pd.DataFrame:
         gap, error = mean - first[0], np.sqrt(variance + first[1])
         row = {"group": name, "n": len(part), "n_events": int(event.sum()), "median": fit.median_survival_time_}
         row |= {"median_low": low, "median_high": high, "restricted_mean": mean, "until": until}
-        row |= {"difference": gap, "ci_low": gap - _Z * error, "ci_high": gap + _Z * error} if i else {}
+        row |= {"difference": gap, "ci_low": gap - Z95 * error, "ci_high": gap + Z95 * error} if i else {}
         rows.append(row)
     columns = ["median", "median_low", "median_high", "restricted_mean", "until", "difference", "ci_low", "ci_high"]
     found = pd.DataFrame(rows).reindex(columns=["group", "n", "n_events", *columns])
@@ -90,7 +89,7 @@ def incidence_by_group(frame: pd.DataFrame) -> pd.DataFrame:
         row = {"group": name, "n": len(part), "n_events": int((cause == 1).sum())}
         row |= {"n_competing": int((cause == 2).sum()), "incidence": value, "incidence_low": low}
         row |= {"incidence_high": high, "time_lost": lost, "until": until}
-        row |= {"difference": gap, "ci_low": gap - _Z * error, "ci_high": gap + _Z * error} if i else {}
+        row |= {"difference": gap, "ci_low": gap - Z95 * error, "ci_high": gap + Z95 * error} if i else {}
         rows.append(row)
     columns = ["incidence", "incidence_low", "incidence_high", "time_lost", "until", "difference", "ci_low", "ci_high"]
     return pd.DataFrame(rows).reindex(columns=["group", "n", "n_events", "n_competing", *columns])

@@ -74,12 +74,12 @@ def test_unlike_follow_up_costs_no_power():
     rng, hits = np.random.default_rng(0), 0
     for _ in range(40):
         group = np.repeat([0, 1], [20, 140])
-        time = rng.exponential(np.where(group == 0, 2.0, 10.0))
+        time = rng.exponential(np.where(group == 0, 4.0, 10.0))
         last = rng.uniform(0, np.where(group == 0, 5, 80))
         p = log_rank(np.minimum(time, last), (time <= last).astype(int), group, np.zeros(160), 59, rng)
         hits += p["p_permutation"] <= 0.05
-    # Permuting the score that is not studentised finds 4 of these.
-    assert hits >= 30
+    # Where events minus expected alone are permuted, 5 of 40.
+    assert hits >= 22
 
 
 def test_what_differs_between_strata_only_is_no_evidence():

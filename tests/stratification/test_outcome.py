@@ -6,9 +6,10 @@ from scipy.stats import chi2_contingency
 
 from mmcell.stratification.classes import association, classes_by_group, odds_ratios
 from mmcell.stratification.findings import _followed_alike
-from mmcell.stratification.hazards import hazard_ratios, independent
+from mmcell.stratification.hazards import hazard_ratios
 from mmcell.stratification.logrank import follow_up
 from mmcell.stratification.outcome import Outcome
+from mmcell.stratification.ratios import independent
 from mmcell.stratification.scores import score_permutation
 from mmcell.stratification.survival import survival_by_group
 
@@ -79,19 +80,20 @@ def test_no_p_where_nothing_can_be_permuted(case):
 def test_hazard_ratios_are_those_of_lifelines():
     frame = patients()
     age = pd.DataFrame({"age": np.random.default_rng(1).normal(60, 10, size=120)})
-    found, notes = hazard_ratios(frame, age, None)
+    ratios = hazard_ratios(frame, age, None)
+    found = ratios.effects
     table = frame.assign(b=(frame["group"] == "B").astype(float), age=age["age"])[["time", "event", "b", "age"]]
     twin = CoxPHFitter().fit(table, "time", "event")
     own = found.set_index(["model", "term"])
     assert own.loc[("adjusted", "group B"), "ratio"] == pytest.approx(twin.hazard_ratios_["b"], rel=1e-4)
     assert own.loc[("unadjusted", "group B"), "ci_low"] > 1
-    assert notes == []
+    assert ratios.notes == ()
 
 
 def test_a_group_without_event_has_no_ratio_and_a_reason():
     frame = patients()
     frame.loc[frame["group"] == "B", "event"] = 0
-    found, _ = hazard_ratios(frame, NONE, None)
+    found = hazard_ratios(frame, NONE, None).effects
     assert found["ratio"].isna().all()
     assert found["reason"].tolist() == ["group B has no event"]
 
@@ -99,7 +101,7 @@ def test_a_group_without_event_has_no_ratio_and_a_reason():
 def test_batches_are_strata_of_the_adjusted_model():
     frame = patients()
     batch = pd.Series(np.arange(120) % 3, dtype=str)
-    found, _ = hazard_ratios(frame, NONE, batch)
+    found = hazard_ratios(frame, NONE, batch).effects
     twin = CoxPHFitter().fit(
         frame.assign(b=(frame["group"] == "B").astype(float), s=batch)[["time", "event", "b", "s"]], "time", "event",
         strata=["s"],
@@ -124,7 +126,7 @@ def classes(n=120, seed=0, effect=0.4):
 def test_odds_ratio_is_that_of_the_table():
     frame = classes()
     t = pd.crosstab(frame["group"], frame["label"])
-    found, _ = odds_ratios(frame, "yes", NONE, None)
+    found = odds_ratios(frame, "yes", NONE, None).effects
     odds = t.loc["B", "yes"] * t.loc["A", "no"] / (t.loc["B", "no"] * t.loc["A", "yes"])
     assert found["ratio"].iloc[0] == pytest.approx(odds, rel=1e-4)
     assert found["n_events"].iloc[0] == t["yes"].sum()
@@ -145,10 +147,10 @@ def test_separation_is_said_instead_of_an_infinite_ratio(by):
         frame.loc[frame["group"] == "B", "label"] = "yes"
     else:
         covariate["x"] = (frame["label"] == "yes") + 0.01 * covariate["x"]
-    found, _ = odds_ratios(frame, "yes", covariate, None)
-    lost = found[found["model"] == "adjusted"]
-    assert lost["ratio"].isna().all()
-    assert lost["reason"].str.startswith("separation: ").all()
+    found = odds_ratios(frame, "yes", covariate, None).effects
+    lost = found[found["model"] == "adjusted"].set_index("term").loc["group B" if by == "group" else "x"]
+    assert np.isnan(lost["ratio"])
+    assert lost["reason"].startswith("separation: ")
 
 
 def test_shares_lie_in_their_intervals():

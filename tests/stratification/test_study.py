@@ -1,6 +1,7 @@
 import json
 import subprocess
 import sys
+from types import SimpleNamespace
 from xml.etree import ElementTree
 
 import numpy as np
@@ -13,6 +14,9 @@ import mmcell.patients
 from mmcell import MmcellError, stratify
 from mmcell.cli import main
 from mmcell.stratification import vectors
+from mmcell.stratification.outcome import Outcome
+from mmcell.stratification.ratios import Ratios
+from mmcell.stratification.report import _told
 from mmcell.testing import tiny_cohort
 
 FAST = {"n_null": 19, "repeats": 2, "folds": 3, "runs": 20, "n_permutations": 99, "n_boot": 100, "max_k": 3}
@@ -181,6 +185,11 @@ def test_groups_that_are_batches_are_a_leak():
     assert np.isnan(found.outcome.p)
     assert "no-permutation" in {f.code for f in found.findings}
     assert found.differences["p"].isna().all()
+    assert np.isnan(found.outcome.test["p"])
+    reasons = found.associations.set_index("name")["reason"]
+    assert reasons["age"] == "groups do not vary within batches"
+    lost = found.outcome.effects.query("model == 'adjusted' and term == 'group B'")["reason"].item()
+    assert "no-ratio" in {f.code for f in found.findings if f.evidence == lost and "merge" not in f.cure}
 
 
 def test_missing_outcomes_and_covariates_are_counted():
@@ -472,23 +481,21 @@ def test_one_binary_column_is_written_without_a_single_interval(tmp_path):
     assert np.isnan(found.differences[["ci_low", "ci_high"]].to_numpy(dtype=float)).all()
 
 
-def test_a_ratio_is_told_apart_when_it_is_so_among_all_groups():
-    from types import SimpleNamespace
+def told(p, p_adjusted, **outcome):
+    rows = {"term": ["group B", "group C"], "ratio": [2.0, 1.1], "ci_low": [1.1, 0.5], "ci_high": [3.6, 2.4]}
+    effects = pd.DataFrame(rows | {"model": "adjusted", "reason": "", "measure": "odds ratio"})
+    frame = pd.DataFrame({"group": list("ABC"), "n": 20})
+    made = Outcome(
+        "label", ("y",), "", frame, frame, {"p_permutation": p}, Ratios(effects, p_adjusted), **outcome
+    )  # fmt: skip
+    return " ".join(_told(SimpleNamespace(outcome=made)))
 
-    import pandas as pd
 
-    from mmcell.stratification.report import _adjusted
-
-    rows = {"term": ["group B", "group C", "group D"], "ratio": [2.0, 1.1, 0.9], "ci_low": [1.1, 0.5, 0.4]}
-    rows |= {
-        "ci_high": [3.6, 2.4, 2.0],
-        "p": [0.03, 0.8, 0.8],
-        "model": "adjusted",
-        "reason": "",
-        "measure": "odds ratio",
-    }
-    (said,) = _adjusted(SimpleNamespace(effects=pd.DataFrame(rows)))
-    assert "no odds ratio to group A can be told from 1" in said
-    (said,) = _adjusted(SimpleNamespace(effects=pd.DataFrame(rows).assign(p=[0.01, 0.8, 0.8])))
-    assert "group B 2" in said
-    assert "adjusted over groups" in said
+def test_all_groups_together_decide_what_is_said_of_the_adjusted_model():
+    age = {"adjusted_for": ("age", "sex")}
+    assert "Adjusted for age and sex, the groups differ (p = 0.01" in told(0.01, 0.01, **age)
+    assert "Adjusted for age and sex, the groups cannot be told apart (p = 0.2" in told(0.01, 0.2, **age)
+    # Nothing is claimed of a ratio after a test that tells no groups apart.
+    assert "group B 2" not in told(0.4, 0.01, **age)
+    assert "Within run, the groups differ" in told(0.01, 0.01, within="run")
+    assert "Adjusted for age and sex, within run, the groups differ" in told(0.01, 0.01, within="run", **age)
