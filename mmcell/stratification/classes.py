@@ -129,5 +129,5 @@ def _maximum(fit: Callable[[], Any], design: pd.DataFrame) -> Fit:
         except np.linalg.LinAlgError as error:
             raise UnfitError("separation: the covariates tell the class of some patients for certain") from error
         names, spread = list(design), design.std(ddof=0)
-        value, error = (pd.Series(np.asarray(v)[: len(names)], names) for v in (found.params, found.bse))
-    return Fit(pd.DataFrame({"value": value / spread, "error": error / spread, "p_proportional": np.nan}), found.llf)
+        value, wide = (pd.Series(np.asarray(v)[: len(names)], names) for v in (found.params, found.bse))
+    return Fit(pd.DataFrame({"value": value / spread, "error": wide / spread, "p_proportional": np.nan}), found.llf)

@@ -77,6 +77,13 @@ class Cohort:
         name = self.source.name if isinstance(self.source, Embedding) else self.source.card.name
         return " → ".join(([name] if read else []) + ([self.pooling.name] if self.pooling else []))
 
+    def columns_read(self, d: int) -> list[str]:
+        """Return what the d values of a patient are called."""
+        own = (
+            self.source.columns if isinstance(self.source, Embedding) else self.dataset.anndata(self.modality).var_names
+        )
+        return list(map(str, own)) if own is not None and len(own) == d else [f"column {j}" for j in range(d)]
+
 
 def open_cohort(
     source: Source, *, embedding: Any, patient_encoder: Any, modality: str | None, preprocessing: str | None,

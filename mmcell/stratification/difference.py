@@ -30,8 +30,8 @@ def differences(
 ) -> pd.DataFrame:
     """Compare every group with the others (two groups: B with A) in what its patients are made of.
 
-    The groups were made from the same measurement, so that p says how large a difference is beside its noise, and is no
-    evidence of groups.
+    The groups were made from the same measurement, so that p and q describe how large a difference is beside its noise:
+    they are no evidence of groups, and no rate of false discoveries.
 
     Parameters
     ----------

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import pandas as pd
 
@@ -13,7 +15,8 @@ from mmcell.stratification.assignment import Assignment
 from mmcell.stratification.cohort import Cohort
 from mmcell.stratification.outcome import Outcome
 from mmcell.stratification.ratios import ONE_GROUP
-from mmcell.stratification.stability import ALPHA, LEAST, LEAST_SHARE, Stability
+from mmcell.stratification.stability import ALPHA, LEAST, LEAST_SHARE, MISSED, Stability
+from mmcell.stratification.vectors import FEW_VALUES
 
 #: From this Cramér's V, or share of the rank variance, on the groups are little else than what they go with.
 _LARGE = {"Cramér's V": 0.5, "η² of ranks": 0.25}
@@ -23,6 +26,8 @@ _AGREE = 0.6
 _FIRM = 0.7
 #: A patient whose repeats agree less is between groups.
 _SURE = 0.8
+#: From this share of missing covariates on, adjustment is not what it says.
+_GAPS = 0.1
 #: Fewer events than this for each coefficient of a model make its ratios unreliable.
 _EVENTS = 5
 _WORDS = {
@@ -33,11 +38,11 @@ _WORDS = {
 
 def findings_of(
     cohort: Cohort, stability: Stability, k: int, forced: bool, assigned: Assignment | None, outcome: Outcome,
-    associations: pd.DataFrame,
+    associations: pd.DataFrame, coarse: Sequence[str] = (),
 ) -> list[Finding]:  # fmt: skip
-    """Return what must be known of a stratification."""
+    """Return what must be known of a stratification; `coarse` are the columns of few values."""
     found = [*_groups(stability, k, forced, len(cohort.patients)), *_cohort(cohort, outcome), *_by_default(cohort)]
-    found += _competing(outcome)
+    found += [*_coarse(coarse), *_competing(outcome)]
     if assigned is not None:
         found += [*_assigned(assigned), *_followed(associations), *_outcome(outcome)]
     return ordered(found)
@@ -57,6 +62,21 @@ def _by_default(cohort: Cohort) -> list[Finding]:
     ]  # fmt: skip
 
 
+def _coarse(names: Sequence[str]) -> list[Finding]:
+    """Name columns of few values, each of which makes groups by itself."""
+    if not names:
+        return []
+    have = "has" if len(names) == 1 else "have"
+    return [
+        Finding(
+            severity="warning", code="features-of-few-values", evidence=first(names, 12),
+            message=f"{counted(len(names), 'column')} that patients are grouped by {have} "
+            f"fewer than {FEW_VALUES} different values: such a column is groups by itself, of whatever meaning",
+            cure="leave classes and codes out with --features, and see whether the groups stay",
+        )
+    ]  # fmt: skip
+
+
 def _groups(stability: Stability, k: int, forced: bool, n: int) -> list[Finding]:
     table, evidence = stability.table, f"p = {stability.p:.2g} over k = {first(stability.table['k'], 9)}"
     if k == 1:
@@ -64,7 +84,7 @@ def _groups(stability: Stability, k: int, forced: bool, n: int) -> list[Finding]
             Finding(
                 severity="warning", code="no-stable-groups", evidence=evidence,
                 message="no number of groups is more stable or more compact than one cluster of the same shape",
-                cure="do not speak of types: there is no evidence of any, though small or close groups can be missed",
+                cure=f"do not speak of types: there is no evidence of any; but {MISSED}",
             )
         ]  # fmt: skip
     row = table[table["k"] == k].iloc[0]
@@ -75,7 +95,7 @@ def _groups(stability: Stability, k: int, forced: bool, n: int) -> list[Finding]
             Finding(
                 severity="warning", code="groups-forced", evidence=why,
                 message=f"{k} groups were asked for, and are no more stable than those of one cluster",
-                cure="they cut a continuum: speak of lower and higher, not of types",
+                cure="speak of lower and higher, not of types: there is no evidence of any",
             )
         )  # fmt: skip
     if not forced and k == table["k"].max():
@@ -139,7 +159,11 @@ def _assigned(assigned: Assignment) -> list[Finding]:
 
 
 def _followed(associations: pd.DataFrame) -> list[Finding]:
-    """Say what the groups go with that is not the question."""
+    """Say what the groups go with that is not the question.
+
+    A batch or a measurement counts from p ≤ 0.05 on, each by itself, for a warning too many costs little; a covariate
+    from a false discovery rate of 5 % on.
+    """
     found = []
     for row in associations.itertuples():
         if not row.p <= ALPHA or (row.kind == "clinical" and not row.q <= ALPHA):
@@ -252,11 +276,14 @@ def _outcome(outcome: Outcome) -> list[Finding]:
     found = _followed_alike(outcome)
     if outcome.imputed:
         n = len(outcome.frame)
+        many = max(outcome.imputed.values()) >= _GAPS * n
         found.append(
             Finding(
-                severity="info", code="covariates-imputed",
-                message=f"the adjusted model uses all {n} patients; missing numbers are the mean, missing classes none",
-                evidence=", ".join(f"{name}: {k} missing" for name, k in outcome.imputed.items()),
+                severity="warning" if many else "info", code="covariates-imputed",
+                message=f"covariates are missing, and the adjusted model uses all {n} patients: whoever lacks one is a "
+                "class of its own there",
+                evidence=", ".join(f"{name}: {k} missing ({100 * k / n:.0f} %)" for name, k in outcome.imputed.items()),
+                cure="fill them in or leave the covariate out; what is missing is not adjusted for" if many else "",
             )
         )  # fmt: skip
     effects = outcome.effects
@@ -299,7 +326,7 @@ def _outcome(outcome: Outcome) -> list[Finding]:
         found.append(
             Finding(
                 severity="warning", code="no-permutation",
-                message="outcomes cannot be permuted within batches, so there is no p of the test; unadjusted ratios and "
+                message="outcomes cannot be permuted within batches, so the test has no p; unadjusted ratios and "
                 "differences of curves may be the batches' doing",
                 evidence="every batch holds one group or one outcome only",
             )

@@ -74,6 +74,20 @@ class Outcome:
         return self.test.get("p_permutation", float("nan"))
 
 
+def marked(clinical: pd.DataFrame) -> pd.DataFrame:
+    """Return covariates in which whoever lacks one can be told: a class ``missing``, beside a number a column of it."""
+    columns = {}
+    for name, column in clinical.items():
+        gap = column.isna()
+        if not gap.any() or pd.api.types.is_numeric_dtype(column):
+            columns[str(name)] = column
+            if gap.any():
+                columns[f"{name} missing"] = gap.astype(float)
+        else:
+            columns[str(name)] = column.astype(object).where(~gap, "missing")
+    return pd.DataFrame(columns, index=clinical.index)
+
+
 def outcome_of(
     cohort: Cohort, group: pd.Series, *, n_permutations: int, rng: np.random.Generator, ratios: bool = True
 ) -> Outcome:
@@ -114,14 +128,15 @@ def outcome_of(
     batch = None if batch is None or batch.nunique() < 2 else batch
     stratum = np.zeros(len(frame), dtype=int) if batch is None else pd.factorize(batch)[0]
     clinical = cohort.covariates.reindex(frame.index)
-    design = ClinicalDesign.fit(clinical)
-    numbers = pd.DataFrame(design.transform(clinical), index=frame.index, columns=list(design.columns))
     gaps = clinical.isna().sum()
+    complete = marked(clinical)
+    design = ClinicalDesign.fit(complete)
+    numbers = pd.DataFrame(design.transform(complete), index=frame.index, columns=list(design.columns))
     imputed = {str(c): int(n) for c, n in gaps.items() if n}
     models = Ratios()
     if cohort.kind == "survival":
-        columns = (frame[c].to_numpy() for c in ("time", "event", "group"))
-        test = log_rank(*columns, stratum, n_permutations, rng)
+        time, event, own = (frame[c].to_numpy() for c in ("time", "event", "group"))
+        test = log_rank(time, event, own, stratum, n_permutations, rng)
         medians, test["p_follow_up"] = follow_up(frame, stratum)
         summary = summary.assign(follow_up=summary["group"].map(medians))
         models = hazard_ratios(frame, numbers, batch) if ratios else models

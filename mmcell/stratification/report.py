@@ -18,7 +18,7 @@ from mmcell.records import Finding
 from mmcell.report import words
 from mmcell.stratification.outcome import Outcome
 from mmcell.stratification.panels import called, p_said
-from mmcell.stratification.stability import ALPHA
+from mmcell.stratification.stability import ALPHA, MISSED
 from mmcell.stratification.tables import atomic
 
 if TYPE_CHECKING:
@@ -79,8 +79,8 @@ def verdict(found: Stratification) -> list[str]:
         said = [
             f"The {words.whole(n)} patients do not fall into stable groups: no number of groups from "
             f"{found.stability.table['k'].min()} to {found.stability.table['k'].max()} is more stable or more compact "
-            "than one cluster of the same shape would be. That is no proof of a continuum: small or close groups can "
-            "be missed."
+            f"than one cluster of the same shape would be ({p_said(found.stability.p)}). That is no evidence of "
+            f"groups, and no proof of a continuum: {MISSED}."
         ]
         return said + ([f"So no outcome is compared; {_together(found)}"] if found.outcome.kind != "none" else [])
     forced = asked["k"] != "auto"

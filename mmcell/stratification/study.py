@@ -24,7 +24,7 @@ from mmcell.stratification.difference import associations, differences
 from mmcell.stratification.findings import findings_of
 from mmcell.stratification.outcome import Outcome, outcome_of
 from mmcell.stratification.stability import LEAST, Stability, stability
-from mmcell.stratification.vectors import Axes, Vectors
+from mmcell.stratification.vectors import Axes, Vectors, coarse
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes as Plot
@@ -278,7 +278,8 @@ def _study(cohort: Cohort, asked: Mapping[str, Any], standardise: bool, progress
     boot = {**draws, "n_boot": asked["n_boot"]}
     differ = differences(cohort, groups["group"], **boot, rng=rng)
     follow = associations(cohort, groups["group"], **draws, rng=stream(seed, "stratify", "associations"))
-    found = findings_of(cohort, stable, k, forced, assigned, outcome, follow)
+    few = coarse(x, cohort.columns_read(x.shape[1])) if cohort.pooling is None else []
+    found = findings_of(cohort, stable, k, forced, assigned, outcome, follow, few)
     return {
         "groups": _described(cohort, groups), "k": k, "stability": stable, "outcome": outcome, "in_sample": inside,
         "differences": differ, "associations": follow, "findings": tuple(found), "scores": scores, "share": axes.share,

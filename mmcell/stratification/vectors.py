@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -15,6 +16,15 @@ from mmcell.encoders.encode import encode
 from mmcell.errors import MmcellError
 from mmcell.patients.base import encode_patients
 from mmcell.stratification.cohort import Cohort
+
+#: A column with fewer values is a class rather than a number.
+FEW_VALUES = 6
+
+
+def coarse(x: np.ndarray, names: Sequence[str]) -> list[str]:
+    """Return the names of those columns of (n, d) values that vary, but over fewer than `FEW_VALUES` values."""
+    counts = [len(np.unique(column)) for column in x.T]
+    return [str(name) for name, n in zip(names, counts, strict=True) if 1 < n < FEW_VALUES]
 
 
 @dataclass

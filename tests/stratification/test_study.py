@@ -14,9 +14,10 @@ import mmcell.patients
 from mmcell import MmcellError, stratify
 from mmcell.cli import main
 from mmcell.stratification import vectors
-from mmcell.stratification.outcome import Outcome
+from mmcell.stratification.outcome import Outcome, marked
 from mmcell.stratification.ratios import Ratios
-from mmcell.stratification.report import _told
+from mmcell.stratification.report import _told, verdict
+from mmcell.stratification.stability import MISSED, stability
 from mmcell.testing import tiny_cohort
 
 FAST = {"n_null": 19, "repeats": 2, "folds": 3, "runs": 20, "n_permutations": 99, "n_boot": 100, "max_k": 3}
@@ -199,7 +200,8 @@ def test_missing_outcomes_and_covariates_are_counted():
     found = stratify(frame, **ROLES, **FAST, k=2)
     said = {f.code: f.message + f.evidence for f in found.findings}
     assert "of 5 of 60 patients the outcome is not known" in said["patients-without-outcome"]
-    assert "age: 3 missing" in said["covariates-imputed"]
+    assert "age: 3 missing (5 %)" in said["covariates-imputed"]
+    assert {f.severity for f in found.findings if f.code == "covariates-imputed"} == {"info"}
     assert len(found.groups) == 60
     assert len(found.outcome.frame) == 55
 
@@ -499,3 +501,44 @@ def test_all_groups_together_decide_what_is_said_of_the_adjusted_model():
     assert "group B 2" not in told(0.4, 0.01, **age)
     assert "Within run, the groups differ" in told(0.01, 0.01, within="run")
     assert "Adjusted for age and sex, within run, the groups differ" in told(0.01, 0.01, within="run", **age)
+
+
+def test_many_missing_covariates_are_a_warning_and_a_class_of_their_own():
+    frame = table()
+    frame.loc[::4, "age"], frame.loc[1::4, "sex"] = np.nan, None
+    found = stratify(frame, **ROLES, **FAST, k=2)
+    (finding,) = (f for f in found.findings if f.code == "covariates-imputed")
+    assert (finding.severity, finding.evidence) == ("warning", "age: 15 missing (25 %), sex: 15 missing (25 %)")
+    assert {"age", "age missing", "sex=missing"} <= set(found.outcome.effects["term"])
+
+
+def test_a_missing_covariate_that_tells_the_event_does_not_hide_in_the_mean():
+    rng = np.random.default_rng(0)
+    clinical = pd.DataFrame({"age": rng.normal(size=30), "sex": np.resize(["f", "m", None], 30)})
+    clinical.loc[:4, "age"] = np.nan
+    before = clinical.copy()
+    found = marked(clinical)
+    assert found["age missing"].tolist() == [1.0] * 5 + [0.0] * 25
+    assert (found["sex"] == "missing").sum() == 10
+    pd.testing.assert_frame_equal(clinical, before)
+
+
+def test_columns_of_few_values_are_named():
+    frame = table(40).assign(f0=np.arange(40) % 2, f1=np.arange(40) % 5, f2=np.arange(40) % 6, f3=1.0)
+    found = stratify(frame, **ROLES, **FAST, features="f.", k=2)
+    (finding,) = (f for f in found.findings if f.code == "features-of-few-values")
+    assert finding.evidence == "f0, f1"
+    assert "2 columns that patients are grouped by have fewer than 6" in finding.message
+    assert "features-of-few-values" not in {f.code for f in stratify(table(40), **ROLES, **FAST, k=2).findings}
+
+
+def test_nothing_left_within_groups_is_no_infinite_distance():
+    coins = np.random.default_rng(0).integers(0, 2, size=(40, 1)).astype(float)
+    found = stability(coins, (2,), n_null=19, rng=np.random.default_rng(0)).table
+    assert np.isfinite(found[["z", "z_within", "p"]].to_numpy(dtype=float)).all()
+
+
+def test_what_could_be_missed_is_said_where_there_are_no_groups():
+    found = stratify(table(apart=0.0), **ROLES, **FAST)
+    assert MISSED in verdict(found)[0]
+    assert "no evidence of groups" in verdict(found)[0]
