@@ -52,7 +52,17 @@ def _by_default(cohort: Cohort) -> list[Finding]:
     """Name the columns that nobody chose: a second outcome among them would be in the groups."""
     if not cohort.by_default:
         return []
+    found = []
+    if cohort.passed_over:
+        found.append(
+            Finding(
+                severity="info", code="columns-passed-over", evidence=first(cohort.passed_over, 12),
+                message="columns of text or yes and no without a role are read by nothing",
+                cure="name those that matter as --covariates or --batch",
+            )
+        )  # fmt: skip
     return [
+        *found,
         Finding(
             severity="warning", code="features-by-default", evidence=first(cohort.by_default, 12),
             message=f"patients are grouped by every numeric column without a role ({len(cohort.by_default)}); an "
@@ -208,6 +218,14 @@ def _cohort(cohort: Cohort, outcome: Outcome) -> list[Finding]:
                 severity="warning", code="patients-without-embedding", evidence=first(lacking, 5),
                 message=f"{len(lacking)} of {len(every)} patients have no row in the embedding and are left out",
                 cure="embed them, too; who is missing is seldom missing at random",
+            )
+        )  # fmt: skip
+    if cohort.timeless:
+        found.append(
+            Finding(
+                severity="warning", code="patients-without-time", evidence=first(cohort.timeless, 5),
+                message=f"{counted(len(cohort.timeless), 'patient')} with a time that is not positive "
+                f"{'counts' if len(cohort.timeless) == 1 else 'count'} in no test", cure="correct the times",
             )
         )  # fmt: skip
     missing = len(cohort.patients) - len(outcome.frame)

@@ -11,7 +11,8 @@ import pandas as pd
 from mmcell.errors import MmcellError
 from mmcell.probes.design import ClinicalDesign
 from mmcell.stratification.classes import association, classes_by_group, odds_ratios
-from mmcell.stratification.cohort import Cohort, Kind
+from mmcell.stratification.cohort import Cohort
+from mmcell.stratification.ends import Kind
 from mmcell.stratification.hazards import hazard_ratios
 from mmcell.stratification.logrank import follow_up, log_rank
 from mmcell.stratification.ratios import Ratios

@@ -7,7 +7,7 @@ import time as clock
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 import pandas as pd
@@ -21,6 +21,7 @@ from mmcell.stratification.assignment import Assignment, assignment, ordered
 from mmcell.stratification.cohort import Cohort, Source, open_cohort
 from mmcell.stratification.consensus import Consensus, consensus
 from mmcell.stratification.difference import associations, differences
+from mmcell.stratification.ends import Early
 from mmcell.stratification.findings import findings_of
 from mmcell.stratification.outcome import Outcome, outcome_of
 from mmcell.stratification.stability import LEAST, Stability, stability
@@ -134,6 +135,7 @@ def stratify(
     features: str | None = None,
     modality: str | None = None,
     preprocessing: str | None = None,
+    early: Early = "error",
     k: int | Literal["auto"] = "auto",
     max_k: int = 6,
     components: int = 10,
@@ -174,6 +176,9 @@ def stratify(
     modality, preprocessing
         Which modality is read (default: the first), and what the values of a bare file or a table are (default:
         ``counts`` of a file, ``values`` of a table; ``proportions`` have log-ratios where they add up to 1).
+    early
+        What becomes of patients whose time is not positive: ``error``, or ``drop`` (they are grouped, and their outcome
+        counts as not known).
     k, max_k
         Number of groups; ``auto`` chooses among 1 … `max_k`.
     components
@@ -201,14 +206,14 @@ def stratify(
         "k": k, "max_k": max_k, "components": components, "scale": scale, "folds": folds, "repeats": repeats,
         "runs": runs, "n_null": n_null, "n_permutations": n_permutations, "n_boot": n_boot, "seed": seed,
     }  # fmt: skip
-    _check(asked)
+    _check(asked | {"early": early})
     roles = {
         "unit": unit, "time": time, "event": event, "label": label, "positive": positive, "batch": batch,
         "cell_type": cell_type, "clinical": tuple(covariates or ()),
     }  # fmt: skip
     opened = open_cohort(
         cohort, embedding=embedding, patient_encoder=patient_encoder, modality=modality, preprocessing=preprocessing,
-        features=features, roles=roles, seed=seed,
+        features=features, roles=roles, seed=seed, early=early,
     )  # fmt: skip
     standardise = scale == "standardise" or (scale == "auto" and _mixed(opened))
     asked |= {"dataset": opened.dataset.name, "fingerprint": opened.dataset.fingerprint, "embedding": opened.encoder}
@@ -232,6 +237,8 @@ def _check(asked: Mapping[str, Any]) -> None:
         raise MmcellError(f"stratify: k is {asked['k']!r}; give a number of groups from 2 on, or auto")
     if max(asked["max_k"], 0 if asked["k"] == "auto" else asked["k"]) > 26:
         raise MmcellError("stratify: more than 26 groups are no stratification; give a smaller k")
+    if asked["early"] not in get_args(Early):
+        raise MmcellError(f"stratify: early is {asked['early']!r}; use error or drop")
     if asked["scale"] not in ("auto", "standardise", "centre"):
         raise MmcellError(f"stratify: scale is {asked['scale']!r}; use auto, standardise or centre")
 

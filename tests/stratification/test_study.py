@@ -329,11 +329,11 @@ def test_bad_arguments_end_in_one_line(change, said):
 @pytest.mark.parametrize(
     ("spoil", "said"),
     [
-        (lambda f: f.head(1), "1 patients are too few"),
+        (lambda f: f.head(1), "1 patient is too few"),
         (lambda f: f.head(19), "19 patients are too few"),
         (lambda f: f.assign(death=0), "'death' has no events"),
         (lambda f: f.assign(death=2), "has values other than 0 and 1"),
-        (lambda f: f.assign(months=-1.0), "are not positive"),
+        (lambda f: f.assign(months=-1.0), "that are not positive"),
         (lambda f: f.assign(patient="P"), "stands in several rows"),
         (lambda f: f.assign(f0=f["f0"].where(f.index > 2)), "3 patients have no 'f0'"),
         (lambda f: f.assign(**{f"f{j}": 1.0 for j in range(5)}), "is the same for every patient"),
