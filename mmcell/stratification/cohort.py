@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -19,6 +20,7 @@ from mmcell.poolings import Pooling, resolve_poolings
 from mmcell.roles import CohortCard, DatasetCard, ModalityCard, Roles, parse
 from mmcell.stratification.ends import Early, Kind, outcome_in, timeless_in
 from mmcell.stratification.plausible import meant_as_number, plausible
+from mmcell.stratification.proportions import is_whole
 from mmcell.truth import as_text
 
 Source: TypeAlias = str | Path | pd.DataFrame | Dataset
@@ -76,9 +78,32 @@ class Cohort:
     passed_over: tuple[str, ...] = ()
     timeless: tuple[str, ...] = ()
 
+    @cached_property
+    def values(self) -> pd.DataFrame | None:
+        """The values of every patient as they are in the table; None where rows are cells, or there are none."""
+        data = self.dataset
+        if data.card.level != "patient" or data.values(self.modality) is None:
+            return None
+        raw, named = data.features(self.modality).X, data.anndata(self.modality)
+        dense = np.asarray(raw.toarray() if hasattr(raw, "toarray") else raw, dtype=float)
+        return pd.DataFrame(dense, named.obs_names, named.var_names)
+
+    @cached_property
+    def whole(self) -> bool:
+        """Whether these are proportions that add up to 1."""
+        stated = self.dataset.modality(self.modality).preprocessing == "proportions"
+        return stated and self.values is not None and is_whole(self.values.to_numpy())
+
+    @property
+    def plain(self) -> bool:
+        """Whether patients are grouped by the values of their rows, which nothing has encoded."""
+        return self.pooling is None and getattr(getattr(self.source, "card", None), "name", "") == "features"
+
     @property
     def encoder(self) -> str:
         """What the embedding is called, and how it becomes patients."""
+        if self.plain and self.whole:
+            return "log-ratios of proportions"
         read = self.pooling is None or self.pooling.reads_embedding
         name = self.source.name if isinstance(self.source, Embedding) else self.source.card.name
         return " → ".join(([name] if read else []) + ([self.pooling.name] if self.pooling else []))

@@ -13,6 +13,7 @@ from mmcell.patients.composition import Composition
 from mmcell.stats.contrasts import contrasts
 from mmcell.stats.multiplicity import adjusted
 from mmcell.stratification.cohort import Cohort
+from mmcell.stratification.proportions import floor_of, log_ratios
 from mmcell.stratification.scores import score_permutation
 
 DIFFERENCES = ("kind", "name", "group", "effect", "ci_low", "ci_high", "p", "q", "n_in", "n_out", "reason")
@@ -21,8 +22,6 @@ ASSOCIATIONS = ("kind", "name", "measure", "effect", "p", "q", "n", "reason")
 MOST = 100
 #: Numbers that a bootstrap holds at once.
 _HELD = 20_000_000
-#: Rows whose sum is within this of 1 are compositions.
-_WHOLE = 0.05
 
 
 def differences(
@@ -86,31 +85,16 @@ def _tables(cohort: Cohort, rng: np.random.Generator) -> dict[str, pd.DataFrame]
         if scores is not None:
             found["concept"] = scores.groupby(dataset.unit).mean()
         return found
-    data = dataset.anndata(cohort.modality)
-    if dataset.values(cohort.modality) is None:
+    table = cohort.values
+    if table is None:
         return found
-    raw = dataset.features(cohort.modality).X
-    table = pd.DataFrame(
-        np.asarray(raw.toarray() if hasattr(raw, "toarray") else raw, dtype=float), data.obs_names, data.var_names
-    )
-    if dataset.modality(cohort.modality).preprocessing == "proportions" and is_whole(table.to_numpy()):
-        return {"composition": log_ratios(table)}
+    if cohort.whole:
+        values = table.to_numpy()
+        return {"composition": pd.DataFrame(log_ratios(values, floor_of(values)), table.index, table.columns)}
     if table.shape[1] > MOST:
         keep = np.sort(np.argsort(-table.var().to_numpy(), kind="stable")[:MOST])
         table = table.iloc[:, keep]
     return {"feature": table}
-
-
-def is_whole(values: np.ndarray) -> bool:
-    """Whether all rows of (n, m) proportions add up to 1."""
-    return bool((values >= 0).all() and np.abs(values.sum(axis=1) - 1).max() <= _WHOLE)
-
-
-def log_ratios(table: pd.DataFrame) -> pd.DataFrame:
-    """Return centred log-ratios of proportions, floored at the smallest one that is not 0."""
-    values = table.to_numpy(dtype=float)
-    logs = np.log(np.maximum(values, values[values > 0].min()))
-    return pd.DataFrame(logs - logs.mean(axis=1, keepdims=True), table.index, table.columns)
 
 
 def _composition(cohort: Cohort, rng: np.random.Generator) -> pd.DataFrame:

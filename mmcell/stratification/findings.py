@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -38,11 +38,11 @@ _WORDS = {
 
 def findings_of(
     cohort: Cohort, stability: Stability, k: int, forced: bool, assigned: Assignment | None, outcome: Outcome,
-    associations: pd.DataFrame, coarse: Sequence[str] = (),
+    associations: pd.DataFrame, coarse: Sequence[str] = (), told: Mapping[str, float] | None = None,
 ) -> list[Finding]:  # fmt: skip
-    """Return what must be known of a stratification; `coarse` are the columns of few values."""
+    """Return what must be known; `coarse` are the columns of few values, `told` those that tell the outcome."""
     found = [*_groups(stability, k, forced, len(cohort.patients)), *_cohort(cohort, outcome), *_by_default(cohort)]
-    found += [*_coarse(coarse), *_competing(outcome)]
+    found += [*_telling(told or {}), *_coarse(coarse), *_competing(outcome)]
     if assigned is not None:
         found += [*_assigned(assigned), *_followed(associations), *_outcome(outcome)]
     return ordered(found)
@@ -68,6 +68,20 @@ def _by_default(cohort: Cohort) -> list[Finding]:
             message=f"patients are grouped by every numeric column without a role ({len(cohort.by_default)}); an "
             "outcome or an id among them would make the groups",
             cure="name the columns to group by with --features",
+        )
+    ]  # fmt: skip
+
+
+def _telling(told: Mapping[str, float]) -> list[Finding]:
+    """Name columns that are, in all likelihood, an outcome themselves."""
+    if not told:
+        return []
+    return [
+        Finding(
+            severity="leak", code="features-tell-outcome",
+            evidence=", ".join(f"{name} {value:.2f}" for name, value in list(told.items())[:12]),
+            message=f"patients are grouped by {counted(len(told), 'column')} of which each nearly gives the outcome by "
+            "itself (concordance or AUROC)", cure="leave outcomes, and what follows from them, out with --features",
         )
     ]  # fmt: skip
 

@@ -103,7 +103,7 @@ def log_rank(
 
     Notes
     -----
-    Groups without effect called different at 5 %, in 1,000 cohorts of exponential times (mean 10), censored uniformly up
+    Groups without effect called different at 5 %, in 1,000 cohorts of exponential times (mean 10), censored evenly up
     to an end, by permutation (299) and asymptotically; without studentising in brackets. 80 and 80 patients, both up
     to 60: 4.4 and 3.8 %; up to 10 and 60: 4.8 and 4.8 % (2.5); 20 and 140 up to 5 and 80: 4.2 and 4.9 % (0.0); 140 and
     20 up to 5 and 80: 3.9 and 4.0 % (7.0).

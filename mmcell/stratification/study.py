@@ -25,6 +25,7 @@ from mmcell.stratification.ends import Early
 from mmcell.stratification.findings import findings_of
 from mmcell.stratification.outcome import Outcome, outcome_of
 from mmcell.stratification.stability import LEAST, Stability, stability
+from mmcell.stratification.telling import telling
 from mmcell.stratification.vectors import Axes, Vectors, coarse
 
 if TYPE_CHECKING:
@@ -175,7 +176,8 @@ def stratify(
         Regular expression of the columns of a table that are the embedding.
     modality, preprocessing
         Which modality is read (default: the first), and what the values of a bare file or a table are (default:
-        ``counts`` of a file, ``values`` of a table; ``proportions`` have log-ratios where they add up to 1).
+        ``counts`` of a file, ``values`` of a table; ``proportions`` are read, and compared, as centred log-ratios where
+        those of every patient add up to 1).
     early
         What becomes of patients whose time is not positive: ``error``, or ``drop`` (they are grouped, and their outcome
         counts as not known).
@@ -185,7 +187,8 @@ def stratify(
         Principal axes at most.
     scale
         Whether columns are divided by their standard deviation before: ``standardise``, or ``centre`` for those that
-        share a unit. ``auto``: the first where rows are patients and nothing was encoded, otherwise the second.
+        share a unit. ``auto``: the first where rows are patients and nothing was encoded or made log-ratios, otherwise
+        the second.
     folds, repeats, runs
         Folds of patients, how often they are drawn, and resampled rules of each consensus.
     n_null, n_permutations, n_boot
@@ -215,10 +218,12 @@ def stratify(
         cohort, embedding=embedding, patient_encoder=patient_encoder, modality=modality, preprocessing=preprocessing,
         features=features, roles=roles, seed=seed, early=early,
     )  # fmt: skip
-    standardise = scale == "standardise" or (scale == "auto" and _mixed(opened))
+    standardise = scale == "standardise" or (scale == "auto" and opened.plain and not opened.whole)
     asked |= {"dataset": opened.dataset.name, "fingerprint": opened.dataset.fingerprint, "embedding": opened.encoder}
     if opened.dataset.card.time_unit and opened.kind == "survival":
         asked["time_unit"] = opened.dataset.card.time_unit
+    if opened.plain:
+        asked["columns"] = opened.columns_read(opened.dataset.anndata(opened.modality).n_vars)
     asked |= {"scale": "standardise" if standardise else "centre", "roles": {r: v for r, v in roles.items() if v}}
     # One BLAS thread: on matrices this small several spin rather than help, and sums depend on their number.
     with threadpool_limits(1, user_api="blas"):
@@ -241,11 +246,6 @@ def _check(asked: Mapping[str, Any]) -> None:
         raise MmcellError(f"stratify: early is {asked['early']!r}; use error or drop")
     if asked["scale"] not in ("auto", "standardise", "centre"):
         raise MmcellError(f"stratify: scale is {asked['scale']!r}; use auto, standardise or centre")
-
-
-def _mixed(cohort: Cohort) -> bool:
-    """Whether columns may have different units: values of patients that nothing has encoded."""
-    return cohort.pooling is None and getattr(getattr(cohort.source, "card", None), "name", "") == "features"
 
 
 def _study(cohort: Cohort, asked: Mapping[str, Any], standardise: bool, progress: Progress) -> dict[str, Any]:
@@ -286,7 +286,8 @@ def _study(cohort: Cohort, asked: Mapping[str, Any], standardise: bool, progress
     differ = differences(cohort, groups["group"], **boot, rng=rng)
     follow = associations(cohort, groups["group"], **draws, rng=stream(seed, "stratify", "associations"))
     few = coarse(x, cohort.columns_read(x.shape[1])) if cohort.pooling is None else []
-    found = findings_of(cohort, stable, k, forced, assigned, outcome, follow, few)
+    told = telling(cohort.values, outcome) if cohort.plain and cohort.values is not None else {}
+    found = findings_of(cohort, stable, k, forced, assigned, outcome, follow, few, told)
     return {
         "groups": _described(cohort, groups), "k": k, "stability": stable, "outcome": outcome, "in_sample": inside,
         "differences": differ, "associations": follow, "findings": tuple(found), "scores": scores, "share": axes.share,

@@ -16,6 +16,7 @@ from mmcell.encoders.encode import encode
 from mmcell.errors import MmcellError
 from mmcell.patients.base import encode_patients
 from mmcell.stratification.cohort import Cohort
+from mmcell.stratification.proportions import floor_of, log_ratios
 
 #: A column with fewer values is a class rather than a number.
 FEW_VALUES = 6
@@ -59,7 +60,10 @@ class Vectors:
         cohort, dataset = self.cohort, self.cohort.dataset
         read = self._read(train)
         if cohort.pooling is None:
-            return np.asarray(read.align(cohort.patients).values, dtype=np.float64)
+            values = np.asarray(read.align(cohort.patients).values, dtype=np.float64)
+            if cohort.plain and cohort.whole:
+                return log_ratios(values, floor_of(values[cohort.patients.isin(train)]))
+            return values
         cell_type = dataset.obs[dataset.roles.cell_type] if dataset.roles.cell_type else None
         found = encode_patients(
             cohort.pooling.encoder, read, dataset.unit, train, cell_type=cell_type,

@@ -8,6 +8,8 @@ import pytest
 
 from mmcell import MmcellError, stratify
 from mmcell.stratification.cohort import open_cohort
+from mmcell.stratification.proportions import floor_of, log_ratios
+from mmcell.stratification.vectors import Vectors
 
 from .test_study import FAST, ROLES, table
 
@@ -95,3 +97,56 @@ def test_help_says_how_many_draws():
         [sys.executable, "-c", code, "stratify", "--help"], capture_output=True, text=True, check=False
     )
     assert re.search(r"--n-boot [^\[]*\[default: 1000\]", " ".join(done.stdout.split()))
+
+
+def test_a_column_that_is_an_outcome_is_a_leak():
+    frame = table(40).assign(os_months=lambda f: f["months"] + 0.1)
+    found = stratify(frame, **ROLES, **FAST, k=2)
+    leak = found.findings[0]
+    assert (leak.severity, leak.code) == ("leak", "features-tell-outcome")
+    assert leak.evidence.startswith("os_months 0.0")
+    assert found.parameters["columns"] == [*(f"f{j}" for j in range(5)), "os_months"]
+    made = table(40).assign(f0=lambda f: (f["response"] == "yes") + np.arange(40) / 100)
+    label = stratify(made, unit="patient", label="response", positive="yes", features="f.", **FAST, k=2)
+    assert [f.evidence for f in label.findings if f.severity == "leak"] == ["f0 1.00"]
+
+
+def shares(n=40, m=6):
+    rng = np.random.default_rng(0)
+    counts = rng.multinomial(
+        500, np.stack([rng.dirichlet([9, *np.ones(m - 2), 1][:: 1 - 2 * (i % 2)]) for i in range(n)])
+    ) * (rng.random((n, m)) > 0.1)
+    values = counts / counts.sum(axis=1, keepdims=True)
+    return pd.DataFrame(values, columns=[f"f{j}" for j in range(m)]).assign(patient=[f"P{i:02d}" for i in range(n)])
+
+
+def test_proportions_are_grouped_by_log_ratios():
+    found = stratify(shares(), unit="patient", preprocessing="proportions", **FAST, k=2)
+    assert found.parameters["embedding"] == "log-ratios of proportions"
+    assert found.parameters["scale"] == "centre"
+    assert set(found.differences["kind"]) == {"composition"}
+    plain = stratify(shares(), unit="patient", **FAST, k=2)
+    assert plain.parameters["embedding"] == "features"
+    # Half of the table has no sum, so that nothing is a log-ratio there.
+    part = stratify(shares(), unit="patient", preprocessing="proportions", features="f[0-2]", **FAST, k=2)
+    assert part.parameters["embedding"] == "features"
+
+
+def test_one_share_next_to_nothing_makes_nobody_an_outlier():
+    values = shares().drop(columns="patient").to_numpy()
+    spoilt = values.copy()
+    spoilt[0, int(np.argmin(spoilt[0]))] = 1e-12
+    one, two = (log_ratios(v, floor_of(v)) for v in (values, spoilt))
+    np.testing.assert_allclose(one[1:], two[1:], atol=0.2)
+    assert np.abs(two).max() < 6
+    np.testing.assert_allclose(two.sum(axis=1), 0, atol=1e-9)
+
+
+def test_the_floor_of_proportions_is_that_of_training_patients():
+    cohort = open_cohort(
+        shares(), **NOTHING | {"preprocessing": "proportions"}, features=None, roles={"unit": "patient"}
+    )  # fmt: skip
+    values, train = cohort.values.to_numpy(), cohort.patients[:10]
+    found = Vectors(cohort, 0).of(train)
+    np.testing.assert_allclose(found, log_ratios(values, floor_of(values[:10])), rtol=1e-4)
+    assert floor_of(values[:10]) != floor_of(values)
