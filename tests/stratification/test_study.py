@@ -14,6 +14,7 @@ import mmcell.patients
 from mmcell import MmcellError, stratify
 from mmcell.cli import main
 from mmcell.stratification import vectors
+from mmcell.stratification.forest import _rows
 from mmcell.stratification.outcome import Outcome, marked
 from mmcell.stratification.ratios import Ratios
 from mmcell.stratification.report import _told, verdict
@@ -542,3 +543,17 @@ def test_what_could_be_missed_is_said_where_there_are_no_groups():
     found = stratify(table(apart=0.0), **ROLES, **FAST)
     assert MISSED in verdict(found)[0]
     assert "no evidence of groups" in verdict(found)[0]
+
+
+def test_the_line_of_no_effect_runs_through_no_letters():
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    from mmcell.report.figures import style
+
+    values = np.array([[2.0, 1.0, 4.0], [0.7, 0.4, 1.2], [1.1, 0.9, 1.3]])
+    with style():
+        figure, axes = _rows(["group B, unadjusted", "group B, adjusted", "age"], values, 1.0, ["k"] * 3, log=True)
+        lines = [line.get_window_extent() for line in axes.lines if set(line.get_xdata()) == {1.0}]
+        letters = [text.get_window_extent(FigureCanvasAgg(figure).get_renderer()) for text in axes.texts]
+    assert len(lines) == 3
+    assert not any(line.y0 < text.y1 and text.y0 < line.y1 for line in lines for text in letters)
