@@ -152,5 +152,5 @@ def outcome_of(
         ratios=models,
         imputed=imputed,
         adjusted_for=tuple(map(str, clinical)) if ratios else (),
-        within="" if batch is None else str(batch.name),
+        within="" if batch is None else str(cohort.dataset.roles.batch),
     )

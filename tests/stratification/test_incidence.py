@@ -107,9 +107,15 @@ def test_nothing_is_said_as_if_nobody_died_otherwise(tmp_path):
     counts = found.outcome.frame.groupby("group")["cause"].apply(lambda c: (c == 2).sum())
     assert f"{counts['A']} of 30 in group A" in rivals.evidence
     page = found.report(tmp_path).read_text()
-    for word in ("Cause-specific log-rank between", "Incidence", "Time lost", "with the event"):
+    for word in (
+        "Cause-specific log-rank between",
+        "Incidence",
+        "Time lost",
+        "with the event",
+        "Incidence of the event in held-out",
+    ):
         assert word in page
-    for word in ("event-free", "Median", "Restricted mean"):
+    for word in ("event-free", "Median", "Restricted mean", "Survival of"):
         assert word not in page
     assert found.kaplan_meier().get_ylabel() == "with the event"
 
