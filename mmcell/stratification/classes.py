@@ -84,10 +84,10 @@ def odds_ratios(frame: pd.DataFrame, positive: str, covariates: pd.DataFrame, ba
 
 
 def _logit(outcome: pd.DataFrame, design: pd.DataFrame, batch: pd.Series) -> Fit:
-    """Fit a logistic model with a constant for each batch."""
+    """Fit a logistic model with a constant for each batch; all batches have both classes."""
     from statsmodels.api import Logit
 
-    y, x, batch = _informative(outcome, design, batch)
+    y, x = _laid(outcome, design)
     if not x.shape[1]:
         share = y.groupby(batch).transform("mean")
         return Fit(_NO_TERMS, float(np.log(np.where(y == 1, share, 1 - share)).sum()))
@@ -96,27 +96,22 @@ def _logit(outcome: pd.DataFrame, design: pd.DataFrame, batch: pd.Series) -> Fit
 
 
 def _conditional(outcome: pd.DataFrame, design: pd.DataFrame, batch: pd.Series) -> Fit:
-    """Fit a logistic model given how many patients of each batch are of the class."""
+    """Fit a logistic model given how many patients of each batch are of the class; all batches have both classes."""
     from statsmodels.discrete.conditional_models import ConditionalLogit
 
-    if batch.nunique() < 2:
+    if batch.eq("").all():
+        # The model without batches.
         return _logit(outcome, design, batch)
-    y, x, batch = _informative(outcome, design, batch)
+    y, x = _laid(outcome, design)
     if not x.shape[1]:
         sizes = y.groupby(batch).agg(["size", "sum"])
         return Fit(_NO_TERMS, -float(np.log(comb(sizes["size"], sizes["sum"])).sum()))
     return _maximum(lambda: ConditionalLogit(y, x, groups=batch).fit(disp=0, maxiter=200), design)
 
 
-def _informative(
-    outcome: pd.DataFrame, design: pd.DataFrame, batch: pd.Series
-) -> tuple[pd.Series, pd.DataFrame, pd.Series]:
-    """Return class, standardised design and batch of the patients in batches with both classes."""
-    y = outcome["event"].astype(float)
-    both = y.groupby(batch).transform("nunique") > 1
-    if not both.any():
-        raise UnfitError("separation: every batch has one class")
-    return y[both], (design / design.std(ddof=0))[both], batch[both]
+def _laid(outcome: pd.DataFrame, design: pd.DataFrame) -> tuple[pd.Series, pd.DataFrame]:
+    """Return the class as a number, and the standardised design."""
+    return outcome["event"].astype(float), design / design.std(ddof=0)
 
 
 def _maximum(fit: Callable[[], Any], design: pd.DataFrame) -> Fit:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 import pandas as pd
 from scipy.stats import rankdata
@@ -60,10 +62,13 @@ def differences(
             moves = strata is None or bool(pd.Series(inside).groupby(strata).nunique().gt(1).any())
             for start in range(0, table.shape[1], step):
                 part = slice(start, start + step)
-                found = contrasts(
-                    values[:, part], inside, [str(c) for c in table.columns[part]], strata=strata, n_boot=n_boot,
-                    n_permutations=n_permutations, rng=rng,
-                )  # fmt: skip
+                with warnings.catch_warnings():
+                    # Of a column that does not vary inside or outside: its interval is none, and has a reason.
+                    warnings.filterwarnings("ignore", "The BCa confidence interval cannot be calculated")
+                    found = contrasts(
+                        values[:, part], inside, [str(c) for c in table.columns[part]], strata=strata, n_boot=n_boot,
+                        n_permutations=n_permutations, rng=rng,
+                    )  # fmt: skip
                 if not moves:
                     found["p"], found["reason"] = np.nan, "no batch has patients inside and outside of the group"
                 rows.append(found.assign(kind=kind, group=name))

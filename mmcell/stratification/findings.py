@@ -80,8 +80,9 @@ def _telling(told: Mapping[str, float]) -> list[Finding]:
         Finding(
             severity="leak", code="features-tell-outcome",
             evidence=", ".join(f"{name} {value:.2f}" for name, value in list(told.items())[:12]),
-            message=f"patients are grouped by {counted(len(told), 'column')} of which each nearly gives the outcome by "
-            "itself (concordance or AUROC)", cure="leave outcomes, and what follows from them, out with --features",
+            message=f"{counted(len(told), 'column')} that patients are grouped by nearly "
+            f"{'gives' if len(told) == 1 else 'give'} the outcome alone (concordance or AUROC)",
+            cure="leave outcomes, and what follows from them, out with --features",
         )
     ]  # fmt: skip
 

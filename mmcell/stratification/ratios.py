@@ -18,6 +18,8 @@ EFFECTS = ("measure", "model", "term", "ratio", "ci_low", "ci_high", "p", "p_pro
 RUNAWAY = 20.0
 #: What is left of a column beside others is nothing below this share of it.
 _NOTHING = 1e-6
+#: Before the name of a batch among those of terms.
+_BATCH = "\0"
 #: Why a group cannot be compared within batches.
 ONE_GROUP = "every batch holds patients inside or outside of the group only"
 
@@ -150,20 +152,22 @@ class _Model:
         levels = design.loc[:, design.isin([0.0, 1.0]).all()]
         if groups:
             levels = levels.assign(**{self.reference: 1.0 - design[list(groups)].sum(axis=1)})
+        members = {str(term): levels[term] == 1.0 for term in levels}
+        # So does the constant of a batch.
+        members |= {_BATCH + str(name): batch == name for name in batch.unique()}
         rows = pd.Series(True, design.index)
         apart: dict[str, str] = {}
         found = True
         while found:
             found = False
-            for term in levels.columns.difference(list(apart), sort=False):
-                own = rows & (levels[term] == 1.0)
+            for term in [t for t in members if t not in apart]:
+                own = rows & members[term]
                 seen = set(outcome.loc[own, "event"])
                 if len(seen) < 2 and seen <= set(self.sides):
                     # The more sides, the more that stands for an outcome itself.
-                    apart[str(term)] = (
-                        f"{term} has no event" if len(self.sides) < 2 else f"separation: {term} has one class"
-                    )
-                    rows, found = rows & ~own, True
+                    said = f"{term} has no event" if len(self.sides) < 2 else f"separation: {term} has one class"
+                    apart[term], rows, found = said, rows & ~own, True
+        apart = {term: said for term, said in apart.items() if not term.startswith(_BATCH)}
         if outcome.loc[rows, "event"].sum() == 0:
             raise UnfitError("no event is left beside groups and classes that have none")
         left, _ = independent(design.loc[rows, [c for c in design if c not in apart]], batch[rows])
