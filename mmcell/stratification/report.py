@@ -224,11 +224,12 @@ def _known(value: Any) -> float | None:
 
 
 def _short(value: Any) -> str:
-    """Return three digits, "–" for what is not known."""
+    """Return three digits or all whole ones, "–" for what is not known."""
     known = _known(value)
     if known is None:
         return "–"
-    text = f"{known:.2f}" if abs(known) < 10 else f"{known:.1f}" if abs(known) < 1000 else f"{known:.3g}"
+    digits = 2 if abs(known) < 10 else 1 if abs(known) < 1000 else 0
+    text = f"{known:.{digits}f}" if abs(known) < 1e6 else f"{known:.3g}"
     return text.replace("-", "−")
 
 

@@ -108,7 +108,7 @@ class Stratification:
         return write_page(self, Path(path))
 
     def kaplan_meier(self, ax: Plot | None = None) -> Plot:
-        """Draw the survival of the held-out groups, with 95 % bands, and return the axes.
+        """Draw the survival (where events compete the incidence) of held-out groups with 95 % bands; return the axes.
 
         Raises
         ------

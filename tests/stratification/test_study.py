@@ -17,7 +17,7 @@ from mmcell.stratification import vectors
 from mmcell.stratification.forest import _rows
 from mmcell.stratification.outcome import Outcome, marked
 from mmcell.stratification.ratios import Ratios
-from mmcell.stratification.report import _told, verdict
+from mmcell.stratification.report import _short, _told, verdict
 from mmcell.stratification.stability import MISSED, stability
 from mmcell.testing import tiny_cohort
 
@@ -558,3 +558,14 @@ def test_the_line_of_no_effect_runs_through_no_letters():
         letters = [text.get_window_extent(FigureCanvasAgg(figure).get_renderer()) for text in axes.texts]
     assert len(lines) == 3
     assert not any(line.y0 < text.y1 and text.y0 < line.y1 for line in lines for text in letters)
+
+
+def test_days_are_written_out():
+    assert [_short(v) for v in (1.234, 45.67, 4620.4, -0.5, np.nan, 2e7)] == [
+        "1.23",
+        "45.7",
+        "4620",
+        "−0.50",
+        "–",
+        "2e+07",
+    ]
