@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from mmcell.cli.app import Boot, Seed, app, embedding_of
+from mmcell.cli.app import Seed, app, embedding_of
 from mmcell.errors import MmcellError
 from mmcell.progress import steps
 
@@ -23,7 +23,9 @@ def stratify(
     time: Annotated[str | None, typer.Option(help="Column of the time to the event, or to the last visit.")] = None,
     event: Annotated[str | None, typer.Option(help="Column of the event: 1 happened, 0 censored.")] = None,
     label: Annotated[str | None, typer.Option(help="Column of a class of the patient, instead of time.")] = None,
-    positive: Annotated[str | None, typer.Option(help="Class that odds point to.")] = None,
+    positive: Annotated[
+        str | None, typer.Option(help="Class that odds point to; of several, against the rest.")
+    ] = None,
     covariates: Annotated[str | None, typer.Option(help="Covariates to adjust for, such as age,stage.")] = None,
     batch: Annotated[str | None, typer.Option(help="Column of the batch.")] = None,
     cell_type: Annotated[str | None, typer.Option(help="Column of the cell type.")] = None,
@@ -33,6 +35,10 @@ def stratify(
         Literal["counts", "log1p", "proportions", "values"] | None,
         typer.Option(help="What a bare file or a table holds."),
     ] = None,
+    early: Annotated[
+        Literal["error", "drop"],
+        typer.Option(help="Patients whose time is not positive: refuse, or do not count them."),
+    ] = "error",
     k: Annotated[str, typer.Option(help="Number of groups, or auto: as many as are stable, perhaps none.")] = "auto",
     max_k: Annotated[int, typer.Option(help="Most groups that auto tries.")] = 6,
     components: Annotated[int, typer.Option(help="Principal axes at most.")] = 10,
@@ -43,7 +49,7 @@ def stratify(
     repeats: Annotated[int, typer.Option(help="How often folds are drawn.")] = 5,
     n_null: Annotated[int, typer.Option(help="Draws of one cluster, beside which groups are judged.")] = 99,
     n_permutations: Annotated[int, typer.Option(help="Permutations behind each p.")] = 1999,
-    n_boot: Boot = None,
+    n_boot: Annotated[int, typer.Option(help="Bootstrap draws behind each interval (at least 100).")] = 1000,
     seed: Seed = None,
 ) -> None:
     """Group patients without a look at their outcome, and compare what became of held-out ones.
@@ -63,9 +69,9 @@ def stratify(
         found = stratify_(
             cohort, embedding=read, patient_encoder=patient_encoder, unit=unit, time=time, event=event, label=label,
             positive=positive, covariates=named, batch=batch, cell_type=cell_type, features=features, modality=modality,
-            preprocessing=preprocessing,
+            preprocessing=preprocessing, early=early,
             k="auto" if k == "auto" else int(k), max_k=max_k, components=components, scale=scale, folds=folds,
-            repeats=repeats, n_null=n_null, n_permutations=n_permutations, n_boot=1000 if n_boot is None else n_boot,
+            repeats=repeats, n_null=n_null, n_permutations=n_permutations, n_boot=n_boot,
             seed=0 if seed is None else seed, progress=progress,
             command=" ".join(["mmcell", *sys.argv[1:]]),
         )  # fmt: skip

@@ -10,7 +10,7 @@ import numpy as np
 
 from mmcell.errors import MmcellError, first
 from mmcell.metrics.base import checked
-from mmcell.metrics.kaplan_meier import Steps
+from mmcell.metrics.kaplan_meier import Steps, kaplan_meier
 
 #: The two groups: whose mean is subtracted from whose.
 LOW, HIGH = "low", "high"
@@ -55,6 +55,42 @@ def restricted_mean(time: np.ndarray, event: np.ndarray, tau: float) -> float:
     stochastic integrals. Mathematical Centre Tracts 124 (1980).
     """
     return float(restricted_mean_resampled(time, event, tau, np.ones((1, len(time))))[0])
+
+
+def restricted_mean_variance(time: np.ndarray, event: np.ndarray, tau: float) -> float:
+    """Return the variance of the restricted mean (Greenwood): Σ A(t)² d / (Y (Y − d)), A(t) the area from t to `tau`.
+
+    Parameters
+    ----------
+    time, event, tau
+        As in `restricted_mean`.
+
+    Returns
+    -------
+    float
+        In squared units of time; NaN without patients. Where the last ones at risk have the event nothing is left, and
+        that moment adds nothing.
+
+    Raises
+    ------
+    MmcellError
+        As in `restricted_mean`.
+
+    References
+    ----------
+    Klein, Moeschberger: Survival analysis, 2nd ed. (2003), section 4.5.
+    """
+    time, event = checked("restricted_mean_variance", time=time, event=event)
+    if not tau > 0:
+        raise MmcellError(f"restricted_mean_variance: tau is {tau:g}; give a time after 0")
+    if not len(time):
+        return float("nan")
+    found = kaplan_meier(time, event)
+    seen = found.times <= tau
+    times, at_risk, died, left = (a[seen] for a in (found.times, found.at_risk, found.events, found.survival))
+    rest = (left * np.diff(np.append(times, tau)))[::-1].cumsum()[::-1]
+    share = np.divide(died, at_risk * (at_risk - died), out=np.zeros_like(died), where=at_risk > died)
+    return float((rest**2 * share).sum())
 
 
 def restricted_mean_difference_resampled(

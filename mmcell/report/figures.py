@@ -217,7 +217,7 @@ def kaplan_meier(groups: Sequence[Curve], *, label: str, ident: str, title: str)
         for i, group in enumerate(groups):
             colour = _GROUPS.get(group.name, _MORE_GROUPS[i % len(_MORE_GROUPS)])
             x = _legend(axes, group, colour, _LINES[i % len(_LINES)], x)
-            _km_curve(axes, group, colour, _LINES[i % len(_LINES)])
+            km_curve(axes, group.time, group.event, colour=colour, line=_LINES[i % len(_LINES)])
             y = -64 - row * (i + 1)
             short = plain(group.name)
             short = short if len(short) <= 6 else short[:5] + "…"
@@ -230,15 +230,24 @@ def kaplan_meier(groups: Sequence[Curve], *, label: str, ident: str, title: str)
         return svg(figure, ident, title, "; ".join([*said, *risk]))
 
 
-def _km_curve(axes: Axes, group: Curve, colour: str, line: Any) -> None:
-    fit = _fit(group.time, group.event)
-    band = fit.confidence_interval_
-    x, y = fit.survival_function_.index.to_numpy(float), fit.survival_function_.iloc[:, 0].to_numpy(float)
-    low, high = band.iloc[:, 0].to_numpy(float), band.iloc[:, 1].to_numpy(float)
-    axes.fill_between(x, low, high, step="post", color=colour, alpha=0.14, lw=0, zorder=1)
-    axes.step(x, y, where="post", color=colour, lw=2, ls=line, zorder=3)
-    censored = np.unique(group.time[group.event == 0])
+def km_curve(
+    axes: Axes, time: np.ndarray, event: np.ndarray, *, colour: str, line: Any, label: str | None = None
+) -> None:
+    """Draw one Kaplan–Meier curve with its 95 % band (exponential Greenwood); strokes are censored patients."""
+    fit = _fit(time, event)
+    band, x = fit.confidence_interval_, fit.survival_function_.index.to_numpy(float)
+    y = fit.survival_function_.iloc[:, 0].to_numpy(float)
+    steps(axes, x, y, band.to_numpy(float).T, colour=colour, line=line, label=label)
+    censored = np.unique(time[event == 0])
     axes.plot(censored, fit.predict(censored), "|", color=colour, ms=6, mew=1, zorder=3, ls="none")
+
+
+def steps(
+    axes: Axes, x: np.ndarray, y: np.ndarray, band: np.ndarray, *, colour: str, line: Any, label: str | None = None
+) -> None:
+    """Draw a step function y (k,) of x (k,) with its band (2, k)."""
+    axes.fill_between(x, band[0], band[1], step="post", color=colour, alpha=0.14, lw=0, zorder=1)
+    axes.step(x, y, where="post", color=colour, lw=2, ls=line, zorder=3, label=label)
 
 
 def _legend(axes: Axes, group: Curve, colour: str, line: Any, x: float) -> float:

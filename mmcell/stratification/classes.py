@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pandas as pd
+from scipy.special import comb
 from scipy.stats import chi2_contingency, fisher_exact
 
-from mmcell.stratification.survival import EFFECTS, RUNAWAY, independent, score_permutation
+from mmcell.stratification.ratios import Fit, Ratios, UnfitError, ratios
+from mmcell.stratification.scores import score_permutation
 
-_Z = 1.959963984540054
+#: Batches of so many patients at most are conditioned on.
+_SMALL = 40
+_NO_TERMS = pd.DataFrame({"value": [], "error": [], "p_proportional": []}, dtype=float)
 
 
 def classes_by_group(frame: pd.DataFrame, positive: str) -> pd.DataFrame:
@@ -28,10 +34,11 @@ def classes_by_group(frame: pd.DataFrame, positive: str) -> pd.DataFrame:
     for name in table:
         found[f"n {name}"] = table[name].to_numpy()
     if positive:
-        n, share = found["n"].to_numpy(dtype=float), table[positive].to_numpy() / found["n"].to_numpy()
-        centre = (share + _Z**2 / (2 * n)) / (1 + _Z**2 / n)
-        half = _Z * np.sqrt(share * (1 - share) / n + _Z**2 / (4 * n**2)) / (1 + _Z**2 / n)
-        found["share"], found["ci_low"], found["ci_high"] = share, centre - half, centre + half
+        from statsmodels.stats.proportion import proportion_confint
+
+        count, n = table[positive].to_numpy(), found["n"].to_numpy()
+        low, high = proportion_confint(count, n, method="wilson")
+        found["share"], found["ci_low"], found["ci_high"] = count / n, low, high
     return found
 
 
@@ -51,52 +58,71 @@ def association(
     return found
 
 
-def odds_ratios(
-    frame: pd.DataFrame, positive: str, covariates: pd.DataFrame, batch: pd.Series | None
-) -> tuple[pd.DataFrame, list[str]]:
-    """Return odds ratios of the positive class to the first group, unadjusted and adjusted; see `hazard_ratios`."""
-    groups = sorted(frame["group"].unique())
-    y = (frame["label"] == positive).astype(float)
-    dummies = pd.DataFrame({f"group {g}": (frame["group"] == g).astype(float) for g in groups[1:]}, index=frame.index)
-    split = [str(g) for g in groups if y[frame["group"] == g].nunique() < 2]
-    why = f"separation: group {split[0]} has one class only" if split else ""
-    found, notes = [_logit(y, dummies, "unadjusted", why)], []
-    if batch is not None:
-        covariates = covariates.assign(
-            **{f"batch {b}": (batch == b).astype(float) for b in batch.value_counts().index[1:]}
-        )
-    if covariates.shape[1]:
-        kept, dropped = independent(pd.concat([dummies, covariates], axis=1))
-        notes += [f"{name} says nothing beyond the others and is left out" for name in dropped]
-        found.append(_logit(y, kept, "adjusted", why))
-    return pd.concat(found, ignore_index=True), notes
+def odds_ratios(frame: pd.DataFrame, positive: str, covariates: pd.DataFrame, batch: pd.Series | None) -> Ratios:
+    """Return odds ratios of the positive class to the first group, unadjusted, and adjusted within batches.
 
+    Parameters
+    ----------
+    frame
+        Columns ``group label``.
+    positive
+        The class; all others are the rest.
+    covariates, batch
+        As in `hazard_ratios`. Small batches are conditioned on, for a constant for each of many small batches makes
+        ratios too large; large ones have a constant of their own. A batch with one class says nothing either way.
 
-def _logit(y: pd.Series, design: pd.DataFrame, model: str, why: str) -> pd.DataFrame:
-    from statsmodels.api import Logit, add_constant
-    from statsmodels.tools.sm_exceptions import ConvergenceWarning, PerfectSeparationError, PerfectSeparationWarning
-
-    blank = pd.DataFrame(
-        {"measure": "odds ratio", "model": model, "term": list(design), "n": len(y), "n_events": int(y.sum())}
-    ).reindex(columns=list(EFFECTS))
-    if why:
-        return blank.assign(reason=why)
-    spread = design.std(ddof=0)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", category=ConvergenceWarning)
-            warnings.simplefilter("error", category=PerfectSeparationWarning)
-            warnings.simplefilter("error", category=RuntimeWarning)
-            fit = Logit(y, add_constant(design / spread)).fit(disp=0, maxiter=100)
-    except (ConvergenceWarning, PerfectSeparationError, PerfectSeparationWarning, RuntimeWarning):
-        return blank.assign(reason="separation: the covariates tell the class of some patients for certain")
-    except np.linalg.LinAlgError:
-        return blank.assign(reason="the covariates are too alike for a model")
-    error = fit.bse[list(design)]
-    if not np.isfinite(error).all() or error.max() > RUNAWAY:
-        return blank.assign(reason="separation: the covariates tell the class of some patients for certain")
-    value, error = fit.params[list(design)] / spread, error / spread
-    return blank.assign(
-        ratio=np.exp(value).to_numpy(), ci_low=np.exp(value - _Z * error).to_numpy(),
-        ci_high=np.exp(value + _Z * error).to_numpy(), p=fit.pvalues[list(design)].to_numpy(), reason="",
+    References
+    ----------
+    Breslow, Day: Statistical methods in cancer research, vol. 1 (1980), chapter 7.
+    """
+    outcome = pd.DataFrame({"event": (frame["label"] == positive).astype(int)})
+    small = batch is not None and batch.value_counts().max() <= _SMALL
+    return ratios(
+        frame["group"], outcome, covariates, batch, measure="odds ratio", fit=_conditional if small else _logit,
+        sides=(0, 1),
     )  # fmt: skip
+
+
+def _logit(outcome: pd.DataFrame, design: pd.DataFrame, batch: pd.Series) -> Fit:
+    """Fit a logistic model with a constant for each batch; all batches have both classes."""
+    from statsmodels.api import Logit
+
+    y, x = _laid(outcome, design)
+    if not x.shape[1]:
+        share = y.groupby(batch).transform("mean")
+        return Fit(_NO_TERMS, float(np.log(np.where(y == 1, share, 1 - share)).sum()))
+    constants = pd.get_dummies(batch).astype(float).add_prefix("__")
+    return _maximum(lambda: Logit(y, pd.concat([x, constants], axis=1)).fit(disp=0, maxiter=30), design)
+
+
+def _conditional(outcome: pd.DataFrame, design: pd.DataFrame, batch: pd.Series) -> Fit:
+    """Fit a logistic model given how many patients of each batch are of the class; all batches have both classes."""
+    from statsmodels.discrete.conditional_models import ConditionalLogit
+
+    if batch.eq("").all():
+        # The model without batches.
+        return _logit(outcome, design, batch)
+    y, x = _laid(outcome, design)
+    if not x.shape[1]:
+        sizes = y.groupby(batch).agg(["size", "sum"])
+        return Fit(_NO_TERMS, -float(np.log(comb(sizes["size"], sizes["sum"])).sum()))
+    return _maximum(lambda: ConditionalLogit(y, x, groups=batch).fit(disp=0, maxiter=200), design)
+
+
+def _laid(outcome: pd.DataFrame, design: pd.DataFrame) -> tuple[pd.Series, pd.DataFrame]:
+    """Return the class as a number, and the standardised design."""
+    return outcome["event"].astype(float), design / design.std(ddof=0)
+
+
+def _maximum(fit: Callable[[], Any], design: pd.DataFrame) -> Fit:
+    """Return a fitted model of standardised columns in the units of the columns."""
+    with warnings.catch_warnings():
+        # What they warn of, a coefficient that runs away, is seen in its error.
+        warnings.simplefilter("ignore")
+        try:
+            found = fit()
+        except np.linalg.LinAlgError as error:
+            raise UnfitError("separation: the covariates tell the class of some patients for certain") from error
+        names, spread = list(design), design.std(ddof=0)
+        value, wide = (pd.Series(np.asarray(v)[: len(names)], names) for v in (found.params, found.bse))
+    return Fit(pd.DataFrame({"value": value / spread, "error": wide / spread, "p_proportional": np.nan}), found.llf)

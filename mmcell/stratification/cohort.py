@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 import pandas as pd
@@ -17,9 +18,11 @@ from mmcell.encoders.base import Encoder, check_encoder, make_encoder, readable
 from mmcell.errors import MmcellError, did_you_mean, first
 from mmcell.poolings import Pooling, resolve_poolings
 from mmcell.roles import CohortCard, DatasetCard, ModalityCard, Roles, parse
+from mmcell.stratification.ends import Early, Kind, outcome_in, timeless_in
+from mmcell.stratification.plausible import meant_as_number, plausible
+from mmcell.stratification.proportions import is_whole
 from mmcell.truth import as_text
 
-Kind = Literal["survival", "label", "none"]
 Source: TypeAlias = str | Path | pd.DataFrame | Dataset
 _FILES = (".h5ad", ".h5mu", ".zarr")
 _TABLES = (".csv", ".tsv", ".gz", ".parquet")
@@ -53,8 +56,11 @@ class Cohort:
         Patient -> batch as text; None where there is none.
     columns
         What the outcome's columns are called by their owner.
-    by_default
-        The columns of a table that patients are grouped by because nobody said which: all numeric ones without a role.
+    by_default, passed_over
+        The columns of a table that patients are grouped by because nobody said which: all numeric ones without a role;
+        and those that are not, for they hold text.
+    timeless
+        Patients whose outcome was left out for a time that is not positive.
     """
 
     dataset: Dataset
@@ -69,18 +75,50 @@ class Cohort:
     batch: pd.Series | None
     columns: tuple[str, ...]
     by_default: tuple[str, ...] = ()
+    passed_over: tuple[str, ...] = ()
+    timeless: tuple[str, ...] = ()
+
+    @cached_property
+    def values(self) -> pd.DataFrame | None:
+        """The values of every patient as they are in the table; None where rows are cells, or there are none."""
+        data = self.dataset
+        if data.card.level != "patient" or data.values(self.modality) is None:
+            return None
+        raw, named = data.features(self.modality).X, data.anndata(self.modality)
+        dense = np.asarray(raw.toarray() if hasattr(raw, "toarray") else raw, dtype=float)
+        return pd.DataFrame(dense, named.obs_names, named.var_names)
+
+    @cached_property
+    def whole(self) -> bool:
+        """Whether these are proportions that add up to 1."""
+        stated = self.dataset.modality(self.modality).preprocessing == "proportions"
+        return stated and self.values is not None and is_whole(self.values.to_numpy())
+
+    @property
+    def plain(self) -> bool:
+        """Whether patients are grouped by the values of their rows, which nothing has encoded."""
+        return self.pooling is None and getattr(getattr(self.source, "card", None), "name", "") == "features"
 
     @property
     def encoder(self) -> str:
         """What the embedding is called, and how it becomes patients."""
+        if self.plain and self.whole:
+            return "log-ratios of proportions"
         read = self.pooling is None or self.pooling.reads_embedding
         name = self.source.name if isinstance(self.source, Embedding) else self.source.card.name
         return " → ".join(([name] if read else []) + ([self.pooling.name] if self.pooling else []))
 
+    def columns_read(self, d: int) -> list[str]:
+        """Return what the d values of a patient are called."""
+        own = (
+            self.source.columns if isinstance(self.source, Embedding) else self.dataset.anndata(self.modality).var_names
+        )
+        return list(map(str, own)) if own is not None and len(own) == d else [f"column {j}" for j in range(d)]
+
 
 def open_cohort(
     source: Source, *, embedding: Any, patient_encoder: Any, modality: str | None, preprocessing: str | None,
-    features: str | None, roles: Mapping[str, Any], seed: int,
+    features: str | None, roles: Mapping[str, Any], seed: int, early: Early = "error",
 ) -> Cohort:  # fmt: skip
     """Return the cohort that was named, with the roles that were given on top of its card's.
 
@@ -103,8 +141,13 @@ def open_cohort(
     read, pooling = _encoder(dataset, chosen, embedding, patient_encoder, seed)
     patients = _patients(dataset, read, pooling)
     if len(patients) < FEWEST:
-        raise MmcellError(f"stratify: {len(patients)} patients are too few to look for groups; {FEWEST} are the least")
-    kind, outcome, positive, columns = _outcome(dataset)
+        few = "1 patient is" if len(patients) == 1 else f"{len(patients)} patients are"
+        raise MmcellError(f"stratify: {few} too few to look for groups; {FEWEST} are the least")
+    timeless = timeless_in(dataset, early)
+    kind, outcome, positive, columns = outcome_in(dataset, given.get("positive"), timeless)
+    covariates = dataset.covariates("clinical").reindex(patients)
+    for name in covariates:
+        plausible(covariates[name].dropna(), f"the covariate {name!r}")
     batch = None
     if dataset.roles.batch is not None and dataset.roles.batch in dataset.patients:
         values = dataset.per_unit(dataset.roles.batch)
@@ -113,8 +156,8 @@ def open_cohort(
     taken = table and features is None and embedding is None
     return Cohort(
         dataset, read, chosen, pooling, patients, kind, outcome[outcome.index.isin(patients)], positive,
-        dataset.covariates("clinical").reindex(patients), batch, columns,
-        tuple(map(str, dataset.anndata(chosen).var_names)) if taken else (),
+        covariates, batch, columns, tuple(map(str, dataset.anndata(chosen).var_names)) if taken else (),
+        _text_columns(dataset) if taken else (), timeless,
     )  # fmt: skip
 
 
@@ -188,6 +231,10 @@ def _of_table(
 
     table = table.set_axis([str(c) for c in table.columns], axis=1)
     known = list(table.columns)
+    if len(known) == 1 and ";" in known[0]:
+        raise MmcellError(
+            f"{who}: the only column is {known[0][:40]!r}: separated by ';'? Save it with commas, or as .tsv"
+        )
     if "unit" not in given:
         raise MmcellError(f"{who}: say which column is the patient: --id COLUMN ({first(known, 8)})")
     roles = _roles(given, None, known, who)
@@ -205,7 +252,10 @@ def _of_table(
     taken = set(roles.columns.values())
     free = [c for c in known if c not in taken and pd.api.types.is_numeric_dtype(table[c])]
     free = [c for c in free if not pd.api.types.is_bool_dtype(table[c])]
-    if features is not None:
+    if features is None:
+        for name in (c for c in known if c not in taken and not pd.api.types.is_numeric_dtype(table[c])):
+            meant_as_number(table[name].dropna(), f"column {name!r}")
+    else:
         try:
             free = [c for c in free if re.fullmatch(features, c)]
         except re.error as error:
@@ -288,17 +338,7 @@ def _patients(dataset: Dataset, read: Encoder | Embedding, pooling: Pooling | No
     return pd.Index(sorted(own), name="patient")
 
 
-def _outcome(dataset: Dataset) -> tuple[Kind, pd.DataFrame, str, tuple[str, ...]]:
-    roles = dataset.roles
-    if roles.outcome is not None:
-        return "survival", dataset.truth("outcome", "patient"), "", (roles.outcome.time, roles.outcome.event)
-    if roles.label is not None:
-        labels = as_text(dataset.per_unit(roles.label).dropna())
-        classes = sorted(labels.unique())
-        if len(classes) < 2:
-            raise MmcellError(
-                f"dataset {dataset.name!r}: the label {roles.label!r} has one class only ({first(classes)}); "
-                "at least two are needed"
-            )
-        return "label", labels.to_frame("label"), dataset.positive if len(classes) == 2 else "", (roles.label,)
-    return "none", pd.DataFrame(index=pd.Index([], name="unit")), "", ()
+def _text_columns(dataset: Dataset) -> tuple[str, ...]:
+    """Return the columns of a table that have no role and are no numbers."""
+    taken = set(dataset.roles.columns.values())
+    return tuple(str(c) for c in dataset.obs if c not in taken)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
 from mmcell.errors import MmcellError
-from mmcell.report.figures import INK, SOFT, at_risk, below, bottom_only, canvas
+from mmcell.report.figures import INK, SOFT, at_risk, below, bottom_only, canvas, km_curve, steps
+from mmcell.stratification.incidence import incidence
 from mmcell.stratification.outcome import Outcome
 from mmcell.stratification.panels import LINES, Panel, called, colour, p_said, panel, short
 
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def plot_survival(outcome: Outcome, ax: Axes | None = None) -> Axes:
-    """Draw Kaplan–Meier curves with 95 % bands on some axes, new ones by default; see `Stratification.kaplan_meier`.
+    """Draw curves with 95 % bands on some axes, new ones by default; see `Stratification.kaplan_meier`.
 
     Raises
     ------
@@ -33,13 +34,17 @@ def plot_survival(outcome: Outcome, ax: Axes | None = None) -> Axes:
         ax = pyplot.figure().add_subplot()
     for i, (name, part) in enumerate(outcome.frame.groupby("group", sort=True)):
         _curve(ax, part, i, label=f"{called(str(name))} (n = {len(part)})")
-    ax.set(xlabel=outcome.columns[0], ylabel="event-free", ylim=(0, 1.03), xlim=(0, None))
+    ax.set(xlabel=outcome.columns[0], ylabel=_axis(outcome), ylim=(0, 1.03), xlim=(0, None))
     ax.legend()
     return ax
 
 
+def _axis(outcome: Outcome) -> str:
+    return "with the event" if outcome.competes else "event-free"
+
+
 def survival_panel(outcome: Outcome, name: str, heading: str) -> Panel:
-    """Return Kaplan–Meier curves with bands and the numbers at risk."""
+    """Return Kaplan–Meier curves, or cumulative incidence where events compete, with bands and numbers at risk."""
     from matplotlib.ticker import MaxNLocator
 
     groups = [(str(g), part) for g, part in outcome.frame.groupby("group", sort=True)]
@@ -52,7 +57,7 @@ def survival_panel(outcome: Outcome, name: str, heading: str) -> Panel:
         figure, axes = canvas(top + 190 + foot, (52, top, 14, foot))
         axes.set(xlim=(0, end * 1.02), ylim=(0, 1.03), xticks=ticks, yticks=[0, 0.25, 0.5, 0.75, 1])
         axes.set_xlabel(short(outcome.columns[0]))
-        axes.set_ylabel("event-free", labelpad=3)
+        axes.set_ylabel(_axis(outcome), labelpad=3)
         axes.yaxis.set_major_formatter(lambda y, _: f"{100 * y:.0f} %")
         axes.text(4, -62, "Number at risk", transform=below(axes), color=SOFT, va="baseline", ha="left")
         for i, (group, part) in enumerate(groups):
@@ -71,23 +76,31 @@ def survival_panel(outcome: Outcome, name: str, heading: str) -> Panel:
         return figure
 
     said = "; ".join(f"{called(g)}: {len(part)} patients, {int(part['event'].sum())} events" for g, part in groups)
-    text = "Kaplan–Meier curves with 95 % bands; upright strokes are censored patients."
+    what = (
+        "Cumulative incidence beside the competing event (Aalen–Johansen)"
+        if outcome.competes
+        else "Kaplan–Meier curves"
+    )
+    text = f"{what} with 95 % bands; upright strokes are censored patients."
     if outcome.test:
-        text = f"{text} Log-rank, outcomes permuted: {p_said(outcome.p)}."
+        text = f"{text} {outcome.test_name}, outcomes permuted: {p_said(outcome.p)}."
     return panel(name, heading, text, said, make)
 
 
 def _curve(axes: Axes, part: pd.DataFrame, i: int, label: str | None = None) -> None:
-    from lifelines import KaplanMeierFitter
-
-    fit = KaplanMeierFitter().fit(part["time"], part["event"])
-    band, curve = fit.confidence_interval_, fit.survival_function_
-    x, y = curve.index.to_numpy(dtype=float), curve.iloc[:, 0].to_numpy(dtype=float)
-    low, high = band.iloc[:, 0].to_numpy(dtype=float), band.iloc[:, 1].to_numpy(dtype=float)
-    axes.fill_between(x, low, high, step="post", color=colour(i), alpha=0.14, lw=0, zorder=1)
-    axes.step(x, y, where="post", color=colour(i), lw=2, ls=LINES[i % len(LINES)], zorder=3, label=label)
-    censored = np.unique(part.loc[part["event"] == 0, "time"].to_numpy(dtype=float))
-    axes.plot(censored, fit.predict(censored), "|", color=colour(i), ms=6, mew=1, zorder=3, ls="none")
+    """Draw who is free of the event, or, where another event can rule it out, who has had it."""
+    look: dict[str, Any] = {"colour": colour(i), "line": LINES[i % len(LINES)], "label": label}
+    time = part["time"].to_numpy(dtype=float)
+    if "cause" not in part:
+        km_curve(axes, time, part["event"].to_numpy(dtype=int), **look)
+        return
+    cause = part["cause"].to_numpy(dtype=int)
+    found = incidence(time, cause)
+    x, y = np.append(0.0, found.times), np.append(0.0, found.values)
+    steps(axes, x, y, np.column_stack([[np.nan, np.nan], found.band()]), **look)
+    censored = np.unique(time[cause == 0])
+    height = y[np.searchsorted(found.times, censored, "right")]
+    axes.plot(censored, height, "|", color=colour(i), ms=6, mew=1, zorder=3, ls="none")
 
 
 def classes_panel(outcome: Outcome) -> Panel:

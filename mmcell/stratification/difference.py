@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 import pandas as pd
 from scipy.stats import rankdata
@@ -13,7 +15,8 @@ from mmcell.patients.composition import Composition
 from mmcell.stats.contrasts import contrasts
 from mmcell.stats.multiplicity import adjusted
 from mmcell.stratification.cohort import Cohort
-from mmcell.stratification.survival import score_permutation
+from mmcell.stratification.proportions import floor_of, log_ratios
+from mmcell.stratification.scores import score_permutation
 
 DIFFERENCES = ("kind", "name", "group", "effect", "ci_low", "ci_high", "p", "q", "n_in", "n_out", "reason")
 ASSOCIATIONS = ("kind", "name", "measure", "effect", "p", "q", "n", "reason")
@@ -21,8 +24,6 @@ ASSOCIATIONS = ("kind", "name", "measure", "effect", "p", "q", "n", "reason")
 MOST = 100
 #: Numbers that a bootstrap holds at once.
 _HELD = 20_000_000
-#: Rows whose sum is within this of 1 are compositions.
-_WHOLE = 0.05
 
 
 def differences(
@@ -30,8 +31,8 @@ def differences(
 ) -> pd.DataFrame:
     """Compare every group with the others (two groups: B with A) in what its patients are made of.
 
-    The groups were made from the same measurement, so that p says how large a difference is beside its noise, and is no
-    evidence of groups.
+    The groups were made from the same measurement, so that p and q describe how large a difference is beside its noise:
+    they are no evidence of groups, and no rate of false discoveries.
 
     Parameters
     ----------
@@ -61,10 +62,13 @@ def differences(
             moves = strata is None or bool(pd.Series(inside).groupby(strata).nunique().gt(1).any())
             for start in range(0, table.shape[1], step):
                 part = slice(start, start + step)
-                found = contrasts(
-                    values[:, part], inside, [str(c) for c in table.columns[part]], strata=strata, n_boot=n_boot,
-                    n_permutations=n_permutations, rng=rng,
-                )  # fmt: skip
+                with warnings.catch_warnings():
+                    # Of a column that does not vary inside or outside: its interval is none, and has a reason.
+                    warnings.filterwarnings("ignore", "The BCa confidence interval cannot be calculated")
+                    found = contrasts(
+                        values[:, part], inside, [str(c) for c in table.columns[part]], strata=strata, n_boot=n_boot,
+                        n_permutations=n_permutations, rng=rng,
+                    )  # fmt: skip
                 if not moves:
                     found["p"], found["reason"] = np.nan, "no batch has patients inside and outside of the group"
                 rows.append(found.assign(kind=kind, group=name))
@@ -86,31 +90,16 @@ def _tables(cohort: Cohort, rng: np.random.Generator) -> dict[str, pd.DataFrame]
         if scores is not None:
             found["concept"] = scores.groupby(dataset.unit).mean()
         return found
-    data = dataset.anndata(cohort.modality)
-    if dataset.values(cohort.modality) is None:
+    table = cohort.values
+    if table is None:
         return found
-    raw = dataset.features(cohort.modality).X
-    table = pd.DataFrame(
-        np.asarray(raw.toarray() if hasattr(raw, "toarray") else raw, dtype=float), data.obs_names, data.var_names
-    )
-    if dataset.modality(cohort.modality).preprocessing == "proportions" and is_whole(table.to_numpy()):
-        return {"composition": log_ratios(table)}
+    if cohort.whole:
+        values = table.to_numpy()
+        return {"composition": pd.DataFrame(log_ratios(values, floor_of(values)), table.index, table.columns)}
     if table.shape[1] > MOST:
         keep = np.sort(np.argsort(-table.var().to_numpy(), kind="stable")[:MOST])
         table = table.iloc[:, keep]
     return {"feature": table}
-
-
-def is_whole(values: np.ndarray) -> bool:
-    """Whether all rows of (n, m) proportions add up to 1."""
-    return bool((values >= 0).all() and np.abs(values.sum(axis=1) - 1).max() <= _WHOLE)
-
-
-def log_ratios(table: pd.DataFrame) -> pd.DataFrame:
-    """Return centred log-ratios of proportions, floored at the smallest one that is not 0."""
-    values = table.to_numpy(dtype=float)
-    logs = np.log(np.maximum(values, values[values > 0].min()))
-    return pd.DataFrame(logs - logs.mean(axis=1, keepdims=True), table.index, table.columns)
 
 
 def _composition(cohort: Cohort, rng: np.random.Generator) -> pd.DataFrame:
@@ -190,6 +179,10 @@ def _association(
         # χ² over n, by the most it can be.
         effect = float(np.sqrt(between / len(column) / (min(len(sizes), scores.shape[1]) - 1)))
     p = score_permutation(scores, group.to_numpy(), strata.to_numpy(), n_permutations, rng)
-    return {
-        "measure": measure, "effect": effect, "p": p, "reason": "" if np.isfinite(p) else "does not vary within batches"
-    }  # fmt: skip
+    reason = ""
+    if not np.isfinite(p):
+        apart = group.groupby(strata.to_numpy()).nunique().max() < 2
+        reason = (
+            "groups do not vary within batches" if apart else "does not vary within batches that hold several groups"
+        )
+    return {"measure": measure, "effect": effect, "p": p, "reason": reason}

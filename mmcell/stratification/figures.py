@@ -33,7 +33,8 @@ def draw(found: Stratification) -> list[Panel]:
         panels += [_matrix(found), _map(found), _certainty(found)]
         outcome = found.outcome
         if outcome.kind == "survival":
-            panels.append(survival_panel(outcome, "survival", "Survival of held-out groups"))
+            what = "Incidence of the event in" if outcome.competes else "Survival of"
+            panels.append(survival_panel(outcome, "survival", f"{what} held-out groups"))
             panels.append(survival_panel(found.in_sample, "survival-in-sample", "Beside it: in-sample groups"))
         elif outcome.kind == "label":
             panels.append(classes_panel(outcome))
@@ -43,7 +44,7 @@ def draw(found: Stratification) -> list[Panel]:
         told = found.differences[found.differences["effect"].notna()]
         panels += [differences_panel(found, name) for name in sorted(told["group"].unique())]
     elif found.outcome.kind == "survival":
-        panels += [_map(found), survival_panel(found.outcome, "survival", "Survival of all patients")]
+        panels += [_map(found), survival_panel(found.outcome, "survival", "What became of all patients")]
     else:
         panels.append(_map(found))
     return panels

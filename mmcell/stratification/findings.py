@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
 import numpy as np
 import pandas as pd
 
 from mmcell.audit.evidence import ordered
 from mmcell.errors import first
 from mmcell.records import Finding
+from mmcell.report.words import counted
 from mmcell.stratification.assignment import Assignment
 from mmcell.stratification.cohort import Cohort
 from mmcell.stratification.outcome import Outcome
-from mmcell.stratification.stability import ALPHA, LEAST, LEAST_SHARE, Stability
+from mmcell.stratification.ratios import ONE_GROUP
+from mmcell.stratification.stability import ALPHA, LEAST, LEAST_SHARE, MISSED, Stability
+from mmcell.stratification.vectors import FEW_VALUES
 
 #: From this Cramér's V, or share of the rank variance, on the groups are little else than what they go with.
 _LARGE = {"Cramér's V": 0.5, "η² of ranks": 0.25}
@@ -21,6 +26,8 @@ _AGREE = 0.6
 _FIRM = 0.7
 #: A patient whose repeats agree less is between groups.
 _SURE = 0.8
+#: From this share of missing covariates on, adjustment is not what it says.
+_GAPS = 0.1
 #: Fewer events than this for each coefficient of a model make its ratios unreliable.
 _EVENTS = 5
 _WORDS = {
@@ -31,10 +38,11 @@ _WORDS = {
 
 def findings_of(
     cohort: Cohort, stability: Stability, k: int, forced: bool, assigned: Assignment | None, outcome: Outcome,
-    associations: pd.DataFrame,
+    associations: pd.DataFrame, coarse: Sequence[str] = (), told: Mapping[str, float] | None = None,
 ) -> list[Finding]:  # fmt: skip
-    """Return what must be known of a stratification."""
+    """Return what must be known; `coarse` are the columns of few values, `told` those that tell the outcome."""
     found = [*_groups(stability, k, forced, len(cohort.patients)), *_cohort(cohort, outcome), *_by_default(cohort)]
+    found += [*_telling(told or {}), *_coarse(coarse), *_competing(outcome)]
     if assigned is not None:
         found += [*_assigned(assigned), *_followed(associations), *_outcome(outcome)]
     return ordered(found)
@@ -44,12 +52,52 @@ def _by_default(cohort: Cohort) -> list[Finding]:
     """Name the columns that nobody chose: a second outcome among them would be in the groups."""
     if not cohort.by_default:
         return []
+    found = []
+    if cohort.passed_over:
+        found.append(
+            Finding(
+                severity="info", code="columns-passed-over", evidence=first(cohort.passed_over, 12),
+                message="columns of text or yes and no without a role are read by nothing",
+                cure="name those that matter as --covariates or --batch",
+            )
+        )  # fmt: skip
     return [
+        *found,
         Finding(
             severity="warning", code="features-by-default", evidence=first(cohort.by_default, 12),
             message=f"patients are grouped by every numeric column without a role ({len(cohort.by_default)}); an "
             "outcome or an id among them would make the groups",
             cure="name the columns to group by with --features",
+        )
+    ]  # fmt: skip
+
+
+def _telling(told: Mapping[str, float]) -> list[Finding]:
+    """Name columns that are, in all likelihood, an outcome themselves."""
+    if not told:
+        return []
+    return [
+        Finding(
+            severity="leak", code="features-tell-outcome",
+            evidence=", ".join(f"{name} {value:.2f}" for name, value in list(told.items())[:12]),
+            message=f"{counted(len(told), 'column')} that patients are grouped by nearly "
+            f"{'gives' if len(told) == 1 else 'give'} the outcome alone (concordance or AUROC)",
+            cure="leave outcomes, and what follows from them, out with --features",
+        )
+    ]  # fmt: skip
+
+
+def _coarse(names: Sequence[str]) -> list[Finding]:
+    """Name columns of few values, each of which makes groups by itself."""
+    if not names:
+        return []
+    have = "has" if len(names) == 1 else "have"
+    return [
+        Finding(
+            severity="warning", code="features-of-few-values", evidence=first(names, 12),
+            message=f"{counted(len(names), 'column')} that patients are grouped by {have} "
+            f"fewer than {FEW_VALUES} different values: such a column is groups by itself, of whatever meaning",
+            cure="leave classes and codes out with --features, and see whether the groups stay",
         )
     ]  # fmt: skip
 
@@ -61,7 +109,7 @@ def _groups(stability: Stability, k: int, forced: bool, n: int) -> list[Finding]
             Finding(
                 severity="warning", code="no-stable-groups", evidence=evidence,
                 message="no number of groups is more stable or more compact than one cluster of the same shape",
-                cure="do not speak of types: there is no evidence of any, though small or close groups can be missed",
+                cure=f"do not speak of types: there is no evidence of any; but {MISSED}",
             )
         ]  # fmt: skip
     row = table[table["k"] == k].iloc[0]
@@ -72,7 +120,7 @@ def _groups(stability: Stability, k: int, forced: bool, n: int) -> list[Finding]
             Finding(
                 severity="warning", code="groups-forced", evidence=why,
                 message=f"{k} groups were asked for, and are no more stable than those of one cluster",
-                cure="they cut a continuum: speak of lower and higher, not of types",
+                cure="speak of lower and higher, not of types: there is no evidence of any",
             )
         )  # fmt: skip
     if not forced and k == table["k"].max():
@@ -136,7 +184,11 @@ def _assigned(assigned: Assignment) -> list[Finding]:
 
 
 def _followed(associations: pd.DataFrame) -> list[Finding]:
-    """Say what the groups go with that is not the question."""
+    """Say what the groups go with that is not the question.
+
+    A batch or a measurement counts from p ≤ 0.05 on, each by itself, for a warning too many costs little; a covariate
+    from a false discovery rate of 5 % on.
+    """
     found = []
     for row in associations.itertuples():
         if not row.p <= ALPHA or (row.kind == "clinical" and not row.q <= ALPHA):
@@ -183,6 +235,14 @@ def _cohort(cohort: Cohort, outcome: Outcome) -> list[Finding]:
                 cure="embed them, too; who is missing is seldom missing at random",
             )
         )  # fmt: skip
+    if cohort.timeless:
+        found.append(
+            Finding(
+                severity="warning", code="patients-without-time", evidence=first(cohort.timeless, 5),
+                message=f"{counted(len(cohort.timeless), 'patient')} with a time that is not positive "
+                f"{'counts' if len(cohort.timeless) == 1 else 'count'} in no test", cure="correct the times",
+            )
+        )  # fmt: skip
     missing = len(cohort.patients) - len(outcome.frame)
     if missing and outcome.kind != "none":
         found.append(
@@ -202,15 +262,61 @@ def _cohort(cohort: Cohort, outcome: Outcome) -> list[Finding]:
     return found
 
 
+def _competing(outcome: Outcome) -> list[Finding]:
+    """Say how often the event was ruled out, and what that makes of test and ratios."""
+    if not outcome.competes:
+        return []
+    rows = outcome.summary
+    said = ", ".join(f"{r.n_competing} of {r.n} in group {r.group}" for r in rows.itertuples())
+    if len(rows) == 1:
+        said = f"{rows['n_competing'].iloc[0]} of {rows['n'].iloc[0]} patients"
+    return [
+        Finding(
+            severity="warning" if rows["n_competing"].sum() else "info", code="competing-risks", evidence=said,
+            message=f"{counted(int(rows['n_competing'].sum()), 'patient')} had the competing event, which rules the "
+            "event out: curves are cumulative incidences; test and hazard ratios are cause-specific, of those who are "
+            "still free of both",
+            cure="read them together: a group can have fewer events because more of its patients die of other causes",
+        )
+    ]  # fmt: skip
+
+
+def _followed_alike(outcome: Outcome) -> list[Finding]:
+    """Say where some groups are followed for longer than others."""
+    p = outcome.test.get("p_follow_up", float("nan"))
+    if not p <= ALPHA:
+        return []
+    medians = ", ".join(
+        f"group {r.group} {r.follow_up:.3g}" if np.isfinite(r.follow_up) else f"group {r.group} not reached"
+        for r in outcome.summary.itertuples()
+    )
+    return [
+        Finding(
+            severity="warning", code="follow-up-differs", message="the groups are not followed for the same time",
+            evidence=f"median follow-up by reverse Kaplan–Meier: {medians}; p = {p:.2g}",
+            cure="see whether groups go with the year or the centre, and read curves only as far as all are followed",
+        )
+    ]  # fmt: skip
+
+
+def _cure(reason: str) -> str:
+    if reason == ONE_GROUP:
+        return "groups and batches cannot be told apart here: only patients of other groups in the same batches can"
+    return "merge groups or classes, or leave the covariate out; read the counts of the groups instead"
+
+
 def _outcome(outcome: Outcome) -> list[Finding]:
-    found = []
+    found = _followed_alike(outcome)
     if outcome.imputed:
         n = len(outcome.frame)
+        many = max(outcome.imputed.values()) >= _GAPS * n
         found.append(
             Finding(
-                severity="info", code="covariates-imputed",
-                message=f"the adjusted model uses all {n} patients; missing numbers are the mean, missing classes none",
-                evidence=", ".join(f"{name}: {k} missing" for name, k in outcome.imputed.items()),
+                severity="warning" if many else "info", code="covariates-imputed",
+                message=f"covariates are missing, and the adjusted model uses all {n} patients: whoever lacks one is a "
+                "class of its own there",
+                evidence=", ".join(f"{name}: {k} missing ({100 * k / n:.0f} %)" for name, k in outcome.imputed.items()),
+                cure="fill them in or leave the covariate out; what is missing is not adjusted for" if many else "",
             )
         )  # fmt: skip
     effects = outcome.effects
@@ -221,7 +327,7 @@ def _outcome(outcome: Outcome) -> list[Finding]:
                 Finding(
                     severity="warning", code="no-ratio", evidence=str(lost["reason"].iloc[0]),
                     message=f"the {model} {rows['measure'].iloc[0]} of {first(lost['term'])} cannot be had",
-                    cure="merge groups or leave covariates out; read the counts of the groups instead",
+                    cure=_cure(str(lost["reason"].iloc[0])),
                 )
             )  # fmt: skip
         if len(lost) == len(rows):
@@ -229,11 +335,12 @@ def _outcome(outcome: Outcome) -> list[Finding]:
         known = outcome.frame["event"].sum() if outcome.kind == "survival" else None
         if known is None:
             known = outcome.frame["label"].value_counts().min()
-        if known < _EVENTS * len(rows):
+        n_terms = len(rows) - len(lost)
+        if known < _EVENTS * n_terms:
             found.append(
                 Finding(
                     severity="warning", code="few-events",
-                    message=f"the {model} model has {int(known)} events for {len(rows)} coefficients",
+                    message=f"the {model} model has {int(known)} events for {n_terms} coefficients",
                     evidence=f"fewer than {_EVENTS} for each", cure="adjust for fewer covariates",
                 )
             )  # fmt: skip
@@ -247,12 +354,13 @@ def _outcome(outcome: Outcome) -> list[Finding]:
                     cure="read the restricted mean difference, which assumes nothing of the kind",
                 )
             )  # fmt: skip
-    found += [Finding(severity="info", code="covariate-left-out", message=note) for note in outcome.notes]
+    found += [Finding(severity="info", code="covariate-left-out", message=note) for note in outcome.ratios.notes]
     if outcome.test and not np.isfinite(outcome.p):
         found.append(
             Finding(
                 severity="warning", code="no-permutation",
-                message="outcomes cannot be permuted within batches, so there is no p of the test",
+                message="outcomes cannot be permuted within batches, so the test has no p; unadjusted ratios and "
+                "differences of curves may be the batches' doing",
                 evidence="every batch holds one group or one outcome only",
             )
         )  # fmt: skip

@@ -11,8 +11,12 @@ import pandas as pd
 from mmcell.errors import MmcellError
 from mmcell.probes.design import ClinicalDesign
 from mmcell.stratification.classes import association, classes_by_group, odds_ratios
-from mmcell.stratification.cohort import Cohort, Kind
-from mmcell.stratification.survival import EFFECTS, hazard_ratios, log_rank, survival_by_group
+from mmcell.stratification.cohort import Cohort
+from mmcell.stratification.ends import Kind
+from mmcell.stratification.hazards import hazard_ratios
+from mmcell.stratification.logrank import follow_up, log_rank
+from mmcell.stratification.ratios import Ratios
+from mmcell.stratification.survival import incidence_by_group, survival_by_group
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,17 +28,19 @@ class Outcome:
     kind, columns, positive
         See `Cohort`.
     frame
-        A row per patient of whom it is known: ``group`` and ``time event`` or ``label``.
+        A row per patient of whom it is known: ``group`` and ``time event``, with ``cause`` where there is a competing
+        event (which ends the time of ``event`` like a censoring), or ``label``.
     summary
-        A row per group.
+        A row per group; of survival with its median follow-up.
     test
-        Log-rank or χ²: ``chi2 df p p_permutation``, of two by two ``p_fisher``; empty with one group.
-    effects
-        Hazard or odds ratios to group A, unadjusted and adjusted; see `EFFECTS`.
+        Log-rank (within batches) or χ²: ``chi2 df p p_permutation``, of two by two ``p_fisher``, and of survival
+        ``p_follow_up``, that groups are followed alike; empty with one group.
+    ratios
+        Hazard or odds ratios to group A, unadjusted and adjusted.
     imputed
-        Covariate -> patients who lack it, and were given the mean or no class.
-    notes
-        What stood in the way, in words.
+        Covariate -> patients who lack it.
+    adjusted_for, within
+        The covariates of the adjusted model, and the batch within which it and the test compare; "" for none.
     """
 
     kind: Kind
@@ -43,14 +49,44 @@ class Outcome:
     frame: pd.DataFrame
     summary: pd.DataFrame
     test: dict[str, float] = field(default_factory=dict)
-    effects: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=list(EFFECTS)))
+    ratios: Ratios = field(default_factory=Ratios)
     imputed: dict[str, int] = field(default_factory=dict)
-    notes: tuple[str, ...] = ()
+    adjusted_for: tuple[str, ...] = ()
+    within: str = ""
+
+    @property
+    def effects(self) -> pd.DataFrame:
+        """A row per ratio; see `mmcell.stratification.ratios.EFFECTS`."""
+        return self.ratios.effects
+
+    @property
+    def competes(self) -> bool:
+        """Whether another event can rule out the one in question."""
+        return "cause" in self.frame
+
+    @property
+    def test_name(self) -> str:
+        """What the test is called at the beginning of a sentence."""
+        return "χ²" if self.kind == "label" else "Cause-specific log-rank" if self.competes else "Log-rank"
 
     @property
     def p(self) -> float:
         """Of the test by permutation; NaN where there is none."""
         return self.test.get("p_permutation", float("nan"))
+
+
+def marked(clinical: pd.DataFrame) -> pd.DataFrame:
+    """Return covariates in which whoever lacks one can be told: a class ``missing``, beside a number a column of it."""
+    columns = {}
+    for name, column in clinical.items():
+        gap = column.isna()
+        if not gap.any() or pd.api.types.is_numeric_dtype(column):
+            columns[str(name)] = column
+            if gap.any():
+                columns[f"{name} missing"] = gap.astype(float)
+        else:
+            columns[str(name)] = column.astype(object).where(~gap, "missing")
+    return pd.DataFrame(columns, index=clinical.index)
 
 
 def outcome_of(
@@ -82,7 +118,10 @@ def outcome_of(
     if frame.empty or (cohort.kind == "survival" and not frame["event"].any()):
         what = "no patient has an outcome" if frame.empty else f"{cohort.columns[1]!r} has no events"
         raise MmcellError(f"stratify: {what} among the {len(group)} patients that can be grouped; check the columns")
-    summary = survival_by_group(frame) if cohort.kind == "survival" else classes_by_group(frame, cohort.positive)
+    if cohort.kind == "label":
+        summary = classes_by_group(frame, cohort.positive)
+    else:
+        summary = incidence_by_group(frame) if "cause" in frame else survival_by_group(frame)
     base: dict[str, Any] = {"kind": cohort.kind, "columns": cohort.columns, "positive": cohort.positive}
     if frame["group"].nunique() < 2:
         return Outcome(**base, frame=frame, summary=summary)
@@ -90,17 +129,28 @@ def outcome_of(
     batch = None if batch is None or batch.nunique() < 2 else batch
     stratum = np.zeros(len(frame), dtype=int) if batch is None else pd.factorize(batch)[0]
     clinical = cohort.covariates.reindex(frame.index)
-    design = ClinicalDesign.fit(clinical)
-    numbers = pd.DataFrame(design.transform(clinical), index=frame.index, columns=list(design.columns))
     gaps = clinical.isna().sum()
+    complete = marked(clinical)
+    design = ClinicalDesign.fit(complete)
+    numbers = pd.DataFrame(design.transform(complete), index=frame.index, columns=list(design.columns))
     imputed = {str(c): int(n) for c, n in gaps.items() if n}
-    models: tuple[pd.DataFrame, list[str]] = (pd.DataFrame(columns=list(EFFECTS)), [])
+    models = Ratios()
     if cohort.kind == "survival":
-        test = log_rank(frame, stratum, n_permutations, rng)
+        time, event, own = (frame[c].to_numpy() for c in ("time", "event", "group"))
+        test = log_rank(time, event, own, stratum, n_permutations, rng)
+        medians, test["p_follow_up"] = follow_up(frame, stratum)
+        summary = summary.assign(follow_up=summary["group"].map(medians))
         models = hazard_ratios(frame, numbers, batch) if ratios else models
     else:
         test = association(frame, stratum, n_permutations, rng)
         models = odds_ratios(frame, cohort.positive, numbers, batch) if ratios and cohort.positive else models
     return Outcome(
-        **base, frame=frame, summary=summary, test=test, effects=models[0], imputed=imputed, notes=tuple(models[1])
+        **base,
+        frame=frame,
+        summary=summary,
+        test=test,
+        ratios=models,
+        imputed=imputed,
+        adjusted_for=tuple(map(str, clinical)) if ratios else (),
+        within="" if batch is None else str(cohort.dataset.roles.batch),
     )

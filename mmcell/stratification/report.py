@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,9 +16,9 @@ from markupsafe import Markup
 from mmcell.errors import MmcellError
 from mmcell.records import Finding
 from mmcell.report import words
-from mmcell.stats.multiplicity import adjusted
 from mmcell.stratification.outcome import Outcome
-from mmcell.stratification.stability import ALPHA
+from mmcell.stratification.panels import called, p_said
+from mmcell.stratification.stability import ALPHA, MISSED
 from mmcell.stratification.tables import atomic
 
 if TYPE_CHECKING:
@@ -54,9 +54,9 @@ def render(found: Stratification) -> str:
         autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, loader=FunctionLoader(_text)
     )
     environment.filters.update(
-        number=lambda v: words.number(_known(v)), whole=words.whole, count=words.counted, p=_p, short=_short,
-        percent=lambda v: "–" if _known(v) is None else f"{100 * v:.0f} %", called=_called,
-        span=_span, interval=_interval,
+        number=lambda v: words.number(_known(v)), whole=words.whole, count=words.counted, p=p_said, short=_short,
+        percent=lambda v: "–" if _known(v) is None else f"{100 * v:.0f} %", called=called,
+        span=_span, interval=_interval, shares=_shares,
     )  # fmt: skip
     panels = [{"name": p.name, "heading": p.heading, "text": p.text, "svg": Markup(p.svg)} for p in draw(found)]
     page = environment.get_template("stratification.html").render(
@@ -79,8 +79,8 @@ def verdict(found: Stratification) -> list[str]:
         said = [
             f"The {words.whole(n)} patients do not fall into stable groups: no number of groups from "
             f"{found.stability.table['k'].min()} to {found.stability.table['k'].max()} is more stable or more compact "
-            "than one cluster of the same shape would be. That is no proof of a continuum: small or close groups can "
-            "be missed."
+            f"than one cluster of the same shape would be ({p_said(found.stability.p)}). That is no evidence of "
+            f"groups, and no proof of a continuum: {MISSED}."
         ]
         return said + ([f"So no outcome is compared; {_together(found)}"] if found.outcome.kind != "none" else [])
     forced = asked["k"] != "auto"
@@ -91,7 +91,7 @@ def verdict(found: Stratification) -> list[str]:
         how = "As asked, the" if forced else "The"
         first = (
             f"{how} {words.whole(n)} patients were put into {found.k} groups, which are more stable or more compact "
-            f"than those of one cluster ({_p(found.stability.table.set_index('k').loc[found.k, 'p'])})."
+            f"than those of one cluster ({p_said(found.stability.table.set_index('k').loc[found.k, 'p'])})."
         )
     again = (
         f"Patients whom the rule had not seen were put into the same group as when it had for "
@@ -106,37 +106,53 @@ def _told(found: Stratification) -> list[str]:
     if outcome.kind == "none":
         return ["No outcome was named, so what became of the groups is not known."]
     what = "Survival" if outcome.kind == "survival" else f"The share of {outcome.positive or 'classes'}"
+    what = "The cause-specific hazard of the event" if outcome.competes else what
     if not math.isfinite(outcome.p):
         return [f"{what} cannot be tested: outcomes cannot be permuted within batches."]
     differs = outcome.p <= ALPHA
     verb = "differs" if differs else "cannot be told apart"
-    said = [f"{what} {verb} between the held-out groups ({_p(outcome.p)}, outcomes permuted): {_summed(found)}."]
-    return said + _adjusted(outcome)
+    within = f" within {outcome.within}" if outcome.within else ""
+    said = [
+        f"{what} {verb} between the held-out groups ({p_said(outcome.p)}, outcomes permuted{within}): {_summed(found)}."
+    ]
+    # After a test that tells nothing apart, a ratio that does would be picked from several.
+    return said + (_adjusted(outcome) if differs else [])
 
 
 def _adjusted(outcome: Outcome) -> list[str]:
-    """Say what is left of the largest adjusted ratio."""
+    """Say whether the groups differ in the adjusted model, judged together, and give their ratios."""
     own = outcome.effects[outcome.effects["term"].astype(str).str.startswith("group ")]
-    own = own[(own["model"] == "adjusted") & (own["reason"] == "")]
+    own = own[own["model"] == "adjusted"]
     if own.empty:
         return []
-    # One of several groups would differ by chance more often than in 5 %.
-    apart = own[adjusted(own["p"].to_numpy(dtype=float), "holm") <= ALPHA]
-    measure = str(own["measure"].iloc[0])
-    if apart.empty:
-        return [f"Adjusted, no {measure} to group A can be told from 1."]
+    what = f"Adjusted for {_listed(outcome.adjusted_for)}" if outcome.adjusted_for else ""
+    what += (f", within {outcome.within}" if what else f"Within {outcome.within}") if outcome.within else ""
+    p = outcome.ratios.p
+    if not math.isfinite(p):
+        return [f"{what}, groups cannot be compared: {own['reason'].iloc[0]}."]
+    verb = "the groups differ" if p <= ALPHA else "the groups cannot be told apart"
+    known = own[own["reason"] == ""]
     said = "; ".join(
         f"{r.term} {_short(r.ratio)} (95 % interval {_short(r.ci_low)} to {_short(r.ci_high)})"
-        for r in apart.itertuples()
+        for r in known.itertuples()
     )
-    several = ", by p adjusted over groups (Holm)" if len(own) > 1 else ""
-    return [f"Adjusted, these {measure}s to group A differ from 1{several}: {said}."]
+    described = f"; {own['measure'].iloc[0]}s to group A: {said}" if said else ""
+    return [f"{what}, {verb} ({p_said(p)}, likelihood ratio of all groups together){described}."]
+
+
+def _listed(names: Sequence[str]) -> str:
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
 
 
 def _summed(found: Stratification) -> str:
     outcome, parts = found.outcome, []
     for row in outcome.summary.itertuples():
-        if outcome.kind == "survival":
+        if outcome.competes:
+            parts.append(
+                f"group {row.group}, {row.n_events} events and {row.n_competing} competing ones among {row.n}, "
+                f"incidence {100 * row.incidence:.0f} % by {_short(row.until)} {_unit(found)}".strip()
+            )
+        elif outcome.kind == "survival":
             median = f"median {_short(row.median)} {_unit(found)}".strip()
             median = median if math.isfinite(row.median) else "median not reached"
             parts.append(f"group {row.group}, {row.n_events} events among {row.n}, {median}")
@@ -149,6 +165,11 @@ def _summed(found: Stratification) -> str:
 
 def _together(found: Stratification) -> str:
     row = found.outcome.summary.iloc[0]
+    if found.outcome.competes:
+        return (
+            f"of all {int(row['n'])} patients with a known outcome {int(row['n_events'])} had the event and "
+            f"{int(row['n_competing'])} the competing one."
+        )
     if found.outcome.kind == "survival":
         median = (
             "not reached" if not math.isfinite(row["median"]) else f"{_short(row['median'])} {_unit(found)}".strip()
@@ -196,10 +217,6 @@ def _rows(table: pd.DataFrame) -> list[Mapping[str, Any]]:
     return [{str(k): v for k, v in row.items()} for row in table.to_dict("records")]
 
 
-def _called(name: str) -> str:
-    return "all patients" if name == "all" else f"group {name}"
-
-
 def _known(value: Any) -> float | None:
     if value is None or (isinstance(value, (float, np.floating)) and not math.isfinite(value)):
         return None
@@ -207,11 +224,12 @@ def _known(value: Any) -> float | None:
 
 
 def _short(value: Any) -> str:
-    """Return three digits, "–" for what is not known."""
+    """Return three digits or all whole ones, "–" for what is not known."""
     known = _known(value)
     if known is None:
         return "–"
-    text = f"{known:.2f}" if abs(known) < 10 else f"{known:.1f}" if abs(known) < 1000 else f"{known:.3g}"
+    digits = 2 if abs(known) < 10 else 1 if abs(known) < 1000 else 0
+    text = f"{known:.{digits}f}" if abs(known) < 1e6 else f"{known:.3g}"
     return text.replace("-", "−")
 
 
@@ -219,16 +237,15 @@ def _interval(low: Any, high: Any) -> str:
     return "" if _known(low) is None or _known(high) is None else f"[{_short(low)}, {_short(high)}]"
 
 
+def _shares(low: Any, high: Any) -> str:
+    return "" if _known(low) is None or _known(high) is None else f"[{100 * low:.0f}, {100 * high:.0f} %]"
+
+
 def _span(low: Any, high: Any) -> str:
     """Return the interval of a median, whose ends may not be reached."""
     if _known(low) is None:
         return ""
     return f"[{_short(low)}, {'not reached' if _known(high) is None else _short(high)}]"
-
-
-def _p(value: Any) -> str:
-    known = _known(value)
-    return "p not defined" if known is None else "p < 0.001" if known < 0.001 else f"p = {known:.2g}"
 
 
 def _text(name: str) -> str:

@@ -7,7 +7,7 @@ import time as clock
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 import pandas as pd
@@ -21,10 +21,12 @@ from mmcell.stratification.assignment import Assignment, assignment, ordered
 from mmcell.stratification.cohort import Cohort, Source, open_cohort
 from mmcell.stratification.consensus import Consensus, consensus
 from mmcell.stratification.difference import associations, differences
+from mmcell.stratification.ends import Early
 from mmcell.stratification.findings import findings_of
 from mmcell.stratification.outcome import Outcome, outcome_of
 from mmcell.stratification.stability import LEAST, Stability, stability
-from mmcell.stratification.vectors import Axes, Vectors
+from mmcell.stratification.telling import telling
+from mmcell.stratification.vectors import Axes, Vectors, coarse
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes as Plot
@@ -106,7 +108,7 @@ class Stratification:
         return write_page(self, Path(path))
 
     def kaplan_meier(self, ax: Plot | None = None) -> Plot:
-        """Draw the survival of the held-out groups, with 95 % bands, and return the axes.
+        """Draw the survival (where events compete the incidence) of held-out groups with 95 % bands; return the axes.
 
         Raises
         ------
@@ -134,6 +136,7 @@ def stratify(
     features: str | None = None,
     modality: str | None = None,
     preprocessing: str | None = None,
+    early: Early = "error",
     k: int | Literal["auto"] = "auto",
     max_k: int = 6,
     components: int = 10,
@@ -173,14 +176,19 @@ def stratify(
         Regular expression of the columns of a table that are the embedding.
     modality, preprocessing
         Which modality is read (default: the first), and what the values of a bare file or a table are (default:
-        ``counts`` of a file, ``values`` of a table; ``proportions`` have log-ratios where they add up to 1).
+        ``counts`` of a file, ``values`` of a table; ``proportions`` are read, and compared, as centred log-ratios where
+        those of every patient add up to 1).
+    early
+        What becomes of patients whose time is not positive: ``error``, or ``drop`` (they are grouped, and their outcome
+        counts as not known).
     k, max_k
         Number of groups; ``auto`` chooses among 1 … `max_k`.
     components
         Principal axes at most.
     scale
         Whether columns are divided by their standard deviation before: ``standardise``, or ``centre`` for those that
-        share a unit. ``auto``: the first where rows are patients and nothing was encoded, otherwise the second.
+        share a unit. ``auto``: the first where rows are patients and nothing was encoded or made log-ratios, otherwise
+        the second.
     folds, repeats, runs
         Folds of patients, how often they are drawn, and resampled rules of each consensus.
     n_null, n_permutations, n_boot
@@ -201,19 +209,21 @@ def stratify(
         "k": k, "max_k": max_k, "components": components, "scale": scale, "folds": folds, "repeats": repeats,
         "runs": runs, "n_null": n_null, "n_permutations": n_permutations, "n_boot": n_boot, "seed": seed,
     }  # fmt: skip
-    _check(asked)
+    _check(asked | {"early": early})
     roles = {
         "unit": unit, "time": time, "event": event, "label": label, "positive": positive, "batch": batch,
         "cell_type": cell_type, "clinical": tuple(covariates or ()),
     }  # fmt: skip
     opened = open_cohort(
         cohort, embedding=embedding, patient_encoder=patient_encoder, modality=modality, preprocessing=preprocessing,
-        features=features, roles=roles, seed=seed,
+        features=features, roles=roles, seed=seed, early=early,
     )  # fmt: skip
-    standardise = scale == "standardise" or (scale == "auto" and _mixed(opened))
+    standardise = scale == "standardise" or (scale == "auto" and opened.plain and not opened.whole)
     asked |= {"dataset": opened.dataset.name, "fingerprint": opened.dataset.fingerprint, "embedding": opened.encoder}
     if opened.dataset.card.time_unit and opened.kind == "survival":
         asked["time_unit"] = opened.dataset.card.time_unit
+    if opened.plain:
+        asked["columns"] = opened.columns_read(opened.dataset.anndata(opened.modality).n_vars)
     asked |= {"scale": "standardise" if standardise else "centre", "roles": {r: v for r, v in roles.items() if v}}
     # One BLAS thread: on matrices this small several spin rather than help, and sums depend on their number.
     with threadpool_limits(1, user_api="blas"):
@@ -232,13 +242,10 @@ def _check(asked: Mapping[str, Any]) -> None:
         raise MmcellError(f"stratify: k is {asked['k']!r}; give a number of groups from 2 on, or auto")
     if max(asked["max_k"], 0 if asked["k"] == "auto" else asked["k"]) > 26:
         raise MmcellError("stratify: more than 26 groups are no stratification; give a smaller k")
+    if asked["early"] not in get_args(Early):
+        raise MmcellError(f"stratify: early is {asked['early']!r}; use error or drop")
     if asked["scale"] not in ("auto", "standardise", "centre"):
         raise MmcellError(f"stratify: scale is {asked['scale']!r}; use auto, standardise or centre")
-
-
-def _mixed(cohort: Cohort) -> bool:
-    """Whether columns may have different units: values of patients that nothing has encoded."""
-    return cohort.pooling is None and getattr(getattr(cohort.source, "card", None), "name", "") == "features"
 
 
 def _study(cohort: Cohort, asked: Mapping[str, Any], standardise: bool, progress: Progress) -> dict[str, Any]:
@@ -278,7 +285,9 @@ def _study(cohort: Cohort, asked: Mapping[str, Any], standardise: bool, progress
     boot = {**draws, "n_boot": asked["n_boot"]}
     differ = differences(cohort, groups["group"], **boot, rng=rng)
     follow = associations(cohort, groups["group"], **draws, rng=stream(seed, "stratify", "associations"))
-    found = findings_of(cohort, stable, k, forced, assigned, outcome, follow)
+    few = coarse(x, cohort.columns_read(x.shape[1])) if cohort.pooling is None else []
+    told = telling(cohort.values, outcome) if cohort.plain and cohort.values is not None else {}
+    found = findings_of(cohort, stable, k, forced, assigned, outcome, follow, few, told)
     return {
         "groups": _described(cohort, groups), "k": k, "stability": stable, "outcome": outcome, "in_sample": inside,
         "differences": differ, "associations": follow, "findings": tuple(found), "scores": scores, "share": axes.share,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -15,6 +16,16 @@ from mmcell.encoders.encode import encode
 from mmcell.errors import MmcellError
 from mmcell.patients.base import encode_patients
 from mmcell.stratification.cohort import Cohort
+from mmcell.stratification.proportions import floor_of, log_ratios
+
+#: A column with fewer values is a class rather than a number.
+FEW_VALUES = 6
+
+
+def coarse(x: np.ndarray, names: Sequence[str]) -> list[str]:
+    """Return the names of those columns of (n, d) values that vary, but over fewer than `FEW_VALUES` values."""
+    counts = [len(np.unique(column)) for column in x.T]
+    return [str(name) for name, n in zip(names, counts, strict=True) if 1 < n < FEW_VALUES]
 
 
 @dataclass
@@ -49,7 +60,10 @@ class Vectors:
         cohort, dataset = self.cohort, self.cohort.dataset
         read = self._read(train)
         if cohort.pooling is None:
-            return np.asarray(read.align(cohort.patients).values, dtype=np.float64)
+            values = np.asarray(read.align(cohort.patients).values, dtype=np.float64)
+            if cohort.plain and cohort.whole:
+                return log_ratios(values, floor_of(values[cohort.patients.isin(train)]))
+            return values
         cell_type = dataset.obs[dataset.roles.cell_type] if dataset.roles.cell_type else None
         found = encode_patients(
             cohort.pooling.encoder, read, dataset.unit, train, cell_type=cell_type,

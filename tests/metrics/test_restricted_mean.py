@@ -5,7 +5,8 @@ from hypothesis import strategies as st
 from lifelines import KaplanMeierFitter
 from lifelines.utils import restricted_mean_survival_time
 
-from mmcell import get_metric
+from mmcell import MmcellError, get_metric
+from mmcell.metrics.restricted_mean import restricted_mean_variance
 from mmcell.metrics.survival import (
     restricted_mean,
     restricted_mean_difference,
@@ -25,6 +26,30 @@ def test_it_equals_lifelines(rows, tau):
     assert restricted_mean(time, event, tau) == pytest.approx(restricted_mean_survival_time(fitted, t=tau))
 
 
+@given(ROWS, st.sampled_from([0.5, 2.0, 3.5, 6.0]))
+def test_its_variance_is_that_of_greenwood(rows, tau):
+    time, event, _ = rows
+
+    def area(start):
+        return restricted_mean(time, event, tau) - restricted_mean(time, event, start)
+
+    twin = 0.0
+    for moment in np.unique(time[(event == 1) & (time < tau)]):
+        at_risk, died = (time >= moment).sum(), ((time == moment) & (event == 1)).sum()
+        twin += area(moment) ** 2 * died / (at_risk * (at_risk - died)) if at_risk > died else 0.0
+    assert restricted_mean_variance(time, event, tau) == pytest.approx(twin)
+
+
+def test_its_variance_is_that_of_resampled_patients():
+    rng = np.random.default_rng(0)
+    time, event = rng.exponential(10, 120), (rng.random(120) < 0.7).astype(int)
+    draws = restricted_mean_resampled(time, event, 12.3, rng.multinomial(120, np.full(120, 1 / 120), size=2000))
+    assert np.sqrt(restricted_mean_variance(time, event, 12.3)) == pytest.approx(draws.std(), rel=0.1)
+    assert np.isnan(restricted_mean_variance(time[:0], event[:0], 1.0))
+    with pytest.raises(MmcellError, match="give a time after 0"):
+        restricted_mean_variance(time, event, 0.0)
+
+
 @given(ROWS, st.integers(0, 99))
 def test_draws_are_those_of_the_repeated_patients(rows, seed):
     time, event, group = rows
@@ -34,7 +59,8 @@ def test_draws_are_those_of_the_repeated_patients(rows, seed):
     found = restricted_mean_resampled(time, event, 4.5, weights)
     np.testing.assert_allclose(found, [restricted_mean(t, e, 4.5) for t, e, _ in again])
     found = restricted_mean_difference_resampled(time, event, group, 4.5, weights)
-    np.testing.assert_allclose(found, [restricted_mean_difference(t, e, g, 4.5) for t, e, g in again])
+    twin = [restricted_mean_difference(t, e, g, 4.5) for t, e, g in again]
+    np.testing.assert_allclose(found, twin, atol=1e-12)
     assert np.isnan(found[0])
 
 

@@ -1,20 +1,17 @@
 import numpy as np
 import pandas as pd
 import pytest
-from lifelines import CoxPHFitter, KaplanMeierFitter
-from lifelines.statistics import logrank_test
+from lifelines import CoxPHFitter
 from scipy.stats import chi2_contingency
 
 from mmcell.stratification.classes import association, classes_by_group, odds_ratios
-from mmcell.stratification.survival import (
-    hazard_ratios,
-    independent,
-    log_rank,
-    residuals,
-    restricted_mean,
-    score_permutation,
-    survival_by_group,
-)
+from mmcell.stratification.findings import _followed_alike
+from mmcell.stratification.hazards import hazard_ratios
+from mmcell.stratification.logrank import follow_up
+from mmcell.stratification.outcome import Outcome
+from mmcell.stratification.ratios import independent
+from mmcell.stratification.scores import score_permutation
+from mmcell.stratification.survival import survival_by_group
 
 NONE = pd.DataFrame(index=range(120))
 
@@ -27,23 +24,16 @@ def patients(effect=1.0, n=120, seed=0):
     return pd.DataFrame({"group": group, "time": np.minimum(time, censored), "event": (time <= censored).astype(int)})
 
 
-def test_restricted_mean_is_the_area_below_the_curve():
+def test_a_restricted_mean_reaches_as_far_as_ten_of_every_group_are_followed():
     frame = patients()
-    fit = KaplanMeierFitter().fit(frame["time"], frame["event"])
-    until = 12.3
-    grid = np.linspace(0, until, 200_001)
-    area = fit.predict(grid).to_numpy()[:-1].sum() * (grid[1] - grid[0])
-    mean, variance = restricted_mean(frame["time"].to_numpy(), frame["event"].to_numpy(), until)
-    assert mean == pytest.approx(area, abs=1e-3)
-    rng, draws = np.random.default_rng(0), []
-    for _ in range(400):
-        at = rng.integers(len(frame), size=len(frame))
-        draws.append(restricted_mean(frame["time"].to_numpy()[at], frame["event"].to_numpy()[at], until)[0])
-    assert np.sqrt(variance) == pytest.approx(np.std(draws), rel=0.15)
-
-
-def test_nobody_left_adds_no_variance():
-    assert restricted_mean(np.array([1.0, 2.0]), np.array([1, 1]), 3.0)[0] == pytest.approx(1.5)
+    until = survival_by_group(frame)["until"].iloc[0]
+    assert min((frame.loc[frame["group"] == g, "time"] >= until).sum() for g in "AB") == 10
+    # Whoever is followed longer than anybody else moves nothing.
+    longer = frame.assign(time=frame["time"].where(frame.index != frame["time"].idxmax(), 999.0))
+    assert survival_by_group(longer)["until"].iloc[0] == until
+    few = frame.drop(index=frame.index[(frame["group"] == "B") & (frame.index > 12)])
+    until = survival_by_group(few)["until"].iloc[0]
+    assert (few.loc[few["group"] == "B", "time"] >= until).sum() == 3
 
 
 def test_survival_by_group_counts_and_compares():
@@ -60,41 +50,12 @@ def test_a_median_that_is_not_reached_is_not_a_number():
     assert survival_by_group(frame)["median"].isna().all()
 
 
-def test_residuals_are_observed_minus_expected():
-    frame = patients()
-    time, event = frame["time"].to_numpy(), frame["event"].to_numpy()
-    found = residuals(time, event, np.zeros(120))
-    hazard = [sum(event[(time == t)].sum() / (time >= t).sum() for t in np.unique(time[time <= own])) for own in time]
-    np.testing.assert_allclose(found, event - np.array(hazard))
-    assert found.sum() == pytest.approx(0.0)
-
-
-def test_strata_have_hazards_of_their_own():
-    frame = patients()
-    time, event, stratum = frame["time"].to_numpy(), frame["event"].to_numpy(), np.arange(120) % 3
-    found = residuals(time, event, stratum)
-    for s in range(3):
-        own = stratum == s
-        np.testing.assert_allclose(found[own], residuals(time[own], event[own], np.zeros(own.sum())))
-
-
-def test_log_rank_is_that_of_lifelines_and_its_permutation_agrees():
-    frame = patients(effect=0.5)
-    a, b = frame[frame["group"] == "A"], frame[frame["group"] == "B"]
-    twin = logrank_test(a["time"], b["time"], a["event"], b["event"])
-    found = log_rank(frame, np.zeros(120, dtype=int), 1999, np.random.default_rng(0))
-    assert found["chi2"] == pytest.approx(twin.test_statistic)
-    assert found["p_permutation"] == pytest.approx(twin.p_value, abs=0.02)
-
-
-def test_permuted_outcomes_give_uniform_p():
+def test_permuted_scores_give_uniform_p():
     ps = []
     for seed in range(100):
-        frame = patients(effect=0.0, n=60, seed=seed)
-        score = residuals(frame["time"].to_numpy(), frame["event"].to_numpy(), np.zeros(60))
-        ps.append(
-            score_permutation(score, frame["group"].to_numpy(), np.arange(60) // 20, 99, np.random.default_rng(seed))
-        )
+        rng = np.random.default_rng(seed)
+        score, group = rng.normal(size=60), np.where(np.arange(60) % 2, "B", "A")
+        ps.append(score_permutation(score, group, np.arange(60) // 20, 99, rng))
     assert np.mean(np.array(ps) <= 0.1) == pytest.approx(0.1, abs=0.08)
     assert np.mean(ps) == pytest.approx(0.5, abs=0.08)
 
@@ -119,19 +80,20 @@ def test_no_p_where_nothing_can_be_permuted(case):
 def test_hazard_ratios_are_those_of_lifelines():
     frame = patients()
     age = pd.DataFrame({"age": np.random.default_rng(1).normal(60, 10, size=120)})
-    found, notes = hazard_ratios(frame, age, None)
+    ratios = hazard_ratios(frame, age, None)
+    found = ratios.effects
     table = frame.assign(b=(frame["group"] == "B").astype(float), age=age["age"])[["time", "event", "b", "age"]]
     twin = CoxPHFitter().fit(table, "time", "event")
     own = found.set_index(["model", "term"])
     assert own.loc[("adjusted", "group B"), "ratio"] == pytest.approx(twin.hazard_ratios_["b"], rel=1e-4)
     assert own.loc[("unadjusted", "group B"), "ci_low"] > 1
-    assert notes == []
+    assert ratios.notes == ()
 
 
 def test_a_group_without_event_has_no_ratio_and_a_reason():
     frame = patients()
     frame.loc[frame["group"] == "B", "event"] = 0
-    found, _ = hazard_ratios(frame, NONE, None)
+    found = hazard_ratios(frame, NONE, None).effects
     assert found["ratio"].isna().all()
     assert found["reason"].tolist() == ["group B has no event"]
 
@@ -139,7 +101,7 @@ def test_a_group_without_event_has_no_ratio_and_a_reason():
 def test_batches_are_strata_of_the_adjusted_model():
     frame = patients()
     batch = pd.Series(np.arange(120) % 3, dtype=str)
-    found, _ = hazard_ratios(frame, NONE, batch)
+    found = hazard_ratios(frame, NONE, batch).effects
     twin = CoxPHFitter().fit(
         frame.assign(b=(frame["group"] == "B").astype(float), s=batch)[["time", "event", "b", "s"]], "time", "event",
         strata=["s"],
@@ -164,7 +126,7 @@ def classes(n=120, seed=0, effect=0.4):
 def test_odds_ratio_is_that_of_the_table():
     frame = classes()
     t = pd.crosstab(frame["group"], frame["label"])
-    found, _ = odds_ratios(frame, "yes", NONE, None)
+    found = odds_ratios(frame, "yes", NONE, None).effects
     odds = t.loc["B", "yes"] * t.loc["A", "no"] / (t.loc["B", "no"] * t.loc["A", "yes"])
     assert found["ratio"].iloc[0] == pytest.approx(odds, rel=1e-4)
     assert found["n_events"].iloc[0] == t["yes"].sum()
@@ -185,10 +147,10 @@ def test_separation_is_said_instead_of_an_infinite_ratio(by):
         frame.loc[frame["group"] == "B", "label"] = "yes"
     else:
         covariate["x"] = (frame["label"] == "yes") + 0.01 * covariate["x"]
-    found, _ = odds_ratios(frame, "yes", covariate, None)
-    lost = found[found["model"] == "adjusted"]
-    assert lost["ratio"].isna().all()
-    assert lost["reason"].str.startswith("separation: ").all()
+    found = odds_ratios(frame, "yes", covariate, None).effects
+    lost = found[found["model"] == "adjusted"].set_index("term").loc["group B" if by == "group" else "x"]
+    assert np.isnan(lost["ratio"])
+    assert lost["reason"].startswith("separation: ")
 
 
 def test_shares_lie_in_their_intervals():
@@ -196,3 +158,15 @@ def test_shares_lie_in_their_intervals():
     assert (found["ci_low"] < found["share"]).all()
     assert (found["share"] < found["ci_high"]).all()
     assert (found["n yes"] + found["n no"] == found["n"]).all()
+
+
+def test_groups_that_are_not_followed_alike_are_called_so():
+    frame = patients(effect=0.0).assign(event=lambda f: f["event"].where(f["time"] < 4, 0))
+    frame.loc[frame["group"] == "B", "time"] = frame.loc[frame["group"] == "B", "time"].clip(upper=4.0)
+    medians, p = follow_up(frame, np.zeros(120))
+    test = {"p_permutation": 0.5, "p_follow_up": p}
+    summary = pd.DataFrame({"group": list("AB"), "follow_up": medians.to_numpy()})
+    (finding,) = _followed_alike(Outcome("survival", ("time", "event"), "", frame, summary, test))
+    assert finding.code == "follow-up-differs"
+    assert "group B 4;" in finding.evidence
+    assert not _followed_alike(Outcome("survival", ("time", "event"), "", frame, summary, test | {"p_follow_up": 0.3}))

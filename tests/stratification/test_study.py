@@ -1,6 +1,7 @@
 import json
 import subprocess
 import sys
+from types import SimpleNamespace
 from xml.etree import ElementTree
 
 import numpy as np
@@ -13,6 +14,11 @@ import mmcell.patients
 from mmcell import MmcellError, stratify
 from mmcell.cli import main
 from mmcell.stratification import vectors
+from mmcell.stratification.forest import _rows
+from mmcell.stratification.outcome import Outcome, marked
+from mmcell.stratification.ratios import Ratios
+from mmcell.stratification.report import _short, _told, verdict
+from mmcell.stratification.stability import MISSED, stability
 from mmcell.testing import tiny_cohort
 
 FAST = {"n_null": 19, "repeats": 2, "folds": 3, "runs": 20, "n_permutations": 99, "n_boot": 100, "max_k": 3}
@@ -83,7 +89,7 @@ def test_row_order_changes_nothing(found):
     again = stratify(table().sample(frac=1.0, random_state=1), **ROLES, **FAST)
     pd.testing.assert_frame_equal(again.groups, found.groups)
     pd.testing.assert_frame_equal(again.differences, found.differences)
-    assert again.outcome.test == found.outcome.test
+    assert again.outcome.test == pytest.approx(found.outcome.test, nan_ok=True)
 
 
 def test_other_names_of_patients_give_the_same_groups(found):
@@ -181,6 +187,12 @@ def test_groups_that_are_batches_are_a_leak():
     assert np.isnan(found.outcome.p)
     assert "no-permutation" in {f.code for f in found.findings}
     assert found.differences["p"].isna().all()
+    assert np.isnan(found.outcome.test["p"])
+    assert found.outcome.within == "batch"
+    reasons = found.associations.set_index("name")["reason"]
+    assert reasons["age"] == "groups do not vary within batches"
+    lost = found.outcome.effects.query("model == 'adjusted' and term == 'group B'")["reason"].item()
+    assert "no-ratio" in {f.code for f in found.findings if f.evidence == lost and "merge" not in f.cure}
 
 
 def test_missing_outcomes_and_covariates_are_counted():
@@ -190,7 +202,8 @@ def test_missing_outcomes_and_covariates_are_counted():
     found = stratify(frame, **ROLES, **FAST, k=2)
     said = {f.code: f.message + f.evidence for f in found.findings}
     assert "of 5 of 60 patients the outcome is not known" in said["patients-without-outcome"]
-    assert "age: 3 missing" in said["covariates-imputed"]
+    assert "age: 3 missing (5 %)" in said["covariates-imputed"]
+    assert {f.severity for f in found.findings if f.code == "covariates-imputed"} == {"info"}
     assert len(found.groups) == 60
     assert len(found.outcome.frame) == 55
 
@@ -318,11 +331,11 @@ def test_bad_arguments_end_in_one_line(change, said):
 @pytest.mark.parametrize(
     ("spoil", "said"),
     [
-        (lambda f: f.head(1), "1 patients are too few"),
+        (lambda f: f.head(1), "1 patient is too few"),
         (lambda f: f.head(19), "19 patients are too few"),
         (lambda f: f.assign(death=0), "'death' has no events"),
         (lambda f: f.assign(death=2), "has values other than 0 and 1"),
-        (lambda f: f.assign(months=-1.0), "are not positive"),
+        (lambda f: f.assign(months=-1.0), "that are not positive"),
         (lambda f: f.assign(patient="P"), "stands in several rows"),
         (lambda f: f.assign(f0=f["f0"].where(f.index > 2)), "3 patients have no 'f0'"),
         (lambda f: f.assign(**{f"f{j}": 1.0 for j in range(5)}), "is the same for every patient"),
@@ -472,23 +485,87 @@ def test_one_binary_column_is_written_without_a_single_interval(tmp_path):
     assert np.isnan(found.differences[["ci_low", "ci_high"]].to_numpy(dtype=float)).all()
 
 
-def test_a_ratio_is_told_apart_when_it_is_so_among_all_groups():
-    from types import SimpleNamespace
+def told(p, p_adjusted, **outcome):
+    rows = {"term": ["group B", "group C"], "ratio": [2.0, 1.1], "ci_low": [1.1, 0.5], "ci_high": [3.6, 2.4]}
+    effects = pd.DataFrame(rows | {"model": "adjusted", "reason": "", "measure": "odds ratio"})
+    frame = pd.DataFrame({"group": list("ABC"), "n": 20})
+    made = Outcome(
+        "label", ("y",), "", frame, frame, {"p_permutation": p}, Ratios(effects, p_adjusted), **outcome
+    )  # fmt: skip
+    return " ".join(_told(SimpleNamespace(outcome=made)))
 
-    import pandas as pd
 
-    from mmcell.stratification.report import _adjusted
+def test_all_groups_together_decide_what_is_said_of_the_adjusted_model():
+    age = {"adjusted_for": ("age", "sex")}
+    assert "Adjusted for age and sex, the groups differ (p = 0.01" in told(0.01, 0.01, **age)
+    assert "Adjusted for age and sex, the groups cannot be told apart (p = 0.2" in told(0.01, 0.2, **age)
+    # Nothing is claimed of a ratio after a test that tells no groups apart.
+    assert "group B 2" not in told(0.4, 0.01, **age)
+    assert "Within run, the groups differ" in told(0.01, 0.01, within="run")
+    assert "Adjusted for age and sex, within run, the groups differ" in told(0.01, 0.01, within="run", **age)
 
-    rows = {"term": ["group B", "group C", "group D"], "ratio": [2.0, 1.1, 0.9], "ci_low": [1.1, 0.5, 0.4]}
-    rows |= {
-        "ci_high": [3.6, 2.4, 2.0],
-        "p": [0.03, 0.8, 0.8],
-        "model": "adjusted",
-        "reason": "",
-        "measure": "odds ratio",
-    }
-    (said,) = _adjusted(SimpleNamespace(effects=pd.DataFrame(rows)))
-    assert "no odds ratio to group A can be told from 1" in said
-    (said,) = _adjusted(SimpleNamespace(effects=pd.DataFrame(rows).assign(p=[0.01, 0.8, 0.8])))
-    assert "group B 2" in said
-    assert "adjusted over groups" in said
+
+def test_many_missing_covariates_are_a_warning_and_a_class_of_their_own():
+    frame = table()
+    frame.loc[::4, "age"], frame.loc[1::4, "sex"] = np.nan, None
+    found = stratify(frame, **ROLES, **FAST, k=2)
+    (finding,) = (f for f in found.findings if f.code == "covariates-imputed")
+    assert (finding.severity, finding.evidence) == ("warning", "age: 15 missing (25 %), sex: 15 missing (25 %)")
+    assert {"age", "age missing", "sex=missing"} <= set(found.outcome.effects["term"])
+
+
+def test_a_missing_covariate_that_tells_the_event_does_not_hide_in_the_mean():
+    rng = np.random.default_rng(0)
+    clinical = pd.DataFrame({"age": rng.normal(size=30), "sex": np.resize(["f", "m", None], 30)})
+    clinical.loc[:4, "age"] = np.nan
+    before = clinical.copy()
+    found = marked(clinical)
+    assert found["age missing"].tolist() == [1.0] * 5 + [0.0] * 25
+    assert (found["sex"] == "missing").sum() == 10
+    pd.testing.assert_frame_equal(clinical, before)
+
+
+def test_columns_of_few_values_are_named():
+    frame = table(40).assign(f0=np.arange(40) % 2, f1=np.arange(40) % 5, f2=np.arange(40) % 6, f3=1.0)
+    found = stratify(frame, **ROLES, **FAST, features="f.", k=2)
+    (finding,) = (f for f in found.findings if f.code == "features-of-few-values")
+    assert finding.evidence == "f0, f1"
+    assert "2 columns that patients are grouped by have fewer than 6" in finding.message
+    assert "features-of-few-values" not in {f.code for f in stratify(table(40), **ROLES, **FAST, k=2).findings}
+
+
+def test_nothing_left_within_groups_is_no_infinite_distance():
+    coins = np.random.default_rng(0).integers(0, 2, size=(40, 1)).astype(float)
+    found = stability(coins, (2,), n_null=19, rng=np.random.default_rng(0)).table
+    assert np.isfinite(found[["z", "z_within", "p"]].to_numpy(dtype=float)).all()
+
+
+def test_what_could_be_missed_is_said_where_there_are_no_groups():
+    found = stratify(table(apart=0.0), **ROLES, **FAST)
+    assert MISSED in verdict(found)[0]
+    assert "no evidence of groups" in verdict(found)[0]
+
+
+def test_the_line_of_no_effect_runs_through_no_letters():
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    from mmcell.report.figures import style
+
+    values = np.array([[2.0, 1.0, 4.0], [0.7, 0.4, 1.2], [1.1, 0.9, 1.3]])
+    with style():
+        figure, axes = _rows(["group B, unadjusted", "group B, adjusted", "age"], values, 1.0, ["k"] * 3, log=True)
+        lines = [line.get_window_extent() for line in axes.lines if set(line.get_xdata()) == {1.0}]
+        letters = [text.get_window_extent(FigureCanvasAgg(figure).get_renderer()) for text in axes.texts]
+    assert len(lines) == 3
+    assert not any(line.y0 < text.y1 and text.y0 < line.y1 for line in lines for text in letters)
+
+
+def test_days_are_written_out():
+    assert [_short(v) for v in (1.234, 45.67, 4620.4, -0.5, np.nan, 2e7)] == [
+        "1.23",
+        "45.7",
+        "4620",
+        "−0.50",
+        "–",
+        "2e+07",
+    ]
