@@ -168,8 +168,9 @@ def _causes(table: pd.DataFrame) -> tuple[str, ...]:
         "Who died with tumour counts as dead of it, who died free of tumour as dead of other causes: an approximation "
         "of the source.",
         f"Of {int(lost.sum()):,} patients of whom it is known whether they died but not of what, "
-        f"{int(died[lost].sum()):,} died, against {share:.0f} % of all others. They are left out, so the outcome decides who is here, and risks "
-        "of death are too low: read ranks rather than risks, or take deaths of any cause, tcga-composition.",
+        f"{int(died[lost].sum()):,} died, against {share:.0f} % of all others. They are left out, so the outcome "
+        "decides who is here, and risks of death are too low: read ranks rather than risks, or take deaths of any "
+        "cause, tcga-composition.",
     )
 
 
