@@ -16,6 +16,7 @@ from markupsafe import Markup
 from mmcell.errors import MmcellError
 from mmcell.records import Provenance, RunRecord
 from mmcell.report import figures, words
+from mmcell.report.attended import attended_tables
 from mmcell.report.concepts import concept_tables
 from mmcell.report.crossed import grids
 from mmcell.report.crossmodal import examples, feature_figures, rank_figures
@@ -115,6 +116,7 @@ def render(results: Results, sensitivity: Sensitivity | None = None) -> str:
         predicted={t.ident: [_plot(d) for d in feature_figures(t, results.items)] for t in tasks},
         examples={t.ident: examples(t) for t in tasks},
         curves={t.ident: list(_curves(t, results)) for t in tasks},
+        attended_to={t.ident: attended_tables(t.records, t.names) for t in tasks},
         read={t.ident: concept_tables(t.records, t.names) for t in tasks},
         grouped={t.ident: group_tables(t) for t in tasks},
         both={t.ident: grids(t, both) for t in tasks},
