@@ -1,5 +1,6 @@
 import json
 from dataclasses import replace
+from typing import ClassVar
 
 import numpy as np
 import pandas as pd
@@ -123,8 +124,18 @@ def test_curves_score_better_than_those_of_a_collapsed_embedding():
 LIGHT = [p for p in (*PROBES, *MORE_PROBES) if not p.startswith(("cox-net-hidden", "forest"))]
 
 
-@pytest.mark.parametrize("probe", LIGHT)
+#: Slow, or of an extra: one run each.
+HEAVY = ["cox-net-hidden", "cox-net-hidden+clinical", "forest", "forest+clinical"]
+
+
+def need(probe):
+    if probe.startswith("forest"):
+        pytest.importorskip("sksurv")
+
+
+@pytest.mark.parametrize("probe", [*LIGHT, *HEAVY])
 def test_every_model_ranks_held_out_patients_and_says_what_it_is(probe):
+    need(probe)
     view, items = answered(probe=probe)
     truth = TOY.truth("outcome", "patient").loc[view.test]
     assert harrell_c(truth["time"].to_numpy(), truth["event"].to_numpy(), items.frame["y_pred"].to_numpy()) > 0.65
@@ -138,8 +149,9 @@ def test_every_model_ranks_held_out_patients_and_says_what_it_is(probe):
     assert set(items.frame["risk_group"]) == {"high", "low"}
 
 
-@pytest.mark.parametrize("probe", [p for p in LIGHT if not p.endswith("+clinical")])
+@pytest.mark.parametrize("probe", [p for p in [*LIGHT, *HEAVY] if not p.endswith("+clinical")])
 def test_every_model_ranks_nobody_by_a_collapsed_embedding(probe):
+    need(probe)
     flat = Embedding.from_array("flat", TOY.ids, np.ones((60, 2)), level="patient")
     items = answered(flat, probe)[1]
     assert (items.frame["y_pred"] == 0).all()
@@ -158,6 +170,33 @@ def test_every_model_reads_covariates_beside_the_vectors(probe):
         known = truth.loc[frame["item"]]
         c.append(harrell_c(known["time"].to_numpy(), known["event"].to_numpy(), frame["y_pred"].to_numpy()))
     assert c[0] > max(0.7, c[1])
+
+
+@pytest.mark.parametrize("probe", ["cox-net-hidden", "forest"])
+def test_models_that_bend_find_who_is_far_from_the_middle(probe):
+    """The hazard rises on either side of 0: a linear model ranks nobody, and these do, in a run from end to end."""
+    need(probe)
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(120, 1))
+    years = rng.exponential(np.exp(-2.5 * (np.abs(x[:, 0]) - 0.8))) + 1e-3
+    toy = survivors(120, years=years, death=1)
+    own = Embedding.from_array("own", toy.ids, x, level="patient")
+    task = Survival(replace(SURVIVAL.spec, more_probes=MORE_PROBES))
+    results = mmcell.evaluate(
+        own, task, dataset=toy, probes=["cox", probe], controls=["constant"], n_boot=100
+    )  # fmt: skip
+    assert not results.failed
+    table = results.table()
+    c = table[(table["encoder"] == "own") & (table["metric"] == "harrell_c")].set_index("probe")["value"]
+    assert c[probe] > 0.65
+    assert c["cox"] < c[probe] - 0.1
+
+
+def test_the_same_seed_grows_the_same_forest():
+    need("forest")
+    first, again = (answered(probe="forest")[1] for _ in range(2))
+    pd.testing.assert_frame_equal(first.frame, again.frame)
+    np.testing.assert_array_equal(first.arrays["survival"], again.arrays["survival"])
 
 
 def test_strata_are_batches_or_else_subgroups():
@@ -224,6 +263,61 @@ def test_two_modalities_of_the_same_cells_run_from_end_to_end():
     # What stands beside is the same for all: the partner's cells by their mean.
     assert len({json.dumps(blocks["y"]) for blocks in found.values()}) == 1
     assert found["constant", "pseudobulk"]["x"] == {"penalty": None, "dims": 0}
+
+
+class Watched(Survival):
+    """Two slots whose first column is the number of the patient; what every run has seen is kept."""
+
+    seen: ClassVar[list[tuple[pd.Series, pd.Series, pd.DataFrame]]] = []
+
+    def run(self, view, embeddings, split, rng):
+        ids = view.unit.index
+        columns = [pd.Series(embeddings[slot].align(ids).values[:, 0], ids) for slot in "xy"]
+        self.seen.append((*columns, view.labels["outcome"]))
+        return super().run(view, embeddings, split, rng)
+
+
+PAIR = replace(SURVIVAL.spec, slots={"x": ("rna", "patient"), "y": ("rna", "patient")}, more_probes=MORE_PROBES)
+
+
+def pair(toy, x, y):
+    numbers = np.arange(len(toy.ids), dtype=float)
+    x, y = (np.column_stack([numbers, of]) for of in (x, y))
+    names = {"own": x, "y=": y}
+    return {name: Embedding.from_array("own", toy.ids, of, level="patient") for name, of in names.items()}
+
+
+@pytest.mark.parametrize("probe", ["cox+clinical", "late-fusion+clinical"])
+def test_in_a_null_a_patients_two_vectors_move_together_and_the_outcome_stays(probe):
+    rng = np.random.default_rng(1)
+    given = pair(TOY, *rng.normal(size=(2, 60, 2)))
+    Watched.seen.clear()
+    results = mmcell.evaluate(given, Watched(PAIR), dataset=TOY, probes=[probe], controls=[], null=19, n_boot=100)
+    assert not results.failed
+    assert results.records[0].scores[0].n_null == 19
+    assert len(Watched.seen) == 3 * 20
+    truth = TOY.truth("outcome", "patient")
+    orders = set()
+    for i, (x, y, outcome) in enumerate(Watched.seen):
+        np.testing.assert_array_equal(x, y)
+        pd.testing.assert_frame_equal(outcome, truth.loc[outcome.index])
+        # The first three are the folds as they are; then every draw has a permutation of its own, its folds share it.
+        assert (x == np.arange(60)).all() == (i < 3)
+        orders.add(tuple(x))
+    assert len(orders) == 20
+
+
+def test_an_effect_of_the_second_slot_is_beyond_the_null_of_both():
+    rng = np.random.default_rng(2)
+    noise, known = rng.normal(size=(60, 2)), TOY.anndata("rna").X[:, :2]
+    p = {}
+    for name, y in (("known", known), ("noise", rng.normal(size=(60, 2)))):
+        results = mmcell.evaluate(
+            pair(TOY, noise, y), Survival(PAIR), dataset=TOY, probes=["cox+clinical"], controls=[], null=19, n_boot=100
+        )  # fmt: skip
+        p[name] = results.records[0].scores[0].p_null
+    assert p["known"] == 1 / 20
+    assert p["noise"] > 1 / 20
 
 
 def test_a_partner_of_patients_is_taken_as_it_is():
