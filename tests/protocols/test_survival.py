@@ -124,8 +124,9 @@ def test_curves_score_better_than_those_of_a_collapsed_embedding():
 LIGHT = [p for p in (*PROBES, *MORE_PROBES) if not p.startswith(("cox-net-hidden", "forest"))]
 
 
-#: Slow, or of an extra: one run each.
-HEAVY = ["cox-net-hidden", "cox-net-hidden+clinical", "forest", "forest+clinical"]
+#: Slow, or of an extra; what they find alone is looked at from end to end, below.
+HEAVY = ["cox-net-hidden+clinical", "forest+clinical"]
+BENT = ["cox-net-hidden", "forest"]
 
 
 def need(probe):
@@ -149,7 +150,7 @@ def test_every_model_ranks_held_out_patients_and_says_what_it_is(probe):
     assert set(items.frame["risk_group"]) == {"high", "low"}
 
 
-@pytest.mark.parametrize("probe", [p for p in [*LIGHT, *HEAVY] if not p.endswith("+clinical")])
+@pytest.mark.parametrize("probe", [*(p for p in LIGHT if not p.endswith("+clinical")), *BENT])
 def test_every_model_ranks_nobody_by_a_collapsed_embedding(probe):
     need(probe)
     flat = Embedding.from_array("flat", TOY.ids, np.ones((60, 2)), level="patient")
@@ -172,18 +173,18 @@ def test_every_model_reads_covariates_beside_the_vectors(probe):
     assert c[0] > max(0.7, c[1])
 
 
-@pytest.mark.parametrize("probe", ["cox-net-hidden", "forest"])
+@pytest.mark.parametrize("probe", BENT)
 def test_models_that_bend_find_who_is_far_from_the_middle(probe):
     """The hazard rises on either side of 0: a linear model ranks nobody, and these do, in a run from end to end."""
     need(probe)
     rng = np.random.default_rng(0)
-    x = rng.normal(size=(120, 1))
+    x = rng.normal(size=(90, 1))
     years = rng.exponential(np.exp(-2.5 * (np.abs(x[:, 0]) - 0.8))) + 1e-3
-    toy = survivors(120, years=years, death=1)
+    toy = survivors(90, years=years, death=1)
     own = Embedding.from_array("own", toy.ids, x, level="patient")
     task = Survival(replace(SURVIVAL.spec, more_probes=MORE_PROBES))
     results = mmcell.evaluate(
-        own, task, dataset=toy, probes=["cox", probe], controls=["constant"], n_boot=100
+        own, task, dataset=toy, probes=["cox", probe], controls=[], n_boot=100
     )  # fmt: skip
     assert not results.failed
     table = results.table()
@@ -287,12 +288,13 @@ def pair(toy, x, y):
     return {name: Embedding.from_array("own", toy.ids, of, level="patient") for name, of in names.items()}
 
 
-@pytest.mark.parametrize("probe", ["cox+clinical", "late-fusion+clinical"])
-def test_in_a_null_a_patients_two_vectors_move_together_and_the_outcome_stays(probe):
+def test_in_a_null_a_patients_two_vectors_move_together_and_the_outcome_stays():
     rng = np.random.default_rng(1)
     given = pair(TOY, *rng.normal(size=(2, 60, 2)))
     Watched.seen.clear()
-    results = mmcell.evaluate(given, Watched(PAIR), dataset=TOY, probes=[probe], controls=[], null=19, n_boot=100)
+    results = mmcell.evaluate(
+        given, Watched(PAIR), dataset=TOY, probes=["cox+clinical"], controls=[], null=19, n_boot=100
+    )
     assert not results.failed
     assert results.records[0].scores[0].n_null == 19
     assert len(Watched.seen) == 3 * 20
@@ -308,16 +310,14 @@ def test_in_a_null_a_patients_two_vectors_move_together_and_the_outcome_stays(pr
 
 
 def test_an_effect_of_the_second_slot_is_beyond_the_null_of_both():
-    rng = np.random.default_rng(2)
-    noise, known = rng.normal(size=(60, 2)), TOY.anndata("rna").X[:, :2]
-    p = {}
-    for name, y in (("known", known), ("noise", rng.normal(size=(60, 2)))):
-        results = mmcell.evaluate(
-            pair(TOY, noise, y), Survival(PAIR), dataset=TOY, probes=["cox+clinical"], controls=[], null=19, n_boot=100
-        )  # fmt: skip
-        p[name] = results.records[0].scores[0].p_null
-    assert p["known"] == 1 / 20
-    assert p["noise"] > 1 / 20
+    noise = np.random.default_rng(2).normal(size=(60, 2))
+    given = pair(TOY, noise, TOY.anndata("rna").X[:, :2])
+    results = mmcell.evaluate(
+        given, Survival(PAIR), dataset=TOY, probes=["cox+clinical"], controls=[], null=19, n_boot=100
+    )  # fmt: skip
+    (score,) = results.records[0].scores
+    assert score.p_null == 1 / 20
+    assert score.null_mean < score.value - 0.1
 
 
 def test_a_partner_of_patients_is_taken_as_it_is():
