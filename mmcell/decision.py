@@ -23,7 +23,7 @@ COLUMNS = (
 )  # fmt: skip
 _NUMBERS = ("horizon", "net_benefit", "ci_low", "ci_high", "n_treated")
 #: Thresholds of a curve at most, in whole percents; draws of its band at most, for it is a band and no single interval.
-_MOST, _DRAWS = 40, 200
+_MOST, _DRAWS = 25, 200
 #: The model of patient tasks has no name in the tables where it reads the embedding alone.
 _UNNAMED = {"logistic": ""}
 _CLINICAL = "clinical-only"

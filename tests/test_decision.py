@@ -87,8 +87,8 @@ def test_thresholds_are_those_at_which_some_model_parts_ten_from_ten(results):
     every = [t for t in np.arange(1, 100) / 100 if parts(t)]
     assert set(asked) <= set(every)
     assert asked[0] == every[0]
-    assert len(asked) <= 40
-    assert len(asked) >= min(len(every), 20)
+    assert len(asked) <= 25
+    assert len(asked) >= min(len(every), 13)
 
 
 def test_it_stands_in_the_folder_and_in_the_report(folder, results):
