@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -13,6 +12,7 @@ import pandas as pd
 from mmcell.candidates import Candidate
 from mmcell.dataset import Dataset
 from mmcell.errors import MmcellError, first
+from mmcell.incremental import CLINICAL
 from mmcell.items import Items
 from mmcell.metrics.base import LEAKS, Metric
 from mmcell.metrics.survival import Span, with_censoring
@@ -66,7 +66,7 @@ def grade(
     frame = frame.assign(**grouped)
     if items.kind in ("retrieval", "features"):
         return Items(frame, items.kind, items.arrays, items.details)
-    # One span of time and one threshold for all folds, so that they are asked the same.
+    # One span of time for all folds, so that they are asked the same.
     folds = [s for s in splits if s.spec.name == split.spec.name] or [split]
     keys = [s.key for s in folds]
     parts = []
@@ -75,8 +75,7 @@ def grade(
         known = part[part["item"].isin(truth.index)]
         known = known.assign(**{c: truth.loc[known["item"], c].to_numpy() for c in truth})
         if items.kind == "binary" and "p_event" in known:
-            shares = partial(_prevalence, dataset, truth["y_true"], level, folds)
-            known["threshold"] = dataset.once(("prevalence", target, level, *keys), shares)
+            known["threshold"] = _prevalence(dataset, truth["y_true"], level, split)
         parts.append(known)
     graded = pd.concat(parts)
     if items.kind == "multiclass":
@@ -99,10 +98,9 @@ def _outcome(dataset: Dataset, split: Split) -> tuple[np.ndarray, np.ndarray]:
     return time, cause
 
 
-def _prevalence(dataset: Dataset, truth: pd.Series, level: str, folds: Sequence[Split]) -> float:
-    """Return the share of positives among training items, over all folds: where net benefit is scored."""
-    unit = dataset.units_of(level).reindex(truth.index)
-    return float(np.concatenate([truth[unit.isin(s.train)].to_numpy(dtype=float) for s in folds]).mean())
+def _prevalence(dataset: Dataset, truth: pd.Series, level: str, split: Split) -> float:
+    """Return the share of positives among training items: where net benefit is scored."""
+    return float(truth[dataset.units_of(level).reindex(truth.index).isin(split.train)].mean())
 
 
 def estimate(items: Items, metrics: list[Metric], *, n_boot: int, seed: int) -> Estimates:
@@ -177,7 +175,7 @@ class Beside:
 
 def scores_of(
     plan: Plan, estimates: Estimates, beside: Beside, nulls: Mapping[tuple[str, ...], np.ndarray], *,
-    headline: bool, grouped: bool = False, permuted: bool = False,
+    headline: bool, grouped: bool = False, permuted: bool = False, adds: bool = False,
 ) -> list[Score]:  # fmt: skip
     """Return the scores of one candidate, each with its difference from the reference.
 
@@ -195,6 +193,8 @@ def scores_of(
         Whether they are given for every subgroup.
     permuted
         Whether its labels are: its subgroups then mean nothing.
+    adds
+        Whether it reads covariates beside the embedding: all its scores are compared with those of covariates alone.
     """
     level = plan.task.spec.slot[2]
     counted: dict[tuple[str, ...], tuple[int, int]] = {}
@@ -241,10 +241,13 @@ def scores_of(
         )
         if primary and grouped:
             score = score.model_copy(update={"groups": groups(panel, metric, n_boot=plan.n_boot, seed=plan.seed)})
-        if primary and headline:
-            gaps = [(name, _gap(value, control, place)) for name, control in beside.controls.items()]
+        if headline and (primary or adds):
+            # What a metric gains over the covariates is asked of all of them, the rest of the headline alone.
+            asked = {name: e for name, e in beside.controls.items() if primary or name == CLINICAL}
+            gaps = [(name, _gap(value, control, place)) for name, control in asked.items()]
             versus = tuple(Versus(control=name, **dict(g)) for name, g in gaps if g is not None)
             score = score.model_copy(update={"versus": versus})
+        if headline and primary:
             words = verdict(score, metric, beside.reference_name)
             score = score.model_copy(update={"verdict": words})
         found.append(score)

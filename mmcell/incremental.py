@@ -10,7 +10,7 @@ from mmcell.records import Gap, RunRecord, Score
 
 #: What the name of a probe ends in that reads clinical covariates beside the embedding.
 BESIDE = "+clinical"
-_CLINICAL = "clinical-only"
+CLINICAL = "clinical-only"
 _FACTS = ("target", "stratum", "split", "metric")
 COLUMNS = (
     "task", "dataset", "encoder", "patient_encoder", "probe", *_FACTS, "clinical", "alone", "both", "gain", "ci_low",
@@ -23,10 +23,10 @@ def incremental(records: Sequence[RunRecord]) -> pd.DataFrame:
     """Return what every candidate adds to the clinical covariates: covariates, embedding, both, and the gain.
 
     All three models are fitted and read out in the same folds, and the interval of the gain is paired over patients.
-    ``p_null`` comes from permuting the embedding's rows against outcome and covariates and fitting the probe anew
-    (``--null``). It asks whether the rows say anything of outcome or covariates: an embedding that repeats a covariate
-    can have a small one without any gain, so it is read with the interval. Encoders are not fitted again, and where one
-    was fitted in each fold, p is too small.
+    ``p_null`` comes from moving outcome and covariates together between patients, against the embedding's rows, and
+    fitting everything anew that saw an outcome (``--null``). It asks whether the rows say anything of outcome or
+    covariates: an embedding that repeats a covariate can have a small one without any gain. A gain is what has an
+    interval that excludes 0 *and* a small p.
 
     Parameters
     ----------
@@ -78,16 +78,16 @@ def _place(score: Score) -> tuple[str, ...]:
 
 
 def _clinical(records: Sequence[RunRecord], record: RunRecord, probe: str) -> RunRecord | None:
-    """Return the control that reads covariates alone: through the same model where it was run, else the task's own."""
+    """Return the control that reads covariates alone, through the same model; None where it was not run."""
     found = [
         r for r in records
-        if r.encoder == _CLINICAL and _who(r)[:2] == _who(record)[:2] and not r.error and not r.permuted
+        if r.encoder == CLINICAL and _who(r)[:2] == _who(record)[:2] and not r.error and not r.permuted
     ]  # fmt: skip
-    return next((r for r in found if r.probe == probe), found[0] if found else None)
+    return next((r for r in found if r.probe == probe), None)
 
 
 def _gap(score: Score, record: RunRecord) -> Gap | None:
     """Return the paired difference from the covariates alone, None where the run did not take it."""
-    if record.task["reference"] == _CLINICAL:
+    if record.task["reference"] == CLINICAL:
         return score.difference
-    return next((v for v in score.versus if v.control == _CLINICAL), None)
+    return next((v for v in score.versus if v.control == CLINICAL), None)

@@ -21,6 +21,7 @@ from mmcell.encoders.broken import Broken
 from mmcell.encoders.coverage import coverage, coverage_findings
 from mmcell.errors import MmcellError
 from mmcell.grading import Beside, Estimates, estimate, scores_of
+from mmcell.incremental import BESIDE
 from mmcell.items import Items
 from mmcell.pictures import pictures
 from mmcell.plan import Plan
@@ -129,6 +130,7 @@ def record_of(
             scores = scores_of(
                 plan, estimates, beside, outcome.nulls, headline=candidate.competes, permuted=candidate.permuted,
                 grouped=candidate.competes or candidate is plan.reference_for(candidate.probe),
+                adds=candidate.probe.endswith(BESIDE),
             )  # fmt: skip
             scores += _undefined(plan, scores)
             genes = _coverage(plan, candidate)

@@ -14,10 +14,14 @@ from mmcell.stats.permutation import permuted_within
 from mmcell.task import MethodView
 from mmcell.variants import relabelled
 
+#: What moves with the labels where what is known of a patient beside the embedding moves as one.
+BESIDE = ("clinical", "strata", "batch")
+
 
 def permuted_labels(
-    dataset: Dataset, targets: Collection[str], within: Sequence[str], rng: np.random.Generator
-) -> Dataset:
+    dataset: Dataset, targets: Collection[str], within: Sequence[str], rng: np.random.Generator,
+    beside: Sequence[str] = (),
+) -> Dataset:  # fmt: skip
     """Return the dataset with every target's values moved at random.
 
     What is constant within units (a label, an outcome, a batch) moves between units that have a value, as a whole;
@@ -33,6 +37,11 @@ def permuted_labels(
         Roles within whose groups labels stay; the target's own role is passed over.
     rng
         Of the permutation.
+    beside
+        Roles that are constant within units and move with what moves between them, missing values included. With the
+        covariates beside the labels all rows of the embedding have moved against both, while a patient's outcome and
+        covariates still belong together; encoders that were fitted to training patients without labels are those of
+        this world, too, for who is held out stays held out.
 
     Raises
     ------
@@ -44,7 +53,8 @@ def permuted_labels(
         columns = [c for r, c in dataset.roles.columns.items() if r.partition(".")[0] == role]
         strata = [r for r in within if r != role]
         if columns and all(c in dataset.patients for c in columns):
-            moved |= _between_units(dataset, columns, strata, rng)
+            more = [c for r, c in dataset.roles.columns.items() if r.partition("[")[0] in beside]
+            moved |= _between_units(dataset, columns, strata, rng, [c for c in more if c in dataset.patients])
         else:
             for column in columns:
                 order = permuted_within(dataset.unit.to_numpy(), rng)
@@ -53,8 +63,9 @@ def permuted_labels(
 
 
 def _between_units(
-    dataset: Dataset, columns: list[str], within: Sequence[str], rng: np.random.Generator
+    dataset: Dataset, columns: list[str], within: Sequence[str], rng: np.random.Generator, beside: Sequence[str] = ()
 ) -> dict[str, pd.Series]:
+    """Return the columns of obs with the values of units that have all of `columns` exchanged."""
     values = pd.DataFrame({c: dataset.per_unit(c) for c in columns}).dropna()
     groups = np.zeros(len(values), dtype=np.int64)
     for role in within:
@@ -69,8 +80,9 @@ def _between_units(
     order = permuted_within(groups, rng)
     unit = dataset.unit.reindex(dataset.obs.index)
     found = {}
-    for column in columns:
-        by_unit = pd.Series(values[column].to_numpy()[order], index=values.index)
+    for column in (*columns, *beside):
+        now = dataset.per_unit(column).loc[values.index]
+        by_unit = pd.Series(now.to_numpy()[order], index=values.index)
         found[column] = pd.Series(by_unit.reindex(unit).to_numpy(), index=dataset.obs.index)
     return found
 
@@ -153,26 +165,6 @@ def permuted_groups(
     code = strata.loc[names].groupby(list(strata), sort=False).ngroup().to_numpy()
     other = dict(zip(names, names[permuted_within(code, rng)], strict=True))
     return member.map(other).astype(object)
-
-
-def permuted_rows(embedding: Embedding, dataset: Dataset, within: Sequence[str], rng: np.random.Generator) -> Embedding:
-    """Return patients' vectors moved between patients, so that they say nothing of outcome and clinical covariates.
-
-    For what an embedding adds to covariates: moving the labels would destroy what the covariates know, too.
-
-    Parameters
-    ----------
-    embedding
-        Of patients.
-    dataset
-        Whose roles `within` are constant within units.
-    within, rng
-        Roles within whose groups vectors stay, and the permutation's source.
-    """
-    ids = pd.Index(sorted(dataset.unit.unique()), name="id")
-    table = pd.DataFrame({r: dataset.per_unit(dataset.roles.columns[r]).astype(str) for r in within}, index=ids)
-    groups = table.groupby(list(table)).ngroup().to_numpy() if within else np.zeros(len(ids), dtype=np.int64)
-    return _reordered(embedding.align(ids), permuted_within(groups, rng))
 
 
 def _reordered(embedding: Embedding, order: np.ndarray) -> Embedding:

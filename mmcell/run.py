@@ -148,7 +148,9 @@ def run_plans(
             if progress is not None:
                 progress(f"{plan.task.spec.name}: {candidate.label}", len(records) + len(of_plan), total)
             found = stored[candidate.name]
-            own = candidate.probe if candidate.probe in besides else (through or [""])[0]
+            # What covariates add is no part of the model: beside ``cox+clinical`` stand the controls through ``cox``.
+            own = plan.task.plain(candidate.probe)
+            own = own if own in besides else (through or [""])[0]
             if found is None:
                 outcome = _outcome(plan, candidate, futures.get(candidate.name), cache)
                 lacks = plan.lacking(candidate, [name for name, probe in failed if probe == own])

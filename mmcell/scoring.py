@@ -29,7 +29,7 @@ _PREDICTION = re.compile(r"^(y_pred|risk)(?:[_:. ](.+))?$")
 #: Columns that are scored, and those of a run's items beside them.
 _KEPT = (
     "item", "unit", "crossed", "repeat", "fold", "y_true", "time", "event", "cause", "ipcw", "brier", "tau", "horizon",
-    "p_event", "log_hazard", "own_survival", "brier_horizon", "threshold", "risk_group",
+    "p_event", "p_net", "log_hazard", "own_survival", "brier_horizon", "threshold", "risk_group",
 )  # fmt: skip
 _KNOWN = (*_KEPT, "predictor", "group", *PANEL)
 #: A name is near to a prefix from this share of equal letters on.

@@ -261,7 +261,7 @@ class Task(ABC):
 
     @property
     def adds_to_covariates(self) -> bool:
-        """Whether the probe in use reads covariates beside the embedding: its null then moves the embedding alone."""
+        """Whether the probe in use reads covariates beside the embedding: its null then moves them with the labels."""
         return False
 
     def plain(self, probe: str) -> str:

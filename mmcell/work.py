@@ -19,7 +19,7 @@ from mmcell.errors import MmcellError
 from mmcell.geometry import geometry, robustness
 from mmcell.grading import grade
 from mmcell.items import Items
-from mmcell.permutation import permuted_groups, permuted_labels, permuted_partners, permuted_rows
+from mmcell.permutation import BESIDE, permuted_groups, permuted_labels, permuted_partners
 from mmcell.plan import Plan
 from mmcell.records import jsonable
 from mmcell.splits import Split
@@ -63,9 +63,9 @@ class Work:
         """Return (n_null,) values per place and metric, each from one permutation that all splits share.
 
         Labels move between units; partners within their unit (and strata), for a unit's offset in both spaces is no
-        knowledge of its items; where a probe reads covariates beside the embedding, the vectors move and the labels
-        stay. Folds stay as they were drawn, so that p errs on the safe side where they were stratified by the label. A
-        permutation whose question cannot be put (one class among the training units of a fold) is undefined.
+        knowledge of its items; where a probe reads covariates beside the embedding, they move with the labels. Folds
+        stay as they were drawn, so that p errs on the safe side where they were stratified by the label. A permutation
+        whose question cannot be put (one class among the training units of a fold) is undefined.
         """
         found: dict[tuple[str, ...], list[float]] = {}
         for draw in range(self.plan.n_null):
@@ -233,18 +233,10 @@ class Work:
     def _split(self, split: Split, seeds: tuple[object, ...], within: tuple[str, ...]) -> Items:
         """Return the graded items of one split; with `seeds`, of the world that they permute."""
         plan, task, level = self.plan, self.task, self.task.spec.slot[2]
-        dataset = plan.dataset
         null = bool(seeds) and not self.candidate.permuted
-        rows = null and task.adds_to_covariates
-        if seeds and not rows:
-            dataset = self._world(split, seeds, within)
-        # Where vectors move they are those of the labels as they are, made once.
-        made = self._made(split, dataset, () if rows else seeds)
+        dataset = self._world(split, seeds, within) if seeds else plan.dataset
+        made = self._made(split, dataset, seeds)
         embeddings = dict(made.embeddings)
-        if rows:
-            # All that is known of a patient beside the covariates moves together.
-            for slot, x in embeddings.items():
-                embeddings[slot] = permuted_rows(x, dataset, within, stream(plan.seed, "rows", *seeds))
         view = MethodView.of(dataset, split, level)
         if seeds and "pairs" in split.spec.targets:
             slot = list(task.spec.slots)[1]
@@ -286,5 +278,6 @@ class Work:
         if key not in self._worlds:
             self._worlds.clear()
             rng = stream(self.plan.seed, "labels", *seeds)
-            self._worlds[key] = permuted_labels(self.plan.dataset, split.spec.targets, within, rng)
+            beside = BESIDE if self.task.adds_to_covariates and not self.candidate.permuted else ()
+            self._worlds[key] = permuted_labels(self.plan.dataset, split.spec.targets, within, rng, beside)
         return self._worlds[key]

@@ -200,13 +200,14 @@ def test_the_cause_of_a_competing_event_reaches_the_items():
     assert found["event"].to_list() == (cause[:12] == 1).astype(int).tolist()
 
 
-def test_probabilities_are_scored_at_one_threshold_the_prevalence_among_training_patients():
-    splits = [fold(slice(0, 12)), fold(slice(12, 20), number=1)]
+def test_probabilities_are_scored_at_the_prevalence_among_the_training_patients_of_their_fold():
+    splits = [fold(slice(0, 11)), fold(slice(12, 20), number=1)]
     ill = TOY.patients["state"] == "ill"
-    expected = np.concatenate([ill[list(s.train)] for s in splits]).mean()
-    for split in splits:
+    expected = [ill[list(s.train)].mean() for s in splits]
+    assert expected[0] != expected[1]
+    for split, share in zip(splits, expected, strict=True):
         found = grade(predicted(split, p_event=0.4), TOY, split, "patient", splits=splits)
-        assert set(found.frame["threshold"]) == {expected}
+        assert set(found.frame["threshold"]) == {share}
     assert "threshold" not in graded().frame
 
 

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -36,6 +38,44 @@ def test_the_planted_hazard_is_a_gain_and_its_p_is_that_of_permuted_rows(results
     assert c["p_null"] == pytest.approx(0.05)
 
 
+class Sides:
+    """An encoder that was fitted to some patients and gives itself away: 1 for those, 0 for others."""
+
+    def fit(self, data):
+        self.known = {row.tobytes() for row in np.asarray(data.X)}
+        return self
+
+    def encode(self, data):
+        return np.array([[float(row.tobytes() in self.known), row[1]] for row in np.asarray(data.X)])
+
+
+def test_in_a_null_who_was_encoded_as_held_out_is_still_held_out(monkeypatch):
+    # Vectors moved across the border would make the null worse than what is asked, and p too small.
+    data, met = survivors(48), []
+    run = type(SURVIVAL).run
+
+    def spy(task, view, embeddings, split, rng):
+        x = embeddings["x"]
+        if x.name == "Sides" and task.adds_to_covariates:
+            known = view.train[view.train.isin(view.labels["outcome"].index)]
+            assert (x.align(known).values[:, 0] == 1).all()
+            assert not x.align(view.test).values[:, 0].any()
+            # A patient's covariates still belong to their outcome.
+            told = view.labels["outcome"].loc[known]
+            pairs = zip(told["time"], view.clinical.loc[known, "age"], strict=True)
+            assert set(pairs) <= set(zip(data.obs["years"], data.obs["age"], strict=True))
+            met.append(tuple(told["time"]))
+        return run(task, view, embeddings, split, rng)
+
+    monkeypatch.setattr(type(SURVIVAL), "run", spy)
+    evaluate(
+        {"Sides": Sides()}, SURVIVAL, dataset=data, n_boot=100, null=19, controls=["clinical-only"],
+        probes=["cox+clinical"],
+    )  # fmt: skip
+    # As it is and in nineteen worlds, three folds each.
+    assert len(set(met)) == 60
+
+
 def test_it_stands_in_the_folder_and_in_the_report(results, tmp_path):
     page = results.report(tmp_path / "r.html").read_text()
     assert "What it adds to the clinic" in page
@@ -66,3 +106,18 @@ def _page(results):
     from mmcell.report.html import render
 
     return render(results)
+
+
+def test_every_model_is_compared_with_covariates_through_the_same_one_and_on_all_metrics():
+    more = ("cox-stratified", "cox-stratified+clinical")
+    spec = replace(SURVIVAL.spec, metrics=("harrell_c", "ibs"), reference="random", more_probes=more)
+    task = type(SURVIVAL)(spec)
+    table = evaluate(
+        "features", task, dataset=survivors(48), n_boot=100, controls=["clinical-only"],
+        probes=["cox+clinical", "cox-stratified+clinical"],
+    ).incremental()  # fmt: skip
+    assert len(table) == 4
+    assert table["gain"].notna().all()
+    np.testing.assert_allclose(table["gain"].astype(float), (table["both"] - table["clinical"]).astype(float))
+    # One covariate has one C under any baseline hazard.
+    assert table.groupby("metric")["clinical"].nunique().to_dict() == {"harrell_c": 1, "ibs": 2}

@@ -7,7 +7,7 @@ import pytest
 
 from mmcell import Embedding, Roles, Split, SplitSpec, make_splits
 from mmcell.dataset import Dataset
-from mmcell.permutation import permuted_groups, permuted_labels, permuted_partners, permuted_rows
+from mmcell.permutation import BESIDE, permuted_groups, permuted_labels, permuted_partners
 from mmcell.roles import DatasetCard
 from mmcell.task import MethodView
 from tests.toys import cite, survivors
@@ -132,16 +132,21 @@ def test_within_units_one_permutation_serves_every_split():
     assert (source != TOY.ids).mean() > 0.5
 
 
-def test_vectors_move_between_patients_and_stay_within_strata():
+def test_covariates_move_with_the_outcome_and_missing_ones_too():
     toy = survivors(30)
-    x = Embedding.from_array("x", toy.ids, np.arange(30, dtype=float)[:, None], level="patient")
-    free, within = permuted_rows(x, toy, (), rng()), permuted_rows(x, toy, ("batch",), rng())
-    for found in (free, within):
-        assert sorted(found.values.ravel()) == list(range(30))
-        assert (found.values != x.values).any()
-    site = toy.obs["site"].to_numpy()
-    moved = within.align(toy.ids).values.ravel().astype(int)
-    assert (site[moved] == site).all()
+    age = toy.obs["age"].mask(np.arange(30) % 4 == 0)
+    toy = survivors(30, age=age.to_numpy(), site=np.where(np.arange(30) % 3, "one", "two"))
+    moved = permuted_labels(toy, ("outcome",), (), rng(), BESIDE)
+    columns = ["years", "death", "age", "site"]
+    before, after = toy.obs[columns], moved.obs[columns]
+    key = dict(zip(before["years"], range(30), strict=True))
+    source = [key[v] for v in after["years"]]
+    assert source != list(range(30))
+    pd.testing.assert_frame_equal(after.reset_index(drop=True), before.iloc[source].reset_index(drop=True))
+    # Without them the covariates stay where they are.
+    alone = permuted_labels(toy, ("outcome",), (), rng())
+    pd.testing.assert_frame_equal(alone.obs[["age", "site"]], toy.obs[["age", "site"]])
+    assert (alone.obs["years"] != toy.obs["years"]).any()
 
 
 def replicates(n_groups=6):

@@ -98,6 +98,9 @@ class Metric:
         metric: two predictors are brought to it before their predictions are swapped.
     undefined
         Why it may have no value, in words; "" where the items tell.
+    deviation
+        Of an error that is how far something is from its ideal, on either side: the metric of that distance with its
+        sign. The interval is that of the deviation, folded at 0: draws of an error itself all lie above a true 0.
     """
 
     name: str
@@ -114,10 +117,11 @@ class Metric:
     interval: bool = True
     comparable: Callable[[Items], Items] | None = None
     undefined: str = ""
+    deviation: Metric | None = None
 
     def facts(self) -> dict[str, object]:
-        """Return all fields but the functions; ``chance`` where it is a number."""
-        kept = {f.name: getattr(self, f.name) for f in fields(self)}
+        """Return all fields but functions and other metrics; ``chance`` where it is a number."""
+        kept = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "deviation"}
         return {name: value for name, value in kept.items() if not callable(value)}
 
     def reads(self, kind: str, target: str, columns: Iterable[str] | None = None) -> bool:

@@ -133,8 +133,12 @@ def _benefit_at(
     items: Items, rows: np.ndarray, weights: np.ndarray, *, threshold: float, everybody: bool = False
 ) -> np.ndarray:
     """Return the net benefit (draws,) of some items under weights (draws, rows)."""
+    p = np.ones(len(rows)) if everybody else items.column("p_event")[rows].astype(float)
+    return _benefit_of(items, rows, weights, p, threshold)
+
+
+def _benefit_of(items: Items, rows: np.ndarray, weights: np.ndarray, p: np.ndarray, threshold: float) -> np.ndarray:
     part, at = items.frame.iloc[rows], np.array([threshold])
-    p = np.ones(len(part)) if everybody else part["p_event"].to_numpy(dtype=float)
     if items.kind == "binary":
         return net_benefit_resampled(part["y_true"].to_numpy(dtype=float), p, at, weights)[:, 0]
     time, event = (part[c].to_numpy(dtype=float) for c in ("time", "cause" if "cause" in part else "event"))
@@ -156,8 +160,16 @@ def one_value(items: Items, column: str) -> float:
 
 
 def benefit_at_threshold(items: Items, rows: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Return the net benefit (draws,) of some items at the threshold of the column of this name."""
-    return _benefit_at(items, rows, weights, threshold=one_value(items, "threshold"))
+    """Return the net benefit (draws,) of some items at the thresholds of the column of this name.
+
+    Each item is treated where its risk is at or above its own threshold, that of its fold; all are priced at their
+    mean. At one threshold for all, a model that says the training patients' risk to everybody would treat the folds in
+    which training patients have more events, which are those in which held-out patients have fewer.
+    """
+    p, at = (items.column(name)[rows].astype(float) for name in ("p_event", "threshold"))
+    # A prediction that is the threshold but for its last digit is at it.
+    treated = (p >= at * (1 - 1e-9)).astype(float)
+    return _benefit_of(items, rows, weights, treated, float(at.mean()))
 
 
 def decision_curve(items: Items, thresholds: np.ndarray, weights: np.ndarray | None = None) -> pd.DataFrame:

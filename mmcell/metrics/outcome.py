@@ -30,14 +30,10 @@ class Span:
     horizon
         By which time a probability of the event is asked for: the median time of events before tau. NaN where there is
         none.
-    risk
-        The share of training patients with the event by the horizon (Aalen–Johansen; 1 − Kaplan–Meier without competing
-        events): the threshold at which net benefit is scored.
     """
 
     tau: float
     horizon: float
-    risk: float
 
     @classmethod
     def of(cls, outcomes: Iterable[tuple[np.ndarray, np.ndarray]]) -> Self:
@@ -52,10 +48,7 @@ class Span:
         tau = common_tau(outcomes)
         time, cause = (np.concatenate(parts) for parts in zip(*outcomes, strict=True))
         before = time[(cause == 1) & (time < tau)]
-        if not len(before):
-            return cls(tau, float("nan"), float("nan"))
-        horizon = float(np.median(before))
-        return cls(tau, horizon, float(aalen_johansen(time, cause, np.array([horizon]))[0, 0]))
+        return cls(tau, float(np.median(before)) if len(before) else float("nan"))
 
 
 def with_censoring(
@@ -71,7 +64,9 @@ def with_censoring(
     answered
         What the task returned for the same fold. Where its arrays hold ``survival`` (items, k), the predicted
         probability of being without the event beyond each of the rising ``times`` (k,), curves become probabilities and
-        Brier scores; between two times a curve keeps the value of the earlier one.
+        Brier scores; between two times a curve keeps the value of the earlier one. Where competing events are known,
+        ``survival`` is what it were without them, and ``incidence`` (items, k) the predicted probability that the event
+        has come by each time.
     train_time, train_event
         (m,) outcome of the training patients of this fold; a competing event (2) is not censoring.
     span
@@ -84,7 +79,12 @@ def with_censoring(
         curves, ``brier``, the item's own part of the Brier score averaged over [0, tau], ``own_survival``, the curve at
         the item's own time, and, with a horizon, ``p_event``, the probability of the event by then, ``log_hazard``,
         log(−log(1 − p)) before p is rounded to 1, ``brier_horizon``, the own part of the Brier score there, and
-        ``threshold``, the risk at which net benefit is scored.
+        ``threshold``, the share of this fold's training patients with the event by then (Aalen–Johansen; 1 −
+        Kaplan–Meier without competing events), at which net benefit is scored.
+
+        With competing events ``brier``, ``p_event`` and ``brier_horizon`` are of the incidence, and missing without it:
+        a survival that the rival does not shorten cannot be judged by who had the event. ``own_survival``,
+        ``log_hazard`` and ``p_net``, the probability by the horizon if nothing else befell, are of the hazard alone.
 
     Raises
     ------
@@ -98,35 +98,46 @@ def with_censoring(
         found = found.drop(columns="horizon")
     if "survival" not in answered.arrays or not span.tau > 0:
         return found
-    curves = _Curves.of(answered, graded["item"])
-    grid = np.linspace(0.0, span.tau, STEPS + 1)
-    found = found.assign(
-        brier=integrated_terms(time, event, curves.at(grid), grid, censoring), own_survival=curves.each(time)
-    )
+    grid, at = np.linspace(0.0, span.tau, STEPS + 1), np.array([span.horizon])
+    alone = _Curves.of(answered, "survival", graded["item"])
+    found = found.assign(own_survival=alone.each(time))
+    competes = "cause" in graded
+    if not np.isnan(span.horizon):
+        beyond = alone.at(at)[:, 0]
+        with np.errstate(divide="ignore"):
+            # A curve that is still 1 or already 0 has a hazard of 0 or ∞.
+            found = found.assign(log_hazard=np.log(-np.log(beyond)))
+        if competes:
+            found = found.assign(p_net=1 - beyond)
+    if competes and "incidence" not in answered.arrays:
+        return found
+    without = _Curves.of(answered, "incidence", graded["item"]).complement() if competes else alone
+    found = found.assign(brier=integrated_terms(time, event, without.at(grid), grid, censoring))
     if np.isnan(span.horizon):
         return found
-    beyond = curves.at(np.array([span.horizon]))
-    at_horizon = brier_terms(time, event, beyond, np.array([span.horizon]), censoring)[:, 0]
-    with np.errstate(divide="ignore"):
-        # A curve that is still 1 or already 0 has a hazard of 0 or ∞.
-        log_hazard = np.log(-np.log(beyond[:, 0]))
-    return found.assign(p_event=1 - beyond[:, 0], log_hazard=log_hazard, brier_horizon=at_horizon, threshold=span.risk)
+    beyond = without.at(at)
+    share = float(aalen_johansen(train_time, train_event, at)[0, 0])
+    return found.assign(
+        p_event=1 - beyond[:, 0], threshold=share,
+        brier_horizon=brier_terms(time, event, beyond, at, censoring)[:, 0],
+    )  # fmt: skip
 
 
 @dataclass(frozen=True, eq=False)
 class _Curves:
-    """Predicted survival as steps: (k,) rising times, and (n, k + 1) the value before the first and from each on."""
+    """Predictions as steps: (k,) rising times, and (n, k + 1) the value before the first and from each on."""
 
     times: np.ndarray
     values: np.ndarray
 
     @classmethod
-    def of(cls, answered: Items, items: pd.Series) -> Self:
-        ids, curves = pd.Index(answered.frame["item"]), np.asarray(answered.arrays["survival"], dtype=float)
+    def of(cls, answered: Items, name: str, items: pd.Series) -> Self:
+        """Read survival, which is 1 before the first time, or incidence, which is 0."""
+        ids, curves = pd.Index(answered.frame["item"]), np.asarray(answered.arrays[name], dtype=float)
         times = np.asarray(answered.arrays.get("times", ()), dtype=float)
         if curves.shape != (len(ids), len(times)) or not (np.diff(times) > 0).all():
             raise MmcellError(
-                f"items: arrays['survival'] has the shape {curves.shape} for {len(ids)} items and {len(times)} times; "
+                f"items: arrays[{name!r}] has the shape {curves.shape} for {len(ids)} items and {len(times)} times; "
                 "give one curve per item over rising arrays['times']"
             )
         if ids.has_duplicates:
@@ -136,11 +147,15 @@ class _Curves:
         wrong = ~((curves >= 0) & (curves <= 1)).all(axis=1)
         if wrong.any():
             raise MmcellError(
-                f"items: arrays['survival'] is no probability for {int(wrong.sum())} items ({first(ids[wrong])}); give "
+                f"items: arrays[{name!r}] is no probability for {int(wrong.sum())} items ({first(ids[wrong])}); give "
                 "numbers from 0 to 1"
             )
         rows = curves[ids.get_indexer(pd.Index(items))]
-        return cls(times, np.column_stack([np.ones(len(rows)), rows]))
+        return cls(times, np.column_stack([np.full(len(rows), float(name == "survival")), rows]))
+
+    def complement(self) -> Self:
+        """Return the probability of the opposite."""
+        return type(self)(self.times, 1 - self.values)
 
     def at(self, times: np.ndarray) -> np.ndarray:
         """Return the curves (n, times) at some times."""

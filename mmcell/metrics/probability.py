@@ -6,12 +6,14 @@ Probabilities of different folds are on one scale, so the folds of a repeat are 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 from scipy.stats import chi2
 
 from mmcell.items import Items
-from mmcell.metrics.base import Metric, Resampled, mean_of, plain, within_repeats
+from mmcell.metrics.base import Metric, mean_of, plain, within_repeats
 from mmcell.metrics.benefit import benefit_at_threshold, one_value
 from mmcell.metrics.calibration import (
     calibration_slope_resampled,
@@ -54,59 +56,66 @@ def _intercept(items: Items, rows: np.ndarray, weights: np.ndarray) -> np.ndarra
 
 
 def _ici(items: Items, rows: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    time, event, p = _columns(items, rows, "time", "event", "p_event")
+    """Index (draws,): of the risk if nothing else befell where events compete, for these count as censoring here."""
+    time, event, p = _columns(items, rows, "time", "event", "p_net" if "p_net" in items.frame else "p_event")
     return integrated_calibration_index_resampled(time, event, p, one_value(items, "horizon"), weights)
 
 
 def _distance(
-    kernel: Callable[[Items, np.ndarray, np.ndarray], np.ndarray], ideal: float
-) -> tuple[Callable[[Items], float], Resampled]:
-    """Return `fn` and its fast path for how far the mean over repeats is from what is ideal."""
+    kernel: Callable[[Items, np.ndarray, np.ndarray], np.ndarray], ideal: float, name: str, kinds: tuple[str, ...],
+    undefined: str,
+) -> Metric:  # fmt: skip
+    """Return the metric of how far the mean over repeats is from what is ideal."""
     of_repeats = within_repeats(kernel)[1]
 
-    def resampled(items: Items, weights: np.ndarray) -> np.ndarray:
-        return np.abs(of_repeats(items, weights) - ideal)
+    def signed(items: Items, weights: np.ndarray) -> np.ndarray:
+        return of_repeats(items, weights) - ideal
 
-    return plain(resampled), resampled
+    def resampled(items: Items, weights: np.ndarray) -> np.ndarray:
+        return np.abs(signed(items, weights))
+
+    deviation = Metric(
+        f"{name} less {ideal:g}", plain(signed), resampled=signed, kinds=kinds, needs=("p_event",), size=carrying,
+        undefined=undefined,
+    )  # fmt: skip
+    return replace(
+        deviation, name=f"{name}_error", fn=plain(resampled), higher_is_better=False, bounds=(0, np.inf),
+        resampled=resampled, deviation=deviation,
+    )  # fmt: skip
 
 
 def _d_calibration(items: Items) -> float:
-    """Mean over repeats of the p of uniform survival at the own time; every unit is one patient, however many items."""
-    found = []
-    for _, part in items.frame.groupby("repeat", sort=True):
-        shares = d_shares(part["event"].to_numpy(dtype=float), part["own_survival"].to_numpy(dtype=float), BINS)
-        statistic = uniform_statistic(shares.mean(axis=0), part["unit"].nunique())
-        found.append(chi2.sf(statistic, BINS - 1))
-    return float(np.mean(found)) if found else float("nan")
+    """Return p of uniform survival at the own time, of shares that are means over repeats, every patient once."""
+    event, survival = _columns(items, np.arange(len(items.frame)), "event", "own_survival")
+    of_repeat = pd.DataFrame(d_shares(event, survival, BINS)).groupby(items.column("repeat")).mean()
+    statistic = uniform_statistic(of_repeat.mean().to_numpy(), items.frame["unit"].nunique())
+    return float(chi2.sf(statistic, BINS - 1)) if len(of_repeat) else float("nan")
 
 
 _brier_fn, _brier_fast = mean_of(
     lambda items: (items.column("p_event").astype(float) - items.column("y_true").astype(float)) ** 2
 )
-_slope_fn, _slope_fast = _distance(_slope, 1.0)
-_intercept_fn, _intercept_fast = _distance(_intercept, 0.0)
 _ici_fn, _ici_fast = within_repeats(_ici)
 _benefit_fn, _benefit_fast = within_repeats(benefit_at_threshold)
 
 #: None of them has a chance level: what says nothing, the prevalence for all, is well calibrated.
 BRIER = Metric("brier", _brier_fn, False, None, (0, 1), _brier_fast, ("binary",), needs=("p_event",), size=carrying)
 #: |slope − 1|: a slope itself has no better side. `calibration_slope` and `calibration_line` give it with its sign.
-CALIBRATION_SLOPE_ERROR = Metric(
-    "calibration_slope_error", _slope_fn, False, None, (0, np.inf), _slope_fast, ("binary", "survival"),
-    needs=("p_event",), size=carrying,
-    undefined="the slope is infinite or undefined: no event, one class or one prediction for all, predictions that "
-    "part the classes, or a prediction of 0 or 1",
+CALIBRATION_SLOPE_ERROR = _distance(
+    _slope, 1.0, "calibration_slope", ("binary", "survival"),
+    "the slope is infinite or undefined: no event, one class or one prediction for all, predictions that part the "
+    "classes, or a prediction of 0 or 1",
 )  # fmt: skip
 #: |intercept|, in log odds.
-CALIBRATION_INTERCEPT_ERROR = Metric(
-    "calibration_intercept_error", _intercept_fn, False, None, (0, np.inf), _intercept_fast, ("binary",),
-    needs=("p_event",), size=carrying, undefined="one class only, or a prediction of 0 or 1",
-)  # fmt: skip
+CALIBRATION_INTERCEPT_ERROR = _distance(
+    _intercept, 0.0, "calibration_intercept", ("binary",), "one class only, or a prediction of 0 or 1"
+)
 ICI = Metric(
     "ici", _ici_fn, False, None, (0, 1), _ici_fast, ("survival",), needs=("p_event", "horizon"), size=carrying,
     undefined="no event, nobody under observation at the horizon, or a prediction of 0",
 )  # fmt: skip
-#: The p of a test, for which resampled units say nothing.
+#: The p of a test, for which resampled units say nothing. Who is censored is spread over bins, which the χ² does not
+#: know: p is then too large, the more so the more of them there are.
 D_CALIBRATION = Metric(
     "d_calibration", _d_calibration, True, None, (0, 1), None, ("survival",), needs=("own_survival",), interval=False
 )  # fmt: skip

@@ -101,10 +101,10 @@ def fit_cox(
     *,
     dims: tuple[int, ...] = (MAX_DIM,),
 ) -> Cox:
-    """Fit a ridge Cox probe; what there is to choose is chosen by Harrell's C on inner folds of the training patients.
+    """Fit a ridge Cox probe; what there is to choose is chosen by `best_setting` on training patients.
 
-    Where patients have strata, each has a baseline hazard of its own and patients are compared within them, in the
-    likelihood and by C. A risk then says nothing of differences between strata.
+    Where patients have strata, each has a baseline hazard of its own and patients are compared within them. A risk then
+    says nothing of differences between strata.
 
     Parameters
     ----------
@@ -156,10 +156,10 @@ def ridge_setting(
     tables = [inputs.transform(patients) for inputs in distinct]
     settings = [(k, penalty) for k in range(len(distinct)) for penalty in PENALTIES]
 
-    def risks(train: np.ndarray, held: np.ndarray) -> np.ndarray:
+    def risks(train: np.ndarray) -> np.ndarray:
         stratum = None if patients.stratum is None else patients.stratum[train]
         found = [newton_cox(tables[k][train], time[train], event[train], p, stratum=stratum) for k, p in settings]
-        return np.stack([np.vecdot(tables[k][held], beta) for (k, _), beta in zip(settings, found, strict=True)])
+        return np.stack([np.vecdot(tables[k], beta) for (k, _), beta in zip(settings, found, strict=True)])
 
     k, penalty = settings[best_setting(risks, time, event, rng, patients.stratum)]
     return distinct[k], penalty

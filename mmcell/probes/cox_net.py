@@ -102,7 +102,7 @@ def fit_cox_net(
     ties: Ties = "efron",
     steps: int = _STEPS,
 ) -> CoxNet:
-    """Fit a Cox head on the whole width; the weight decay is chosen by Harrell's C on inner folds.
+    """Fit a Cox head on the whole width; the weight decay is chosen by `best_setting` on training patients.
 
     Minimises −log partial likelihood / n + decay/2 · ‖weights‖² over all training patients at once, by L-BFGS with a
     fixed budget of steps, in double precision on one thread of a CPU and with no generator but `rng`. Without a hidden
@@ -140,9 +140,9 @@ def fit_cox_net(
         return CoxNet(inputs, (), 0.0, Baseline.fit(time, event, np.zeros(len(time))), facts)
     start = _start(inputs.dims, n_hidden, rng)
 
-    def risks(train: np.ndarray, held: np.ndarray) -> np.ndarray:
+    def risks(train: np.ndarray) -> np.ndarray:
         loss = time[train], event[train], ties
-        return np.stack([_forward(_fitted(z[train], loss, start, d, steps)[0], z[held]) for d in WEIGHT_DECAYS])
+        return np.stack([_forward(_fitted(z[train], loss, start, d, steps)[0], z) for d in WEIGHT_DECAYS])
 
     decay = WEIGHT_DECAYS[best_setting(risks, time, event, rng)]
     layers, slope = _fitted(z, (time, event, ties), start, decay, steps)

@@ -119,10 +119,8 @@ def fit_elastic_net(patients: Patients, time: np.ndarray, event: np.ndarray, rng
         return Cox.of(inputs, np.zeros(0), patients, time, event, model=_NAME, penalty=None, not_converged=0)
     settings = [(penalty, ratio) for penalty in PENALTIES for ratio in L1_RATIOS]
 
-    def risks(train: np.ndarray, held: np.ndarray) -> np.ndarray:
-        return np.stack(
-            [np.vecdot(z[held], sparse_cox(z[train], time[train], event[train], p, r)) for p, r in settings]
-        )
+    def risks(train: np.ndarray) -> np.ndarray:
+        return np.stack([np.vecdot(z, sparse_cox(z[train], time[train], event[train], p, r)) for p, r in settings])
 
     penalty, ratio = settings[best_setting(risks, time, event, rng)]
     kept = sparse_cox(z, time, event, penalty, ratio) != 0

@@ -108,9 +108,9 @@ def fit_fusion(patients: Patients, time: np.ndarray, event: np.ndarray, rng: np.
     held_out = out_of_fold(blocks, time, event, rng)
     voices = {name: voice_of(block, time, event, rng) for name, block in blocks.items()}
 
-    def risks(train: np.ndarray, held: np.ndarray) -> np.ndarray:
+    def risks(train: np.ndarray) -> np.ndarray:
         return np.stack(
-            [np.vecdot(held_out[held], newton_cox(held_out[train], time[train], event[train], p)) for p in PENALTIES]
+            [np.vecdot(held_out, newton_cox(held_out[train], time[train], event[train], p)) for p in PENALTIES]
         )
 
     penalty = PENALTIES[best_setting(risks, time, event, rng)]

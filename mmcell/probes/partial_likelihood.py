@@ -102,6 +102,11 @@ class PartialLikelihood:
         return -value / n, -gradient / n, hessian / n
 
 
+def log_likelihood(risk: np.ndarray, time: np.ndarray, event: np.ndarray, stratum: np.ndarray | None = None) -> float:
+    """Return the log partial likelihood of (n,) log hazards, with Efron's ties and perhaps within (n,) strata."""
+    return -PartialLikelihood.of(risk[:, None], time, event, stratum).at(np.ones(1))[0] * len(risk)
+
+
 def newton_cox(
     x: np.ndarray,
     time: np.ndarray,

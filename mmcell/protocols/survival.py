@@ -10,6 +10,7 @@ import pandas as pd
 from mmcell.embedding import Embedding
 from mmcell.errors import MmcellError
 from mmcell.items import Items
+from mmcell.probes.competing import incidence, rival_survival
 from mmcell.probes.design import ClinicalDesign
 from mmcell.probes.inputs import Block, Patients
 from mmcell.probes.survival import KINDS
@@ -17,6 +18,8 @@ from mmcell.splits import Split
 from mmcell.task import MethodView, Task, TaskSpec
 
 _CLINICAL = "+clinical"
+#: The code of a competing event.
+_RIVAL = 2
 PROBES = ("cox", "cox+clinical")
 #: The other models, each alone and with covariates beside the vectors.
 MORE_PROBES = tuple(kind + beside for kind in KINDS if kind != "cox" for beside in ("", _CLINICAL))
@@ -63,6 +66,8 @@ class Survival(Task):
         """See `Task.run`; the risk group of a held-out patient is high above the training patients' median risk.
 
         The arrays hold the predicted ``survival`` (items, k) beyond each of the ``times`` (k,) of training events.
+        Where another event competes, the model is that of the event's own hazard, ``survival`` is what it were alone,
+        and ``incidence`` (items, k) how likely the event comes, given a ridge Cox model of the rival on these inputs.
         """
         known = (*PROBES, *MORE_PROBES)
         if self.probe not in known:
@@ -79,6 +84,15 @@ class Survival(Task):
         frame["risk_group"] = np.where(risk > model.cut, "high", "low")
         curves = {"times": model.times, "survival": model.survival(test, model.times)}
         details = dict(model.facts)
+        cause = view.labels["outcome"].get("cause")
+        if cause is not None:
+            competing = (cause.loc[ids].to_numpy() == _RIVAL).astype(int)
+            struck = np.unique(outcome[competing == 1, 0].astype(float))
+            times = np.union1d(model.times, struck)
+            rival = rival_survival(train, outcome[:, 0].astype(float), competing, test, times, rng)
+            alone = model.survival(test, times)
+            curves = {"times": times, "survival": alone, "incidence": incidence(alone, rival)}
+            details["competing_events_train"] = int(competing.sum())
         if train.stratum is not None and test.stratum is not None:
             unseen = test.stratum[~np.isin(test.stratum, train.stratum)]
             details |= {"unseen_strata": sorted(map(str, set(unseen))), "pooled_baseline": len(unseen)}

@@ -115,14 +115,18 @@ def bootstrap(
     left_out = units.jackknife()
     rows = int(pd.util.hash_pandas_object(items.frame[[c for c in _ROWS if c in items.frame]], index=False).sum())
     found = {}
-    for metric in metrics:
+    for asked in metrics:
+        metric = asked.deviation or asked
         value = metric.fn(items)
         enough = metric.interval and units.independent >= MINIMUM and np.isfinite(value)
         draws = metric.draws(items, weights) if enough else np.full(n_boot, np.nan)
         jackknife = metric.draws(items, left_out) if enough else np.full(len(left_out), np.nan)
         low, high, how, status, reason = _interval(items, metric, value, draws, jackknife, method)
-        found[metric.name] = Estimate(
-            metric.name, value, status, reason, low, high, how, draws, jackknife, len(items.frame),
+        if asked.deviation is not None:
+            value, draws, jackknife = abs(value), np.abs(draws), np.abs(jackknife)
+            low, high = folded(low, high)
+        found[asked.name] = Estimate(
+            asked.name, value, status, reason, low, high, how, draws, jackknife, len(items.frame),
             units.independent, int(np.isnan(draws).sum()) if enough else 0, units, rows,
             score_interval(value, metric.bounds, (metric.size or n_units)(items), ALPHA / 2)
             if status == "boundary" else (np.nan, np.nan),
@@ -162,6 +166,11 @@ def _interval(
         notes.insert(0, "no interval: the draws lie to one side of the value")
         return *nothing, "ok", "; ".join(notes)
     return low, high, how, "ok", "; ".join(notes)
+
+
+def folded(low: float, high: float) -> tuple[float, float]:
+    """Return the interval of a size, given that of the number with its sign."""
+    return 0.0 if low <= 0 <= high else min(abs(low), abs(high)), max(abs(low), abs(high))
 
 
 def undefined_reason(items: Items, metric: Metric) -> str:

@@ -1,4 +1,5 @@
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -131,3 +132,28 @@ def test_a_curve_needs_probabilities_and_one_horizon(random_items, refused):
         decision_curve(Items(random_items("regression").frame.assign(p_event=0.5), "regression"), AT)
     with refused("the column 'horizon' has 2 values; one for all items is needed"):
         decision_curve(items.having({"horizon": np.arange(len(items.frame)) % 2 + 1.0}), AT)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_risk_that_is_the_same_for_all_patients_of_a_fold_is_worth_nothing(seed):
+    # At one threshold for all folds only those would be treated in which training patients had more events, which
+    # leaves held-out patients with fewer.
+    rng, found, common = np.random.default_rng(seed), [], []
+    for _ in range(200):
+        y, fold = rng.random(60) < 0.3, rng.permutation(60) % 5
+        share = np.array([y[fold != k].mean() for k in range(5)])[fold]
+        ids = [f"p{i}" for i in range(60)]
+        frame = pd.DataFrame({"item": ids, "unit": ids, "fold": fold, "y_true": y.astype(int), "y_pred": share})
+        of_fold = Items(frame.assign(p_event=share, threshold=share), "binary")
+        found.append(get_metric("net_benefit").fn(of_fold))
+        common.append(get_metric("net_benefit").fn(of_fold.having({"threshold": y.mean()})))
+    assert abs(np.mean(found)) < 0.01
+    assert np.mean(common) < -0.03
+
+
+def test_each_item_is_treated_by_its_own_threshold_and_all_have_one_price():
+    y, p, at = np.array([1, 0, 1, 0]), np.array([0.3, 0.3, 0.3, 0.6]), np.array([0.2, 0.2, 0.4, 0.4])
+    items = Items(pd.DataFrame({"item": list("abcd"), "unit": list("abcd"), "y_true": y, "y_pred": p}), "binary")
+    # Treated: a and b, d; c is not. One of them ill, two not, each at the odds of 0.3.
+    expected = (1 - 2 * 0.3 / 0.7) / 4
+    assert get_metric("net_benefit").fn(items.having({"threshold": at, "p_event": p})) == pytest.approx(expected)

@@ -49,7 +49,7 @@ def test_uno_of_items_is_that_of_the_arrays():
 
 def test_ibs_of_items_is_that_of_the_arrays_over_the_time_up_to_tau():
     frame, answered = fold()
-    items = Items(with_censoring(frame, answered, *TRAIN, Span(5.0, 3.0, 0.4)), "survival")
+    items = Items(with_censoring(frame, answered, *TRAIN, Span(5.0, 3.0)), "survival")
     grid = np.linspace(0, 5, 101)
     by_item = pd.DataFrame(answered.arrays["survival"], index=answered.frame["item"]).loc[frame["item"]].to_numpy()
     held = np.ones((len(frame), len(grid)))
@@ -65,7 +65,7 @@ def test_ibs_of_items_is_that_of_the_arrays_over_the_time_up_to_tau():
 
 def test_items_carry_what_their_curves_allow():
     frame, answered = fold()
-    nowhere = Span(0.0, float("nan"), float("nan"))
+    nowhere = Span(0.0, float("nan"))
     bare = {"ipcw", "tau", "horizon"}
 
     def added(items, span):
@@ -74,6 +74,12 @@ def test_items_carry_what_their_curves_allow():
     assert added(Items(answered.frame, "survival"), SPAN) == bare
     assert added(answered, nowhere) == {"ipcw", "tau"}
     assert added(answered, replace(SPAN, horizon=float("nan"))) == {"ipcw", "tau", "brier", "own_survival"}
+    rivals, incidence = frame.assign(cause=frame["event"]), {"incidence": 1 - answered.arrays["survival"]}
+    net = bare | {"own_survival", "log_hazard", "p_net"}
+    assert set(with_censoring(rivals, answered, *TRAIN, SPAN)) - set(rivals) == net
+    both = Items(answered.frame, "survival", answered.arrays | incidence)
+    known = net | {"brier", "p_event", "brier_horizon", "threshold"}
+    assert set(with_censoring(rivals, both, *TRAIN, SPAN)) - set(rivals) == known
     curves = {"brier", "own_survival", "p_event", "log_hazard", "brier_horizon", "threshold"}
     assert added(answered, SPAN) == bare | curves
 
@@ -122,20 +128,19 @@ def test_the_horizon_is_the_median_event_before_tau_over_all_folds():
     assert span.tau == common_tau([TRAIN, other]) == Censoring.fit(*TRAIN).tau
     time, event = np.concatenate([TRAIN[0], other[0]]), np.concatenate([TRAIN[1], other[1]])
     assert span.horizon == np.median(time[(event == 1) & (time < span.tau)])
-    assert span.risk == aalen_johansen(time, event, [span.horizon])[0, 0]
     assert np.isnan(Span.of([(np.array([1.0, 2.0]), np.array([0, 0]))]).horizon)
 
 
 def test_probabilities_are_those_of_the_curve_at_the_horizon_and_at_the_own_time():
     frame, answered = fold()
-    found = with_censoring(frame, answered, *TRAIN, Span(6.0, 3.5, 0.4))
+    found = with_censoring(frame, answered, *TRAIN, Span(6.0, 3.5))
     by_item = pd.DataFrame(answered.arrays["survival"], index=answered.frame["item"]).loc[frame["item"]].to_numpy()
     np.testing.assert_allclose(found["p_event"], 1 - by_item[:, 1])
     np.testing.assert_allclose(found["log_hazard"], np.log(-np.log(by_item[:, 1])))
     steps = answered.arrays["times"]
     expected = [([1.0, *row])[np.sum(steps <= t)] for row, t in zip(by_item, frame["time"], strict=True)]
     np.testing.assert_allclose(found["own_survival"], expected)
-    assert set(found["threshold"]) == {0.4}
+    assert set(found["threshold"]) == {aalen_johansen(*TRAIN, [3.5])[0, 0]}
     truth = frame["time"].to_numpy(), frame["event"].to_numpy()
     score = brier_score(*truth, by_item[:, 1:2], [3.5], train_time=TRAIN[0], train_event=TRAIN[1])
     assert get_metric("brier@horizon").fn(Items(found, "survival")) == pytest.approx(score[0])
@@ -146,6 +151,8 @@ def test_a_competing_event_is_no_censoring_and_stays_without_the_event():
     cause = np.where(frame["event"] == 1, 1, np.arange(len(frame)) % 3 // 2 * 2)
     train = TRAIN[0], np.where(TRAIN[1] == 1, 1, 2)
     span = Span.of([train])
+    incidence = 0.5 * (1 - answered.arrays["survival"])
+    answered = Items(answered.frame, "survival", answered.arrays | {"incidence": incidence})
     found = with_censoring(frame.assign(cause=cause), answered, *train, span)
     # Nobody is censored in training, so nobody is weighted.
     assert set(found["ipcw"]) <= {0.0, 1.0}
@@ -154,3 +161,7 @@ def test_a_competing_event_is_no_censoring_and_stays_without_the_event():
     np.testing.assert_allclose(found.loc[gone, "brier_horizon"], p[gone] ** 2)
     censored = (frame["time"] <= span.horizon) & (cause == 0)
     assert (found.loc[censored, "brier_horizon"] == 0).all()
+    # The risk that is scored is the incidence; the hazard, what it were without the rival.
+    np.testing.assert_allclose(found["p_net"], 2 * p)
+    np.testing.assert_allclose(np.exp(-np.exp(found["log_hazard"])), 1 - found["p_net"])
+    assert found["threshold"].iloc[0] == aalen_johansen(*train, [span.horizon])[0, 0]

@@ -9,7 +9,7 @@ from mmcell import Items, get_metric, list_metrics
 from mmcell.metrics.calibration import cloglog, d_shares
 from mmcell.metrics.classification import brier, calibration_line
 from mmcell.metrics.survival import calibration_slope, d_calibration, integrated_calibration_index
-from mmcell.stats.bootstrap import bootstrap, undefined_reason
+from mmcell.stats.bootstrap import bootstrap, folded, undefined_reason
 
 SEEDS = st.integers(0, 500)
 
@@ -65,6 +65,50 @@ def test_of_a_cox_model_the_slope_is_that_of_the_log_hazard():
     certain = items.having({"p_event": 1.0, "log_hazard": risk + 9 * fold})
     assert metric.fn(certain) == pytest.approx(abs(expected - 1))
     assert expected != pytest.approx(calibration_slope(time, event, risk))
+
+
+def test_the_interval_of_a_calibration_error_is_that_of_the_signed_one_folded_at_0():
+    held, above = 0, 0
+    for seed in range(20):
+        rng = np.random.default_rng(seed)
+        # Predictions that are the truth itself: their error is 0, and every draw of it lies above.
+        p, ids = 1 / (1 + np.exp(-rng.normal(size=120))), [f"p{i}" for i in range(120)]
+        y = (rng.random(120) < p).astype(int)
+        items = Items(pd.DataFrame({"item": ids, "unit": ids, "y_true": y, "y_pred": p, "p_event": p}), "binary")
+        for name in ("calibration_slope_error", "calibration_intercept_error"):
+            metric = get_metric(name)
+            found = bootstrap(items, [metric], n_boot=200, seed=seed)[name]
+            signed = bootstrap(items, [metric.deviation], n_boot=200, seed=seed)[metric.deviation.name]
+            assert found.value == abs(signed.value) == pytest.approx(metric.fn(items))
+            np.testing.assert_array_equal(found.draws, np.abs(signed.draws))
+            assert found.high == max(abs(signed.low), abs(signed.high))
+            assert found.low <= found.value <= found.high
+            held += found.low == 0
+            above += np.quantile(found.draws, 0.025) > 0
+    assert held >= 34
+    assert above == 40
+
+
+def test_a_deviation_far_from_0_keeps_both_limits():
+    assert folded(-0.4, -0.1) == (0.1, 0.4)
+    assert folded(0.2, 0.3) == (0.2, 0.3)
+    assert folded(-0.4, 0.1) == (0.0, 0.4)
+    assert np.isnan(folded(np.nan, np.nan)).all()
+
+
+def test_d_calibration_over_repeats_is_one_test_of_the_mean_shares(random_items):
+    items = random_items("survival", 1, n_repeats=3)
+    repeat = items.column("repeat")
+    shares = d_shares(items.column("event"), items.column("own_survival"), 10)
+    mean = np.mean([shares[repeat == r].mean(axis=0) for r in np.unique(repeat)], axis=0)
+    statistic = 10 * len(items.units) * np.sum((mean - 0.1) ** 2)
+    assert get_metric("d_calibration").fn(items) == pytest.approx(chi2.sf(statistic, 9))
+
+
+def test_where_events_compete_calibration_is_that_of_the_hazard_alone():
+    items = cox_like()
+    alone = items.having({"p_net": items.column("p_event"), "p_event": 0.5 * items.column("p_event")})
+    assert get_metric("ici").fn(alone) == get_metric("ici").fn(items)
 
 
 def test_d_calibration_is_that_of_the_patients_and_has_no_interval():

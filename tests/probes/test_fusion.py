@@ -26,7 +26,7 @@ def fitted(patients, time, event, seed=0):
 
 def test_in_sample_fusion_would_be_fooled_by_a_wide_block_of_noise():
     fused, naive = [], []
-    for seed in range(4):
+    for seed in range(8):
         patients, time, event = cohort(90, seed)
         fused.append(list(fitted(patients, time, event).facts["weights"].values()))
         rng = np.random.default_rng(0)

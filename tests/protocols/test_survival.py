@@ -8,11 +8,13 @@ import pytest
 
 import mmcell
 from mmcell import Embedding, Items, MethodView, Split, SplitSpec, get_metric
+from mmcell.grading import grade
 from mmcell.metrics.survival import Span, harrell_c, with_censoring
 from mmcell.probes.cox import fit_cox
 from mmcell.probes.design import ClinicalDesign
 from mmcell.probes.inputs import Patients
 from mmcell.protocols.survival import MORE_PROBES, PROBES, Survival
+from mmcell.roles import Outcome
 from tests.toys import SURVIVAL, survivors
 
 TOY = survivors(60)
@@ -330,3 +332,21 @@ def test_a_partner_of_patients_is_taken_as_it_is():
     assert not results.failed
     blocks = next(r for r in results.records if r.encoder == "own").details["folds"][0]["blocks"]
     assert [blocks[slot]["dims"] for slot in "xy"] == [3, 3]
+
+
+def test_where_another_event_competes_the_incidence_is_scored_and_the_model_is_as_before():
+    lived = TOY.obs["death"].to_numpy() == 0
+    rival = lived & (np.arange(60) % 2 == 0)
+    toy = survivors(60, death=np.where(rival, 2, TOY.obs["death"]), roles={"outcome": Outcome("years", "death", "2")})
+    (_, plain), (_, items) = answered(), answered(toy=toy)
+    np.testing.assert_array_equal(items.column("y_pred"), plain.column("y_pred"))
+    times, alone, come = (items.arrays[name] for name in ("times", "survival", "incidence"))
+    assert items.details["competing_events_train"] == rival[TOY.ids.isin(SPLIT.train)].sum() > 0
+    # At the times of the event the survival is as before; the rival makes the event less likely.
+    known = np.isin(times, plain.arrays["times"])
+    np.testing.assert_allclose(alone[:, known], plain.arrays["survival"])
+    assert (come <= 1 - alone + 1e-12).all()
+    assert (come[:, -1] < 1 - alone[:, -1] - 1e-3).any()
+    frame = grade(items, toy, SPLIT, "patient").frame
+    assert {"cause", "brier", "brier_horizon", "threshold"} <= set(frame)
+    assert (frame["p_event"] <= frame["p_net"] + 1e-12).all()
