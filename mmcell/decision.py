@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 import pandas as pd
 
-from mmcell.incremental import BESIDE
+from mmcell.incremental import BESIDE, CLINICAL
 from mmcell.items import Items
 from mmcell.metrics.base import get_metric
 from mmcell.records import RunRecord
@@ -26,7 +26,6 @@ _NUMBERS = ("horizon", "net_benefit", "ci_low", "ci_high", "n_treated")
 _MOST, _DRAWS = 25, 200
 #: The model of patient tasks has no name in the tables where it reads the embedding alone.
 _UNNAMED = {"logistic": ""}
-_CLINICAL = "clinical-only"
 
 
 def decision_curves(records: Sequence[RunRecord], items: Mapping[str, Items]) -> pd.DataFrame:
@@ -73,9 +72,9 @@ def _families(records: Sequence[RunRecord]) -> Iterator[tuple[dict[str, object],
             # It is drawn beside its twin with covariates.
             continue
         own = (probe, _UNNAMED.get(probe, probe))
-        of_clinic = [r for r in known if r.encoder == _CLINICAL and _who(r)[:2] == tuple(who[:2])]
-        # Through the same model where it was run, else the task's own.
-        clinical = next((r for r in of_clinic if r.probe in own), of_clinic[0] if of_clinic else None)
+        # Through the same model, as in `mmcell.incremental`.
+        of_clinic = (r for r in known if r.encoder == CLINICAL and _who(r)[:2] == tuple(who[:2]) and r.probe in own)
+        clinical = next(of_clinic, None)
         alone = next((at[(*who, name)] for name in own if (*who, name) in at), None)
         found = zip(MODELS, (clinical, alone, at.get((*who, probe + BESIDE))), strict=True)
         yield dict(zip(COLUMNS, (*who, probe), strict=False)), {name: r for name, r in found if r is not None}

@@ -45,7 +45,8 @@ class Items:
         ``binary``, ``multiclass``, ``regression``, ``survival``, ``retrieval`` or ``features``.
     arrays
         Named arrays that belong to the table: of survival items ``survival`` (items, k), the predicted probability of
-        being without the event beyond each of the rising ``times`` (k,); of feature items ``moments`` and ``features``.
+        being without the event beyond each of the rising ``times`` (k,), and where events compete ``incidence``, that
+        the event has come by then; of feature items ``moments`` and ``features``.
     details
         JSON-able facts about the fitted models, kept in the record.
 
@@ -67,7 +68,8 @@ class Items:
                    ``cause`` (2 = a competing event, 1, 0) where one is declared; ``risk_group`` (high, low). From
                    grading: ``ipcw``, the weight against censoring, up to ``tau``; of predicted curves ``brier``, its
                    part of the integrated score, ``own_survival``, the curve at its own time, and by the ``horizon``
-                   ``p_event``, ``log_hazard``, ``brier_horizon`` and ``threshold``
+                   ``p_event``, ``log_hazard``, ``brier_horizon`` and ``threshold``; where events compete ``p_net``,
+                   the probability if nothing else befell
     retrieval      ``above tied tied_correct n_correct n_gallery percentile``
     features       ``row``, where the sums of one unit and stratum stand in ``arrays["moments"]``, ``within``, what they
                    are centred in, and ``n_items``, how many items they are

@@ -271,12 +271,12 @@ def test_two_modalities_of_the_same_cells_run_from_end_to_end():
 class Watched(Survival):
     """Two slots whose first column is the number of the patient; what every run has seen is kept."""
 
-    seen: ClassVar[list[tuple[pd.Series, pd.Series, pd.DataFrame]]] = []
+    seen: ClassVar[list[tuple[np.ndarray, np.ndarray, pd.DataFrame]]] = []
 
     def run(self, view, embeddings, split, rng):
-        ids = view.unit.index
-        columns = [pd.Series(embeddings[slot].align(ids).values[:, 0], ids) for slot in "xy"]
-        self.seen.append((*columns, view.labels["outcome"]))
+        ids = pd.Index(sorted(view.unit.index))
+        x, y = (embeddings[slot].align(ids).values[:, 0] for slot in "xy")
+        self.seen.append((x, y, view.labels["outcome"].join(view.clinical)))
         return super().run(view, embeddings, split, rng)
 
 
@@ -290,25 +290,27 @@ def pair(toy, x, y):
     return {name: Embedding.from_array("own", toy.ids, of, level="patient") for name, of in names.items()}
 
 
-def test_in_a_null_a_patients_two_vectors_move_together_and_the_outcome_stays():
-    rng = np.random.default_rng(1)
-    given = pair(TOY, *rng.normal(size=(2, 60, 2)))
+def test_in_a_null_outcome_and_covariates_move_together_against_both_vectors():
+    given = pair(TOY, *np.random.default_rng(1).normal(size=(2, 60, 2)))
     Watched.seen.clear()
     results = mmcell.evaluate(
         given, Watched(PAIR), dataset=TOY, probes=["cox+clinical"], controls=[], null=19, n_boot=100
-    )
+    )  # fmt: skip
     assert not results.failed
     assert results.records[0].scores[0].n_null == 19
     assert len(Watched.seen) == 3 * 20
-    truth = TOY.truth("outcome", "patient")
-    orders = set()
-    for i, (x, y, outcome) in enumerate(Watched.seen):
-        np.testing.assert_array_equal(x, y)
-        pd.testing.assert_frame_equal(outcome, truth.loc[outcome.index])
-        # The first three are the folds as they are; then every draw has a permutation of its own, its folds share it.
-        assert (x == np.arange(60)).all() == (i < 3)
-        orders.add(tuple(x))
-    assert len(orders) == 20
+    truth = TOY.truth("outcome", "patient").join(TOY.patients["age"])
+    worlds = set()
+    for i, (x, y, known) in enumerate(Watched.seen):
+        np.testing.assert_array_equal(x, np.arange(60))
+        np.testing.assert_array_equal(y, np.arange(60))
+        # Somebody's outcome is still beside their own age.
+        assert len(truth.merge(known, on=list(truth))) == len(known) == 40
+        # The first three are the folds as they are; then every draw is a world of its own.
+        stayed = known.equals(truth.loc[known.index, list(known)])
+        assert stayed == (i < 3)
+        worlds.add(tuple(known["time"]))
+    assert len(worlds) == 60
 
 
 def test_an_effect_of_the_second_slot_is_beyond_the_null_of_both():
