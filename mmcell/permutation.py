@@ -50,11 +50,11 @@ def permuted_labels(
     """
     moved: dict[str, pd.Series] = {}
     for role in sorted({target.partition("=")[0] for target in targets} - {"pairs"}):
-        columns = [c for r, c in dataset.roles.columns.items() if r.partition(".")[0] == role]
+        columns = list(dataset.roles.columns_of(role))
         strata = [r for r in within if r != role]
         if columns and all(c in dataset.patients for c in columns):
-            more = [c for r, c in dataset.roles.columns.items() if r.partition("[")[0] in beside]
-            moved |= _between_units(dataset, columns, strata, rng, [c for c in more if c in dataset.patients])
+            more = [c for r in beside for c in dataset.roles.columns_of(r) if c in dataset.patients]
+            moved |= _between_units(dataset, columns, strata, rng, more)
         else:
             for column in columns:
                 order = permuted_within(dataset.unit.to_numpy(), rng)
@@ -69,13 +69,13 @@ def _between_units(
     values = pd.DataFrame({c: dataset.per_unit(c) for c in columns}).dropna()
     groups = np.zeros(len(values), dtype=np.int64)
     for role in within:
-        column = dataset.roles.columns.get(role)
-        if column is None or column not in dataset.patients:
+        named = dataset.roles.columns_of(role)
+        if not named or not set(named) <= set(dataset.patients):
             raise MmcellError(
                 f"dataset {dataset.name!r}: labels cannot be permuted within {role!r}, which is not a role that is "
                 "constant within units; set it, or take it out of null_within"
             )
-        member = pd.factorize(dataset.patients.loc[values.index, column].astype(str))[0]
+        member = dataset.patients.loc[values.index].groupby(list(named), dropna=False).ngroup().to_numpy()
         groups = pd.factorize(groups * (member.max() + 1) + member)[0]
     order = permuted_within(groups, rng)
     unit = dataset.unit.reindex(dataset.obs.index)

@@ -231,9 +231,9 @@ def _functions(metrics: Sequence[Metric]) -> list[Any]:
 
 def _groups_units(role: str, task: Task, dataset: Dataset) -> bool:
     """Whether a role is there and, where labels of units are permuted, constant within units."""
-    column = dataset.roles.columns.get(role)
+    columns = dataset.roles.columns_of(role)
     of_pairs = any("pairs" in spec.targets for spec in task.spec.splits)
-    return column is not None and (of_pairs or column in dataset.patients)
+    return bool(columns) and (of_pairs or set(columns) <= set(dataset.patients))
 
 
 def _tuple(names: str | Sequence[str] | None) -> tuple[str, ...]:

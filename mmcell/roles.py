@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
@@ -94,10 +95,14 @@ class Roles:
             found |= {f"{role}[{i}]": column for i, column in enumerate(getattr(self, role))}
         return found
 
+    def columns_of(self, role: str) -> tuple[str, ...]:
+        """Return the columns of one role: one, several, or none."""
+        return tuple(c for r, c in self.columns.items() if re.split(r"[.\[]", r)[0] == role)
+
     def hidden(self, targets: tuple[str, ...]) -> set[str]:
         """Return the columns that hold what is predicted, under whatever further role they also stand."""
         predicted = {target.partition("=")[0] for target in targets}
-        return {column for role, column in self.columns.items() if role.partition(".")[0] in predicted}
+        return {column for role in predicted for column in self.columns_of(role)}
 
 
 Identifiers = Literal["symbol", "ensembl", "other"]

@@ -78,7 +78,7 @@ class TaskSpec:
         What is evaluated when nothing is named; the first one also stands in for all where labels or partners are
         permuted.
     null_within
-        Roles (``batch``, …) within whose groups labels are permuted; none: among all units.
+        Roles (``batch``, ``strata``, …) within whose groups labels are permuted; none: among all units.
     roles
         Roles of its own dataset that this task reads otherwise (another label); not applied to a user's data.
     published

@@ -49,10 +49,10 @@ class Work:
     _worlds: dict[tuple[object, ...], Dataset] = field(default_factory=dict, init=False, repr=False)
 
     def items(self) -> Items:
-        """Return the graded items of all splits; of a permuted control, each split has a permutation of its own."""
+        """Return the graded items of all splits; of a permuted control, each repeat has a permutation of its own."""
         parts = []
         for split in self.plan.splits:
-            seeds = ("permuted", split.key) if self.candidate.permuted else ()
+            seeds = ("permuted", split.spec.name, split.repeat) if self.candidate.permuted else ()
             # Labels move between all units, so that nothing but chance is left; partners within their strata, between
             # units too, to show what these strata alone find.
             within = self.plan.null_within if "pairs" in split.spec.targets else ()
@@ -203,7 +203,8 @@ class Work:
         table = pd.concat(parts, join="inner")
         if not table.shape[1]:
             return None
-        strata = [plan.dataset.patients[plan.dataset.roles.columns[r]].reindex(table.index) for r in plan.null_within]
+        columns = [c for r in plan.null_within for c in plan.dataset.roles.columns_of(r)]
+        strata = [plan.dataset.patients[c].reindex(table.index) for c in columns]
         within = pd.concat(strata, axis=1).astype(str).agg("|".join, axis=1).to_numpy() if strata else None
         rng = stream(plan.seed, "contrasts", first.key)
         y = truth.reindex(table.index).to_numpy() == 1

@@ -22,5 +22,6 @@ task = Survival(
         probes=PROBES,
         more_probes=MORE_PROBES,
         encoders=("pca",),
+        null_within=("batch",),
     )
 )

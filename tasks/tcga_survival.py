@@ -1,9 +1,9 @@
 """Does the composition of a tumour say who dies, in any of 16 cancers, beyond which cancer it is?
 
 The cancer is the shortcut: it alone ranks patients well, and composition tells the cancer. So the reference is the
-cancer itself (stratum-only), values are also given for pairs within one cancer, and a second split leaves out one
-cancer at a time. The clinical covariates hold the cancer, too. The fractions are brought by the user, see `mmcell show
-tcga-composition`.
+cancer itself (stratum-only), values are also given for pairs within one cancer, a second split leaves out one cancer at
+a time, and a null moves outcomes within a cancer. The clinical covariates hold the cancer, too. The fractions are
+brought by the user, see `mmcell show tcga-composition`.
 """
 
 from mmcell.protocols.survival import MORE_PROBES, PROBES, SCORES, Survival
@@ -27,5 +27,6 @@ task = Survival(
         probes=PROBES,
         more_probes=MORE_PROBES,
         encoders=("features",),
+        null_within=("strata",),
     )
 )

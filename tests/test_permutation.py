@@ -149,6 +149,16 @@ def test_covariates_move_with_the_outcome_and_missing_ones_too():
     assert (alone.obs["years"] != toy.obs["years"]).any()
 
 
+def test_labels_move_within_subgroups_that_several_columns_make():
+    sex, stage = np.tile(["f", "m"], 15), np.repeat(["i", "ii", "iii"], 10)
+    toy = survivors(30, sex=sex, stage=stage, roles={"strata": ("sex", "stage")})
+    moved = permuted_labels(toy, ("outcome",), ("strata",), rng()).obs
+    table = pd.DataFrame({"years": toy.obs["years"], "moved": moved["years"], "sex": sex, "stage": stage})
+    assert (table["years"] != table["moved"]).any()
+    for _, part in table.groupby(["sex", "stage"]):
+        assert sorted(part["years"]) == sorted(part["moved"])
+
+
 def replicates(n_groups=6):
     """Unequal replicates of several groups, on plates that groups span."""
     rows = [(g, r) for g in range(n_groups) for r in range(2 + g % 2)]

@@ -78,3 +78,22 @@ def test_across_cancers_the_cancer_is_the_shortcut(data_folder):
     assert found["stratum-only", "all"] == pytest.approx(0.70, abs=0.04)
     assert found["stratum-only", "within cancer"] == 0.5
     assert 0.5 < found["features", "within cancer"] < found["features", "all"]
+
+
+def test_permuted_outcomes_are_scored_by_every_metric():
+    # A repeat is one world, whose folds share a horizon; another repeat has another.
+    task = get_task("hcc-recurrence")
+    own = task.on("survivors")
+    own.spec = replace(
+        task.spec, slots={"x": ("rna", "patient")}, split=replace(task.spec.split, repeats=2, n_splits=3)
+    )
+    results = mmcell.evaluate(
+        "features", own, dataset=survivors(60), controls=["label-permuted"], probes=["cox"], n_boot=100
+    )
+    table = results.table()
+    permuted = table[table["encoder"] == "label-permuted"]
+    assert set(permuted["metric"]) == set(task.spec.metrics)
+    assert (permuted["status"] == "ok").all()
+    items = next(results.items[r.key] for r in results.records if r.permuted).frame
+    assert items.groupby("repeat")["horizon"].nunique().eq(1).all()
+    assert items["horizon"].nunique() == 2

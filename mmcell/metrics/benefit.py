@@ -142,18 +142,18 @@ def _benefit_of(items: Items, rows: np.ndarray, weights: np.ndarray, p: np.ndarr
     if items.kind == "binary":
         return net_benefit_resampled(part["y_true"].to_numpy(dtype=float), p, at, weights)[:, 0]
     time, event = (part[c].to_numpy(dtype=float) for c in ("time", "cause" if "cause" in part else "event"))
-    return survival_net_benefit_resampled(time, event, p, at, one_value(items, "horizon"), weights)[:, 0]
+    return survival_net_benefit_resampled(time, event, p, at, one_value(items, rows, "horizon"), weights)[:, 0]
 
 
-def one_value(items: Items, column: str) -> float:
-    """Return what a column says of all items at once.
+def one_value(items: Items, rows: np.ndarray, column: str) -> float:
+    """Return what a column says of some items at once.
 
     Raises
     ------
     MmcellError
         It holds several values.
     """
-    values = items.frame[column].unique()
+    values = pd.unique(items.column(column)[rows])
     if len(values) != 1:
         raise MmcellError(f"items: the column {column!r} has {len(values)} values; one for all items is needed")
     return float(values[0])

@@ -58,7 +58,7 @@ def _intercept(items: Items, rows: np.ndarray, weights: np.ndarray) -> np.ndarra
 def _ici(items: Items, rows: np.ndarray, weights: np.ndarray) -> np.ndarray:
     """Index (draws,): of the risk if nothing else befell where events compete, for these count as censoring here."""
     time, event, p = _columns(items, rows, "time", "event", "p_net" if "p_net" in items.frame else "p_event")
-    return integrated_calibration_index_resampled(time, event, p, one_value(items, "horizon"), weights)
+    return integrated_calibration_index_resampled(time, event, p, one_value(items, rows, "horizon"), weights)
 
 
 def _distance(

@@ -120,7 +120,7 @@ def _td_auc(items: Items, rows: np.ndarray, weights: np.ndarray) -> np.ndarray:
 def _rmst(items: Items, rows: np.ndarray, weights: np.ndarray) -> np.ndarray:
     time, event = _columns(items, rows, "time", "event")
     group = items.column("risk_group")[rows]
-    return restricted_mean_difference_resampled(time, event, group, one_value(items, "tau"), weights)
+    return restricted_mean_difference_resampled(time, event, group, one_value(items, rows, "tau"), weights)
 
 
 _harrell_fn, _harrell_fast = within_folds(_harrell)
