@@ -29,8 +29,8 @@ class ModelCard(BaseModel):
     modality
         What it reads: ``rna``, ``protein``, ``image``, …, or ``any``.
     preprocessing, identifiers
-        ``counts``, ``log1p`` or ``any``; features called by ``symbol``, ``ensembl`` or ``any``. The framework converts
-        what it can, and refuses the rest.
+        ``counts``, ``log1p``, ``proportions`` or ``any``; features called by ``symbol``, ``ensembl`` or ``any``. The
+        framework converts what it can, and refuses the rest.
     channels, image_size
         Of the images that it reads: how many channels, and the side in pixels they are resized to; None for any.
     pretraining_datasets
@@ -45,7 +45,7 @@ class ModelCard(BaseModel):
     revision: str = ""
     checkpoint_sha256: str = ""
     modality: str = "any"
-    preprocessing: Literal["any", "counts", "log1p"] = "any"
+    preprocessing: Literal["any", "counts", "log1p", "proportions"] = "any"
     identifiers: Literal["any", "symbol", "ensembl"] = "any"
     channels: int | None = None
     image_size: int | None = None

@@ -40,20 +40,43 @@ class Items:
     Attributes
     ----------
     frame
-        One row per scored item. Always: ``item unit split repeat fold target query gallery stratum group``; where units
-        are crossed (donor × perturbation) the second factor as ``crossed``; by kind:
-        ``y_true y_pred``, ``time event y_pred`` (risk: higher = shorter survival; ``cause`` where a competing event is
-        declared), or
-        ``above tied tied_correct n_correct n_gallery percentile``, or ``row within n_items`` (items of one unit and
-        stratum: where their sums stand in ``arrays["moments"]``, what they are centred in, how many they are). Of
-        binary, regression and survival items ``within`` is the subgroup of units that a row is compared in, "" for all
-        (see `mmcell.strata`).
+        One row per scored item; see Notes.
     kind
         ``binary``, ``multiclass``, ``regression``, ``survival``, ``retrieval`` or ``features``.
     arrays
-        Named arrays that belong to the table (a neighbour graph, a matrix of effects, …).
+        Named arrays that belong to the table: of survival items ``survival`` (items, k), the predicted probability of
+        being without the event beyond each of the rising ``times`` (k,), and where events compete ``incidence``, that
+        the event has come by then; of feature items ``moments`` and ``features``.
     details
         JSON-able facts about the fitted models, kept in the record.
+
+    Notes
+    -----
+    Columns of every kind, with a default where a task does not set them: ``item`` and, once graded, ``unit``;
+    ``split repeat fold``, where it was held out; ``target query gallery stratum``, what is asked; ``group``, the batch
+    or cohort that was held out as a whole. Where there is such a thing: ``crossed``, the second factor of crossed units
+    (donor × perturbation), and ``by:NAME``, a subgroup in which scores are given, too.
+
+    =============  =============================================================================================
+    Kind           Columns
+    =============  =============================================================================================
+    binary         ``y_pred`` (higher = more likely the positive class), ``y_true``; ``p_event``, its probability;
+                   ``threshold``, the risk at which net benefit is scored
+    multiclass     ``y_pred y_true``, as text
+    regression     ``y_pred y_true``
+    survival       ``y_pred`` (risk: higher = shorter survival), ``time``, ``event`` (1 = the event, 0 = none seen);
+                   ``cause`` (2 = a competing event, 1, 0) where one is declared; ``risk_group`` (high, low). From
+                   grading: ``ipcw``, the weight against censoring, up to ``tau``; of predicted curves ``brier``, its
+                   part of the integrated score, ``own_survival``, the curve at its own time, and by the ``horizon``
+                   ``p_event``, ``log_hazard``, ``brier_horizon`` and ``threshold``; where events compete ``p_net``,
+                   the probability if nothing else befell
+    retrieval      ``above tied tied_correct n_correct n_gallery percentile``
+    features       ``row``, where the sums of one unit and stratum stand in ``arrays["moments"]``, ``within``, what they
+                   are centred in, and ``n_items``, how many items they are
+    =============  =============================================================================================
+
+    Of binary, regression and survival items ``within`` is the subgroup of units that a row is compared in, "" for all
+    (see `mmcell.strata`).
     """
 
     frame: pd.DataFrame

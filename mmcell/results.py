@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
@@ -12,6 +13,7 @@ import numpy as np
 import pandas as pd
 
 from mmcell.crossed import crossed
+from mmcell.decision import decision_curves
 from mmcell.errors import MmcellError, did_you_mean
 from mmcell.incremental import incremental
 from mmcell.items import Items
@@ -151,6 +153,15 @@ class Results:
     def incremental(self) -> pd.DataFrame:
         """Return what candidates add to the clinical covariates; see `mmcell.incremental.incremental`."""
         return incremental(self.records)
+
+    def decision_curves(self) -> pd.DataFrame:
+        """Return net benefit over thresholds, for covariates, embedding and both; see `mmcell.decision`."""
+        return self._decision_curves.copy()
+
+    @cached_property
+    def _decision_curves(self) -> pd.DataFrame:
+        # Written beside the records and drawn in the report: the draws are taken once.
+        return decision_curves(self.records, self.items)
 
     def compare(
         self,

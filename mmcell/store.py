@@ -147,7 +147,8 @@ class Store:
         names = [self._record_file(r).name for r in results.records]
         _atomic(self.folder / "table.csv", lambda p: results.table().to_csv(p, index=False))
         _atomic(self.folder / "groups.csv", lambda p: results.groups().to_csv(p, index=False))
-        for name, table in (("crossed", results.crossed()), ("incremental", results.incremental())):
+        for name in ("crossed", "incremental", "decision_curves"):
+            table = getattr(results, name)()
             if len(table):
                 _atomic(self.folder / f"{name}.csv", partial(table.to_csv, index=False))
         index = json.dumps({"records": names, "notes": results.notes}, indent=1, ensure_ascii=False)

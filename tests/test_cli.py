@@ -50,7 +50,7 @@ def test_help_loads_nothing_heavy():
     assert loaded("import mmcell.cli, contextlib, io\ntry:\n    pass\nfinally:\n    pass") == "[]"
 
 
-@pytest.mark.parametrize("command", ["run", "evaluate", "score", "compare", "list", "show", "report"])
+@pytest.mark.parametrize("command", ["run", "evaluate", "score", "compare", "list", "show", "report", "stratify"])
 def test_every_command_has_help_with_an_example(command):
     found = run(command, "--help")
     assert found.returncode == 0
@@ -191,6 +191,7 @@ def write(path: Path, content: str) -> Path:
         (bad_config("hello\n"), ["bad.yaml", "mapping"]),
         (lambda f: ("run", f / "nowhere.yaml"), ["nowhere.yaml", "no such file"]),
         (lambda f: ("show", "covid-sit"), ["covid-sit", "covid-cite"]),
+        (lambda f: ("show", "stratify"), ["'stratify' is a command", "mmcell stratify --help"]),
         (lambda f: ("report", f), ["no run"]),
         (lambda f: ("compare", f, "--metric", "auroc"), ["no run"]),
         (lambda f: ("score", write(f / "s.csv", "item,a\n1,1\n")), ["s.csv", "no predictions"]),
@@ -280,6 +281,11 @@ def test_list_names_everything_with_a_line_about_it(what):
     for name in _sources()[what].names():
         assert name in found.stdout
         assert describe(what, name)
+
+
+def test_help_says_what_finds_groups_and_a_dataset_says_how():
+    assert "stratify finds groups among the patients" in " ".join(run("--help").stdout.split())
+    assert "mmcell stratify sim-cohort --out" in run("show", "sim-cohort").stdout
 
 
 def test_show_prints_the_card_of_a_task():

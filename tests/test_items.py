@@ -1,3 +1,5 @@
+import re
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -127,3 +129,17 @@ def test_a_second_unit_makes_them_crossed(refused):
     assert list(made.codes) == [1, 0, 2, 1]
     with refused("items", "2 of them have no 'crossed' unit (i0, i3)"):
         assert items(crossed=[None, "x", "y", np.nan]).units
+
+
+def test_the_docstring_names_every_column_that_a_run_scores():
+    from mmcell import evaluate
+    from tests.toys import PATIENT, SURVIVAL, cite, survivors
+
+    found = [
+        evaluate("features", SURVIVAL, dataset=survivors(30), controls=[], probes=["cox"], n_boot=100),
+        evaluate("pca", PATIENT, dataset=cite(), controls=[], n_boot=100),
+    ]
+    columns = {c for results in found for items in results.items.values() for c in items.frame}
+    assert {"horizon", "p_event", "within", "y_true"} <= columns
+    words = set(re.findall(r"[a-z_:]+", Items.__doc__))
+    assert {c for c in columns if not c.startswith("by:")} <= words

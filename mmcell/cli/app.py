@@ -16,7 +16,9 @@ if TYPE_CHECKING:
 Format = Literal["table", "json", "csv"]
 app = typer.Typer(
     name="mmcell", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None,
-    help="Evaluate frozen foundation embeddings on what they are for: linking cells to patients.",
+    help="Evaluate frozen foundation embeddings on what they are for: linking cells to patients. "
+    "run and evaluate put tasks to embeddings, stratify finds groups among the patients of a cohort and compares their "
+    "outcomes, score judges predictions from anywhere.",
     epilog="Exit codes: 0 done, 1 a task or encoder failed (audit --strict: a leak), 2 bad input. "
     "--debug anywhere shows the traceback.",
 )  # fmt: skip

@@ -21,6 +21,8 @@ def list_(
 ) -> None:
     """List what there is, with one line about each.
 
+    Tasks are for mmcell evaluate and run, datasets with patients for mmcell stratify, too.
+
     Example: mmcell list tasks
     """
     from mmcell.report.cards import show_list

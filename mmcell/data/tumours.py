@@ -95,7 +95,7 @@ def load_tcga(folder: str | Path | None = None) -> Dataset:
     MmcellError
         A file is not there; the message says where it is to be had.
     """
-    return _tcga("tcga-composition", folder, "OS", "overall survival", ())
+    return _tcga("tcga-composition", folder, "OS", "overall survival")
 
 
 def load_tcga_dss(folder: str | Path | None = None) -> Dataset:
@@ -106,14 +106,10 @@ def load_tcga_dss(folder: str | Path | None = None) -> Dataset:
     MmcellError
         A file is not there; the message says where it is to be had.
     """
-    caveats = (
-        "Who died with tumour counts as dead of it, who died free of tumour as dead of other causes: an approximation "
-        "of the source. Patients of whom neither is known are not part of this dataset.",
-    )
-    return _tcga("tcga-composition-dss", folder, "DSS", "death of the cancer, with other deaths competing", caveats)
+    return _tcga("tcga-composition-dss", folder, "DSS", "death of the cancer, with other deaths competing")
 
 
-def _tcga(name: str, folder: str | Path | None, endpoint: str, what: str, caveats: tuple[str, ...]) -> Dataset:
+def _tcga(name: str, folder: str | Path | None, endpoint: str, what: str) -> Dataset:
     """Return the atlas with one of the endpoints of its clinical data resource."""
     samples = read_table(
         brought_file(name, "tcga-composition/cibersortx_6475.csv.gz", f"{_PAN_CANCER}: CIBERSORTx fractions", folder)
@@ -127,7 +123,9 @@ def _tcga(name: str, folder: str | Path | None, endpoint: str, what: str, caveat
     n_tumours = len(table)
     table = table.merge(clinic[clinic["Redaction"].isna()], left_on="patient", right_on="bcr_patient_barcode")
     event = table[endpoint]
+    caveats: tuple[str, ...] = ()
     if endpoint == "DSS":
+        caveats = _causes(table)
         # Dead, and not of the cancer.
         event = event.where(~((table["OS"] == 1) & (event == 0)), 2)
     stage = table["ajcc_pathologic_tumor_stage"].map(_stage)
@@ -159,6 +157,21 @@ def _tcga(name: str, folder: str | Path | None, endpoint: str, what: str, caveat
         clinical=("age", "gender", "stage", "cancer"), strata=("cancer",),
     )  # fmt: skip
     return _dataset(obs, table.loc[:, "Fibroblasts":"PMNs"], roles, card, "days")
+
+
+def _causes(table: pd.DataFrame) -> tuple[str, ...]:
+    """Say how causes of death are known, and who is left out where they are not: that is decided by the outcome."""
+    known, died = table["DSS"].notna(), table["OS"] == 1
+    lost = ~known & table["OS"].notna()
+    share = 100 * died[known].mean()
+    return (
+        "Who died with tumour counts as dead of it, who died free of tumour as dead of other causes: an approximation "
+        "of the source.",
+        f"Of {int(lost.sum()):,} patients of whom it is known whether they died but not of what, "
+        f"{int(died[lost].sum()):,} died, against {share:.0f} % of all others. They are left out, so the outcome "
+        "decides who is here, and risks of death are too low: read ranks rather than risks, or take deaths of any "
+        "cause, tcga-composition.",
+    )
 
 
 def _one_a_patient(barcode: pd.Series) -> tuple[pd.Index, int, int]:

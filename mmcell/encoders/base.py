@@ -28,6 +28,7 @@ ENCODERS = Registry(
         "hvg": "mmcell.encoders.baselines:HVG",
         "features": "mmcell.encoders.baselines:Features",
         "clr": "mmcell.encoders.baselines:CLR",
+        "log-ratios": "mmcell.encoders.baselines:LogRatios",
         "random": "mmcell.encoders.baselines:Random",
         "constant": "mmcell.encoders.baselines:Constant",
         "random-projection": "mmcell.encoders.projections:RandomProjection",
@@ -217,9 +218,11 @@ def fits(encoder: Encoder) -> bool:
 def readable(encoder: Encoder, dataset: Dataset, modality: str) -> str:
     """Return "" when the encoder can read this modality of the dataset, otherwise why not."""
     card = encoder.card
+    have = dataset.modality(modality).preprocessing
+    if have == "proportions" and card.preprocessing == "counts":
+        return f"it needs counts, {dataset.name} holds proportions for {modality}; take log-ratios or features"
     if card.modality not in ("any", modality):
         return f"it reads {card.modality}, not {modality}"
-    have = dataset.modality(modality).preprocessing
     if card.preprocessing not in ("any", have) and (have, card.preprocessing) != ("counts", "log1p"):
         return f"it needs {card.preprocessing}, {dataset.name} holds {have} for {modality}"
     if card.channels is not None:

@@ -134,6 +134,37 @@ class CLR:
 
 
 @dataclass
+class LogRatios:
+    """Centred log-ratio of proportions within each item: how many times as much of each part as of the usual one.
+
+    Parts below `floor` count as `floor`, for a part of 0 has no logarithm. Fractions that are estimated come down to
+    1e-8, which is no measurement: with so low a floor the zeros would be most of what varies.
+    """
+
+    rowwise: ClassVar[bool] = True
+    cheap: ClassVar[bool] = True
+    floor: float = 1e-3
+    card: ModelCard = field(init=False)
+
+    def __post_init__(self) -> None:
+        if not 0 < self.floor < 1:
+            raise MmcellError(f"encoder 'log-ratios': floor is {self.floor}; give a proportion above 0 and below 1")
+        self.card = ModelCard(name="log-ratios", preprocessing="proportions", parameters={"floor": self.floor})
+
+    def encode(self, data: AnnData) -> np.ndarray:
+        """Return (n, features)."""
+        values = _dense(data)
+        if (values < 0).any():
+            raise MmcellError(
+                f"encoder 'log-ratios': {int((values < 0).sum())} proportions are negative; say what the values are "
+                "(preprocessing: values) and use 'features'"
+            )
+        self.columns = tuple(map(str, data.var_names))
+        logs = np.log(np.maximum(values, np.float32(self.floor)))
+        return logs - logs.mean(axis=1, keepdims=True)
+
+
+@dataclass
 class Random:
     """Gaussian noise drawn per id: the floor that still has dimensions."""
 

@@ -166,7 +166,8 @@ class Encoded(NamedTuple):
         What the fitted encoder says of itself; ``cells each``, the most cells that a patient was given by (None for
         all), and ``fewest of``, the training patient that has no more; ``all the same``, whether no two patients
         differ; and of an encoder that reads types ``unseen types``, type -> cells, for the types that training
-        patients lack, and ``of unseen types only``, the patients who have no others.
+        patients lack, and ``of unseen types only``, the patients who have no others; of one that
+        weighs cells ``by type``, the types of held-out patients' cells that the weight goes to.
     samples
         All samples of 10 cells or more and of a quarter of the median sample's, where they were asked for. The facts
         then hold ``samples``: ``cells each`` (None for all), ``fewest of``, and ``too small``, how many were left out.
@@ -243,6 +244,10 @@ def encode_patients(
         facts |= {"cells each": fewest, "fewest of": str(counts.idxmin())} if equal_cells else {"cells each": None}
     # Logarithms of equal shares differ by rounding.
     facts["all the same"] = bool(np.ptp(values, axis=0).max() <= _SAME * max(1.0, np.abs(values).max()))
+    held = keep & ~in_training[code]
+    if hasattr(fitted, "by_type") and cell_type is not None and held.any():
+        table = fitted.by_type(_rows(seen, held), owner, cell_type)
+        facts["by type"] = table.rename_axis("type").reset_index().to_dict("records")
     if getattr(encoder, "reads_types", False):
         facts |= _unseen(cells, cell_type, in_training[code], pd.Series(patients)[code])
     if sample is None or not getattr(encoder, "reads_cells", True):

@@ -69,7 +69,19 @@ class AttentionMIL:
         After `fit`: the two classes as text, sorted; the logit is that of the second. Empty for an outcome.
     facts
         After `fit`: patients of each class (with the event, and censored), cells of each patient in an epoch, and for
-        the inner models and then the one of all how many patients were watched and how many epochs were kept.
+        the inner models and then the one of all how many patients were watched and how many epochs were kept;
+        ``score``, what the score is.
+
+    Examples
+    --------
+    Which cells, outside of a run: fit on training patients, look at the others.
+
+    >>> split = mmcell.make_splits(dataset, "stratified-group-kfold", "outcome", targets=("outcome",))[0]
+    >>> owner, outcome = dataset.unit, dataset.truth("outcome", "patient")
+    >>> train, held = (cells.align(cells.ids[owner[cells.ids].isin(side)]) for side in (split.train, split.test))
+    >>> model = AttentionMIL().fit(train, owner, y=outcome[outcome.index.isin(split.train)])
+    >>> model.attention(held, owner), model.risks(held, owner)  # cell id -> weight, and log hazard
+    >>> model.by_type(held, owner, dataset.obs["cell_type"])  # type -> share of cells, weight, log hazard
 
     References
     ----------
@@ -142,6 +154,7 @@ class AttentionMIL:
             "cells": bags.fewest,
             "watched": [watched for _, watched in fitted],
             "epochs": [model.network.epochs for model in self._models],
+            "score": goal.column,
         }
         return self
 
@@ -222,6 +235,47 @@ class AttentionMIL:
             model = self._of(str(patient))
             found[bags.rows[i]] = (model.network.each(bags.all(i)) - model.centre) / model.spread
         return pd.Series(found, cells.ids, name="risk")
+
+    def by_type(self, cells: Embedding, owner: pd.Series, cell_type: pd.Series) -> pd.DataFrame:
+        """Return which types of cells the weight goes to, and what they say of their patients.
+
+        Give patients who were not trained on: a run writes this table of every fold's held-out patients into the
+        record, and the report shows it.
+
+        Parameters
+        ----------
+        cells, owner
+            As in `transform`.
+        cell_type
+            Cell id -> type; a cell without one counts as ``unlabelled``.
+
+        Returns
+        -------
+        pandas.DataFrame
+            A row for each type, the most weight first: ``n_patients`` who have it; ``share`` of a patient's cells and
+            ``weight``, the sum of `attention`, both in the mean over all given patients, so that each sums to 1; and
+            ``score``, the mean of `risks`, within each patient who has it and then over these.
+
+        Raises
+        ------
+        MmcellError
+            Nothing was fitted, or in another number of dimensions.
+        """
+        kind = cell_type.reindex(cells.ids).astype(object)
+        table = pd.DataFrame(
+            {
+                "patient": owner.reindex(cells.ids).astype(str).to_numpy(),
+                "type": kind.where(kind.notna(), "unlabelled").astype(str).to_numpy(),
+                "weight": self.attention(cells, owner).to_numpy(),
+                "score": self.risks(cells, owner).to_numpy(),
+            }
+        )
+        table["share"] = 1 / table.groupby("patient")["type"].transform("size")
+        of_both = table.groupby(["type", "patient"])
+        sums, score = of_both[["share", "weight"]].sum(), of_both["score"].mean().groupby("type").mean()
+        found = sums.groupby("type").sum() / table["patient"].nunique()
+        found.insert(0, "n_patients", sums.groupby("type").size())
+        return found.assign(score=score).sort_values("weight", ascending=False, kind="stable")
 
     def _of(self, patient: str) -> _Model:
         return self._models[self._inner.get(patient, -1)]

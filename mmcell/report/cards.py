@@ -11,6 +11,9 @@ from rich.table import Table
 from mmcell.errors import MmcellError, did_you_mean
 from mmcell.report.terminal import console_of
 
+#: What somebody may look for among the names.
+_COMMANDS = ("run", "evaluate", "embed", "score", "compare", "audit", "stratify", "fetch", "report")
+
 
 def _sources() -> dict[str, Any]:
     from mmcell.data.catalog import DATASETS
@@ -65,6 +68,8 @@ def show_card(name: str) -> None:
     sources = _sources()
     kind = next((k for k, registry in sources.items() if name in registry.references), None)
     if kind is None:
+        if name in _COMMANDS:
+            raise MmcellError(f"{name!r} is a command, and show prints what commands read; see mmcell {name} --help")
         known = [n for registry in sources.values() for n in registry.names()]
         raise MmcellError(f"nothing is called {name!r}; {did_you_mean(name, known)}")
     found = sources[kind].get(name)
@@ -99,7 +104,11 @@ def _dataset(name: str) -> dict[str, Any]:
         facts = {k: v for k, v in dataclasses.asdict(COHORTS[name]).items() if v and k != "values"}
         return {**facts, "now": str(error)}
     known = {**data.card.model_dump(exclude={"name"}), "roles": data.roles.columns, "fingerprint": data.fingerprint}
-    return {**known, "items": len(data.ids), "units": data.unit.nunique()}
+    found = {**known, "items": len(data.ids), "units": data.unit.nunique()}
+    if data.roles.outcome is not None or data.roles.label is not None:
+        # The one command that takes a dataset and asks for no task.
+        found["groups of patients"] = f"mmcell stratify {name} --out runs/{name}-groups"
+    return found
 
 
 def _print_field(key: str, value: Any, indent: str = "") -> None:

@@ -147,7 +147,7 @@ def _draw(
         for i, curve in enumerate(curves):
             _line(axes, curve, np.exp((i - (len(curves) - 1) / 2) * _DODGE * span))
         for i, (name, look) in enumerate(reversed(entries)):
-            _entry(axes, name, look, axes.bbox.height + 8 + _ENTRY * i)
+            entry(axes, name, look, axes.bbox.height + 8 + _ENTRY * i)
         bottom_only(axes, left=True)
         floor = [f"chance: {', '.join(dict.fromkeys(map(number, chance.values())))}"] if chance else []
         return svg(figure, ident, title, "; ".join([*map(_in_words, curves), *floor]))
@@ -185,7 +185,7 @@ def _line(axes: Axes, curve: LearningCurve, shift: float) -> None:
     )
 
 
-def _entry(axes: Axes, name: str, look: dict[str, Any], y: float) -> None:
+def entry(axes: Axes, name: str, look: dict[str, Any], y: float) -> None:
     """Write a line of the legend, `y` points above the axis."""
     place, name = below(axes, left=True), plain(name)
     name = name if len(name) <= _LETTERS else name[: _LETTERS - 1] + "…"

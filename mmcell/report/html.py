@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
+from itertools import islice
 from pathlib import Path
 
 import pandas as pd
@@ -15,9 +16,11 @@ from markupsafe import Markup
 from mmcell.errors import MmcellError
 from mmcell.records import Provenance, RunRecord
 from mmcell.report import figures, words
+from mmcell.report.attended import attended_tables
 from mmcell.report.concepts import concept_tables
 from mmcell.report.crossed import grids
 from mmcell.report.crossmodal import examples, feature_figures, rank_figures
+from mmcell.report.decisions import decision_figures, n_decisions
 from mmcell.report.figures import Drawn
 from mmcell.report.groups import group_tables
 from mmcell.report.incremental import gains
@@ -97,7 +100,7 @@ def render(results: Results, sensitivity: Sensitivity | None = None) -> str:
     )  # fmt: skip
     environment.globals.update(words=words, said=said)
     tasks = tasks_of(results.records)
-    both, added = results.crossed(), results.incremental()
+    both, added, risks = results.crossed(), results.incremental(), results.decision_curves()
     page = environment.get_template("report.html").render(
         css=Markup(_text("report.css")),
         tasks=tasks,
@@ -113,10 +116,13 @@ def render(results: Results, sensitivity: Sensitivity | None = None) -> str:
         predicted={t.ident: [_plot(d) for d in feature_figures(t, results.items)] for t in tasks},
         examples={t.ident: examples(t) for t in tasks},
         curves={t.ident: list(_curves(t, results)) for t in tasks},
+        attended_to={t.ident: attended_tables(t.records, t.names) for t in tasks},
         read={t.ident: concept_tables(t.records, t.names) for t in tasks},
         grouped={t.ident: group_tables(t) for t in tasks},
         both={t.ident: grids(t, both) for t in tasks},
         added={t.ident: gains(t, added) for t in tasks},
+        decided={t.ident: [_plot(d) for d in islice(decision_figures(t, risks), _MOST_PANELS)] for t in tasks},
+        undrawn={t.ident: max(n_decisions(t, risks) - _MOST_PANELS, 0) for t in tasks},
         lies={
             t.ident: (lying(t), [[_plot(d) for d in p] for p in maps(t)], [_plot(d) for d in bars(t)]) for t in tasks
         },

@@ -110,6 +110,20 @@ def test_death_of_other_causes_competes_with_death_of_the_cancer(folder):
     assert "cause" not in load_tcga(folder).truth("outcome", "patient")
 
 
+def test_whoever_died_of_nobody_knows_what_is_left_out_and_counted(folder):
+    (text,) = [c for c in load_tcga_dss(folder).card.caveats if "too low" in c]
+    assert "Of 1 patients of whom it is known whether they died but not of what, 1 died, against 75 %" in text
+    path = folder / "tcga-composition" / "tcga_cdr.csv.gz"
+    clinic = pd.read_csv(path)
+    clinic.loc[[1, 2], "DSS"] = np.nan
+    clinic.loc[2, "OS"] = np.nan
+    clinic.to_csv(path, index=False)
+    # 2 is alive and 4 dead; of 3, who has no tumour here, nothing is known. Of 1, 5 and 6 all died.
+    (text,) = [c for c in load_tcga_dss(folder).card.caveats if "too low" in c]
+    assert "Of 2 patients of whom it is known whether they died but not of what, 1 died, against 100 %" in text
+    assert not [c for c in load_tcga(folder).card.caveats if "too low" in c]
+
+
 def test_relapse_and_covariates_of_metabric(folder):
     dataset = load_metabric(folder)
     assert list(dataset.ids) == ["MB.0", "MB.2", "MB.4", "MB.5"]
@@ -143,5 +157,8 @@ def test_the_real_files(name, n, events, features):
     np.testing.assert_allclose(values.sum(axis=1), 1.0, atol=1e-5)
     assert (outcome["time"] > 0).all()
     assert all((dataset.card.description, dataset.card.source, dataset.card.licence, dataset.card.caveats))
+    if name == "tcga-composition-dss":
+        assert "Of 232 patients" in (text := " ".join(dataset.card.caveats))
+        assert "231 died" in text
     # No tumour stands twice under two names.
     assert len(np.unique(values, axis=0)) == n

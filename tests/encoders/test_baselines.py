@@ -1,9 +1,16 @@
+from dataclasses import replace
+
 import anndata as ad
 import numpy as np
 import pytest
 import sklearn.decomposition
 
-from mmcell.encoders.baselines import CLR, HVG, PCA, Constant, Features, Random
+import mmcell
+from mmcell import Dataset
+from mmcell.encoders.baselines import CLR, HVG, PCA, Constant, Features, LogRatios, Random
+from mmcell.protocols.survival import Survival
+from mmcell.roles import ModalityCard
+from tests.toys import SURVIVAL, survivors
 
 RNG = np.random.default_rng(0)
 
@@ -68,6 +75,40 @@ def test_clr_by_hand():
     np.testing.assert_allclose(found, np.vstack([logs - logs.mean(), np.zeros((1, 3))]), atol=1e-6)
 
 
+def test_log_ratios_by_hand(refused):
+    parts = table([[0.5, 0.25, 0.25, 0.0], [0.999, 0.001, 0.0, 1e-7]])
+    logs = np.log([[0.5, 0.25, 0.25, 0.01], [0.999, 0.01, 0.01, 0.01]])
+    found = LogRatios(floor=0.01).encode(parts)
+    np.testing.assert_allclose(found, logs - logs.mean(axis=1, keepdims=True), atol=1e-6)
+    np.testing.assert_allclose(found.sum(axis=1), 0, atol=1e-5)
+    # Ratios know no total, as long as no part is at the floor.
+    np.testing.assert_allclose(
+        LogRatios().encode(table([[1.0, 0.5, 0.25]])), LogRatios().encode(table([[0.4, 0.2, 0.1]])), atol=1e-6
+    )
+    with refused("encoder 'log-ratios': floor is 0", "above 0 and below 1"):
+        LogRatios(floor=0)
+    with refused("encoder 'log-ratios': 1 proportions are negative", "use 'features'"):
+        LogRatios().encode(table([[0.5, -0.5]]))
+
+
+def test_proportions_of_patients_have_log_ratios_and_no_clr(refused):
+    rng = np.random.default_rng(0)
+    toy = survivors(40)
+    parts = ad.AnnData(rng.dirichlet(np.ones(8), 40).astype(np.float32), obs=toy.data.obs)
+    card = toy.card.model_copy(
+        update={"modalities": {"composition": ModalityCard(preprocessing="proportions", identifiers="other")}}
+    )
+    toy = Dataset("fractions", parts, toy.roles, card)
+    task = Survival(replace(SURVIVAL.spec, slots={"x": ("*", "patient")}))
+    found = mmcell.evaluate("log-ratios", task, dataset=toy, controls=["constant"], probes=["cox"], n_boot=100)
+    assert not found.failed
+    assert found.records[0].details["folds"][0]["hazard_ratios"].keys() == set(parts.var_names)
+    with refused("clr was not run on toy-survival: it needs counts, fractions holds proportions", "take log-ratios"):
+        mmcell.evaluate("clr", task, dataset=toy, controls=[], probes=["cox"], n_boot=100)
+    found = mmcell.evaluate("log-ratios", SURVIVAL, dataset=survivors(40), controls=[], probes=["cox"], n_boot=100)
+    assert "it needs proportions, survivors holds values for rna" in found.records[0].error
+
+
 def test_random_noise_belongs_to_the_id():
     order = RNG.permutation(40)
     found = Random().encode(DATA)
@@ -90,14 +131,21 @@ def test_constant_is_constant():
 
 
 @pytest.mark.parametrize(
-    ("one", "two"), [(PCA(3), PCA(4)), (HVG(3), HVG(4)), (Random(seed=0), Random(seed=1)), (Random(3), Random(4))]
+    ("one", "two"),
+    [
+        (PCA(3), PCA(4)),
+        (HVG(3), HVG(4)),
+        (Random(seed=0), Random(seed=1)),
+        (Random(3), Random(4)),
+        (LogRatios(1e-3), LogRatios(1e-4)),
+    ],
 )
 def test_parameters_are_part_of_the_key(one, two):
     assert one.card.key != two.card.key
 
 
 def test_what_is_declared_rowwise_is():
-    for make in (Features, CLR, Constant):
+    for make in (Features, CLR, LogRatios, Constant):
         assert make.rowwise
         np.testing.assert_array_equal(make().encode(DATA[10:20].copy()), make().encode(DATA)[10:20])
 
@@ -108,5 +156,5 @@ def test_noise_is_not_rowwise():
 
 
 def test_what_is_not_worth_a_file():
-    assert all(make.cheap for make in (Features, CLR, Random, Constant))
+    assert all(make.cheap for make in (Features, CLR, LogRatios, Random, Constant))
     assert all(make.cheap for make in (PCA, HVG))

@@ -9,6 +9,7 @@ from mmcell.patients.bags import Bags
 from mmcell.patients.goals import Outcomes
 from mmcell.patients.mil import AttentionMIL
 from mmcell.protocols.survival import Survival
+from mmcell.report.html import render
 from tests.patients.test_mil import of
 from tests.toys import cite, spec
 
@@ -52,6 +53,37 @@ def test_a_planted_type_of_cells_is_found(planted):
     # The cells that shorten survival are those that raise the risk.
     each = fitted.risks(cells, owner)
     assert each[marked].mean() > each[~marked].mean() + 1.0
+
+
+def test_by_type_is_the_mean_over_patients_of_what_their_cells_have(planted):
+    cells, owner, y, marked, train, fitted = planted
+    held = of(cells, owner, y.index.difference(train))
+    kind = marked.map({True: "bad", False: "plain"}).astype("category")
+    table = fitted.by_type(held, owner, kind)
+    weight, risks = fitted.attention(held, owner), fitted.risks(held, owner)
+    patients = owner[held.ids].unique()
+    for name in ("bad", "plain"):
+        mine = [[c for c in held.ids if owner[c] == p and kind[c] == name] for p in patients]
+        expected = [
+            sum(map(bool, mine)),
+            np.mean([len(m) / (owner[held.ids] == p).sum() for m, p in zip(mine, patients, strict=True)]),
+            np.mean([weight[m].sum() for m in mine]),
+            np.mean([risks[m].mean() for m in mine if m]),
+        ]
+        np.testing.assert_allclose(table.loc[name].astype(float), expected)
+    np.testing.assert_allclose(table[["share", "weight"]].sum(), 1.0)
+    assert table["weight"].is_monotonic_decreasing
+    # The planted type is found: it counts for more than it is, and raises the hazard.
+    assert table.loc["bad", "score"] > table.loc["plain", "score"] + 1.0
+    assert table.loc["bad", "weight"] > table.loc["bad", "share"]
+
+
+def test_by_type_meets_by_id_and_counts_cells_without_a_type(planted):
+    cells, owner, _, marked, _, fitted = planted
+    kind = marked.map({True: "bad", False: None})
+    table = fitted.by_type(cells, owner, kind)
+    assert set(table.index) == {"bad", "unlabelled"}
+    pd.testing.assert_frame_equal(fitted.by_type(cells, owner, kind.iloc[::-1]), table)
 
 
 def test_cells_risks_make_up_that_of_their_patient(planted):
@@ -160,6 +192,40 @@ def test_a_run_on_a_survival_task_hands_over_the_outcome():
     truth = toy.truth("outcome", "patient")
     assert sum(facts["patients"].values()) == len(truth) // 2
     assert sum(f["patient_encoder"]["patients"]["event"] for f in record.details["folds"]) == truth["event"].sum()
+    # Which cells: of each fold's held-out patients, in the record and in the report.
+    assert facts["score"] == "log hazard"
+    assert {row["type"] for row in facts["by type"]} == {"B", "NK", "T"}
+    assert max(row["n_patients"] for row in facts["by type"]) == len(truth) // 2
+    assert sum(row["weight"] for row in facts["by type"]) == pytest.approx(1)
+    page = render(results)
+    assert "<h3>Which cells it looks at</h3>" in page
+    assert page.count("<caption>pca → mil, 2 folds</caption>") == 1
+
+
+def test_the_recipe_of_the_docstring_is_what_a_run_writes():
+    """The same fold, by hand: the table in the record is that of `by_type` on patients that were held out."""
+    toy = cite(
+        24, 10, years=np.repeat(np.random.default_rng(0).exponential(size=24) + 0.01, 10), death=1,
+        roles={"outcome": {"time": "years", "event": "death"}, "label": None, "positive": None},
+    )  # fmt: skip
+    cells = Embedding.from_array("raw", toy.ids, np.asarray(toy.anndata("rna").X, dtype=np.float32))
+    split_spec = SplitSpec("grouped", "group-kfold", n_splits=2, targets=("outcome",))
+    task = Survival(
+        spec(
+            "cells-survival", {"x": ("rna", "patient")}, split_spec, ("harrell_c",), "harrell_c", probes=("cox",),
+            patient_encoders=("pseudobulk",),
+        )
+    )  # fmt: skip
+    mil = {"use": "mil", "epochs": 3, "n_hidden": 2, "seed": 5}
+    results = mmcell.evaluate(cells, task, dataset=toy, patient_encoders=[mil], controls=["constant"], n_boot=100)
+    record = next(r for r in results.records if r.patient_encoder == "mil")
+    split = mmcell.make_splits(toy, "group-kfold", n_splits=2, targets=("outcome",))[0]
+    owner, outcome = toy.unit, toy.truth("outcome", "patient")
+    train, held = (cells.align(cells.ids[owner[cells.ids].isin(side).to_numpy()]) for side in (split.train, split.test))
+    model = AttentionMIL(epochs=3, n_hidden=2, seed=5).fit(train, owner, y=outcome[outcome.index.isin(split.train)])
+    ours = pd.DataFrame(record.details["folds"][0]["patient_encoder"]["by type"]).set_index("type")
+    # All patients have ten cells, so that none was left out of the run.
+    pd.testing.assert_frame_equal(ours, model.by_type(held, owner, toy.obs["kind"]), check_exact=False)
 
 
 def test_a_bag_has_as_many_risks_as_cells(planted):

@@ -8,7 +8,7 @@ from lifelines import CoxPHFitter, NelsonAalenFitter
 
 from mmcell.metrics.survival import harrell_c
 from mmcell.probes.baseline import Baseline
-from mmcell.probes.cox import PENALTIES, fit_cox
+from mmcell.probes.cox import PENALTIES, by_lifelines, fit_cox
 from mmcell.probes.inputs import MAX_DIM, Block, Patients
 from mmcell.probes.partial_likelihood import PartialLikelihood, newton_cox
 
@@ -193,6 +193,23 @@ def test_a_fit_that_does_not_converge_is_counted_and_not_printed(monkeypatch):
     assert [str(w.message) for w in seen] == ["something else"]
 
 
+def test_what_is_reported_is_the_minimum_that_lifelines_finds_from_nothing():
+    x, time, event = cohort()
+    z = (x - x.mean(axis=0)) / x.std(axis=0, ddof=1)
+    start = newton_cox(z, time, event, 0.1)
+    kept = start.copy()
+    frame = pd.DataFrame(z).assign(time=time, event=event)
+    exact = {"precision": 1e-14, "r_precision": 1e-16}
+    cold = CoxPHFitter(penalizer=0.1).fit(frame, "time", "event", fit_options=exact).params_.to_numpy()
+    warm, converged = by_lifelines(CoxPHFitter(penalizer=0.1), z, time, event, None, start)
+    assert converged
+    np.testing.assert_allclose(warm, cold, atol=1e-8)
+    np.testing.assert_array_equal(start, kept)
+    # lifelines looks where it is, and goes on from a wrong place.
+    far, _ = by_lifelines(CoxPHFitter(penalizer=0.1), z, time, event, None, start + 1)
+    np.testing.assert_allclose(far, cold, atol=1e-3)
+
+
 def test_one_event_is_not_enough(refused):
     x, time, _event = cohort()
     with refused("survival probe: 1 events among 80 training patients"):
@@ -207,7 +224,9 @@ def test_survival_is_that_of_lifelines_at_training_times(decimals):
     at = np.unique(time)
     z = pd.DataFrame((x - x.mean(axis=0)) / x.std(axis=0, ddof=1), columns=list("abcd"))
     frame = z.assign(time=time, event=event)
-    lifelines = CoxPHFitter(penalizer=model.facts["penalty"]).fit(frame, "time", "event")
+    # From 0 on lifelines stops within 1e-6 of the minimum that it starts from in ours.
+    exact = {"precision": 1e-14, "r_precision": 1e-16}
+    lifelines = CoxPHFitter(penalizer=model.facts["penalty"]).fit(frame, "time", "event", fit_options=exact)
     oracle = lifelines.predict_survival_function(z, times=at).to_numpy().T
     np.testing.assert_allclose(survival(model, x, at), oracle, atol=1e-9)
     assert survival(model, x, at).shape == (80, len(at))

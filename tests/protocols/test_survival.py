@@ -1,5 +1,6 @@
 import json
 from dataclasses import replace
+from typing import ClassVar
 
 import numpy as np
 import pandas as pd
@@ -125,8 +126,19 @@ def test_curves_score_better_than_those_of_a_collapsed_embedding():
 LIGHT = [p for p in (*PROBES, *MORE_PROBES) if not p.startswith(("cox-net-hidden", "forest"))]
 
 
-@pytest.mark.parametrize("probe", LIGHT)
+#: Slow, or of an extra; what they find alone is looked at from end to end, below.
+HEAVY = ["cox-net-hidden+clinical", "forest+clinical"]
+BENT = ["cox-net-hidden", "forest"]
+
+
+def need(probe):
+    if probe.startswith("forest"):
+        pytest.importorskip("sksurv")
+
+
+@pytest.mark.parametrize("probe", [*LIGHT, *HEAVY])
 def test_every_model_ranks_held_out_patients_and_says_what_it_is(probe):
+    need(probe)
     view, items = answered(probe=probe)
     truth = TOY.truth("outcome", "patient").loc[view.test]
     assert harrell_c(truth["time"].to_numpy(), truth["event"].to_numpy(), items.frame["y_pred"].to_numpy()) > 0.65
@@ -140,8 +152,9 @@ def test_every_model_ranks_held_out_patients_and_says_what_it_is(probe):
     assert set(items.frame["risk_group"]) == {"high", "low"}
 
 
-@pytest.mark.parametrize("probe", [p for p in LIGHT if not p.endswith("+clinical")])
+@pytest.mark.parametrize("probe", [*(p for p in LIGHT if not p.endswith("+clinical")), *BENT])
 def test_every_model_ranks_nobody_by_a_collapsed_embedding(probe):
+    need(probe)
     flat = Embedding.from_array("flat", TOY.ids, np.ones((60, 2)), level="patient")
     items = answered(flat, probe)[1]
     assert (items.frame["y_pred"] == 0).all()
@@ -160,6 +173,33 @@ def test_every_model_reads_covariates_beside_the_vectors(probe):
         known = truth.loc[frame["item"]]
         c.append(harrell_c(known["time"].to_numpy(), known["event"].to_numpy(), frame["y_pred"].to_numpy()))
     assert c[0] > max(0.7, c[1])
+
+
+@pytest.mark.parametrize("probe", BENT)
+def test_models_that_bend_find_who_is_far_from_the_middle(probe):
+    """The hazard rises on either side of 0: a linear model ranks nobody, and these do, in a run from end to end."""
+    need(probe)
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(90, 1))
+    years = rng.exponential(np.exp(-2.5 * (np.abs(x[:, 0]) - 0.8))) + 1e-3
+    toy = survivors(90, years=years, death=1)
+    own = Embedding.from_array("own", toy.ids, x, level="patient")
+    task = Survival(replace(SURVIVAL.spec, more_probes=MORE_PROBES))
+    results = mmcell.evaluate(
+        own, task, dataset=toy, probes=["cox", probe], controls=[], n_boot=100
+    )  # fmt: skip
+    assert not results.failed
+    table = results.table()
+    c = table[(table["encoder"] == "own") & (table["metric"] == "harrell_c")].set_index("probe")["value"]
+    assert c[probe] > 0.65
+    assert c["cox"] < c[probe] - 0.1
+
+
+def test_the_same_seed_grows_the_same_forest():
+    need("forest")
+    first, again = (answered(probe="forest")[1] for _ in range(2))
+    pd.testing.assert_frame_equal(first.frame, again.frame)
+    np.testing.assert_array_equal(first.arrays["survival"], again.arrays["survival"])
 
 
 def test_strata_are_batches_or_else_subgroups():
@@ -226,6 +266,62 @@ def test_two_modalities_of_the_same_cells_run_from_end_to_end():
     # What stands beside is the same for all: the partner's cells by their mean.
     assert len({json.dumps(blocks["y"]) for blocks in found.values()}) == 1
     assert found["constant", "pseudobulk"]["x"] == {"penalty": None, "dims": 0}
+
+
+class Watched(Survival):
+    """Two slots whose first column is the number of the patient; what every run has seen is kept."""
+
+    seen: ClassVar[list[tuple[np.ndarray, np.ndarray, pd.DataFrame]]] = []
+
+    def run(self, view, embeddings, split, rng):
+        ids = pd.Index(sorted(view.unit.index))
+        x, y = (embeddings[slot].align(ids).values[:, 0] for slot in "xy")
+        self.seen.append((x, y, view.labels["outcome"].join(view.clinical)))
+        return super().run(view, embeddings, split, rng)
+
+
+PAIR = replace(SURVIVAL.spec, slots={"x": ("rna", "patient"), "y": ("rna", "patient")}, more_probes=MORE_PROBES)
+
+
+def pair(toy, x, y):
+    numbers = np.arange(len(toy.ids), dtype=float)
+    x, y = (np.column_stack([numbers, of]) for of in (x, y))
+    names = {"own": x, "y=": y}
+    return {name: Embedding.from_array("own", toy.ids, of, level="patient") for name, of in names.items()}
+
+
+def test_in_a_null_outcome_and_covariates_move_together_against_both_vectors():
+    given = pair(TOY, *np.random.default_rng(1).normal(size=(2, 60, 2)))
+    Watched.seen.clear()
+    results = mmcell.evaluate(
+        given, Watched(PAIR), dataset=TOY, probes=["cox+clinical"], controls=[], null=19, n_boot=100
+    )  # fmt: skip
+    assert not results.failed
+    assert results.records[0].scores[0].n_null == 19
+    assert len(Watched.seen) == 3 * 20
+    truth = TOY.truth("outcome", "patient").join(TOY.patients["age"])
+    worlds = set()
+    for i, (x, y, known) in enumerate(Watched.seen):
+        np.testing.assert_array_equal(x, np.arange(60))
+        np.testing.assert_array_equal(y, np.arange(60))
+        # Somebody's outcome is still beside their own age.
+        assert len(truth.merge(known, on=list(truth))) == len(known) == 40
+        # The first three are the folds as they are; then every draw is a world of its own.
+        stayed = known.equals(truth.loc[known.index, list(known)])
+        assert stayed == (i < 3)
+        worlds.add(tuple(known["time"]))
+    assert len(worlds) == 60
+
+
+def test_an_effect_of_the_second_slot_is_beyond_the_null_of_both():
+    noise = np.random.default_rng(2).normal(size=(60, 2))
+    given = pair(TOY, noise, TOY.anndata("rna").X[:, :2])
+    results = mmcell.evaluate(
+        given, Survival(PAIR), dataset=TOY, probes=["cox+clinical"], controls=[], null=19, n_boot=100
+    )  # fmt: skip
+    (score,) = results.records[0].scores
+    assert score.p_null == 1 / 20
+    assert score.null_mean < score.value - 0.1
 
 
 def test_a_partner_of_patients_is_taken_as_it_is():

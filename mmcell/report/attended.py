@@ -1,0 +1,76 @@
+"""Which types of cells a patient encoder looks at: share, weight and score of each, in held-out patients."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from statistics import fmean
+from typing import Any, Self
+
+from mmcell.records import RunRecord
+
+
+@dataclass(frozen=True)
+class Spread:
+    """The mean over folds, and the lowest and the highest of them."""
+
+    mean: float
+    low: float
+    high: float
+
+    @classmethod
+    def of(cls, values: list[float]) -> Self:
+        """Summarise the values of one or more folds."""
+        return cls(fmean(values), min(values), max(values))
+
+
+@dataclass(frozen=True)
+class Attended:
+    """One type: in how many folds it occurs, its share of cells, its share of the weight, and what its cells score."""
+
+    name: str
+    n_folds: int
+    share: Spread
+    weight: Spread
+    score: Spread
+
+    @property
+    def ratio(self) -> float:
+        """How much more such a cell counts than the patient's other cells do."""
+        return self.weight.mean / self.share.mean
+
+
+@dataclass(frozen=True)
+class AttendedTable:
+    """The types of one record, the most weight first; `score` is what their scores are."""
+
+    name: str
+    score: str
+    n_folds: int
+    rows: tuple[Attended, ...]
+
+
+def attended_tables(records: Iterable[RunRecord], names: Mapping[str, str]) -> list[AttendedTable]:
+    """Return a table for every record whose patient encoder weighs cells that have types."""
+    found = []
+    for record in records:
+        facts = [f["patient_encoder"] for f in record.details.get("folds", ()) if "patient_encoder" in f]
+        folds = [f for f in facts if f.get("by type")]
+        if folds:
+            found.append(_table(names[record.key], folds))
+    return found
+
+
+def _table(name: str, folds: list[dict[str, Any]]) -> AttendedTable:
+    values: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
+    for fold in folds:
+        for row in fold["by type"]:
+            for what in ("share", "weight", "score"):
+                values[row["type"]][what].append(float(row[what]))
+    rows = (
+        Attended(kind, len(of["share"]), *(Spread.of(of[what]) for what in ("share", "weight", "score")))
+        for kind, of in values.items()
+    )
+    ordered = tuple(sorted(rows, key=lambda r: (-r.weight.mean, r.name)))
+    return AttendedTable(name, str(folds[0]["score"]), len(folds), ordered)

@@ -1,0 +1,38 @@
+import pytest
+
+from mmcell.report.attended import attended_tables
+from mmcell.report.html import render
+from mmcell.results import Results
+
+
+def fold(*rows):
+    names = ("type", "n_patients", "share", "weight", "score")
+    return {"patient_encoder": {"score": "log hazard", "by type": [dict(zip(names, r, strict=True)) for r in rows]}}
+
+
+FOLDS = {
+    "folds": [
+        fold(("B", 9, 0.75, 0.25, -0.5), ("<b>", 4, 0.25, 0.75, 1.0)),
+        fold(("B", 9, 1.0, 1.0, -1.5)),
+        {"patient_encoder": {"cells each": 3}},
+    ]
+}
+
+
+def test_types_are_means_over_the_folds_that_have_them_the_most_weight_first(record):
+    one = record("mil", details=FOLDS)
+    (table,) = attended_tables([one, record()], {one.key: "pca → mil", record().key: "x"})
+    assert (table.name, table.score, table.n_folds) == ("pca → mil", "log hazard", 2)
+    rare, b = table.rows
+    assert (rare.name, rare.n_folds, rare.ratio) == ("<b>", 1, 3.0)
+    assert (b.name, b.n_folds, b.share.mean, b.weight.mean) == ("B", 2, 0.875, 0.625)
+    assert (b.score.mean, b.score.low, b.score.high) == (-1.0, -1.5, -0.5)
+    assert b.ratio == pytest.approx(0.625 / 0.875)
+
+
+def test_it_is_in_the_page_and_escaped(record):
+    page = render(Results([record("mil", details=FOLDS)], {}, ()))
+    assert "<h3>Which cells it looks at</h3>" in page
+    assert "&lt;b&gt;" in page
+    assert "−1.500 to −0.500" in page
+    assert "Which cells it looks at" not in render(Results([record()], {}, ()))
