@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 import pandas as pd
 
-from mmcell.incremental import BESIDE, CLINICAL
+from mmcell.incremental import BESIDE, CLINICAL, UNNAMED
 from mmcell.items import Items
 from mmcell.metrics.base import get_metric
 from mmcell.records import RunRecord
@@ -24,8 +24,6 @@ COLUMNS = (
 _NUMBERS = ("horizon", "net_benefit", "ci_low", "ci_high", "n_treated")
 #: Thresholds of a curve at most, in whole percents; draws of its band at most, for it is a band and no single interval.
 _MOST, _DRAWS = 25, 200
-#: The model of patient tasks has no name in the tables where it reads the embedding alone.
-_UNNAMED = {"logistic": ""}
 
 
 def decision_curves(records: Sequence[RunRecord], items: Mapping[str, Items]) -> pd.DataFrame:
@@ -68,10 +66,10 @@ def _families(records: Sequence[RunRecord]) -> Iterator[tuple[dict[str, object],
     known = [r for r in records if not r.error and not r.permuted]
     at = {(*_who(r), r.probe): r for r in known}
     for *who, probe in dict.fromkeys((*_who(r), r.probe.removesuffix(BESIDE)) for r in known if r.competes):
-        if probe in _UNNAMED.values() and any((*who, name + BESIDE) in at for name in _UNNAMED):
+        if probe in UNNAMED.values() and any((*who, name + BESIDE) in at for name in UNNAMED):
             # It is drawn beside its twin with covariates.
             continue
-        own = (probe, _UNNAMED.get(probe, probe))
+        own = (probe, UNNAMED.get(probe, probe))
         # Through the same model, as in `mmcell.incremental`.
         of_clinic = (r for r in known if r.encoder == CLINICAL and _who(r)[:2] == tuple(who[:2]) and r.probe in own)
         clinical = next(of_clinic, None)

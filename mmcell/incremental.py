@@ -11,6 +11,8 @@ from mmcell.records import Gap, RunRecord, Score
 #: What the name of a probe ends in that reads clinical covariates beside the embedding.
 BESIDE = "+clinical"
 CLINICAL = "clinical-only"
+#: Models that have no name in the tables where they read the embedding alone: those of patient tasks.
+UNNAMED = {"logistic": ""}
 _FACTS = ("target", "stratum", "split", "metric")
 COLUMNS = (
     "task", "dataset", "encoder", "patient_encoder", "probe", *_FACTS, "clinical", "alone", "both", "gain", "ci_low",
@@ -46,8 +48,9 @@ def incremental(records: Sequence[RunRecord]) -> pd.DataFrame:
         base = record.probe.removesuffix(BESIDE)
         if base == record.probe or record.permuted or not record.competes:
             continue
-        alone = scored.get((*_who(record)[:-1], base), {})
-        clinical = _clinical(records, record, base)
+        own = UNNAMED.get(base, base)
+        alone = scored.get((*_who(record)[:-1], own), {})
+        clinical = _clinical(records, record, own)
         for score in record.scores:
             place = _place(score)
             of_clinic = None if clinical is None else scored[_who(clinical)].get(place)

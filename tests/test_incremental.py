@@ -7,7 +7,7 @@ import pytest
 from mmcell import evaluate
 from mmcell.incremental import COLUMNS
 from mmcell.results import Results
-from tests.toys import SURVIVAL, survivors
+from tests.toys import PATIENT, SURVIVAL, cite, survivors
 
 
 @pytest.fixture(scope="module")
@@ -121,3 +121,13 @@ def test_every_model_is_compared_with_covariates_through_the_same_one_and_on_all
     np.testing.assert_allclose(table["gain"].astype(float), (table["both"] - table["clinical"]).astype(float))
     # One covariate has one C under any baseline hazard.
     assert table.groupby("metric")["clinical"].nunique().to_dict() == {"harrell_c": 1, "ibs": 2}
+
+
+def test_a_model_without_a_name_of_its_own_is_found_beside_its_twin_with_covariates():
+    task = type(PATIENT)(replace(PATIENT.spec, probes=PATIENT.probes))
+    table = evaluate(
+        "features", task, dataset=cite(24, 5), controls=["clinical-only"], n_boot=100,
+        probes=["default", "logistic+clinical"],
+    ).incremental()  # fmt: skip
+    assert set(table["probe"]) == {"logistic"}
+    assert table.loc[table["metric"] == "auroc", ["clinical", "alone", "both", "gain"]].notna().all(axis=None)
