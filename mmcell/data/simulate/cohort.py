@@ -30,6 +30,7 @@ def simulate_cohort(
     n_batches: int = 3,
     images: bool = True,
     seed: int = 0,
+    severity_spread: float = 0.4,
 ) -> Dataset:
     """Return a cohort of patients whose cells were measured in four modalities, with a disease planted in them.
 
@@ -74,6 +75,9 @@ def simulate_cohort(
         Whether to draw the modality ``image``.
     seed
         Of everything. A dial leaves all that it does not govern as it is under the same seed.
+    severity_spread
+        Standard deviation of severity within the ill and within the well. At 0.4 the two overlap: nobody who knew the
+        severity itself could tell more than nine in ten apart. Towards 0 they become two groups.
 
     Raises
     ------
@@ -82,7 +86,7 @@ def simulate_cohort(
     """
     dials = Dials(
         n_patients, cells_per_patient, composition_effect, state_effect, batch_effect, survival_effect, clinical_effect,
-        cell_count_effect, 0.0, coupling, confounding, censoring, n_batches, images, seed,
+        cell_count_effect, 0.0, coupling, confounding, censoring, n_batches, images, seed, severity_spread,
     )  # fmt: skip
     card = DatasetCard(
         name="simulated-cohort",

@@ -40,6 +40,7 @@ class Dials:
     n_batches: int = 1
     images: bool = False
     seed: int = 0
+    severity_spread: float = 0.4
 
     def __post_init__(self) -> None:
         for name in (f.name for f in fields(self) if f.name != "images"):

@@ -7,8 +7,6 @@ import pandas as pd
 
 from mmcell.data.simulate.dials import Dials
 
-#: Standard deviation of severity within the ill and within the well, whose means are 1 and 0.
-SEVERITY_SPREAD = 0.4
 #: Standard deviation of the log number of a patient's cells.
 COUNT_SPREAD = 0.25
 #: Expected months of a patient whose log hazard is 0.
@@ -26,7 +24,7 @@ def draw_patients(dials: Dials) -> pd.DataFrame:
     ids = pd.Index([f"P{i:0{max(3, len(str(n - 1)))}d}" for i in range(n)], name="patient")
     place = dials.rng("label").permutation(n)
     ill = place % 2
-    severity = ill + SEVERITY_SPREAD * dials.rng("severity").standard_normal(n)
+    severity = ill + dials.severity_spread * dials.rng("severity").standard_normal(n)
     clinic = dials.rng("clinical")
     age = np.round(clinic.normal(60, 10, n))
     female = clinic.random(n) < 0.5
