@@ -48,9 +48,9 @@ def incremental(records: Sequence[RunRecord]) -> pd.DataFrame:
         base = record.probe.removesuffix(BESIDE)
         if base == record.probe or record.permuted or not record.competes:
             continue
-        own = UNNAMED.get(base, base)
-        alone = scored.get((*_who(record)[:-1], own), {})
-        clinical = _clinical(records, record, own)
+        model = UNNAMED.get(base, base)
+        alone = scored.get((*_who(record)[:-1], model), {})
+        clinical = _clinical(records, record, model)
         for score in record.scores:
             place = _place(score)
             of_clinic = None if clinical is None else scored[_who(clinical)].get(place)
