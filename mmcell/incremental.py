@@ -26,9 +26,9 @@ def incremental(records: Sequence[RunRecord]) -> pd.DataFrame:
 
     All three models are fitted and read out in the same folds, and the interval of the gain is paired over patients.
     ``p_null`` comes from moving outcome and covariates together between patients, against the embedding's rows, and
-    fitting everything anew that saw an outcome (``--null``). It asks whether the rows say anything of outcome or
-    covariates: an embedding that repeats a covariate can have a small one without any gain. A gain is what has an
-    interval that excludes 0 *and* a small p.
+    fitting everything anew that saw an outcome (``--null``): how often such rows gain as much. It asks whether the rows
+    say anything of outcome or covariates: an embedding that repeats a covariate can have a small one without any gain.
+    A gain is what has an interval that excludes 0 *and* a small p.
 
     Parameters
     ----------

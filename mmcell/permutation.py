@@ -75,7 +75,9 @@ def _between_units(
                 f"dataset {dataset.name!r}: labels cannot be permuted within {role!r}, which is not a role that is "
                 "constant within units; set it, or take it out of null_within"
             )
-        member = dataset.patients.loc[values.index].groupby(list(named), dropna=False).ngroup().to_numpy()
+        member = (
+            dataset.patients.loc[values.index].groupby(list(named), dropna=False, observed=True).ngroup().to_numpy()
+        )
         groups = pd.factorize(groups * (member.max() + 1) + member)[0]
     order = permuted_within(groups, rng)
     unit = dataset.unit.reindex(dataset.obs.index)

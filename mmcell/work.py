@@ -69,22 +69,46 @@ class Work:
         """Return (n_null,) values per place and metric, each from one permutation that all splits share.
 
         Labels move between units; partners within their unit (and strata), for a unit's offset in both spaces is no
-        knowledge of its items; where a probe reads covariates beside the embedding, they move with the labels. Folds
-        stay as they were drawn, so that p errs on the safe side where they were stratified by the label. A permutation
-        whose question cannot be put (one class among the training units of a fold) is undefined.
+        knowledge of its items; where a probe reads covariates beside the embedding, they move with the labels. A
+        permutation whose question cannot be put (one class among the training units of a fold) is undefined.
+
+        Folds stay as they were drawn. Where they were stratified by the label, those of a permuted world are not, so
+        that its errors (Brier scores) are somewhat too large and p is too small; of ranks p errs on the safe side.
+        Beside covariates that is made good: what they alone score in the permuted world is taken from its value, and
+        what they score as things are is put in its place. The null is then one of the gain.
         """
+        as_it_is = {} if self._covariates is None else self._covariates.values(())
         found: dict[tuple[str, ...], list[float]] = {}
         for draw in range(self.plan.n_null):
             try:
-                items = Items.concat([self._split(s, ("null", draw), self.plan.null_within) for s in self.plan.splits])
+                drawn = self.values(("null", draw))
+                beside = {} if self._covariates is None else self._covariates.values(("null", draw))
             except MmcellError:
                 continue
-            for facts, panel in items.panels():
-                for metric in self.plan.metrics:
-                    if metric.scores(panel, facts["target"]):
-                        values = found.setdefault((*facts.values(), metric.name), [np.nan] * self.plan.n_null)
-                        values[draw] = metric.fn(panel)
+            for place, value in drawn.items():
+                if self._covariates is not None:
+                    value += as_it_is.get(place, np.nan) - beside.get(place, np.nan)
+                found.setdefault(place, [np.nan] * self.plan.n_null)[draw] = value
         return {place: np.array(values) for place, values in found.items()}
+
+    def values(self, seeds: tuple[object, ...]) -> dict[tuple[str, ...], float]:
+        """Return the value at every place under every metric, as it is or in the world that `seeds` permute."""
+        items = Items.concat([self._split(s, seeds, self.plan.null_within) for s in self.plan.splits])
+        return {
+            (*facts.values(), metric.name): metric.fn(panel)
+            for facts, panel in items.panels()
+            for metric in self.plan.metrics
+            if metric.scores(panel, facts["target"])
+        }
+
+    @cached_property
+    def _covariates(self) -> Work | None:
+        """The same probe without anything to read but the covariates; None where it reads none."""
+        if not self.task.adds_to_covariates:
+            return None
+        nothing = dict.fromkeys(self.candidate.partners, "constant")
+        blank = replace(self.candidate, source="constant", pooling=None, partners=nothing, space="")
+        return Work(self.plan, blank, self.task, self.cache)
 
     def retention(self) -> pd.DataFrame | None:
         """Return how well the first split's patient vectors recover what was measured besides biology."""

@@ -295,3 +295,28 @@ def test_the_reference_must_have_been_run():
     task.spec = replace(QUICK.spec, reference="hvg", controls=(*QUICK.spec.controls, "hvg"))
     names = [n for n in mmcell.controls.names_of(task) if n != "hvg"]
     assert "hvg" in make_plan(task, "features", TOY, controls=names).missing
+
+
+def test_beside_covariates_the_null_is_that_of_the_gain():
+    # Folds are stratified as things are and not in a permuted world, which alone makes its errors larger.
+    from mmcell.candidates import Cache
+
+    task = SURVIVAL.on("survivors")
+    task.spec = replace(SURVIVAL.spec, metrics=("harrell_c", "ibs"))
+    data = survivors(48)
+    plan = make_plan(task, "features", data, controls=["constant"], probes=["cox+clinical"], null=19, n_boot=100)
+    one, nothing = (
+        Work(
+            plan, replace(next(c for c in plan.candidates if c.encoder == name), probe="cox+clinical"),
+            plan.task.using("cox+clinical"), Cache(),
+        )
+        for name in ("features", "constant")
+    )  # fmt: skip
+    found, as_it_is = one.nulls(), nothing.values(())
+    drawn = [(one.values(("null", i)), nothing.values(("null", i))) for i in range(3)]
+    assert {place[-1] for place in found} == {"harrell_c", "ibs"}
+    for place, values in found.items():
+        expected = [both[place] - beside[place] + as_it_is[place] for both, beside in drawn]
+        np.testing.assert_allclose(values[:3], expected)
+        # What says nothing gains nothing, in any world.
+        np.testing.assert_allclose(nothing.nulls()[place], as_it_is[place])

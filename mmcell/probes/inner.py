@@ -65,5 +65,6 @@ def best_setting(
         [likelihood(everybody, risk) - likelihood(train, risk) for risk in risks(train)]
         for train, _ in inner_folds(event, rng)
     ]
-    total = np.sum(added, axis=0)
+    # Less −∞ than −∞ is not known to be better.
+    total = np.nan_to_num(np.sum(added, axis=0), nan=-np.inf)
     return len(total) - 1 - int(np.argmax(total[::-1]))

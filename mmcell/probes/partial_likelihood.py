@@ -70,6 +70,10 @@ def efron(
     return value, gradient, hessian
 
 
+#: The exponential of a number below the negative of this is 0.
+_APART = 700.0
+
+
 @dataclass(frozen=True, eq=False)
 class PartialLikelihood:
     """The partial likelihood of some patients as a function of the coefficients.
@@ -103,7 +107,12 @@ class PartialLikelihood:
 
 
 def log_likelihood(risk: np.ndarray, time: np.ndarray, event: np.ndarray, stratum: np.ndarray | None = None) -> float:
-    """Return the log partial likelihood of (n,) log hazards, with Efron's ties and perhaps within (n,) strata."""
+    """Return the log partial likelihood of (n,) log hazards, with Efron's ties and perhaps within (n,) strata.
+
+    −∞ where risks are so far apart that somebody's hazard is 0 beside that of the others.
+    """
+    if not np.ptp(risk) < _APART:
+        return -np.inf
     return -PartialLikelihood.of(risk[:, None], time, event, stratum).at(np.ones(1))[0] * len(risk)
 
 

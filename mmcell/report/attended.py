@@ -37,7 +37,7 @@ class Attended:
 
     @property
     def ratio(self) -> float:
-        """How much more such a cell counts than the patient's other cells do."""
+        """How much more such a cell counts than the average cell does."""
         return self.weight.mean / self.share.mean
 
 
@@ -64,12 +64,17 @@ def attended_tables(records: Iterable[RunRecord], names: Mapping[str, str]) -> l
 
 def _table(name: str, folds: list[dict[str, Any]]) -> AttendedTable:
     values: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
+    kinds = dict.fromkeys(row["type"] for fold in folds for row in fold["by type"])
     for fold in folds:
-        for row in fold["by type"]:
-            for what in ("share", "weight", "score"):
-                values[row["type"]][what].append(float(row[what]))
+        there = {row["type"]: row for row in fold["by type"]}
+        for kind in kinds:
+            # Where nobody has a type its share and its weight are 0; its score is not known.
+            for what in ("share", "weight"):
+                values[kind][what].append(float(there[kind][what]) if kind in there else 0.0)
+            if kind in there:
+                values[kind]["score"].append(float(there[kind]["score"]))
     rows = (
-        Attended(kind, len(of["share"]), *(Spread.of(of[what]) for what in ("share", "weight", "score")))
+        Attended(kind, len(of["score"]), *(Spread.of(of[what]) for what in ("share", "weight", "score")))
         for kind, of in values.items()
     )
     ordered = tuple(sorted(rows, key=lambda r: (-r.weight.mean, r.name)))

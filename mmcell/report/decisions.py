@@ -87,8 +87,8 @@ def _said(part: pd.DataFrame, curves: Decision, unit: str) -> str:
     low, high = (f"{100 * t:.0f} %" for t in (curves.thresholds[0], curves.thresholds[-1]))
     band = f" Band: {_SAID[curves.leading]}." if curves.models[curves.leading]["low"].notna().any() else ""
     return (
-        f"{n} held-out patients; risk {of}. Thresholds from {low} to {high}: beyond, every model has fewer than "
-        f"10 of them on one side.{band}"
+        f"{n} held-out patients; risk {of}. Thresholds from {low} to {high}, at which some model has 10 or "
+        f"more of them on either side.{band}"
     )
 
 

@@ -230,7 +230,9 @@ def _km_plot(task: TaskView, row: Row, split: str, frame: pd.DataFrame, ident: s
         test = "No log-rank test: all in one group." if len(groups) < 2 else "No log-rank test: no event."
     else:
         test = "Log-rank p < 0.001." if p < 0.001 else f"Log-rank p = {p:.2g}."
-    return Plot(Markup(svg), heading, f"{test} {_said(groups, unit)}")
+    rivals = int((frame["cause"] > 1).sum()) if "cause" in frame else 0
+    competing = f" {words.whole(rivals)} competing events end the time here, as if nobody had them." if rivals else ""
+    return Plot(Markup(svg), heading, f"{test} {_said(groups, unit)}{competing}")
 
 
 def _said(groups: list[figures.Curve], unit: str) -> str:

@@ -20,7 +20,7 @@ from mmcell.poolings import Pooling, resolve_poolings
 from mmcell.roles import CohortCard, DatasetCard, ModalityCard, Roles, parse
 from mmcell.stratification.ends import Early, Kind, outcome_in, timeless_in
 from mmcell.stratification.plausible import meant_as_number, plausible
-from mmcell.stratification.proportions import is_whole
+from mmcell.stratification.proportions import whole
 from mmcell.truth import as_text
 
 Source: TypeAlias = str | Path | pd.DataFrame | Dataset
@@ -91,8 +91,18 @@ class Cohort:
     @cached_property
     def whole(self) -> bool:
         """Whether these are proportions that add up to 1."""
+        return self._proportions is not None and not self.broken
+
+    @cached_property
+    def broken(self) -> tuple[str, ...]:
+        """Patients whose proportions do not add up to 1: with one of them nobody's are read as log-ratios."""
+        values = self._proportions
+        return () if values is None else tuple(map(str, values.index[~whole(values.to_numpy())]))
+
+    @property
+    def _proportions(self) -> pd.DataFrame | None:
         stated = self.dataset.modality(self.modality).preprocessing == "proportions"
-        return stated and self.values is not None and is_whole(self.values.to_numpy())
+        return self.values if stated else None
 
     @property
     def plain(self) -> bool:

@@ -42,10 +42,24 @@ def findings_of(
 ) -> list[Finding]:  # fmt: skip
     """Return what must be known; `coarse` are the columns of few values, `told` those that tell the outcome."""
     found = [*_groups(stability, k, forced, len(cohort.patients)), *_cohort(cohort, outcome), *_by_default(cohort)]
-    found += [*_telling(told or {}), *_coarse(coarse), *_competing(outcome)]
+    found += [*_telling(told or {}), *_coarse(coarse), *_competing(outcome), *_broken(cohort)]
     if assigned is not None:
         found += [*_assigned(assigned), *_followed(associations), *_outcome(outcome)]
     return ordered(found)
+
+
+def _broken(cohort: Cohort) -> list[Finding]:
+    """Name the patients whose proportions are none: some of a composition that is whole for all others."""
+    if not 0 < len(cohort.broken) < len(cohort.patients) / 2:
+        return []
+    return [
+        Finding(
+            severity="warning", code="proportions-not-whole", evidence=first(cohort.broken, 12),
+            message=f"the proportions of {len(cohort.broken)} patients do not add up to 1, so all are grouped by the "
+            "values as they are, and not by their log-ratios",
+            cure="mend or leave out these rows, or add the column of what is missing",
+        )
+    ]  # fmt: skip
 
 
 def _by_default(cohort: Cohort) -> list[Finding]:

@@ -6,20 +6,21 @@ import numpy as np
 
 #: Rows whose sum is within this of 1 are compositions.
 _WHOLE = 0.05
+#: The share of positive proportions that are raised to the floor.
+_LOW = 0.01
 
 
-def is_whole(values: np.ndarray) -> bool:
-    """Whether all rows of (n, m) proportions add up to 1."""
-    return bool((values >= 0).all() and np.abs(values.sum(axis=1) - 1).max() <= _WHOLE)
+def whole(values: np.ndarray) -> np.ndarray:
+    """Return (n,) whether each row of (n, m) proportions adds up to 1."""
+    return np.asarray((values >= 0).all(axis=1) & (np.abs(values.sum(axis=1) - 1) <= _WHOLE))
 
 
 def floor_of(values: np.ndarray) -> float:
-    """Return the detection limit of (n, m) proportions: the median over patients of their smallest one above 0.
+    """Return what stands for 0 in (n, m) proportions, and for what is hardly more: the hundredth part lies below it.
 
     The smallest of the whole table would make an outlier of whoever has it, and of all who lack a type.
     """
-    least = np.where(values > 0, values, np.inf).min(axis=1)
-    return float(np.median(least[np.isfinite(least)]))
+    return float(np.quantile(values[values > 0], _LOW))
 
 
 def log_ratios(values: np.ndarray, floor: float) -> np.ndarray:

@@ -11,6 +11,8 @@ from mmcell.stratification.outcome import Outcome
 
 #: How far from chance a concordance or AUROC says what no measurement does.
 _TOO_FAR = 0.4
+#: With fewer events, or fewer of either class, some of many columns get so far by luck.
+_FEWEST = 10
 
 
 def telling(values: pd.DataFrame, outcome: Outcome) -> dict[str, float]:
@@ -21,7 +23,8 @@ def telling(values: pd.DataFrame, outcome: Outcome) -> dict[str, float]:
     values
         A row per patient.
     outcome
-        Survival, or of classes the one that odds point to; anything else tells nothing.
+        Survival, or of classes the one that odds point to; anything else tells nothing, and so do fewer than 10 events
+        or patients of a class.
     """
     frame = outcome.frame
     if outcome.kind == "survival":
@@ -29,6 +32,9 @@ def telling(values: pd.DataFrame, outcome: Outcome) -> dict[str, float]:
     elif outcome.positive:
         y = (frame["label"] == outcome.positive).to_numpy(dtype=int)
     else:
+        return {}
+    rare = event.sum() if outcome.kind == "survival" else min(y.sum(), (1 - y).sum())
+    if rare < _FEWEST:
         return {}
     found = {}
     for name in values:

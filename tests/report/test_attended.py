@@ -19,11 +19,14 @@ FOLDS = {
 }
 
 
-def test_types_are_means_over_the_folds_that_have_them_the_most_weight_first(record):
+def test_shares_and_weights_are_means_over_all_folds_the_most_weight_first(record):
     one = record("mil", details=FOLDS)
     (table,) = attended_tables([one, record()], {one.key: "pca → mil", record().key: "x"})
     assert (table.name, table.score, table.n_folds) == ("pca → mil", "log hazard", 2)
-    rare, b = table.rows
+    b, rare = table.rows
+    # Of a fold without the type both are 0, so that they add up to 1.
+    assert rare.share.mean + b.share.mean == rare.weight.mean + b.weight.mean == 1
+    assert (rare.share.mean, rare.score.mean) == (0.125, 1.0)
     assert (rare.name, rare.n_folds, rare.ratio) == ("<b>", 1, 3.0)
     assert (b.name, b.n_folds, b.share.mean, b.weight.mean) == ("B", 2, 0.875, 0.625)
     assert (b.score.mean, b.score.low, b.score.high) == (-1.0, -1.5, -0.5)

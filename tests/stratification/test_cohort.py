@@ -150,3 +150,22 @@ def test_the_floor_of_proportions_is_that_of_training_patients():
     found = Vectors(cohort, 0).of(train)
     np.testing.assert_allclose(found, log_ratios(values, floor_of(values[:10])), rtol=1e-4)
     assert floor_of(values[:10]) != floor_of(values)
+
+
+def test_few_patients_without_a_whole_composition_are_named():
+    table = shares()
+    table.iloc[3, 1:] *= 0.8
+    found = stratify(table, unit="patient", preprocessing="proportions", **FAST, k=2)
+    said = {f.code: f for f in found.findings}
+    assert found.parameters["embedding"] == "features"
+    assert "1 patients do not add up to 1" in said["proportions-not-whole"].message
+    assert str(table["patient"].iloc[3]) in said["proportions-not-whole"].evidence
+
+
+def test_a_table_without_zeros_is_compared_as_it_is():
+    # A median of the patients' smallest shares would raise the rare type of half of them.
+    rare = np.repeat([0.01, 0.04], 50)
+    values = np.column_stack([rare, (1 - rare) * 0.5, (1 - rare) * 0.5])
+    found = log_ratios(values, floor_of(values))
+    logs = np.log(values)
+    np.testing.assert_allclose(found, logs - logs.mean(axis=1, keepdims=True))
