@@ -88,7 +88,7 @@ def plans_of(config: RunConfig, folder: Path) -> list[Plan]:
                 task.task,
                 None if encoders is None else [_here(e, folder) for e in encoders],
                 _path(task.dataset, folder),
-                patient_encoders=[_here(e, folder) for e in task.patient_encoders or config.patient_encoders or ()],
+                patient_encoders=[_pooling(e, folder) for e in task.patient_encoders or config.patient_encoders or ()],
                 probes=task.probes,
                 controls=task.controls,
                 n_boot=config.n_boot,
@@ -103,6 +103,12 @@ def _here(entry: EncoderEntry, folder: Path) -> EncoderEntry:
     if isinstance(entry, dict) and "file" in entry:
         return {**entry, "file": str(folder / str(entry["file"]))}
     return entry
+
+
+def _pooling(entry: EncoderEntry, folder: Path) -> EncoderEntry:
+    if isinstance(entry, str) and entry.startswith("file:") and entry != "file:":
+        return f"file:{folder / entry.removeprefix('file:')}"
+    return _here(entry, folder)
 
 
 def _path(dataset: str | None, folder: Path) -> str | None:

@@ -49,8 +49,9 @@ class PatientEncoder(Protocol):
     More are optional: ``supervised`` (True where `fit` reads `y`; `transform` then gives training patients inner
     out-of-fold vectors), ``targets`` (what `y` may be: ``label``, which is the default, and ``outcome``, a table of
     time and event), ``reads_concepts`` (True where `fit` reads `concepts`), ``reads_types`` (True where
-    `transform` reads `cell_type` and leaves out types that training patients lack) and ``reads_cells`` (False where the
-    cells say no more than who is there). ``facts`` (JSON-able, after `fit`) goes into the record.
+    `transform` reads `cell_type` and leaves out types that training patients lack), ``reads_cells`` (False where the
+    cells say no more than who is there) and ``check`` (called with the ids of all patients before anything runs, to
+    refuse what cannot work). ``facts`` (JSON-able, after `fit`) goes into the record.
     """
 
     reads_embedding: bool
