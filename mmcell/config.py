@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
+from mmcell.errors import MmcellError
 from mmcell.plan import Plan, make_plan
 from mmcell.readers import read_yaml
 from mmcell.roles import parse
@@ -66,7 +67,13 @@ def read_config(path: str | Path) -> RunConfig:
 
         shipped = Path(str(mmcell_configs.__file__)).parent / file.with_suffix(".yaml").name
         file = shipped if shipped.exists() else file
-    config: RunConfig = parse(RunConfig, read_yaml(file), str(file))
+    content = read_yaml(file)
+    if isinstance(content, dict) and "dataset" in content:
+        raise MmcellError(
+            f"{file}: unknown key 'dataset'; a task names its own: "
+            "tasks: [{task: patient-state, dataset: cohort.yaml}]"
+        )
+    config: RunConfig = parse(RunConfig, content, str(file))
     return config
 
 

@@ -47,3 +47,39 @@ def test_every_shipped_task_has_a_card_and_can_be_planned(name, refused):
 def test_a_shipped_config_is_found_from_any_folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert read_config("configs/quickstart.yaml").name == "quickstart"
+
+
+@pytest.fixture
+def planned(tmp_path, own_cohort):
+    """Plan a config that lies beside a user's own cohort."""
+    own_cohort(tmp_path)
+
+    def plan(text):
+        path = tmp_path / "mine.yaml"
+        path.write_text(text)
+        return plans_of(read_config(path), tmp_path)
+
+    return plan
+
+
+OWN = """
+name: mine
+tasks:
+  - task: patient-state
+    dataset: cohort.yaml
+    encoders: [pca]
+    patient_encoders: %s
+"""
+
+
+def test_the_users_cohort_and_files_lie_beside_the_config(planned, refused, tmp_path):
+    (plan,) = planned(OWN % "[pseudobulk, {use: celltype-pseudobulk, name: by-type}]")
+    assert {c.patient_encoder for c in plan.candidates if c.competes} == {"pseudobulk", "by-type"}
+    for entry in ("file:lost.csv", "{use: file, file: lost.csv}"):
+        with refused(f"{tmp_path / 'lost.csv'}: no such file"):
+            planned(OWN % f"[{entry}]")
+
+
+def test_a_dataset_at_the_top_of_a_config_is_told_where_it_belongs(planned, refused):
+    with refused("mine.yaml: unknown key 'dataset'", "tasks: [{task: patient-state, dataset: cohort.yaml}]"):
+        planned("name: mine\ntasks: [patient-state]\ndataset: cohort.yaml\n")
