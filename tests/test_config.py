@@ -1,5 +1,6 @@
 import os
 from pathlib import Path
+from types import SimpleNamespace
 
 import mmcell_configs
 import pytest
@@ -83,3 +84,23 @@ def test_the_users_cohort_and_files_lie_beside_the_config(planned, refused, tmp_
 def test_a_dataset_at_the_top_of_a_config_is_told_where_it_belongs(planned, refused):
     with refused("mine.yaml: unknown key 'dataset'", "tasks: [{task: patient-state, dataset: cohort.yaml}]"):
         planned("name: mine\ntasks: [patient-state]\ndataset: cohort.yaml\n")
+
+
+@pytest.mark.parametrize(("stated", "option", "draws"), [("n_boot: 150", None, 150), ("", 120, 120), ("", None, 200)])
+def test_sensitivity_draws_as_often_as_the_user_says(tmp_path, monkeypatch, stated, option, draws):
+    from mmcell.cli import run as command
+
+    asked = {}
+
+    def sensitivity(plans, **options):
+        asked.update(options)
+        return SimpleNamespace(write=lambda folder: None)
+
+    monkeypatch.setattr("mmcell.config.plans_of", lambda *_: [])
+    monkeypatch.setattr("mmcell.run.keeping", lambda *_: [SimpleNamespace(seed=0)])
+    monkeypatch.setattr("mmcell.run.run_plans", lambda *_, **__: None)
+    monkeypatch.setattr("mmcell.sensitivity.sensitivity", sensitivity)
+    monkeypatch.setattr(command, "_finish", lambda *_: None)
+    (tmp_path / "mine.yaml").write_text(f"name: mine\ntasks: [patient-state]\n{stated}\n")
+    command.run(tmp_path / "mine.yaml", out=tmp_path, workers=1, n_boot=option, sensitivity=True)
+    assert asked["n_boot"] == draws
