@@ -50,8 +50,9 @@ class PatientEncoder(Protocol):
     out-of-fold vectors), ``targets`` (what `y` may be: ``label``, which is the default, and ``outcome``, a table of
     time and event), ``reads_concepts`` (True where `fit` reads `concepts`), ``reads_types`` (True where
     `transform` reads `cell_type` and leaves out types that training patients lack), ``reads_cells`` (False where the
-    cells say no more than who is there) and ``check`` (called with the ids of all patients before anything runs, to
-    refuse what cannot work). ``facts`` (JSON-able, after `fit`) goes into the record.
+    cells say no more than who is there), ``check`` (called with the ids of all patients before anything runs, to refuse
+    what cannot work) and ``filled`` (vectors -> type -> patients for whom it was filled in). ``facts`` (JSON-able,
+    after `fit`) goes into the record.
     """
 
     reads_embedding: bool
@@ -101,8 +102,14 @@ def owners(cells: Embedding, owner: pd.Series) -> tuple[pd.Index, np.ndarray]:
     Raises
     ------
     MmcellError
-        A cell without an owner.
+        What is no embedding or no Series; a cell without an owner.
     """
+    if not isinstance(cells, Embedding):
+        raise MmcellError(
+            f"patient encoder: cells is {type(cells).__name__}; give an Embedding, "
+            "mmcell.Embedding.from_array(name, ids, values)"
+        )
+    by_cell(owner, "owner")
     names, code = _coded(cells, owner)
     missing = code < 0
     if missing.any():
@@ -111,6 +118,21 @@ def owners(cells: Embedding, owner: pd.Series) -> tuple[pd.Index, np.ndarray]:
             "give every cell its patient"
         )
     return pd.Index(names, name="id"), code
+
+
+def by_cell(given: Any, what: str, kind: type[pd.Series] | type[pd.DataFrame] = pd.Series) -> None:
+    """Raise unless what is said of cells comes with their ids, as a Series or a table: it is matched by id.
+
+    Raises
+    ------
+    MmcellError
+        Anything else, such as an array or a list.
+    """
+    if not isinstance(given, kind):
+        raise MmcellError(
+            f"patient encoder: {what} is {type(given).__name__}; give a pandas {kind.__name__} by cell id, "
+            f"pd.{kind.__name__}({what}, index=ids)"
+        )
 
 
 def types_of(cells: Embedding, cell_type: pd.Series | None, who: str) -> tuple[np.ndarray, np.ndarray]:
@@ -123,6 +145,7 @@ def types_of(cells: Embedding, cell_type: pd.Series | None, who: str) -> tuple[n
     """
     if cell_type is None:
         raise MmcellError(f"patient encoder {who!r} needs cell types; set roles.cell_type in the card")
+    by_cell(cell_type, "cell_type")
     names, code = _coded(cells, cell_type)
     missing = code < 0
     if missing.any():
@@ -166,7 +189,8 @@ class Encoded(NamedTuple):
     facts
         What the fitted encoder says of itself; ``cells each``, the most cells that a patient was given by (None for
         all), and ``fewest of``, the training patient that has no more; ``all the same``, whether no two patients
-        differ; and of an encoder that reads types ``unseen types``, type -> cells, for the types that training
+        differ; ``filled types``, type -> patients, where an encoder fills in types that patients lack; and of an
+        encoder that reads types ``unseen types``, type -> cells, for the types that training
         patients lack, and ``of unseen types only``, the patients who have no others.
     samples
         All samples of 10 cells or more and of a quarter of the median sample's, where they were asked for. The facts
@@ -244,6 +268,8 @@ def encode_patients(
         facts |= {"cells each": fewest, "fewest of": str(counts.idxmin())} if equal_cells else {"cells each": None}
     # Logarithms of equal shares differ by rounding.
     facts["all the same"] = bool(np.ptp(values, axis=0).max() <= _SAME * max(1.0, np.abs(values).max()))
+    if callable(filled := getattr(fitted, "filled", None)):
+        facts["filled types"] = filled(made)
     if getattr(encoder, "reads_types", False):
         facts |= _unseen(cells, cell_type, in_training[code], pd.Series(patients)[code])
     if sample is None or not getattr(encoder, "reads_cells", True):
