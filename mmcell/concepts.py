@@ -12,6 +12,7 @@ from mmcell.dataset import Dataset
 from mmcell.errors import MmcellError, first
 from mmcell.matrix import slices
 from mmcell.rows import Rows
+from mmcell.survey import refuse_values
 
 
 def concept_scores(dataset: Dataset, train: pd.Index) -> pd.DataFrame | None:
@@ -47,6 +48,7 @@ def concept_scores(dataset: Dataset, train: pd.Index) -> pd.DataFrame | None:
 def _scores(dataset: Dataset, train: pd.Index) -> pd.DataFrame:
     found: dict[str, list[pd.Series]] = {name: [] for name in dataset.card.concepts}
     for modality in dict.fromkeys(m for markers in dataset.card.concepts.values() for m in markers):
+        refuse_values(dataset, modality)
         rows = dataset.reader(modality)
         genes = rows.var_names
         if genes.has_duplicates:
@@ -84,6 +86,23 @@ def _columns(rows: Rows, at: np.ndarray) -> np.ndarray:
         block = rows.x[where][:, at]
         parts.append(np.asarray(block.toarray() if hasattr(block, "toarray") else block))
     return np.concatenate(parts)
+
+
+def refuse_unknown(dataset: Dataset) -> None:
+    """Refuse concepts of which the data have no marker at all.
+
+    Raises
+    ------
+    MmcellError
+        Names them, and what was looked for.
+    """
+    absent, concepts = lacking(dataset), dataset.card.concepts
+    unknown = [n for n, some in absent.items() if len(some) == sum(map(len, concepts[n].values()))]
+    if unknown:
+        raise MmcellError(
+            f"dataset {dataset.name!r}: no marker of the concept {first(unknown)} is there "
+            f"({first(absent[unknown[0]])}); give its markers as the data call them, or take it out of concepts"
+        )
 
 
 def lacking(dataset: Dataset) -> Mapping[str, list[str]]:

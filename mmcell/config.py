@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
+from mmcell.errors import MmcellError
 from mmcell.plan import Plan, make_plan
 from mmcell.readers import read_yaml
 from mmcell.roles import parse
@@ -66,7 +67,13 @@ def read_config(path: str | Path) -> RunConfig:
 
         shipped = Path(str(mmcell_configs.__file__)).parent / file.with_suffix(".yaml").name
         file = shipped if shipped.exists() else file
-    config: RunConfig = parse(RunConfig, read_yaml(file), str(file))
+    content = read_yaml(file)
+    if isinstance(content, dict) and "dataset" in content:
+        raise MmcellError(
+            f"{file}: unknown key 'dataset'; a task names its own: "
+            "tasks: [{task: patient-state, dataset: cohort.yaml}]"
+        )
+    config: RunConfig = parse(RunConfig, content, str(file))
     return config
 
 
@@ -88,7 +95,7 @@ def plans_of(config: RunConfig, folder: Path) -> list[Plan]:
                 task.task,
                 None if encoders is None else [_here(e, folder) for e in encoders],
                 _path(task.dataset, folder),
-                patient_encoders=[_here(e, folder) for e in task.patient_encoders or config.patient_encoders or ()],
+                patient_encoders=[_pooling(e, folder) for e in task.patient_encoders or config.patient_encoders or ()],
                 probes=task.probes,
                 controls=task.controls,
                 n_boot=config.n_boot,
@@ -103,6 +110,12 @@ def _here(entry: EncoderEntry, folder: Path) -> EncoderEntry:
     if isinstance(entry, dict) and "file" in entry:
         return {**entry, "file": str(folder / str(entry["file"]))}
     return entry
+
+
+def _pooling(entry: EncoderEntry, folder: Path) -> EncoderEntry:
+    if isinstance(entry, str) and entry.startswith("file:") and entry != "file:":
+        return f"file:{folder / entry.removeprefix('file:')}"
+    return _here(entry, folder)
 
 
 def _path(dataset: str | None, folder: Path) -> str | None:

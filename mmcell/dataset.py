@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache
@@ -22,6 +23,9 @@ from mmcell.truth import as_text, truth_of
 if TYPE_CHECKING:
     from anndata import AnnData
     from mudata import MuData
+
+#: How alike two names of columns are of which one may be a slip; of others so many are listed.
+_ALIKE, _LISTED = 0.8, 10
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,7 +70,7 @@ class Dataset:
             if column not in self._columns:
                 raise MmcellError(
                     f"dataset {self.name!r}: roles.{role} names the column {column!r}, which is not in obs; "
-                    f"{did_you_mean(column, self._columns)}"
+                    f"{_near(column, self._columns)}"
                 )
         missing = self.obs[self.roles.unit].isna()
         if missing.any():
@@ -325,6 +329,12 @@ class Dataset:
                 f"{self.roles.label!r}; {did_you_mean(self.roles.positive, classes)}"
             )
         return self.roles.positive or classes[-1]
+
+
+def _near(column: str, there: list[str]) -> str:
+    """Return the hint for a column that is not there: what is written nearly alike, otherwise what there is."""
+    alike = difflib.get_close_matches(column, there, n=3, cutoff=_ALIKE)
+    return did_you_mean(column, alike) if alike else f"obs has {first(there, _LISTED) or 'no column'}"
 
 
 def _reopen(origin: str, fingerprint: str, name: str, roles: Roles, card: DatasetCard) -> Dataset:

@@ -153,6 +153,9 @@ def build(
     wished = patient_encoders or task.spec.patient_encoders or (PLAIN_POOLING,)
     asked = resolve_poolings(wished, seed)
     poolings: tuple[Pooling | None, ...] = asked if pooled else (None,)
+    there = pd.Index(sorted(dataset.unit.reindex(dataset.rows(modality)).unique()), name="id")
+    for how in asked if pooled else ():
+        how.check(there)
 
     def key(source: str, pooling: Pooling | None, *parts: str) -> str:
         if pooling is not None and not pooling.key:

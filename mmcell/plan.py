@@ -10,7 +10,7 @@ from mmcell import controls as controls_
 from mmcell.audit.data import audit_data
 from mmcell.candidates import Candidate, modality_of
 from mmcell.code import UnknownCodeError, code_digest, code_of
-from mmcell.concepts import lacking
+from mmcell.concepts import lacking, refuse_unknown
 from mmcell.data.catalog import load_dataset
 from mmcell.dataset import Dataset
 from mmcell.digest import digest
@@ -23,6 +23,7 @@ from mmcell.metrics.base import Metric, get_metric
 from mmcell.records import FORMAT, Finding
 from mmcell.splits import Split, most_folds, splits_of
 from mmcell.stats.bootstrap import MINIMUM_DRAWS
+from mmcell.survey import refuse_negative
 from mmcell.task import MethodView, Task, get_task, unasked
 
 ControlNames = Literal["default"] | Sequence[str]
@@ -169,6 +170,8 @@ def make_plan(
     crossed = spec.unit.partition("×")[2]
     if crossed and data.roles.columns.get(crossed) is None:
         raise MmcellError(f"task {spec.name!r}: units are crossed with {crossed!r}; set roles.{crossed} in the card")
+    for modality in {modality_of(wanted, data) for wanted, _ in spec.slots.values()} & set(data.card.modalities):
+        refuse_negative(data, modality)
     splits, findings = _splits(task, data, seed)
     names = controls_.names_of(task) if controls == "default" else _tuple(controls)
     given = resolve(spec.encoders if encoders is None else encoders, seed)
@@ -185,6 +188,7 @@ def make_plan(
             )
         )
     if any(c.pooling is not None and c.pooling.reads_concepts for c in candidates):
+        refuse_unknown(data)
         absent = lacking(data)
         if absent:
             text = "; ".join(f"{name}: {first(some)}" for name, some in absent.items())

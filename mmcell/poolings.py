@@ -6,13 +6,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mmcell.code import PLAIN, UnknownCodeError, code_of
 from mmcell.digest import digest
 from mmcell.errors import MmcellError, did_you_mean
 from mmcell.patients.base import PATIENT_ENCODERS, PatientEncoder, make_patient_encoder
 from mmcell.records import jsonable
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 #: ``pseudobulk:all-cells`` reads every cell of a patient instead of equally many of each.
 ALL_CELLS = "all-cells"
@@ -55,6 +58,12 @@ class Pooling:
     def reads_concepts(self) -> bool:
         """Whether scores of concepts are given to it when it is fitted."""
         return bool(getattr(self.encoder, "reads_concepts", False))
+
+    def check(self, patients: pd.Index) -> None:
+        """Let it refuse, before anything runs, what it can already see cannot work for these patients."""
+        look = getattr(self.encoder, "check", None)
+        if callable(look):
+            look(patients)
 
     @cached_property
     def parameters(self) -> dict[str, Any]:
@@ -120,8 +129,8 @@ def _one(name: str, given: Any, seed: int) -> Pooling:
         called = name or named
         kind, colon, how = use.partition(":")
         known = PATIENT_ENCODERS.get(kind)
-        if kind == "file" and how:
-            called = Path(how).stem if called == use else called
+        if kind == "file" and colon:
+            called = Path(how).stem if called == use and how else called
             entry, colon = {"file": how, **entry}, ""
         if colon and how != ALL_CELLS:
             raise MmcellError(f"patient encoder {use!r}: {how!r} is not known; write {kind} or {kind}:{ALL_CELLS}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from zipfile import BadZipFile
@@ -110,15 +111,42 @@ def read_yaml(path: Path) -> Any:
     Raises
     ------
     MmcellError
-        No such file, or no valid YAML.
+        No such file, no valid YAML, or a key that occurs twice in one mapping.
     """
     import yaml
 
     existing(path)
     try:
-        return yaml.safe_load(path.read_text())
+        text = path.read_text()
+        node = yaml.compose(text, Loader=yaml.SafeLoader)
+        found = yaml.safe_load(text)
+    except yaml.MarkedYAMLError as error:
+        at = "" if error.problem_mark is None else f"line {error.problem_mark.line + 1}: "
+        what = ", ".join(filter(None, (error.context, error.problem)))
+        raise MmcellError(f"{path}: {at}not valid YAML ({what}); correct it") from error
     except (yaml.YAMLError, OSError, UnicodeDecodeError) as error:
         raise MmcellError(f"{path}: not valid YAML ({str(error).splitlines()[0]}); correct it") from error
+    for key, line in _repeated(node):
+        raise MmcellError(f"{path}: line {line}: the key {key!r} occurs twice in one mapping; keep one of them")
+    return found
+
+
+def _repeated(node: Any) -> Iterator[tuple[str, int]]:
+    """Yield the keys that a mapping of a YAML tree holds again, each with its line."""
+    waiting, seen = [node], set()
+    while waiting:
+        node = waiting.pop()
+        if id(node) in seen or not isinstance(getattr(node, "value", None), list):
+            continue
+        seen.add(id(node))
+        keys = set()
+        for entry in node.value:
+            pair = entry if isinstance(entry, tuple) else (entry,)
+            waiting += pair
+            if len(pair) == 2 and isinstance(pair[0].value, str):
+                if pair[0].value in keys:
+                    yield pair[0].value, pair[0].start_mark.line + 1
+                keys.add(pair[0].value)
 
 
 def read_table(path: Path) -> pd.DataFrame:

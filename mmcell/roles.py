@@ -247,7 +247,8 @@ class CohortCard(BaseModel):
     @field_validator("roles", mode="before")
     @classmethod
     def _needs_unit(cls, value: Any) -> Any:
-        if isinstance(value, dict) and "unit" not in value:
+        # A mistyped key is the mistake that helps, and is named as such.
+        if isinstance(value, dict) and "unit" not in value and set(value) <= set(Roles.__dataclass_fields__):
             raise ValueError("'unit' is missing: name the column of the patient or donor")
         return value
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from mmcell.features import refuse_range
+from mmcell.features import layout_of, refuse_range
 from mmcell.matrix import slices
 
 if TYPE_CHECKING:
@@ -118,6 +118,27 @@ def survey(dataset: Dataset, modality: str) -> Survey:
         lambda: Survey.of(dataset.values(modality), np.flatnonzero(_mitochondrial(dataset, modality))),
     )
     return found
+
+
+def refuse_values(dataset: Dataset, modality: str, reader: str = "") -> None:
+    """Raise when the values of a modality, unless they are pixels, cannot be what its card says of them.
+
+    A look at every value, once for all who ask. `reader` is who reads them, for the message.
+    """
+    if not layout_of(dataset.anndata(modality)):
+        who = f"{reader}dataset {dataset.name!r}: modality {modality!r}"
+        survey(dataset, modality).refuse_contradicted(dataset.modality(modality).preprocessing, who)
+
+
+def refuse_negative(dataset: Dataset, modality: str) -> None:
+    """Raise when what the card calls counts, and is in memory, holds values below zero: all that takes no time."""
+    values = dataset.values(modality)
+    if dataset.modality(modality).preprocessing != "counts" or values is None or modality in dataset.disk:
+        return
+    stored = values.data if hasattr(values, "indptr") else np.asarray(values)
+    if not layout_of(dataset.anndata(modality)):
+        least = float(stored.min(initial=0))
+        refuse_range(least, np.inf, True, 0, "counts", f"dataset {dataset.name!r}: modality {modality!r}")
 
 
 def _mitochondrial(dataset: Dataset, modality: str) -> np.ndarray:

@@ -146,3 +146,21 @@ def random_items():
         return Items(frame.assign(row=rows, within=rng.choice(["s", "t"], len(rows))), kind, arrays)
 
     return make
+
+
+@pytest.fixture(scope="session")
+def own_cohort():
+    """Write a user's own cohort, ``cohort.h5ad`` and the card ``cohort.yaml``, into a folder; return the card."""
+    from tests.toys import cite
+
+    def write(folder, card="", **roles):
+        toy = cite(12, 20)
+        data = toy.anndata("rna").copy()
+        data.obs = toy.obs.loc[data.obs_names]
+        data.write_h5ad(folder / "cohort.h5ad")
+        named = {"unit": "donor", "batch": "batch", "cell_type": "kind", "label": "state", "positive": "ill"} | roles
+        text = ", ".join(f"{role}: {column}" for role, column in named.items() if column is not None)
+        (folder / "cohort.yaml").write_text(f"data: cohort.h5ad\nidentifiers: other\nroles: {{{text}}}\n{card}")
+        return folder / "cohort.yaml"
+
+    return write

@@ -292,3 +292,21 @@ def test_show_prints_the_card_of_a_task():
     found = run("show", "patient-severity")
     assert "severe COVID-19" in found.stdout
     assert "technical-only" in found.stdout
+
+
+def test_show_prints_the_card_of_ones_own_cohort(cohort):
+    found = run("show", cohort)
+    assert found.returncode == 0
+    assert f"dataset: {cohort}" in found.stdout
+    assert "units: " in found.stdout
+
+
+def test_list_alone_says_of_what_there_are_lists():
+    found = run("list")
+    assert (found.returncode, found.stderr) == (0, "")
+    assert "mmcell list patient-encoders" in found.stdout.splitlines()
+
+
+def test_it_runs_as_a_module():
+    found = subprocess.run([sys.executable, "-m", "mmcell", "list"], capture_output=True, text=True, check=True)
+    assert found.stdout.startswith("mmcell list tasks")

@@ -1,5 +1,6 @@
 import os
 from pathlib import Path
+from types import SimpleNamespace
 
 import mmcell_configs
 import pytest
@@ -47,3 +48,59 @@ def test_every_shipped_task_has_a_card_and_can_be_planned(name, refused):
 def test_a_shipped_config_is_found_from_any_folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert read_config("configs/quickstart.yaml").name == "quickstart"
+
+
+@pytest.fixture
+def planned(tmp_path, own_cohort):
+    """Plan a config that lies beside a user's own cohort."""
+    own_cohort(tmp_path)
+
+    def plan(text):
+        path = tmp_path / "mine.yaml"
+        path.write_text(text)
+        return plans_of(read_config(path), tmp_path)
+
+    return plan
+
+
+OWN = """
+name: mine
+tasks:
+  - task: patient-state
+    dataset: cohort.yaml
+    encoders: [pca]
+    patient_encoders: %s
+"""
+
+
+def test_the_users_cohort_and_files_lie_beside_the_config(planned, refused, tmp_path):
+    (plan,) = planned(OWN % "[pseudobulk, {use: celltype-pseudobulk, name: by-type}]")
+    assert {c.patient_encoder for c in plan.candidates if c.competes} == {"pseudobulk", "by-type"}
+    for entry in ("file:lost.csv", "{use: file, file: lost.csv}"):
+        with refused(f"{tmp_path / 'lost.csv'}: no such file"):
+            planned(OWN % f"[{entry}]")
+
+
+def test_a_dataset_at_the_top_of_a_config_is_told_where_it_belongs(planned, refused):
+    with refused("mine.yaml: unknown key 'dataset'", "tasks: [{task: patient-state, dataset: cohort.yaml}]"):
+        planned("name: mine\ntasks: [patient-state]\ndataset: cohort.yaml\n")
+
+
+@pytest.mark.parametrize(("stated", "option", "draws"), [("n_boot: 150", None, 150), ("", 120, 120), ("", None, 200)])
+def test_sensitivity_draws_as_often_as_the_user_says(tmp_path, monkeypatch, stated, option, draws):
+    from mmcell.cli import run as command
+
+    asked = {}
+
+    def sensitivity(plans, **options):
+        asked.update(options)
+        return SimpleNamespace(write=lambda folder: None)
+
+    monkeypatch.setattr("mmcell.config.plans_of", lambda *_: [])
+    monkeypatch.setattr("mmcell.run.keeping", lambda *_: [SimpleNamespace(seed=0)])
+    monkeypatch.setattr("mmcell.run.run_plans", lambda *_, **__: None)
+    monkeypatch.setattr("mmcell.sensitivity.sensitivity", sensitivity)
+    monkeypatch.setattr(command, "_finish", lambda *_: None)
+    (tmp_path / "mine.yaml").write_text(f"name: mine\ntasks: [patient-state]\n{stated}\n")
+    command.run(tmp_path / "mine.yaml", out=tmp_path, workers=1, n_boot=option, sensitivity=True)
+    assert asked["n_boot"] == draws

@@ -474,6 +474,7 @@ def test_preprocessing_of_an_unknown_modality_is_refused(mudata_folder, refused)
         ({"lisence": "CC0"}, ["unknown key 'lisence'", "did you mean licence"]),
         ({"roles": {"unit": "donor", "celltype": "x"}}, ["unknown key 'roles.celltype'", "did you mean cell_type"]),
         ({"roles": {"label": "severity"}}, ["roles: 'unit' is missing", "patient or donor"]),
+        ({"roles": {"units": "donor"}}, ["unknown key 'roles.units'", "did you mean unit"]),
         ({"roles": "donor"}, ["roles: input should be a dictionary"]),
         ({"roles": {"unit": "donor", "outcome": {"time": "months"}}}, ["roles.outcome.event: field required"]),
         (
@@ -503,7 +504,10 @@ def test_cards_that_are_wrong(folder, refused, change, pieces):
     [
         ("", "expected a mapping of keys at the top, found NoneType"),
         ("- data", "found list"),
-        ("data: [", "not valid YAML"),
+        ("data: [", "card.yaml: line 1: not valid YAML"),
+        ("data: a\nroles: {unit: donor,\n  clinical: [age, technical: [n]}\n", "card.yaml: line 3: not valid YAML"),
+        ("data: a\nroles: {unit: donor,\n  unit: run}\n", "card.yaml: line 3: the key 'unit' occurs twice"),
+        ("data: a\nroles: {unit: donor}\ndata: b\n", "card.yaml: line 3: the key 'data' occurs twice"),
         ("roles: {unit: donor}", "give one of 'data' (a file), 'tables'"),
     ],
 )
@@ -516,6 +520,11 @@ def test_a_card_of_bytes_is_refused(folder, refused):
     (folder / "card.yaml").write_bytes(b"\xff\xfe\x00")
     with refused("card.yaml: not valid YAML"):
         read_cohort(folder / "card.yaml")
+
+
+def test_a_column_unlike_any_other_is_told_what_there_is(folder, refused):
+    with refused("roles.unit names the column 'patient_id', which is not in obs; obs has donor, "):
+        read_cohort(write_card(folder, CARD | {"roles": {"unit": "patient_id"}}))
 
 
 def test_a_card_that_names_a_missing_column(folder, refused):

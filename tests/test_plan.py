@@ -184,3 +184,21 @@ def test_few_units_of_a_class_make_fewer_folds():
     plan = make_plan(with_split(PATIENT, SplitSpec("g", "stratified-group-kfold", by="label")), "pca", few)
     assert len(plan.splits) == 2
     assert "split g: 2 folds, not 5: the rarest class has 2 units" in [f.message for f in plan.findings]
+
+
+def test_counts_below_zero_are_refused_before_anything_runs(refused):
+    below = cite(8, 10)
+    below.anndata("rna").X[3, 5] = -2
+    with refused("modality 'rna': X holds values down to -2, and the card says counts", "preprocessing: values"):
+        make_plan(PATIENT, "features", below)
+
+
+def test_a_concept_without_any_marker_is_refused_before_anything_runs(refused):
+    def with_concepts(**concepts):
+        return replace(TOY, card=TOY.card.model_copy(update={"concepts": {k: {"rna": v} for k, v in concepts.items()}}))
+
+    with refused("no marker of the concept gone is there (FOO1, FOO2)", "take it out of concepts"):
+        make_plan(PATIENT, "features", with_concepts(there=["rna0"], gone=["FOO1", "FOO2"]), patient_encoders="scope")
+    half = make_plan(PATIENT, "features", with_concepts(half=["rna0", "FOO1"]), patient_encoders="scope")
+    assert "concept-markers" in codes(half)
+    assert make_plan(PATIENT, "features", with_concepts(gone=["FOO1"])).candidates

@@ -4,11 +4,13 @@ import json
 import re
 from pathlib import Path
 
+import anndata as ad
 import numpy as np
 import pandas as pd
 import pytest
 
 import mmcell
+from mmcell.config import plans_of, read_config
 from mmcell.data.catalog import list_datasets
 from mmcell.testing import tiny_cohort
 
@@ -32,17 +34,34 @@ def test_the_encoder_of_the_readme_runs_on_real_data(capsys):
     assert "marker-mean" in capsys.readouterr().out
 
 
+@pytest.fixture
+def beside_a_cohort(tmp_path, own_cohort, monkeypatch):
+    """Work in a folder with a user's own cohort, its card, an embedding in it, and distances between patients."""
+    card = own_cohort(tmp_path, "concepts: {interferon response: [rna0, rna1]}\n")
+    data = ad.read_h5ad(tmp_path / "cohort.h5ad")
+    data.obs["ct"] = data.obs["kind"]
+    data.obsm["X_scGPT"] = np.random.default_rng(0).normal(size=(data.n_obs, 5))
+    data.write_h5ad(tmp_path / "cohort.h5ad")
+    units = sorted(data.obs["donor"].unique())
+    d = np.abs(np.subtract.outer(np.arange(len(units)), np.arange(len(units)))).astype(float)
+    pd.DataFrame(d, units, units).to_csv(tmp_path / "distances.csv")
+    monkeypatch.chdir(tmp_path)
+    return card
+
+
+@pytest.mark.usefixtures("beside_a_cohort")
 def test_the_patient_encoder_of_the_readme_runs(capsys):
-    rng = np.random.default_rng(0)
-    ids = [f"c{i}" for i in range(400)]
-    space = {
-        "cells": mmcell.Embedding.from_array("e", ids, rng.normal(size=(400, 5))),
-        "owner": pd.Series([f"patient {i % 10}" for i in range(400)], ids),
-        "types": pd.Series(rng.choice(["B", "T"], 400), ids),
-        "scores": pd.DataFrame({"interferon": rng.normal(size=400)}, ids),
-    }
-    exec(block("from mmcell.patients import Scope"), space)
+    exec(block("from mmcell.patients import Scope"), {})
     assert " sd" in capsys.readouterr().out
+
+
+def test_the_config_of_the_readme_can_be_planned(beside_a_cohort):
+    (text,) = re.findall(r"```yaml\n(name: mine.*?)```", README.read_text(), flags=re.DOTALL)
+    config = beside_a_cohort.with_name("mine.yaml")
+    config.write_text(text)
+    (plan,) = plans_of(read_config(config), config.parent)
+    asked = {c.label for c in plan.candidates if c.competes}
+    assert asked == {"pca → pseudobulk", "scgpt → pseudobulk", "pca → scope-weights", "scgpt → scope-weights", "file"}
 
 
 def test_the_task_of_the_readme_runs_and_is_short():

@@ -8,6 +8,8 @@ from typing import Any
 from mmcell.errors import first
 from mmcell.records import Finding, RunRecord
 
+#: What is found here.
+CODES = ("few-cells", "unseen-types", "filled-types", "rows-without-cells", "all-the-same")
 #: Below so many cells a patient's vector is mostly noise.
 FEW_CELLS = 10
 
@@ -15,7 +17,10 @@ FEW_CELLS = 10
 def patient_findings(record: RunRecord) -> list[Finding]:
     """Return what the facts of a record's patient encoders say against its scores, over all folds."""
     folds = [f["patient_encoder"] for f in record.details.get("folds", [record.details]) if "patient_encoder" in f]
-    return [*_few_cells(folds), *_unseen_types(folds), *_all_the_same(folds)]
+    return [
+        *_few_cells(folds), *_unseen_types(folds), *_filled_types(folds), *_rows_without_cells(folds),
+        *_all_the_same(folds),
+    ]  # fmt: skip
 
 
 def _few_cells(folds: Sequence[Mapping[str, Any]]) -> list[Finding]:
@@ -53,6 +58,39 @@ def _unseen_types(folds: Sequence[Mapping[str, Any]]) -> list[Finding]:
             + (f"; {len(only)} patients have no other cells ({first(only)})" if only else ""),
             evidence=named,
             cure="label cells with types that several patients have",
+        )
+    ]
+
+
+def _filled_types(folds: Sequence[Mapping[str, Any]]) -> list[Finding]:
+    filled = [f["filled types"] for f in folds if f.get("filled types")]
+    if not filled:
+        return []
+    most = max(filled, key=lambda types: sum(types.values()))
+    n = sum(most.values())
+    named = ", ".join(f"{t} ({k})" for t, k in sorted(most.items(), key=lambda item: (-item[1], item[0])))
+    return [
+        Finding(
+            severity="warning",
+            code="filled-types",
+            message=f"in {len(filled)} of {len(folds)} folds patients have no cell of a type: up to {n} patient × type "
+            "vectors are the training mean, with a flag that says so",
+            evidence=f"patients without: {named}",
+            cure="merge rare types, or let the patient encoder read :all-cells",
+        )
+    ]
+
+
+def _rows_without_cells(folds: Sequence[Mapping[str, Any]]) -> list[Finding]:
+    unused = sorted({str(p) for f in folds for p in f.get("rows without cells", ())})
+    if not unused:
+        return []
+    return [
+        Finding(
+            severity="warning",
+            code="rows-without-cells",
+            message=f"{len(unused)} patients of the file have no cells here and are left out ({first(unused)})",
+            cure="check that their ids are written alike in both, or leave them out of the file",
         )
     ]
 

@@ -20,7 +20,7 @@ from mmcell.audit.overlap import overlap_findings
 from mmcell.audit.predictions import audit_predictions, twin_findings, wide_predictions
 from mmcell.audit.retention import retention_findings, technical_retention, technical_table
 from mmcell.audit.technical import covariate_leaks, jointly
-from mmcell.audit.units import empty, excluded, samples, small, targets_of, unusable, varying
+from mmcell.audit.units import empty, excluded, positive_class, samples, small, targets_of, unusable, varying
 from mmcell.audit.values import finite_features, finite_rows, values_findings
 from mmcell.dataset import Dataset
 from mmcell.embedding import Embedding, ModelCard
@@ -247,7 +247,7 @@ def audit_dataset(
     targets, modality = targets_of(dataset), next(iter(dataset.card.modalities))
     draws = {"n_boot": n_boot, "seed": seed}
     found = [*unusable(dataset), *small(dataset, targets), *empty(dataset)]
-    found += [*excluded(dataset, targets, "patient"), *_crossed(dataset)]
+    found += [*excluded(dataset, targets, "patient"), *positive_class(dataset), *_crossed(dataset)]
     found += confounded(dataset, **draws)
     found += label_from_batch(dataset, **draws)
     if cells:

@@ -32,6 +32,22 @@ def label_of(dataset: Dataset) -> pd.Series | None:
     return dataset.truth("label", "patient")["y_true"]
 
 
+def positive_class(dataset: Dataset) -> list[Finding]:
+    """Say which of two classes scores point to where the roles name none."""
+    truth, column = label_of(dataset), dataset.roles.label
+    if truth is None or dataset.roles.positive is not None or truth.dtype.kind not in "iub":
+        return []
+    return [
+        Finding(
+            severity="info",
+            code="positive-class",
+            message=f"scores point to {dataset.positive!r} of {column}, the last of its classes in sorted order, for "
+            "none is named",
+            cure="name it: roles.positive in the card, or --positive",
+        )
+    ]
+
+
 def targets_of(dataset: Dataset) -> set[str]:
     """Return which of label and outcome the roles name and the data can answer."""
     found = {"label"} if label_of(dataset) is not None else set()

@@ -16,8 +16,9 @@ if TYPE_CHECKING:
 @app.command("list")
 def list_(
     what: Annotated[
-        Literal["tasks", "datasets", "encoders", "models", "patient-encoders", "metrics"], typer.Argument()
-    ],
+        Literal["tasks", "datasets", "encoders", "models", "patient-encoders", "metrics"] | None,
+        typer.Argument(help="Default: say of what there are lists."),
+    ] = None,
 ) -> None:
     """List what there is, with one line about each.
 
@@ -25,14 +26,19 @@ def list_(
 
     Example: mmcell list tasks
     """
-    from mmcell.report.cards import show_list
+    from mmcell.report.cards import show_kinds, show_list
 
-    show_list(what)
+    if what is None:
+        show_kinds()
+    else:
+        show_list(what)
 
 
 @app.command()
 def show(
-    name: Annotated[str, typer.Argument(help="A task, dataset, encoder, model, patient encoder or metric.")],
+    name: Annotated[
+        str, typer.Argument(help="A task, dataset or its card, encoder, model, patient encoder or metric.")
+    ],
 ) -> None:
     """Print the card of one thing.
 

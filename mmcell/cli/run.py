@@ -56,13 +56,14 @@ def run(
     asked = read_config(config)
     changed = {k: v for k, v in (("seed", seed), ("n_boot", n_boot), ("null", null)) if v is not None}
     asked = asked.model_copy(update=changed)
+    draws = asked.n_boot if "n_boot" in asked.model_fields_set else None
     folder = out or Path("runs") / asked.name
     plans = keeping(plans_of(asked, config.parent), cache, folder)
     with _executor(workers) as executor, steps() as progress:
         results = run_plans(
             plans, executor=executor, out=folder, reuse=reuse, progress=progress, command=_command()
         )  # fmt: skip
-        varied = _vary(plans, wanted, folder, executor, progress) if wanted else None
+        varied = _vary(plans, wanted, draws, folder, executor, progress) if wanted else None
     _finish(results, shape, folder, varied)
 
 
@@ -126,7 +127,7 @@ def evaluate(
     plans = keeping(plans, cache, out)
     with _executor(workers) as executor, steps() as progress:
         results = run_plans(plans, executor=executor, out=out, progress=progress, command=_command())
-        varied = _vary(plans, wanted, out, executor, progress) if wanted else None
+        varied = _vary(plans, wanted, n_boot, out, executor, progress) if wanted else None
     _finish(results, shape, out, varied)
 
 
@@ -158,13 +159,15 @@ def _wanted(sensitivity: bool, axes: str | None) -> tuple[str, ...]:
 
 
 def _vary(
-    plans: list[Plan], axes: tuple[str, ...], folder: Path | None, executor: Executor | None,
+    plans: list[Plan], axes: tuple[str, ...], n_boot: int | None, folder: Path | None, executor: Executor | None,
     progress: Callable[[str, int, int], None] | None,
 ) -> Sensitivity:  # fmt: skip
-    """Vary what was run, and write it where there is a folder."""
+    """Vary what was run, with as many draws as the user asked for, and write it where there is a folder."""
     from mmcell.sensitivity import sensitivity
+    from mmcell.sensitivity.measure import N_BOOT
 
-    found = sensitivity(plans, seed=plans[0].seed, axes=axes, executor=executor, progress=progress)
+    draws = N_BOOT if n_boot is None else n_boot
+    found = sensitivity(plans, seed=plans[0].seed, axes=axes, n_boot=draws, executor=executor, progress=progress)
     if folder is not None:
         found.write(folder)
     return found

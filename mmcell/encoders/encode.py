@@ -18,7 +18,7 @@ from mmcell.encoders.images import resized
 from mmcell.encoders.shelf import Kept, Shelf, Writing
 from mmcell.errors import MmcellError
 from mmcell.rows import Rows
-from mmcell.survey import survey
+from mmcell.survey import refuse_values
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -74,11 +74,10 @@ def encode(
     key = digest("embedding", who, dataset.fingerprint, modality, learnt) if who else ""
     found = shelf.read(key) if shelf is not None and key else None
     if found is None:
+        if reads_values(encoder):
+            # Before anything is made of them: the logarithm of a negative count is no number.
+            refuse_values(dataset, modality, f"encoder {name!r}: ")
         rows = dataset.reader(modality, encoder.card.preprocessing, encoder.card.identifiers)
-        if "image" not in rows.uns and reads_values(encoder):
-            stated, of = dataset.modality(modality).preprocessing, f"dataset {dataset.name!r}: modality {modality!r}"
-            # A look at every value, once for all encoders and folds.
-            survey(dataset, modality).refuse_contradicted(stated, f"encoder {name!r}: {of}")
         if fits(encoder):
             encoder = fitted(encoder, name, rows, dataset.unit, train)
         if not reads_values(encoder):

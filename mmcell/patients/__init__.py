@@ -1,6 +1,7 @@
 """Patient encoders: from cells and their owners to one vector a patient."""
 
 from mmcell.patients.composition import Composition
+from mmcell.patients.file import PatientFile
 from mmcell.patients.gloscope import GloScope
 from mmcell.patients.kernelmean import KernelMean
 from mmcell.patients.mil import AttentionMIL
@@ -10,6 +11,6 @@ from mmcell.patients.pseudobulk import CellTypePseudobulk, Pseudobulk
 from mmcell.patients.scope import Scope
 
 __all__ = [
-    "AttentionMIL", "CellTypePseudobulk", "Composition", "GloScope", "KernelMean", "Moments", "Pilot", "Pseudobulk",
-    "Scope",
+    "AttentionMIL", "CellTypePseudobulk", "Composition", "GloScope", "KernelMean", "Moments", "PatientFile", "Pilot",
+    "Pseudobulk", "Scope",
 ]  # fmt: skip

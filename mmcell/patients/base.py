@@ -49,8 +49,10 @@ class PatientEncoder(Protocol):
     More are optional: ``supervised`` (True where `fit` reads `y`; `transform` then gives training patients inner
     out-of-fold vectors), ``targets`` (what `y` may be: ``label``, which is the default, and ``outcome``, a table of
     time and event), ``reads_concepts`` (True where `fit` reads `concepts`), ``reads_types`` (True where
-    `transform` reads `cell_type` and leaves out types that training patients lack) and ``reads_cells`` (False where the
-    cells say no more than who is there). ``facts`` (JSON-able, after `fit`) goes into the record.
+    `transform` reads `cell_type` and leaves out types that training patients lack), ``reads_cells`` (False where the
+    cells say no more than who is there), ``check`` (called with the ids of all patients before anything runs, to refuse
+    what cannot work) and ``filled`` (vectors -> type -> patients for whom it was filled in). ``facts`` (JSON-able,
+    after `fit`) goes into the record.
     """
 
     reads_embedding: bool
@@ -100,8 +102,14 @@ def owners(cells: Embedding, owner: pd.Series) -> tuple[pd.Index, np.ndarray]:
     Raises
     ------
     MmcellError
-        A cell without an owner.
+        What is no embedding or no Series; a cell without an owner.
     """
+    if not isinstance(cells, Embedding):
+        raise MmcellError(
+            f"patient encoder: cells is {type(cells).__name__}; give an Embedding, "
+            "mmcell.Embedding.from_array(name, ids, values)"
+        )
+    by_cell(owner, "owner")
     names, code = _coded(cells, owner)
     missing = code < 0
     if missing.any():
@@ -110,6 +118,21 @@ def owners(cells: Embedding, owner: pd.Series) -> tuple[pd.Index, np.ndarray]:
             "give every cell its patient"
         )
     return pd.Index(names, name="id"), code
+
+
+def by_cell(given: Any, what: str, kind: type[pd.Series] | type[pd.DataFrame] = pd.Series) -> None:
+    """Raise unless what is said of cells comes with their ids, as a Series or a table: it is matched by id.
+
+    Raises
+    ------
+    MmcellError
+        Anything else, such as an array or a list.
+    """
+    if not isinstance(given, kind):
+        raise MmcellError(
+            f"patient encoder: {what} is {type(given).__name__}; give a pandas {kind.__name__} by cell id, "
+            f"pd.{kind.__name__}({what}, index=ids)"
+        )
 
 
 def types_of(cells: Embedding, cell_type: pd.Series | None, who: str) -> tuple[np.ndarray, np.ndarray]:
@@ -122,6 +145,7 @@ def types_of(cells: Embedding, cell_type: pd.Series | None, who: str) -> tuple[n
     """
     if cell_type is None:
         raise MmcellError(f"patient encoder {who!r} needs cell types; set roles.cell_type in the card")
+    by_cell(cell_type, "cell_type")
     names, code = _coded(cells, cell_type)
     missing = code < 0
     if missing.any():
@@ -165,9 +189,10 @@ class Encoded(NamedTuple):
     facts
         What the fitted encoder says of itself; ``cells each``, the most cells that a patient was given by (None for
         all), and ``fewest of``, the training patient that has no more; ``all the same``, whether no two patients
-        differ; and of an encoder that reads types ``unseen types``, type -> cells, for the types that training
-        patients lack, and ``of unseen types only``, the patients who have no others; of one that
-        weighs cells ``by type``, the types of held-out patients' cells that the weight goes to.
+        differ; ``filled types``, type -> patients, where an encoder fills in types that patients lack; of an encoder
+        that reads types ``unseen types``, type -> cells, for the types that training patients lack, and ``of unseen
+        types only``, the patients who have no others; and of one that weighs cells ``by type``, the types of held-out
+        patients' cells that the weight goes to.
     samples
         All samples of 10 cells or more and of a quarter of the median sample's, where they were asked for. The facts
         then hold ``samples``: ``cells each`` (None for all), ``fewest of``, and ``too small``, how many were left out.
@@ -248,6 +273,8 @@ def encode_patients(
     if hasattr(fitted, "by_type") and cell_type is not None and held.any():
         table = fitted.by_type(_rows(seen, held), owner, cell_type)
         facts["by type"] = table.rename_axis("type").reset_index().to_dict("records")
+    if callable(filled := getattr(fitted, "filled", None)):
+        facts["filled types"] = filled(made)
     if getattr(encoder, "reads_types", False):
         facts |= _unseen(cells, cell_type, in_training[code], pd.Series(patients)[code])
     if sample is None or not getattr(encoder, "reads_cells", True):

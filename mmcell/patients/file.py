@@ -48,7 +48,9 @@ class PatientFile:
 
     def __post_init__(self) -> None:
         if not self.file:
-            raise MmcellError("patient encoder 'file' needs one: write file:PATH, or the parameter file in a config")
+            raise MmcellError(
+                "patient encoder 'file' needs one: write file:PATH, or in a config {use: file, file: PATH}"
+            )
         if self.kind is not None and self.kind not in get_args(Kind):
             raise MmcellError(f"patient encoder 'file': kind {self.kind!r}; {did_you_mean(self.kind, get_args(Kind))}")
 
@@ -103,12 +105,25 @@ class PatientFile:
                 f"{frame.index[i]} to {frame.index[j]}); give every pair the same distance both ways"
             )
         if (d < 0).any() and not self.squared:
+            i, j = np.argwhere(d < 0)[0]
             raise MmcellError(
-                f"{path}: distances are below 0; divergences that are squared distances need squared: true"
+                f"{path}: distances are below 0 (first {frame.index[i]} to {frame.index[j]}); correct them, or if "
+                "these are divergences, which count as squared distances, say so in a config: {use: file, file: PATH, "
+                "squared: true}"
             )
         d = (d + d.T) / 2
         np.fill_diagonal(d, 0.0)
         return pd.DataFrame(d, index=matrix.index, columns=matrix.columns)
+
+    def check(self, patients: pd.Index) -> None:
+        """Read the file, so that what is wrong with it is known before anything runs; raises as `table` does.
+
+        Parameters
+        ----------
+        patients
+            All who will be asked for.
+        """
+        self._known(patients)
 
     def fit(
         self, cells: Embedding, owner: pd.Series, *, cell_type: pd.Series | None = None,  # noqa: ARG002

@@ -71,3 +71,8 @@ class CellTypePseudobulk:
         names = cells.columns or tuple(f"d{i}" for i in range(cells.dim))
         columns = tuple(f"{t}: {c}" for t in self.types for c in names) + tuple(f"{t}: missing" for t in self.types)
         return Embedding(cells.name, "patient", cells.modality, patients, values, cells.card, columns)
+
+    def filled(self, vectors: Embedding) -> dict[str, int]:
+        """Return type -> patients who lack it, of vectors that `transform` returned, for types that some lack."""
+        counts = vectors.values[:, -len(self.types) :].sum(axis=0).astype(int)
+        return {t: int(n) for t, n in zip(self.types, counts, strict=True) if n}

@@ -11,7 +11,7 @@ import pandas as pd
 from mmcell.digest import stream
 from mmcell.embedding import Embedding
 from mmcell.errors import MmcellError, did_you_mean, first
-from mmcell.patients.base import owners
+from mmcell.patients.base import by_cell, owners
 from mmcell.patients.mixture import Mixture, Training, fit_mixture
 
 BLOCKS = ("weights", "shifts", "concepts")
@@ -231,7 +231,14 @@ class Scope:
         """Return a patient's `n` largest coordinates in words, as ``CD4 T: interferon, +1.8 sd``.
 
         Weights are put in standard deviations over training patients, which the others are in already.
+
+        Raises
+        ------
+        MmcellError
+            No such patient.
         """
+        if patient not in embedding.ids:
+            raise MmcellError(f"{_WHO}: there is no patient {patient!r}; {did_you_mean(patient, embedding.ids)}")
         values = embedding.align(pd.Index([patient])).values[0].astype(np.float64)
         if "weights" in self.blocks:
             mean, sd = self._usual
@@ -266,6 +273,7 @@ class Scope:
             if set(self.blocks) == {"concepts"}:
                 raise MmcellError(f"{_WHO}: the block 'concepts' needs concepts; give scores, or other blocks")
             return pd.DataFrame(index=ids), []
+        by_cell(concepts, "concepts", pd.DataFrame)
         if not ids.isin(concepts.index).any():
             raise MmcellError(
                 f"{_WHO}: none of the training cells is in the table of concepts (its ids look like "
@@ -354,6 +362,7 @@ def _labels(ids: pd.Index, cell_type: pd.Series | None) -> tuple[list[str], np.n
     """Return the sorted types that occur, and each cell's place among them; −1 for a cell without a type."""
     if cell_type is None:
         return [], np.full(len(ids), -1)
+    by_cell(cell_type, "cell_type")
     kind = cell_type.reindex(ids)
     known = kind.notna().to_numpy()
     label = np.full(len(ids), -1)

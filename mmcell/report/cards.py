@@ -43,6 +43,12 @@ def describe(what: str, name: str) -> str:
     return str(found.__doc__ or "").strip().splitlines()[0]
 
 
+def show_kinds() -> None:
+    """Print every kind of which there is a list."""
+    for what in _sources():
+        print(f"mmcell list {what}")
+
+
 def show_list(what: str) -> None:
     """Print every name of one kind with one line about it."""
     table = Table(box=None, pad_edge=False, show_header=False)
@@ -58,7 +64,7 @@ def show_list(what: str) -> None:
 
 
 def show_card(name: str) -> None:
-    """Print all that is known of one name.
+    """Print all that is known of one name, or of the dataset of a card.
 
     Raises
     ------
@@ -67,6 +73,10 @@ def show_card(name: str) -> None:
     """
     sources = _sources()
     kind = next((k for k, registry in sources.items() if name in registry.references), None)
+    if kind is None and name.endswith((".yaml", ".yml")):
+        for key, value in {"dataset": name, **_dataset(name)}.items():
+            _print_field(key, value)
+        return
     if kind is None:
         if name in _COMMANDS:
             raise MmcellError(f"{name!r} is a command, and show prints what commands read; see mmcell {name} --help")

@@ -208,9 +208,9 @@ def _sizes(panel: Panel) -> str:
 
 
 def _curves(task: TaskView, results: Results) -> Iterator[Plot]:
-    """Draw the risk groups of every candidate and of the reference, once per split."""
+    """Draw the risk groups of all that compete and of the reference, once per split."""
     rows = task.panels[0].rows if task.panels else ()
-    for i, row in enumerate((r for r in rows if r.kind in ("candidate", "reference")), start=1):
+    for i, row in enumerate((r for r in rows if r.record.competes or r.is_reference), start=1):
         items = results.items.get(row.record.key)
         if items is None or items.kind != "survival" or "risk_group" not in items.frame:
             continue

@@ -11,7 +11,7 @@ import numpy as np
 
 from mmcell.records import RunRecord
 from mmcell.report.figures import INK, SOFT, Drawn, below, bottom_only, canvas, style, svg
-from mmcell.report.view import TaskView
+from mmcell.report.view import TaskView, is_reference
 from mmcell.report.words import plain, whole
 
 if TYPE_CHECKING:
@@ -50,9 +50,11 @@ def lying(task: TaskView) -> list[Lying]:
 
 
 def maps(task: TaskView) -> Iterator[list[Drawn]]:
-    """Yield, for the leading candidates and the reference, the patients coloured by state and by batch."""
+    """Yield, for the leading ones that compete and the reference, the patients coloured by state and by batch."""
+    beside = {_without_probe(r) for r in task.records if is_reference(r)}
     every = _geometries(task)
-    shown = every if len(every) <= _MOST else [*every[: _MOST - 1], every[-1]]
+    last = [pair for pair in every if pair[0] in beside][:1]
+    shown = every if len(every) <= _MOST else [p for p in every if p not in last][: _MOST - len(last)] + last
     for i, (name, found) in enumerate(shown, start=1):
         if len(found["patients"]) < 3 or not any(found["share"]):
             continue

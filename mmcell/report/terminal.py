@@ -9,6 +9,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from mmcell.audit.patients import CODES
+from mmcell.errors import first
 from mmcell.records import RunRecord, Score
 from mmcell.report.words import group_name, unseen
 from mmcell.results import Results
@@ -89,7 +91,7 @@ def _show_task(task: str, records: list[RunRecord]) -> None:
     for row in rows:
         table.add_row(*(escape(row[name]) for name in names))
     console.print(table)
-    lines = [*_verdicts(records), *_incomplete(records), *_leaks(records)]
+    lines = [*_verdicts(records), *_incomplete(records), *_leaks(records), *_left_out(records)]
     if any("; needs" in text for row in rows for text in row.values()):
         lines.append(f"  {_NEEDS}")
     for line in lines:
@@ -143,6 +145,17 @@ def _leaks(records: list[RunRecord]) -> list[str]:
     if knowing:
         lines.append(f"  leak: these know the batch of held-out donors: {', '.join(dict.fromkeys(knowing))}")
     return list(dict.fromkeys(lines))
+
+
+def _left_out(records: list[RunRecord]) -> list[str]:
+    """Return one line for all that patient encoders left out, filled in or could not tell apart."""
+    found: dict[str, list[str]] = {}
+    for record in records:
+        for finding in record.findings:
+            if finding.code in CODES:
+                text = finding.message + (f" ({finding.evidence})" if finding.evidence else "")
+                found.setdefault(text, []).append(record.label)
+    return [f"  warning: {first(dict.fromkeys(who))}: {text}" for text, who in found.items()]
 
 
 def _of(score: Score) -> str:

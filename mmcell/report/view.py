@@ -62,6 +62,11 @@ class Row:
         return "reference" if self.is_reference else self.record.role
 
     @property
+    def is_rival(self) -> bool:
+        """Whether it competes and has a difference from the reference: is not the reference itself."""
+        return self.record.competes and not self.is_reference
+
+    @property
     def outcome(self) -> Outcome:
         """What the interval of the difference allows to say."""
         return outcome(self.score) if self.score is not None else "unknown"
@@ -76,7 +81,8 @@ class Panel:
     metric, place, title
         What and where.
     rows
-        In the order of the task's first panel: candidates first, each role from best to worst, what has no value last.
+        In the order of the task's first panel: what competes first, then the other controls and ceilings, each from
+        best to worst, what has no value last.
     leak_columns
         Heads of `Row.leaks`.
     """
@@ -94,8 +100,8 @@ class Panel:
 
     @property
     def best(self) -> Row | None:
-        """The leading candidate."""
-        return min((r for r in self.scored if r.record.role == "candidate"), key=lambda r: _rank(r.score), default=None)
+        """The leading one of those that compete, whether candidates or controls that were asked for by name."""
+        return min((r for r in self.scored if r.is_rival), key=lambda r: _rank(r.score), default=None)
 
     @property
     def reference(self) -> Row | None:
@@ -105,25 +111,38 @@ class Panel:
         return next(same, found[0] if found else None)
 
     @property
+    def asked_reference(self) -> tuple[Row, int, int] | None:
+        """The reference where it was asked for by name: its row, its place by value among all that compete, how many.
+
+        It has no difference from itself, but a value and a place. None where nobody asked for it, or it has no value.
+        """
+        row = self.reference
+        if row is None or row not in self.scored or not row.record.competes:
+            return None
+        others = [r for r in self.scored if r.is_rival]
+        return row, 1 + sum(_rank(r.score) < _rank(row.score) for r in others), 1 + len(others)
+
+    @property
     def tally(self) -> str:
-        """How the candidates stand against the reference, in a sentence; "" for a single one."""
-        candidates = [r for r in self.rows if r.record.role == "candidate"]
-        found = [r.outcome for r in candidates if r in self.scored]
-        return tally(found, len(candidates) - len(found)) if len(candidates) > 1 else ""
+        """How those that compete stand against the reference, in a sentence; "" for a single one."""
+        rivals = [r for r in self.rows if r.is_rival]
+        found = [r.outcome for r in rivals if r in self.scored]
+        what = "candidate" if all(r.record.role == "candidate" for r in rivals) else "competitor"
+        return tally(found, len(rivals) - len(found), what) if len(rivals) > 1 else ""
 
     @property
     def ties(self) -> list[Row]:
-        """Other candidates with exactly the leading one's value."""
+        """Others that compete with exactly the leading one's value."""
         best = self.best
         if best is None or best.score is None:
             return []
         same = (r for r in self.scored if r.score is not None and r.score.value == best.score.value)
-        return [r for r in same if r is not best and r.record.role == "candidate"]
+        return [r for r in same if r is not best and r.is_rival]
 
     @property
     def best_control(self) -> Row | None:
-        """The strongest control, where that is not the reference."""
-        controls = [r for r in self.scored if r.record.role == "control"]
+        """The strongest control, where that is neither the reference nor what leads."""
+        controls = [r for r in self.scored if r.record.role == "control" and r is not self.best]
         best = min(controls, key=lambda r: _rank(r.score), default=None)
         return None if best is None or best.is_reference else best
 
@@ -182,7 +201,7 @@ class TaskView:
     @property
     def reference(self) -> str:
         """Name of the reference control; where it stands for every probe, each row is compared with its own."""
-        found = [self.names[r.key] for r in self.records if _is_reference(r)]
+        found = [self.names[r.key] for r in self.records if is_reference(r)]
         if len(found) > 1:
             return f"{self.spec['reference']} through the same probe"
         return found[0] if found else str(self.spec.get("reference", ""))
@@ -191,6 +210,11 @@ class TaskView:
     def roles(self) -> dict[str, list[str]]:
         """Role -> names, in the order of the table."""
         return {role: [self.names[r.key] for r in self.records if r.role == role] for role in _ROLES}
+
+    @property
+    def asked(self) -> list[str]:
+        """Names of controls that were asked for, too, and compete."""
+        return [self.names[r.key] for r in self.records if r.role == "control" and r.asked]
 
     @property
     def failed(self) -> list[RunRecord]:
@@ -274,7 +298,7 @@ def _task(ident: str, records: tuple[RunRecord, ...]) -> TaskView:
     findings, marks, everywhere = _findings(records, names)
     primary = records[0].task["primary"]
     for place in _places(records, primary)[:1]:
-        records = tuple(sorted(records, key=lambda r: (_ROLES.index(r.role), _rank(_find(r, primary, place)))))
+        records = tuple(sorted(records, key=lambda r: (_stands(r), _rank(_find(r, primary, place)))))
     scored = (s.metric for r in records for s in r.scores)
     metrics = dict.fromkeys([primary, *records[0].task.get("metrics", ()), *scored])
     complete = {m: tuple(_panel(records, names, m, place, marks) for place in _places(records, m)) for m in metrics}
@@ -295,7 +319,13 @@ def _names(records: Iterable[RunRecord]) -> dict[str, str]:
     }
 
 
-def _is_reference(record: RunRecord) -> bool:
+def _stands(record: RunRecord) -> int:
+    """Return where a record stands in tables: what competes comes first, then what it is compared with."""
+    return 0 if record.competes else _ROLES.index(record.role)
+
+
+def is_reference(record: RunRecord) -> bool:
+    """Whether it is the control that its task compares every score with."""
     return record.role == "control" and record.task.get("reference") == (record.encoder or record.patient_encoder)
 
 
@@ -335,7 +365,7 @@ def _panel(
     for record in records:
         score = None if record.error else _find(record, metric, place)
         reason = record.error or ("" if score is not None else "not scored here")
-        rows.append(Row(record, names[record.key], score, reason, _is_reference(record), marks=marks[record.key]))
+        rows.append(Row(record, names[record.key], score, reason, is_reference(record), marks=marks[record.key]))
     title = next((place_name(r.score) for r in rows if r.score is not None), place[4])
     return Panel(metric, place, title, tuple(rows))
 

@@ -10,6 +10,7 @@ from typer.testing import CliRunner
 
 import mmcell
 from mmcell.audit import audit
+from mmcell.audit.units import positive_class
 from mmcell.cli import app
 from mmcell.embedding import Embedding, ModelCard
 from mmcell.records import Finding, RunRecord, Score
@@ -293,3 +294,11 @@ def test_permuted_controls_are_not_accused_of_their_permuted_truth():
     truths = [results.items[r.key].frame.groupby("item")["y_true"].nunique() for r in results.records if r.permuted]
     assert any(truth.max() > 1 for truth in truths)
     assert not {"truth-varies-within-item", "varies-within-unit"} & set(codes(audit(results)))
+
+
+def test_the_class_that_scores_point_to_is_said_where_none_is_named():
+    named, unnamed = (cite(12, 10, roles={"positive": positive}) for positive in ("ill", None))
+    assert positive_class(named) == []
+    (finding,) = positive_class(unnamed)
+    assert "scores point to 'well' of state, the last of its classes in sorted order" in finding.message
+    assert "positive-class" in codes(audit(unnamed, **FEW))

@@ -1,11 +1,15 @@
 """One encoder that cannot be made or read stops no other."""
 
 import sys
+from dataclasses import replace
 
 import pytest
 
 from mmcell import ModelCard, evaluate
+from mmcell.concepts import concept_scores
 from mmcell.encoders.base import UnmadeError, make_encoder
+from mmcell.encoders.baselines import PCA
+from mmcell.encoders.encode import encode
 from tests.toys import ALIGNMENT, cite
 
 
@@ -92,3 +96,17 @@ def test_counts_called_log_values_keep_its_rows():
     wrong = type(toy)("wrong", toy.data, toy.roles, card)
     found = evaluate({"pca": "pca"}, ALIGNMENT, dataset=wrong, n_boot=100, controls=["random"])
     assert "encoder 'pca': dataset 'wrong': modality 'rna': X holds whole numbers up to " in reasons(found)["pca"]
+
+
+def test_counts_below_zero_are_refused_before_their_logarithm_is_taken(refused, recwarn):
+    toy = cite()
+    toy.anndata("rna").X[0, 0] = -2
+    for read in (
+        lambda: encode(PCA(), "pca", toy, "rna", toy.patients.index),
+        lambda: concept_scores(
+            replace(toy, card=toy.card.model_copy(update={"concepts": {"c": {"rna": ["rna0"]}}})), toy.patients.index
+        ),
+    ):
+        with refused("dataset 'toy': modality 'rna': X holds values down to -2, and the card says counts"):
+            read()
+    assert not [w for w in recwarn if issubclass(w.category, RuntimeWarning)]

@@ -4,8 +4,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from mmcell import Embedding, evaluate
+from mmcell import Embedding, Results, evaluate
 from mmcell.patients.base import encode_patients, make_patient_encoder
+from mmcell.report.html import render
+from mmcell.report.terminal import show_results
 from tests.toys import PATIENT, cite, keep
 
 RNG = np.random.default_rng
@@ -155,6 +157,35 @@ def test_a_run_says_which_types_were_left_out_and_who_has_few_cells(encoder):
     assert found["few-cells"].evidence == "1 cell each, for D04 has no more"
     facts = [f["patient_encoder"] for f in record.details["folds"]]
     assert {"rare": 10} in [f["unseen types"] for f in facts]
+
+
+def test_a_run_says_which_types_were_filled_in(capsys):
+    kind = pd.Series(np.resize(["B", "NK", "T"], 480))
+    kind[(np.arange(480) // 40 == 3) & (kind == "NK")] = "B"
+    record, found = candidate(cite(kind=kind.to_numpy()), "celltype-pseudobulk:all-cells")
+    assert "in 8 of 8 folds patients have no cell of a type: up to 1 patient × type" in found["filled-types"].message
+    assert found["filled-types"].evidence == "patients without: NK (1)"
+    assert [f["patient_encoder"]["filled types"] for f in record.details["folds"]] == [{"NK": 1}] * 8
+    show_results(Results([record]), "table")
+    assert (
+        "warning: pca → celltype-pseudobulk:all-cells: in 8 of 8 folds patients have no cell" in capsys.readouterr().out
+    )
+
+
+def test_a_run_says_which_rows_of_a_file_are_nobodys(tmp_path, capsys):
+    toy = cite(12, 20)
+    units = [*sorted(toy.unit.unique()), "D98"]
+    pd.DataFrame(RNG(1).normal(size=(len(units), 3)), units).to_csv(tmp_path / "mine.csv")
+    results = evaluate(
+        "pca", [PATIENT], dataset=toy, patient_encoders=[f"file:{tmp_path / 'mine.csv'}"], controls=["random"],
+        n_boot=100,
+    )  # fmt: skip
+    (record,) = (r for r in results.records if r.patient_encoder == "mine")
+    (finding,) = (f for f in record.findings if f.code == "rows-without-cells")
+    assert finding.message == "1 patients of the file have no cells here and are left out (D98)"
+    show_results(results, "table")
+    assert "warning: mine: 1 patients of the file have no cells here" in capsys.readouterr().out
+    assert finding.message in render(results)
 
 
 def test_a_run_says_that_nobody_is_told_apart():

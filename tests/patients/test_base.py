@@ -127,3 +127,24 @@ def test_a_memmap_gives_what_an_array_gives(tmp_path):
         found = [patients(make_patient_encoder(name), cells=c, equal_cells=False).values for c in (mapped, whole)]
         np.testing.assert_array_equal(*found)
     assert mapped.fingerprint == whole.fingerprint
+
+
+@pytest.mark.parametrize("name", ["composition", "pseudobulk", "moments", "kernel-mean", "gloscope", "scope"])
+def test_what_does_not_come_by_cell_id_is_refused(refused, name):
+    ids = pd.Index([f"c{i}" for i in range(20)])
+    cells = Embedding.from_array("e", ids, np.random.default_rng(0).normal(size=(20, 3)))
+    owner = pd.Series(np.repeat(["a", "b"], 10), ids)
+
+    def run(given, whose, **more):
+        return make_patient_encoder(name).fit(given, whose, **more).transform(given, whose)
+
+    with refused("owner is ndarray; give a pandas Series by cell id, pd.Series(owner, index=ids)"):
+        run(cells, owner.to_numpy(), cell_type=owner)
+    with refused("cells is ndarray; give an Embedding"):
+        run(cells.values, owner, cell_type=owner)
+    if name in ("composition", "scope"):
+        with refused("cell_type is list; give a pandas Series by cell id"):
+            run(cells, owner, cell_type=list(owner))
+    if name == "scope":
+        with refused("concepts is Series; give a pandas DataFrame by cell id"):
+            run(cells, owner, concepts=pd.Series(np.arange(20.0), ids))

@@ -3,9 +3,13 @@ import pandas as pd
 import pytest
 from scipy.spatial.distance import pdist, squareform
 
-from mmcell import Embedding
+from mmcell import Embedding, patients
 from mmcell.patients.file import PatientFile
+from mmcell.plan import make_plan
+from mmcell.poolings import resolve_poolings
+from tests.toys import PATIENT, cite
 
+TOY = cite(8, 10)
 IDS = [f"p{i}" for i in range(6)]
 OWNER = pd.Series(np.repeat(IDS, 3), [f"c{i}" for i in range(18)])
 CELLS = Embedding.from_array("e", OWNER.index, np.zeros((18, 1)))
@@ -72,7 +76,7 @@ def test_what_another_file_holds_is_another_encoder(tmp_path):
         (POINTS, ["a", "b"], IDS, "distances", ["not the same patients", "give a square matrix"]),
         (np.triu(np.ones((6, 6)), 1), IDS, IDS, "distances", ["not symmetric", "(first p0 to p1)", "both ways"]),
         (np.eye(6), IDS, IDS, "distances", ["(first p0 to p0)"]),
-        (np.eye(6) - 1, IDS, IDS, "distances", ["distances are below 0", "squared: true"]),
+        (np.eye(6) - 1, IDS, IDS, "distances", ["are below 0 (first p0 to p1)", "in a config", "squared: true"]),
     ],
 )
 def test_files_that_cannot_be_used(tmp_path, refused, values, columns, ids, kind, pieces):
@@ -83,3 +87,25 @@ def test_files_that_cannot_be_used(tmp_path, refused, values, columns, ids, kind
 def test_a_mistyped_kind_gets_a_hint(refused):
     with refused("kind 'distance'", "did you mean distances"):
         PatientFile("x.csv", kind="distance")
+
+
+def test_what_is_wrong_with_a_file_is_known_before_anything_runs(tmp_path, refused):
+    units = sorted(TOY.unit.unique())
+    d = squareform(pdist(np.arange(len(units), dtype=float)[:, None]))
+    good = written(tmp_path, d, units, units)
+    assert make_plan(PATIENT, "features", TOY, patient_encoders=f"file:{good}").candidates
+    renamed = [*units[:-1], "D99"]
+    with refused("1 of 8 patients are not in it (D07)"):
+        make_plan(PATIENT, "features", TOY, patient_encoders=f"file:{written(tmp_path, d, renamed, renamed)}")
+    with refused("below 0 (first D00 to D01)"):
+        make_plan(PATIENT, "features", TOY, patient_encoders=f"file:{written(tmp_path, -d, units, units)}")
+
+
+def test_a_file_without_a_path_is_told_what_to_write(refused):
+    for given in ("file:", "file", {"use": "file"}):
+        with refused("write file:PATH", "{use: file, file: PATH}"):
+            resolve_poolings(given)
+
+
+def test_it_is_exported_like_the_others():
+    assert patients.PatientFile is PatientFile

@@ -166,6 +166,13 @@ def test_coordinates_are_read_in_words():
     assert sizes == sorted(sizes)
 
 
+def test_an_unknown_patient_is_called_one(refused):
+    cells, owner, *_ = toy()
+    encoder = fitted()
+    with refused("there is no patient 'patient 1'; known: p00"):
+        encoder.describe(encoder.transform(cells, owner), "patient 1")
+
+
 def test_units_are_standard_deviations_over_training_patients():
     cells, owner, *_ = toy()
     shown = fitted(small(prior_cells=1e-6)).transform(cells, owner).values[:, 2:]

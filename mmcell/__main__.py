@@ -1,0 +1,5 @@
+"""``python -m mmcell``."""
+
+from mmcell.cli import main
+
+main()
