@@ -11,16 +11,18 @@ import numpy as np
 import pandas as pd
 
 from mmcell.audit.retention import technical_retention, technical_table
-from mmcell.candidates import Cache, Candidate, Made, embeddings_of, labels_for, modality_of
+from mmcell.candidates import PLAIN_POOLING, Cache, Candidate, Made, embeddings_of, labels_for, modality_of
 from mmcell.dataset import Dataset
 from mmcell.digest import stream
 from mmcell.embedding import Embedding
+from mmcell.encoders.base import make_encoder
 from mmcell.errors import MmcellError
 from mmcell.geometry import geometry, robustness
 from mmcell.grading import grade
 from mmcell.items import Items
 from mmcell.permutation import BESIDE, permuted_groups, permuted_labels, permuted_partners
 from mmcell.plan import Plan
+from mmcell.poolings import resolve_poolings
 from mmcell.records import jsonable
 from mmcell.splits import Split
 from mmcell.stats.contrasts import contrasts
@@ -106,8 +108,11 @@ class Work:
         """The same probe without anything to read but the covariates; None where it reads none."""
         if not self.task.adds_to_covariates:
             return None
-        nothing = dict.fromkeys(self.candidate.partners, "constant")
-        blank = replace(self.candidate, source="constant", pooling=None, partners=nothing, space="")
+        nothing = make_encoder("constant")
+        blank = replace(
+            self.candidate, encoder="constant", source=nothing, pooling=resolve_poolings(PLAIN_POOLING)[0],
+            partners=dict.fromkeys(self.candidate.partners, nothing), space="",
+        )  # fmt: skip
         return Work(self.plan, blank, self.task, self.cache)
 
     def retention(self) -> pd.DataFrame | None:

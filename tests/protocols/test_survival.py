@@ -276,7 +276,9 @@ class Watched(Survival):
     def run(self, view, embeddings, split, rng):
         ids = pd.Index(sorted(view.unit.index))
         x, y = (embeddings[slot].align(ids).values[:, 0] for slot in "xy")
-        self.seen.append((x, y, view.labels["outcome"].join(view.clinical)))
+        if np.ptp(x):
+            # Otherwise it is what the covariates alone would score in this world.
+            self.seen.append((x, y, view.labels["outcome"].join(view.clinical)))
         return super().run(view, embeddings, split, rng)
 
 

@@ -154,7 +154,7 @@ def test_the_floor_of_proportions_is_that_of_training_patients():
 
 def test_few_patients_without_a_whole_composition_are_named():
     table = shares()
-    table.iloc[3, 1:] *= 0.8
+    table.iloc[3, :6] *= 0.8
     found = stratify(table, unit="patient", preprocessing="proportions", **FAST, k=2)
     said = {f.code: f for f in found.findings}
     assert found.parameters["embedding"] == "features"
