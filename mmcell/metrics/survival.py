@@ -91,9 +91,7 @@ def _uno(items: Items, rows: np.ndarray, weights: np.ndarray) -> tuple[np.ndarra
 
 
 def _cause_specific(items: Items, rows: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    # Who had the competing event never has this one: the risk is the incidence, where the model says it.
-    risk_of = "p_event" if "p_event" in items.frame else "y_pred"
-    time, cause, risk, factor = _columns(items, rows, "time", "cause", risk_of, "ipcw")
+    time, cause, risk, factor = _columns(items, rows, "time", "cause", "y_pred", "ipcw")
     return competing_pairs(time, cause, risk, weights, np.where(cause > 0, np.sqrt(factor), 0.0))
 
 
