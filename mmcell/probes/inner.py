@@ -66,5 +66,6 @@ def best_setting(
         for train, _ in inner_folds(event, rng)
     ]
     # Less −∞ than −∞ is not known to be better.
-    total = np.nan_to_num(np.sum(added, axis=0), nan=-np.inf)
+    total = np.sum(added, axis=0)
+    total = np.where(np.isnan(total), -np.inf, total)
     return len(total) - 1 - int(np.argmax(total[::-1]))

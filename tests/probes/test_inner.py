@@ -69,6 +69,15 @@ def test_the_setting_is_the_one_a_plain_loop_finds(seed):
     assert best_setting(risks, time, event, np.random.default_rng(9)) == int(np.argmax(added))
 
 
+def test_risks_beyond_all_numbers_lose_and_raise_nothing():
+    x, time, event = cohort(60)
+    usual, wild = x[:, 0], 2000 * x[:, 0]
+    rng = np.random.default_rng(0)
+    assert log_likelihood(wild, time, event) == -np.inf
+    assert best_setting(lambda _: np.stack([usual, wild]), time, event, rng) == 0
+    assert best_setting(lambda _: np.stack([wild, wild]), time, event, rng) == 1
+
+
 @pytest.mark.parametrize("kind", ["cox", "cox-elastic-net", "late-fusion"])
 def test_noise_beside_one_covariate_gains_no_calibration(kind):
     # One covariate has the same C under every penalty. Chosen by C it would be shrunk sevenfold, and noise beside it,
