@@ -53,13 +53,13 @@ class Work:
     def items(self) -> Items:
         """Return the graded items of all splits.
 
-        Of a permuted control each repeat has a permutation of the labels of its own, so that its folds are of one world
-        and share a horizon; partners, which keep to a side, are permuted in every split.
+        Of a permuted control each split has a permutation of its own; of outcomes each repeat, so that its folds are of
+        one world and share a horizon.
         """
         parts = []
         for split in self.plan.splits:
             pairs = "pairs" in split.spec.targets
-            own = split.key if pairs else (split.spec.name, split.repeat)
+            own = (split.spec.name, split.repeat) if "outcome" in split.spec.targets else split.key
             seeds = ("permuted", own) if self.candidate.permuted else ()
             # Labels move between all units, so that nothing but chance is left; partners within their strata, between
             # units too, to show what these strata alone find.
