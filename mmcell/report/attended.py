@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from statistics import fmean
 from typing import Any, Self
@@ -43,7 +43,7 @@ class Attended:
 
 @dataclass(frozen=True)
 class AttendedTable:
-    """The types of one record, the most weight first; `score` is what their scores are."""
+    """The types of one combination of encoders, the most weight first; `score` is what their scores are."""
 
     name: str
     score: str
@@ -51,15 +51,15 @@ class AttendedTable:
     rows: tuple[Attended, ...]
 
 
-def attended_tables(records: Iterable[RunRecord], names: Mapping[str, str]) -> list[AttendedTable]:
-    """Return a table for every record whose patient encoder weighs cells that have types."""
-    found = []
+def attended_tables(records: Iterable[RunRecord]) -> list[AttendedTable]:
+    """Return a table for every combination of encoders that weighs cells that have types, whatever probe follows."""
+    found = {}
     for record in records:
         facts = [f["patient_encoder"] for f in record.details.get("folds", ()) if "patient_encoder" in f]
         folds = [f for f in facts if f.get("by type")]
-        if folds:
-            found.append(_table(names[record.key], folds))
-    return found
+        if folds and record.label not in found:
+            found[record.label] = _table(record.label, folds)
+    return list(found.values())
 
 
 def _table(name: str, folds: list[dict[str, Any]]) -> AttendedTable:

@@ -21,8 +21,8 @@ FOLDS = {
 
 def test_shares_and_weights_are_means_over_all_folds_the_most_weight_first(record):
     one = record("mil", details=FOLDS)
-    (table,) = attended_tables([one, record()], {one.key: "pca → mil", record().key: "x"})
-    assert (table.name, table.score, table.n_folds) == ("pca → mil", "log hazard", 2)
+    (table,) = attended_tables([one, record("mil", probe="cox", details=FOLDS), record()])
+    assert (table.name, table.score, table.n_folds) == ("mil", "log hazard", 2)
     b, rare = table.rows
     # Of a fold without the type both are 0, so that they add up to 1.
     assert rare.share.mean + b.share.mean == rare.weight.mean + b.weight.mean == 1
