@@ -14,7 +14,7 @@ import pandas as pd
 from mmcell.errors import MmcellError
 from mmcell.items import Items
 from mmcell.metrics.base import checked_probability, ratio, within_repeats
-from mmcell.metrics.competing import aalen_johansen_resampled
+from mmcell.metrics.incidence import aalen_johansen_resampled
 
 #: Half of the 5 % that a band leaves out on either side.
 _TAIL = 0.025

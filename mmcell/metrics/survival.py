@@ -33,8 +33,6 @@ from mmcell.metrics.calibration import (
 )
 from mmcell.metrics.censoring import Censoring, common_tau
 from mmcell.metrics.competing import (
-    aalen_johansen,
-    aalen_johansen_resampled,
     cause_specific_c,
     cause_specific_c_resampled,
     competing_pairs,
@@ -48,6 +46,7 @@ from mmcell.metrics.dynamic import (
     integrated_auc,
     integrated_auc_resampled,
 )
+from mmcell.metrics.incidence import aalen_johansen, aalen_johansen_resampled
 from mmcell.metrics.kaplan_meier import KaplanMeier, Steps, kaplan_meier
 from mmcell.metrics.outcome import Span, with_censoring
 from mmcell.metrics.restricted_mean import (

@@ -10,7 +10,7 @@ import pandas as pd
 from mmcell.embedding import Embedding
 from mmcell.errors import MmcellError
 from mmcell.items import Items
-from mmcell.probes.competing import incidence, rival_survival
+from mmcell.probes.competing import predicted_incidence, rival_survival
 from mmcell.probes.design import ClinicalDesign
 from mmcell.probes.inputs import Block, Patients
 from mmcell.probes.survival import KINDS
@@ -91,7 +91,7 @@ class Survival(Task):
             times = np.union1d(model.times, struck)
             rival = rival_survival(train, outcome[:, 0].astype(float), competing, test, times, rng)
             alone = model.survival(test, times)
-            curves = {"times": times, "survival": alone, "incidence": incidence(alone, rival)}
+            curves = {"times": times, "survival": alone, "incidence": predicted_incidence(alone, rival)}
             details["competing_events_train"] = int(competing.sum())
         if train.stratum is not None and test.stratum is not None:
             unseen = test.stratum[~np.isin(test.stratum, train.stratum)]

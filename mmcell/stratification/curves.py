@@ -8,8 +8,8 @@ import numpy as np
 import pandas as pd
 
 from mmcell.errors import MmcellError
+from mmcell.metrics.incidence import cumulative_incidence
 from mmcell.report.figures import INK, SOFT, at_risk, below, bottom_only, canvas, km_curve, steps
-from mmcell.stratification.incidence import incidence
 from mmcell.stratification.outcome import Outcome
 from mmcell.stratification.panels import LINES, Panel, called, colour, p_said, panel, short
 
@@ -95,7 +95,7 @@ def _curve(axes: Axes, part: pd.DataFrame, i: int, label: str | None = None) -> 
         km_curve(axes, time, part["event"].to_numpy(dtype=int), **look)
         return
     cause = part["cause"].to_numpy(dtype=int)
-    found = incidence(time, cause)
+    found = cumulative_incidence(time, cause)
     x, y = np.append(0.0, found.times), np.append(0.0, found.values)
     steps(axes, x, y, np.column_stack([[np.nan, np.nan], found.band()]), **look)
     censored = np.unique(time[cause == 0])
