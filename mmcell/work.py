@@ -253,7 +253,7 @@ class Work:
             first = split is self.plan.splits[0] and self._is_shown and not seeds
             made = embeddings_of(
                 self.candidate, self.task, self.plan.dataset, split, self.cache, self.plan.seed, y,
-                self._sample if first else None,
+                self._sample if first else None, by_type=not seeds,
             )  # fmt: skip
             # Held where they are asked for again: by every draw of a null, and patient vectors, which are small.
             if not self.plan.n_null and self.task.spec.slot[2] != "patient":
