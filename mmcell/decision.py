@@ -7,13 +7,14 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 import pandas as pd
 
-from mmcell.incremental import BESIDE, CLINICAL, UNNAMED
+from mmcell.incremental import CLINICAL, UNNAMED
 from mmcell.items import Items
 from mmcell.metrics.base import get_metric
 from mmcell.metrics.benefit import decision_curve_resampled, treated
 from mmcell.records import RunRecord
 from mmcell.stats.shared import Shared
 from mmcell.stats.units import MINIMUM
+from mmcell.task import PLUS_CLINICAL
 
 #: What treats: covariates alone, the embedding alone, both in one model; `GAIN` is both less the covariates.
 MODELS = ("clinical", "alone", "both")
@@ -66,8 +67,8 @@ def _families(records: Sequence[RunRecord]) -> Iterator[tuple[dict[str, object],
     """Yield what names a candidate and its models, by their names in `MODELS`."""
     known = [r for r in records if not r.error and not r.permuted]
     at = {(*_who(r), r.probe): r for r in known}
-    for *who, probe in dict.fromkeys((*_who(r), r.probe.removesuffix(BESIDE)) for r in known if r.competes):
-        if probe in UNNAMED.values() and any((*who, name + BESIDE) in at for name in UNNAMED):
+    for *who, probe in dict.fromkeys((*_who(r), r.probe.removesuffix(PLUS_CLINICAL)) for r in known if r.competes):
+        if probe in UNNAMED.values() and any((*who, name + PLUS_CLINICAL) in at for name in UNNAMED):
             # It is drawn beside its twin with covariates.
             continue
         own = (probe, UNNAMED.get(probe, probe))
@@ -75,7 +76,7 @@ def _families(records: Sequence[RunRecord]) -> Iterator[tuple[dict[str, object],
         of_clinic = (r for r in known if r.encoder == CLINICAL and _who(r)[:2] == tuple(who[:2]) and r.probe in own)
         clinical = next(of_clinic, None)
         alone = next((at[(*who, name)] for name in own if (*who, name) in at), None)
-        found = zip(MODELS, (clinical, alone, at.get((*who, probe + BESIDE))), strict=True)
+        found = zip(MODELS, (clinical, alone, at.get((*who, probe + PLUS_CLINICAL))), strict=True)
         yield dict(zip(COLUMNS, (*who, probe), strict=False)), {name: r for name, r in found if r is not None}
 
 

@@ -15,7 +15,7 @@ from mmcell.probes.design import ClinicalDesign
 from mmcell.probes.logistic import at_prevalence, fit_nested_logistic
 from mmcell.probes.neighbours import fit_neighbours
 from mmcell.splits import Split
-from mmcell.task import MethodView, Task, TaskSpec
+from mmcell.task import PLUS_CLINICAL, MethodView, Task, TaskSpec
 
 
 class PatientState(Task):
@@ -27,7 +27,7 @@ class PatientState(Task):
     of the embedding is asked of the embedding alone.
     """
 
-    probes: ClassVar[tuple[str, ...]] = ("default", "knn", "logistic+clinical")
+    probes: ClassVar[tuple[str, ...]] = ("default", "knn", "logistic" + PLUS_CLINICAL)
 
     required = (
         "random", "constant", "technical-only", "clinical-only|stratum-only", "composition", "pca", "label-permuted",
@@ -40,11 +40,11 @@ class PatientState(Task):
     @property
     def adds_to_covariates(self) -> bool:
         """See `Task.adds_to_covariates`."""
-        return self.probe == "logistic+clinical"
+        return self.probe.endswith(PLUS_CLINICAL)
 
     def plain(self, probe: str) -> str:
         """See `Task.plain`."""
-        return "default" if probe == "logistic+clinical" else probe
+        return "default" if probe.endswith(PLUS_CLINICAL) else probe
 
     def check(self, view: MethodView) -> None:
         """See `Task.check`: two classes, both among the training patients of every fold."""

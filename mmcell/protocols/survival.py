@@ -15,14 +15,13 @@ from mmcell.probes.design import ClinicalDesign
 from mmcell.probes.inputs import Block, Patients
 from mmcell.probes.survival import KINDS
 from mmcell.splits import Split
-from mmcell.task import MethodView, Task, TaskSpec
+from mmcell.task import PLUS_CLINICAL, MethodView, Task, TaskSpec
 
-_CLINICAL = "+clinical"
 #: The code of a competing event.
 _RIVAL = 2
 PROBES = ("cox", "cox+clinical")
 #: The other models, each alone and with covariates beside the vectors.
-MORE_PROBES = tuple(kind + beside for kind in KINDS if kind != "cox" for beside in ("", _CLINICAL))
+MORE_PROBES = tuple(kind + beside for kind in KINDS if kind != "cox" for beside in ("", PLUS_CLINICAL))
 
 #: What survival tasks are scored by: ranks over time, predicted curves, calibration, and what the groups are worth.
 SCORES = (
@@ -54,11 +53,11 @@ class Survival(Task):
     @property
     def adds_to_covariates(self) -> bool:
         """See `Task.adds_to_covariates`."""
-        return self.probe.endswith(_CLINICAL)
+        return self.probe.endswith(PLUS_CLINICAL)
 
     def plain(self, probe: str) -> str:
         """See `Task.plain`."""
-        return probe.removesuffix(_CLINICAL)
+        return probe.removesuffix(PLUS_CLINICAL)
 
     def run(
         self, view: MethodView, embeddings: Mapping[str, Embedding], split: Split, rng: np.random.Generator

@@ -247,7 +247,7 @@ def test_which_cells_it_looks_at_is_asked_for_the_record_alone(monkeypatch):
     by_type = AttentionMIL.by_type
     monkeypatch.setattr(AttentionMIL, "by_type", lambda *a: asked.append(1) or by_type(*a))
     mil = {"use": "mil", "epochs": 1, "n_hidden": 2}
-    plan = make_plan(task, "features", toy, patient_encoders=[mil], controls=["constant"], null=1, n_boot=100)
+    plan = make_plan(task, "features", toy, patient_encoders=[mil], controls=["constant"], null=19, n_boot=100)
     work = Work(plan, next(c for c in plan.candidates if c.patient_encoder == "mil"), plan.task, Cache())
     work.items()
     assert len(asked) == 2
