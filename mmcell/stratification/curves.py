@@ -8,8 +8,7 @@ import numpy as np
 import pandas as pd
 
 from mmcell.errors import MmcellError
-from mmcell.metrics.incidence import cumulative_incidence
-from mmcell.report.figures import INK, SOFT, at_risk, below, bottom_only, canvas, km_curve, steps
+from mmcell.report.figures import INK, SOFT, at_risk, below, bottom_only, canvas, incidence_curve, km_curve
 from mmcell.stratification.outcome import Outcome
 from mmcell.stratification.panels import LINES, Panel, called, colour, p_said, panel, short
 
@@ -94,13 +93,7 @@ def _curve(axes: Axes, part: pd.DataFrame, i: int, label: str | None = None) -> 
     if "cause" not in part:
         km_curve(axes, time, part["event"].to_numpy(dtype=int), **look)
         return
-    cause = part["cause"].to_numpy(dtype=int)
-    found = cumulative_incidence(time, cause)
-    x, y = np.append(0.0, found.times), np.append(0.0, found.values)
-    steps(axes, x, y, np.column_stack([[np.nan, np.nan], found.band()]), **look)
-    censored = np.unique(time[cause == 0])
-    height = y[np.searchsorted(found.times, censored, "right")]
-    axes.plot(censored, height, "|", color=colour(i), ms=6, mew=1, zorder=3, ls="none")
+    incidence_curve(axes, time, part["cause"].to_numpy(dtype=int), **look)
 
 
 def classes_panel(outcome: Outcome) -> Panel:
