@@ -24,7 +24,7 @@ from mmcell.report.figures import Drawn
 from mmcell.report.groups import group_tables
 from mmcell.report.incremental import gains
 from mmcell.report.maps import bars, lying, maps
-from mmcell.report.risk_groups import competes, risk_group_figures
+from mmcell.report.risk_groups import asked_times, competes, risk_group_figures
 from mmcell.report.trust import retention, said
 from mmcell.report.varied import varied
 from mmcell.report.view import Panel, Row, TaskView, tasks_of
@@ -116,6 +116,7 @@ def render(results: Results, sensitivity: Sensitivity | None = None) -> str:
         predicted={t.ident: [_plot(d) for d in feature_figures(t, results.items)] for t in tasks},
         examples={t.ident: examples(t) for t in tasks},
         curves={t.ident: [_plot(d) for d in risk_group_figures(t, results.items)] for t in tasks},
+        asked={t.ident: asked_times(t, results.items) for t in tasks},
         compete={t.ident: competes(results.items, t) for t in tasks},
         attended_to={t.ident: attended_tables(t.records, t.names) for t in tasks},
         read={t.ident: concept_tables(t.records, t.names) for t in tasks},

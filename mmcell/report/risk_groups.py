@@ -98,6 +98,21 @@ def competes(items: Mapping[str, Items], task: TaskView) -> bool:
 
 def risk_group_figures(task: TaskView, items: Mapping[str, Items]) -> Iterator[Drawn]:
     """Yield the risk groups of all that compete and of the reference, once per split; of repeats the first one."""
+    for i, j, row, split, part in _shown(task, items):
+        yield _figure(task, row, split, part, f"{task.ident}-curves-{i}-{j}")
+
+
+def asked_times(task: TaskView, items: Mapping[str, Items]) -> list[str]:
+    """Say for each split by when and up to when patients are asked about, with the scores that depend on it."""
+    found: dict[str, str] = {}
+    for *_, row, split, part in _shown(task, items):
+        found.setdefault(split, _scored(row, split, part))
+    several = len(found) > 1
+    return [f"{split}: {text}" if several else text for split, text in found.items() if text]
+
+
+def _shown(task: TaskView, items: Mapping[str, Items]) -> Iterator[tuple[int, int, Row, str, pd.DataFrame]]:
+    """Yield what is drawn: its two numbers, row, split, and held-out patients of the first repeat."""
     rows = task.panels[0].rows if task.panels else ()
     for i, row in enumerate((r for r in rows if r.record.competes or r.is_reference), start=1):
         own = items.get(row.record.key)
@@ -105,7 +120,7 @@ def risk_group_figures(task: TaskView, items: Mapping[str, Items]) -> Iterator[D
             continue
         frame = own.frame[(own.frame["repeat"] == 0) & (own.frame["stratum"] == "all")]
         for j, (split, part) in enumerate(frame.groupby("split", sort=True), start=1):
-            yield _figure(task, row, str(split), part, f"{task.ident}-curves-{i}-{j}")
+            yield i, j, row, str(split), part
 
 
 def _figure(task: TaskView, row: Row, split: str, frame: pd.DataFrame, ident: str) -> Drawn:
@@ -117,8 +132,7 @@ def _figure(task: TaskView, row: Row, split: str, frame: pd.DataFrame, ident: st
         groups, label=label, ident=ident, title=f"{what} of held-out risk groups: {heading}", rival="cause" in frame
     )
     told = _incidences(groups, frame, unit) if "cause" in frame else _medians(groups, unit)
-    said = (_test(groups, "cause" in frame), told, _scored(row, split, frame, unit))
-    return Drawn(Markup(drawn), heading, " ".join(filter(None, said)))
+    return Drawn(Markup(drawn), heading, f"{_test(groups, 'cause' in frame)} {told}")
 
 
 def draw(groups: Sequence[RiskGroup], *, label: str, ident: str, title: str, rival: bool = False) -> str:
@@ -226,15 +240,16 @@ def _incidences(groups: Sequence[RiskGroup], frame: pd.DataFrame, unit: str) -> 
     return "; ".join(parts) + "."
 
 
-def _scored(row: Row, split: str, frame: pd.DataFrame, unit: str) -> str:
+def _scored(row: Row, split: str, frame: pd.DataFrame) -> str:
     """Name the horizon and tau, and the scores of this split that depend on them."""
+    unit = row.record.time_unit
     scored = dict.fromkeys(s.metric for s in row.record.scores if s.split == split and s.value is not None)
     parts = []
-    for column, named, how in (("horizon", _BY_HORIZON, "by"), ("tau", _UP_TO_TAU, "up to")):
+    for column, named, how in (("horizon", _BY_HORIZON, "by the horizon of"), ("tau", _UP_TO_TAU, "up to τ =")):
         own = [metric_name(m) for m in scored if m in named]
         if own and column in frame:
             parts.append(f"{how} {_time(float(frame[column].iloc[0]), unit)}: {', '.join(own)}")
-    return f"Scored {'; '.join(parts)}." if parts else ""
+    return f"Scored {'; '.join(parts)}" if parts else ""
 
 
 def _time(value: float, unit: str) -> str:
