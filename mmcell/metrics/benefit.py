@@ -146,8 +146,10 @@ def one_value(items: Items, rows: np.ndarray, column: str) -> float:
     Raises
     ------
     MmcellError
-        It holds several values.
+        It is missing, or holds several values.
     """
+    if column not in items.frame:
+        raise MmcellError(f"items: the column {column!r} is missing; give one time for all items in it")
     values = pd.unique(items.column(column)[rows])
     if len(values) != 1:
         raise MmcellError(f"items: the column {column!r} has {len(values)} values; one for all items is needed")

@@ -24,10 +24,11 @@ from mmcell.report.figures import Drawn
 from mmcell.report.groups import group_tables
 from mmcell.report.incremental import gains
 from mmcell.report.maps import bars, lying, maps
+from mmcell.report.panel import Panel, Row
 from mmcell.report.risk_groups import asked_times, competes, risk_group_figures
 from mmcell.report.trust import retention, said
 from mmcell.report.varied import varied
-from mmcell.report.view import Panel, Row, TaskView, tasks_of
+from mmcell.report.view import TaskView, tasks_of
 from mmcell.results import Results
 from mmcell.sensitivity import Sensitivity
 

@@ -25,7 +25,8 @@ from mmcell.report.figures import (
     style,
     svg,
 )
-from mmcell.report.view import Row, TaskView
+from mmcell.report.panel import Row
+from mmcell.report.view import TaskView
 from mmcell.report.words import counted, metric_name, plain
 
 if TYPE_CHECKING:
