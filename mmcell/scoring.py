@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from mmcell.audit.predictions import crossing, outcome_faults
-from mmcell.errors import MmcellError, first, noun
+from mmcell.errors import MmcellError, first, noun, number_of
 from mmcell.items import PANEL, Items
 from mmcell.metrics.base import Metric, get_metric
 from mmcell.readers import read_table
@@ -199,19 +199,21 @@ def _long(frame: pd.DataFrame, where: str) -> tuple[pd.DataFrame, list[str]]:
     missing = base["unit"].isna()
     if missing.any():
         raise MmcellError(
-            f"{where}: {int(missing.sum())} rows have no 'unit' (first items: {first(base.loc[missing, 'item'])}); "
+            f"{where}: {number_of(int(missing.sum()), 'row has', 'rows have')} no 'unit' (first items: "
+            f"{first(base.loc[missing, 'item'])}); "
             "fill in the patient of every row"
         )
     for column in ("fold", "repeat"):
         if column in base and base[column].isna().any():
             raise MmcellError(
-                f"{where}: {int(base[column].isna().sum())} rows have no {column!r} (first items: "
+                f"{where}: {number_of(int(base[column].isna().sum()), 'row has', 'rows have')} no {column!r} (first "
+                "items: "
                 f"{first(base.loc[base[column].isna(), 'item'])}); fill it in, or leave the column out"
             )
     keys = [c for c in ("item", "repeat", "predictor") if c in base]
     if base.duplicated(keys).any():
         raise MmcellError(
-            f"{where}: {int(base.duplicated(keys).sum())} items are scored twice (first: "
+            f"{where}: {number_of(int(base.duplicated(keys).sum()), 'item is', 'items are')} scored twice (first: "
             f"{first(base.loc[base.duplicated(keys), 'item'])}); keep one row of each, or give a column 'repeat'"
         )
     _refuse_no_risks(base, [c for c, _ in columns], where)

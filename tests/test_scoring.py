@@ -219,7 +219,7 @@ def test_one_bad_time_counts_once_however_many_predictors_and_repeats(refused):
         (lambda f: f.assign(y_true=np.nan), "no row has a truth"),
         (lambda f: f.drop(columns="y_true"), "no truth"),
         (lambda f: f[["item", "unit", "y_true"]], "no predictions"),
-        (lambda f: f.assign(unit=[None, *f["unit"][1:]]), "1 rows have no 'unit'"),
+        (lambda f: f.assign(unit=[None, *f["unit"][1:]]), "1 row has no 'unit'"),
         (lambda f: f.assign(y_pred_good="x"), "column 'y_pred_good' has 120 cells that are no number"),
         (lambda f: f.assign(y_pred_good="x", y_pred_noise="z"), "class of 'y_true'"),
         (lambda f: f.assign(y_pred_good=np.nan, y_pred_noise=np.nan), "has a usable prediction"),

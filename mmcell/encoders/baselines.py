@@ -9,7 +9,7 @@ import numpy as np
 
 from mmcell.digest import digest_ids, stream
 from mmcell.embedding import ModelCard
-from mmcell.errors import MmcellError
+from mmcell.errors import MmcellError, number_of
 from mmcell.proportions import floor_of, log_ratios
 
 if TYPE_CHECKING:
@@ -169,7 +169,8 @@ def _shares(data: AnnData) -> np.ndarray:
     values = _dense(data)
     if (values < 0).any():
         raise MmcellError(
-            f"encoder 'log-ratios': {int((values < 0).sum())} proportions are negative; say what the values are "
+            f"encoder 'log-ratios': {number_of(int((values < 0).sum()), 'proportion is', 'proportions are')} "
+            "negative; say what the values are "
             "(preprocessing: values) and use 'features'"
         )
     return values.astype(np.float64)

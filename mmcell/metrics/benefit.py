@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from mmcell.errors import MmcellError
+from mmcell.errors import MmcellError, number_of
 from mmcell.items import Items
 from mmcell.metrics.base import checked_probability, ratio, within_repeats
 from mmcell.metrics.incidence import aalen_johansen_resampled
@@ -152,7 +152,9 @@ def one_value(items: Items, rows: np.ndarray, column: str) -> float:
         raise MmcellError(f"items: the column {column!r} is missing; give one time for all items in it")
     values = pd.unique(items.column(column)[rows])
     if len(values) != 1:
-        raise MmcellError(f"items: the column {column!r} has {len(values)} values; one for all items is needed")
+        raise MmcellError(
+            f"items: the column {column!r} has {number_of(len(values), 'value')}; one for all items is needed"
+        )
     return float(values[0])
 
 

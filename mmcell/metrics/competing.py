@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from mmcell.errors import MmcellError
+from mmcell.errors import MmcellError, noun, number_of
 from mmcell.metrics.base import checked, ratio
 from mmcell.metrics.censoring import Censoring
 from mmcell.metrics.concordance import c_pairs
@@ -54,7 +54,8 @@ def cause_specific_c_resampled(
     beyond = np.isnan(leads) & (cause > 0)
     if beyond.any():
         raise MmcellError(
-            f"cause_specific_c: {int(beyond.sum())} events before tau = {tau} come after the last training patient "
+            f"cause_specific_c: {number_of(n := int(beyond.sum()), 'event')} before tau = {tau} "
+            f"{noun(n, 'comes', 'come')} after the last training patient "
             f"left ({censoring.last:g}), where censoring is unknown; use a smaller tau"
         )
     return ratio(*competing_pairs(time, cause, risk, weights, np.where(cause > 0, leads, 0.0)))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from mmcell.errors import MmcellError
+from mmcell.errors import MmcellError, number_of
 from mmcell.metrics.base import checked, ratio
 from mmcell.metrics.censoring import Censoring
 from mmcell.metrics.kaplan_meier import Steps
@@ -112,7 +112,8 @@ def _case_factor(
     beyond = np.isnan(given) & case
     if beyond.any():
         raise MmcellError(
-            f"{what}: {int(beyond.sum())} events come after the last training patient left, where "
+            f"{what}: {number_of(int(beyond.sum()), 'event comes', 'events come')} after the last training patient "
+            "left, where "
             "censoring is unknown; use smaller times"
         )
     return np.divide(1.0, given, out=np.zeros(len(time)), where=case)

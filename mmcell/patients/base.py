@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from mmcell.embedding import Embedding
-from mmcell.errors import MmcellError, did_you_mean, first
+from mmcell.errors import MmcellError, did_you_mean, first, number_of
 from mmcell.registry import Registry
 
 Fit = TypeVar("Fit", bound=Callable[..., Any])
@@ -114,7 +114,8 @@ def owners(cells: Embedding, owner: pd.Series) -> tuple[pd.Index, np.ndarray]:
     missing = code < 0
     if missing.any():
         raise MmcellError(
-            f"embedding {cells.name!r}: {int(missing.sum())} cells have no owner ({first(cells.ids[missing])}); "
+            f"embedding {cells.name!r}: {number_of(int(missing.sum()), 'cell has', 'cells have')} no owner "
+            f"({first(cells.ids[missing])}); "
             "give every cell its patient"
         )
     return pd.Index(names, name="id"), code
@@ -150,7 +151,8 @@ def types_of(cells: Embedding, cell_type: pd.Series | None, who: str) -> tuple[n
     missing = code < 0
     if missing.any():
         raise MmcellError(
-            f"patient encoder {who!r}: {int(missing.sum())} cells have no cell type ({first(cells.ids[missing])}); "
+            f"patient encoder {who!r}: {number_of(int(missing.sum()), 'cell has', 'cells have')} no cell type "
+            f"({first(cells.ids[missing])}); "
             "label them, for example 'unknown'"
         )
     return names, code

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from mmcell.embedding import Embedding
-from mmcell.errors import MmcellError, first
+from mmcell.errors import MmcellError, first, number_of
 from mmcell.items import Items
 from mmcell.probes.design import ClinicalDesign
 from mmcell.probes.logistic import at_prevalence, fit_nested_logistic
@@ -51,7 +51,8 @@ class PatientState(Task):
         _, y = view.training("label")
         if y.dtype.kind not in "iub":
             raise MmcellError(
-                f"task {self.spec.name!r}: the label has {len(np.unique(y))} classes ({first(np.unique(y))}); this "
+                f"task {self.spec.name!r}: the label has {number_of(len(np.unique(y)), 'class', 'classes')} "
+                f"({first(np.unique(y))}); this "
                 "task compares two, leave the label of the others empty"
             )
         if len(np.unique(y)) < 2:

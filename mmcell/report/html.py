@@ -205,6 +205,6 @@ def _sizes(panel: Panel) -> str:
     if not scores:
         return ""
     units, items = max(s.n_units for s in scores), max(s.n_items for s in scores)
-    text = f"{words.whole(units)} units" + (f", {words.whole(items)} items" if items != units else "")
+    text = words.counted(units, "unit") + (f", {words.counted(items, 'item')}" if items != units else "")
     galleries = [s.n_gallery for s in scores if s.n_gallery is not None]
     return text + (f", median gallery {words.whole(max(galleries))}" if galleries else "")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from mmcell.records import RunRecord, Score
 from mmcell.report.numbered import FindingGroup
@@ -130,10 +130,12 @@ def is_reference(record: RunRecord) -> bool:
 
 
 def place_of(score: Score) -> Place:
+    """Return where a score stands."""
     return score.target, score.query, score.gallery, score.stratum, score.split
 
 
 def without_stratum(place: Place) -> tuple[str, ...]:
+    """Return what the strata of one place share."""
     return *place[:3], place[4]
 
 
@@ -144,6 +146,7 @@ def places_of(records: Iterable[RunRecord], metric: str) -> list[Place]:
 
 
 def score_at(record: RunRecord, metric: str, place: Place) -> Score | None:
+    """Return the score of a metric in a place, None where there is none."""
     return next((s for s in record.scores if s.metric == metric and place_of(s) == place), None)
 
 
@@ -161,6 +164,7 @@ def panel_of(
     place: Place,
     marks: dict[str, tuple[FindingGroup, ...]],
 ) -> Panel:
+    """Return a metric in one place, for all records; `names` and `marks` are given by their keys."""
     rows = []
     for record in records:
         score = None if record.error else score_at(record, metric, place)
@@ -184,10 +188,5 @@ def with_leaks(panel: Panel, records: Sequence[RunRecord], primary: str) -> Pane
     for metric, place in columns:
         of = place[0].partition("=")[2] or ("" if place[4] == panel.place[4] else place[4])
         heads.append(metric_name(metric) + (f" ({of})" if of else ""))
-    rows = tuple(
-        Row(
-            r.record, r.name, r.score, r.reason, r.is_reference, tuple(score_at(r.record, *c) for c in columns), r.marks
-        )
-        for r in panel.rows
-    )
-    return Panel(panel.metric, panel.place, panel.title, rows, tuple(heads))
+    rows = tuple(replace(r, leaks=tuple(score_at(r.record, *c) for c in columns)) for r in panel.rows)
+    return replace(panel, rows=rows, leak_columns=tuple(heads))

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from mmcell.errors import MmcellError
+from mmcell.errors import MmcellError, number_of
 from mmcell.report.figures import INK, SOFT, at_risk, below, bottom_only, canvas, incidence_curve, km_curve
 from mmcell.stratification.outcome import Outcome
 from mmcell.stratification.panels import LINES, Panel, called, colour, p_said, panel, short
@@ -74,7 +74,7 @@ def survival_panel(outcome: Outcome, name: str, heading: str) -> Panel:
         bottom_only(axes, left=True)
         return figure
 
-    said = "; ".join(f"{called(g)}: {len(part)} patients, {int(part['event'].sum())} events" for g, part in groups)
+    said = "; ".join(f"{called(g)}: {_counts(part)}" for g, part in groups)
     what = (
         "Cumulative incidence beside the competing event (Aalen–Johansen)"
         if outcome.competes
@@ -84,6 +84,10 @@ def survival_panel(outcome: Outcome, name: str, heading: str) -> Panel:
     if outcome.test:
         text = f"{text} {outcome.test_name}, outcomes permuted: {p_said(outcome.p)}."
     return panel(name, heading, text, said, make)
+
+
+def _counts(part: pd.DataFrame) -> str:
+    return f"{number_of(len(part), 'patient')}, {number_of(int(part['event'].sum()), 'event')}"
 
 
 def _curve(axes: Axes, part: pd.DataFrame, i: int, label: str | None = None) -> None:

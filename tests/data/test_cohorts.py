@@ -327,7 +327,7 @@ def test_cells_without_donor_are_named(tmp_path, refused):
     path = path_of("lupus", tmp_path)
     path.parent.mkdir()
     cellxgene(path, donor_id=[None, *(f"D{i // 30:02d}" for i in range(1, 480))])
-    with refused("1 items have no 'donor_id' (cell0000)"):
+    with refused("1 item has no 'donor_id' (cell0000)"):
         load("lupus", tmp_path)
 
 

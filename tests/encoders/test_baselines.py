@@ -89,7 +89,7 @@ def test_log_ratios_by_hand(refused):
     )
     with refused("encoder 'log-ratios': floor is 0", "above 0 and below 1"):
         LogRatios(floor=0)
-    with refused("encoder 'log-ratios': 1 proportions are negative", "use 'features'"):
+    with refused("encoder 'log-ratios': 1 proportion is negative", "use 'features'"):
         given.encode(table([[0.5, -0.5]]))
     with refused("no proportion of the training rows is above 0"):
         LogRatios().fit(table([[0.0, 0.0]]))

@@ -95,7 +95,7 @@ def test_what_cannot_be_meant_is_refused(refused):
     for wrong in (1.0, -0.1, np.nan):
         with refused("net_benefit: thresholds are risks from 0 on and below 1"):
             net_benefit(EVENT, P, [wrong])
-    with refused("net_benefit: probability is no probability for 1 items"):
+    with refused("net_benefit: probability is no probability for 1 item"):
         net_benefit(np.array([0, 1]), np.array([0.2, 2.0]), AT)
 
 

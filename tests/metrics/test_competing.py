@@ -105,7 +105,7 @@ def test_what_cannot_be_meant_is_refused(refused):
         cause_specific_c(np.ones(2), np.array([1, 3]), np.ones(2))
     with refused("give both train_time and train_cause, or neither"):
         cause_specific_c(np.ones(2), np.ones(2), np.ones(2), train_time=np.ones(2))
-    with refused("1 events before tau = 9", "last training patient left (2)", "smaller tau"):
+    with refused("1 event before tau = 9", "last training patient left (2)", "smaller tau"):
         train = {"train_time": np.array([1.0, 2.0]), "train_cause": np.array([0, 1])}
         cause_specific_c(np.array([3.0, 4.0]), np.array([1, 0]), np.ones(2), **train, tau=9)
 
