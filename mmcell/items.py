@@ -103,7 +103,7 @@ class Items:
             if not valid.all():
                 bad = frame.loc[~valid, "item"]
                 raise MmcellError(
-                    f"items: {column!r} is {what} for {len(bad)} items ({first(bad)}); "
+                    f"items: {column!r} is {what} for {number_of(len(bad), 'item')} ({first(bad)}); "
                     "leave such items out, they are then counted as excluded"
                 )
         for column in ("repeat", "fold"):
