@@ -11,7 +11,7 @@ import pandas as pd
 
 from mmcell.candidates import Candidate
 from mmcell.dataset import Dataset
-from mmcell.errors import MmcellError, first
+from mmcell.errors import MmcellError, first, number_of
 from mmcell.incremental import CLINICAL
 from mmcell.items import Items
 from mmcell.metrics.base import LEAKS, Metric
@@ -50,7 +50,8 @@ def grade(
     foreign = ~frame["unit"].isin(split.test)
     if foreign.any():
         raise MmcellError(
-            f"the task returned {int(foreign.sum())} items that are not held out in this fold "
+            f"the task returned {number_of(int(foreign.sum()), 'item that is', 'items that are')} not held out in "
+            "this fold "
             f"({first(frame.loc[foreign, 'item'])}); score only view.test"
         )
     frame["split"], frame["repeat"], frame["fold"] = split.spec.name, split.repeat, split.fold

@@ -178,7 +178,10 @@ def test_units_without_an_outcome_are_left_out(cohort):
     [
         ({"severity": "mild"}, ["label 'severity' has one class only (mild)", "at least two"]),
         ({"severity": None, "roles": {"label": None}}, ["roles.label is not set", "name its column"]),
-        ({"severity": ["mild"] + ["severe"] * 23}, ["'severity' takes 2 values in donor 'd0'", "1 units", "finer"]),
+        (
+            {"severity": ["mild"] + ["severe"] * 23},
+            ["'severity' takes 2 values in donor 'd0'", "1 unit in all", "finer"],
+        ),
         ({"roles": {"positive": "sever"}}, ["roles.positive is 'sever'", "did you mean severe"]),
     ],
 )

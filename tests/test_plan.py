@@ -116,7 +116,7 @@ TWO_CLASSES_IN_A_DONOR = {"state": np.where(np.arange(80) % 2, "ill", "well")}
         (PATIENT, cite(8, 10, **TWO_CLASSES_IN_A_DONOR), ["'state' takes 2 values in donor 'D00'"]),
         (PATIENT, cite(8, 10, roles={"label": None}), ["roles.label is not set"]),
         (PATIENT, cite(4, 10, state=np.where(np.arange(40) < 10, "ill", "well")),
-         ["1 units of label", "cannot be spread over 3 folds"]),
+         ["1 unit of label", "cannot be spread over 3 folds"]),
         (SURVIVAL, survivors(death=0), ["'death' has no events"]),
         (SURVIVAL, survivors(years=-1.0), ["40 values of 'years' are not positive"]),
         (SURVIVAL, TOY, ["roles.outcome is not set"]),

@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields
 
 import numpy as np
 
-from mmcell.errors import MmcellError
+from mmcell.errors import MmcellError, number_of
 from mmcell.items import Items
 from mmcell.registry import Registry
 
@@ -308,7 +308,7 @@ def checked_probability(what: str, **arrays: np.ndarray) -> list[np.ndarray]:
     outside = (found[-1] < 0) | (found[-1] > 1)
     if outside.any():
         raise MmcellError(
-            f"{what}: {list(arrays)[-1]} is no probability for {int(outside.sum())} items "
+            f"{what}: {list(arrays)[-1]} is no probability for {number_of(int(outside.sum()), 'item')} "
             f"(first: {found[-1][outside][0]:g}); give numbers from 0 to 1"
         )
     return found

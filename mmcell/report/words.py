@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Literal
 
+from mmcell.errors import noun
 from mmcell.records import Gap, Score, Worst
 from mmcell.strata import WITHIN
 
@@ -82,7 +83,7 @@ def whole(value: float | None) -> str:
 
 def counted(n: int, what: str) -> str:
     """Return a number with its noun."""
-    return f"{whole(n)} {what}{'' if n == 1 else 's'}"
+    return f"{whole(n)} {noun(n, what)}"
 
 
 def bracket(low: float | None, high: float | None, signed: bool = False) -> str:

@@ -17,10 +17,10 @@ from mmcell.embedding import Embedding
 from mmcell.encoders.base import Encoder, check_encoder, make_encoder, readable
 from mmcell.errors import MmcellError, did_you_mean, first
 from mmcell.poolings import Pooling, resolve_poolings
+from mmcell.proportions import whole
 from mmcell.roles import CohortCard, DatasetCard, ModalityCard, Roles, parse
 from mmcell.stratification.ends import Early, Kind, outcome_in, timeless_in
 from mmcell.stratification.plausible import meant_as_number, plausible
-from mmcell.stratification.proportions import whole
 from mmcell.truth import as_text
 
 Source: TypeAlias = str | Path | pd.DataFrame | Dataset

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from mmcell.dataset import Dataset
-from mmcell.errors import MmcellError, first
+from mmcell.errors import MmcellError, first, number_of
 from mmcell.roles import ModalityCard, Roles
 from mmcell.truth import as_text
 
@@ -93,7 +93,8 @@ def outcome_in(
     most = max(4, len(labels) // _PATIENTS)
     if len(classes) > most:
         raise MmcellError(
-            f"stratify: the label {roles.label!r} has {len(classes)} classes among {len(labels)} patients "
+            f"stratify: the label {roles.label!r} has {number_of(len(classes), 'class', 'classes')} among "
+            f"{number_of(len(labels), 'patient')} "
             f"({first(classes)}); give one of {most} at most, or time and event"
         )
     # Of more than two classes one stands against the rest, but only where somebody said which.

@@ -10,7 +10,7 @@ import pandas as pd
 from scipy.stats import chi2, norm
 
 from mmcell.errors import MmcellError
-from mmcell.stratification.incidence import Z95
+from mmcell.metrics.incidence import Z95
 
 #: Columns of a table of effects, hazard or odds ratios alike.
 EFFECTS = ("measure", "model", "term", "ratio", "ci_low", "ci_high", "p", "p_proportional", "n", "n_events", "reason")

@@ -13,7 +13,7 @@ import pandas as pd
 from jinja2 import Environment, FunctionLoader, StrictUndefined
 from markupsafe import Markup
 
-from mmcell.errors import MmcellError
+from mmcell.errors import MmcellError, number_of
 from mmcell.records import Finding
 from mmcell.report import words
 from mmcell.stratification.outcome import Outcome
@@ -149,17 +149,17 @@ def _summed(found: Stratification) -> str:
     for row in outcome.summary.itertuples():
         if outcome.competes:
             parts.append(
-                f"group {row.group}, {row.n_events} events and {row.n_competing} competing ones among {row.n}, "
+                f"group {row.group}, {number_of(row.n_events, 'event')} and {row.n_competing} competing among {row.n}, "
                 f"incidence {100 * row.incidence:.0f} % by {_short(row.until)} {_unit(found)}".strip()
             )
         elif outcome.kind == "survival":
             median = f"median {_short(row.median)} {_unit(found)}".strip()
             median = median if math.isfinite(row.median) else "median not reached"
-            parts.append(f"group {row.group}, {row.n_events} events among {row.n}, {median}")
+            parts.append(f"group {row.group}, {number_of(row.n_events, 'event')} among {row.n}, {median}")
         elif outcome.positive:
             parts.append(f"{100 * row.share:.0f} % of {row.n} in group {row.group}")
         else:
-            parts.append(f"{row.n} patients in group {row.group}")
+            parts.append(f"{number_of(row.n, 'patient')} in group {row.group}")
     return "; ".join(parts)
 
 
@@ -175,7 +175,7 @@ def _together(found: Stratification) -> str:
             "not reached" if not math.isfinite(row["median"]) else f"{_short(row['median'])} {_unit(found)}".strip()
         )
         n, seen = int(row["n"]), int(row["n_events"])
-        return f"of all {n} patients with a known outcome {seen} had the event (median {median})."
+        return f"of all {number_of(n, 'patient')} with a known outcome {seen} had the event (median {median})."
     if found.outcome.positive:
         share = f"{100 * row['share']:.0f} % are {found.outcome.positive}"
         return f"of all {int(row['n'])} patients with a known class {share}."

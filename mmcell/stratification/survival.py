@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
+from mmcell.metrics.incidence import Z95, cumulative_incidence
 from mmcell.metrics.restricted_mean import restricted_mean, restricted_mean_variance
-from mmcell.stratification.incidence import Z95, incidence
 
 #: A restricted mean reaches as far as so many patients of every group are followed.
 LEAST_AT_RISK = 10
@@ -81,7 +81,7 @@ def incidence_by_group(frame: pd.DataFrame) -> pd.DataFrame:
     until, rows, first = horizon(frame), [], (0.0, 0.0)
     for i, (name, part) in enumerate(frame.groupby("group", sort=True)):
         cause = part["cause"].to_numpy(dtype=int)
-        found = incidence(part["time"].to_numpy(dtype=float), cause)
+        found = cumulative_incidence(part["time"].to_numpy(dtype=float), cause)
         value, low, high = found.at(until)
         lost, variance = found.time_lost(until)
         first = (lost, variance) if i == 0 else first

@@ -204,7 +204,7 @@ def test_what_has_no_curve_has_no_index(time, event, p):
 
 
 def test_what_is_no_probability_is_refused(refused):
-    with refused("calibration: probability is no probability for 1 items (first: 1.2)"):
+    with refused("calibration: probability is no probability for 1 item (first: 1.2)"):
         integrated_calibration_index(np.ones(2), np.ones(2), np.array([0.5, 1.2]), 1.0)
     with refused("weights have the shape (1, 3); give (draws, 2)"):
         integrated_calibration_index_resampled(np.ones(2), np.ones(2), np.array([0.5, 0.2]), 1.0, np.ones((1, 3)))
@@ -290,5 +290,5 @@ def test_nobody_has_no_test(refused):
     assert np.isnan(d_calibration(np.empty(0), np.empty(0)).p)
     with refused("d_calibration: bins is 1"):
         d_calibration(EVENT, OWN, bins=1)
-    with refused("survival_at_time is no probability for 1 items"):
+    with refused("survival_at_time is no probability for 1 item"):
         d_calibration(np.ones(2), np.array([0.2, -0.1]))
