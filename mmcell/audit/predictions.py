@@ -11,7 +11,7 @@ from mmcell.audit.units import FEW_EVENTS, PER_VARIABLE, few_units
 from mmcell.errors import MmcellError, first
 from mmcell.records import Finding
 from mmcell.stats.units import MINIMUM
-from mmcell.truth import miscoded
+from mmcell.truth import miscoded, untimely
 
 _PREDICTION = re.compile(r"^(y_pred|risk)(?:[_:. ](.+))?$")
 #: Columns that say which predictions belong together, as far as a table has them.
@@ -196,13 +196,8 @@ def outcome_faults(table: pd.DataFrame) -> list[str]:
     found = []
     if problem := miscoded(known["event"]):
         found.append(f"'event' {problem}")
-    early = ~((known["time"] > 0) & np.isfinite(known["time"]))
-    if early.any():
-        what, them = ("values of 'time' are", "them") if early.sum() > 1 else ("value of 'time' is", "it")
-        found.append(
-            f"{int(early.sum())} {what} not positive (first items: {first(known.loc[early, 'item'])}); correct or "
-            f"remove {them}"
-        )
+    if problem := untimely(known.set_index("item")["time"], "time"):
+        found.append(problem)
     return found
 
 

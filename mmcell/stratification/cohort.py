@@ -16,10 +16,10 @@ from mmcell.dataset import Dataset
 from mmcell.embedding import Embedding
 from mmcell.encoders.base import Encoder, check_encoder, make_encoder, readable
 from mmcell.errors import MmcellError, did_you_mean, first
+from mmcell.plausible import meant_as_number, plausible
 from mmcell.poolings import Pooling, resolve_poolings
 from mmcell.roles import CohortCard, DatasetCard, ModalityCard, Roles, parse
 from mmcell.stratification.ends import Early, Kind, outcome_in, timeless_in
-from mmcell.stratification.plausible import meant_as_number, plausible
 from mmcell.stratification.proportions import whole
 from mmcell.truth import as_text
 
@@ -157,7 +157,7 @@ def open_cohort(
     kind, outcome, positive, columns = outcome_in(dataset, given.get("positive"), timeless)
     covariates = dataset.covariates("clinical").reindex(patients)
     for name in covariates:
-        plausible(covariates[name].dropna(), f"the covariate {name!r}")
+        plausible(covariates[name].dropna(), f"the covariate {name!r}", "stratify")
     batch = None
     if dataset.roles.batch is not None and dataset.roles.batch in dataset.patients:
         values = dataset.per_unit(dataset.roles.batch)
@@ -264,7 +264,7 @@ def _of_table(
     free = [c for c in free if not pd.api.types.is_bool_dtype(table[c])]
     if features is None:
         for name in (c for c in known if c not in taken and not pd.api.types.is_numeric_dtype(table[c])):
-            meant_as_number(table[name].dropna(), f"column {name!r}")
+            meant_as_number(table[name].dropna(), f"column {name!r}", "stratify")
     else:
         try:
             free = [c for c in free if re.fullmatch(features, c)]

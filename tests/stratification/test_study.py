@@ -335,7 +335,7 @@ def test_bad_arguments_end_in_one_line(change, said):
         (lambda f: f.head(19), "19 patients are too few"),
         (lambda f: f.assign(death=0), "'death' has no events"),
         (lambda f: f.assign(death=2), "has values other than 0 and 1"),
-        (lambda f: f.assign(months=-1.0), "that are not positive"),
+        (lambda f: f.assign(months=-1.0), "60 values of 'months' are negative, first those of P000, P001, P002 (+57 more); correct or remove them, or leave"),
         (lambda f: f.assign(patient="P"), "stands in several rows"),
         (lambda f: f.assign(f0=f["f0"].where(f.index > 2)), "3 patients have no 'f0'"),
         (lambda f: f.assign(**{f"f{j}": 1.0 for j in range(5)}), "is the same for every patient"),
