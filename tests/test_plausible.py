@@ -42,7 +42,7 @@ def test_a_task_of_patients_reads_covariates(refused):
 
 def test_classes_numbers_and_gaps_are_let_through():
     for known in (
-        pd.Series(["I", "II", "III"] * 10), pd.Series(["1", "2"] * 10), pd.Series(range(99)), pd.Series([], dtype=object),
+        pd.Series(["I", "II", "III"] * 10), pd.Series(["1", "2"] * 10), pd.Series(range(99)), pd.Series([], dtype="O"),
         pd.Series([True, False] * 9), pd.Series(["I", "II", "1"] * 10, dtype="category"),
     ):  # fmt: skip
         plausible(known, "the covariate", "who")

@@ -9,6 +9,7 @@ import pandas as pd
 
 from mmcell.errors import MmcellError
 from mmcell.report.figures import INK, SOFT, at_risk, below, bottom_only, canvas, km_curve, steps
+from mmcell.report.words import counted
 from mmcell.stratification.incidence import incidence
 from mmcell.stratification.outcome import Outcome
 from mmcell.stratification.panels import LINES, Panel, called, colour, p_said, panel, short
@@ -75,14 +76,17 @@ def survival_panel(outcome: Outcome, name: str, heading: str) -> Panel:
         bottom_only(axes, left=True)
         return figure
 
-    said = "; ".join(f"{called(g)}: {len(part)} patients, {int(part['event'].sum())} events" for g, part in groups)
+    said = "; ".join(
+        f"{called(g)}: {counted(len(part), 'patient')}, {counted(int(part['event'].sum()), 'event')}"
+        for g, part in groups
+    )
     what = (
         "Cumulative incidence beside the competing event (Aalen–Johansen)"
         if outcome.competes
         else "Kaplan–Meier curves"
     )
     text = f"{what} with 95 % bands; upright strokes are censored patients."
-    if outcome.test:
+    if outcome.is_compared:
         text = f"{text} {outcome.test_name}, outcomes permuted: {p_said(outcome.p)}."
     return panel(name, heading, text, said, make)
 
@@ -131,8 +135,9 @@ def classes_panel(outcome: Outcome) -> Panel:
         axes.tick_params(axis="y", length=0)
         return figure
 
+    text = f"χ², outcomes permuted: {p_said(outcome.p)}." if outcome.is_compared else "Groups are not compared."
     said = "; ".join(
         f"group {g}: " + ", ".join(f"{int(n)} {c}" for c, n in zip(classes, row, strict=True))
         for g, row in zip(table.index, table.to_numpy(), strict=True)
     )
-    return panel("classes", "Classes of held-out groups", f"χ², outcomes permuted: {p_said(outcome.p)}.", said, make)
+    return panel("classes", "Classes of held-out groups", text, said, make)

@@ -4,8 +4,8 @@ import pytest
 from lifelines import CoxPHFitter
 from scipy.stats import chi2_contingency
 
+from mmcell.stratification.cautions import followed_alike
 from mmcell.stratification.classes import association, classes_by_group, odds_ratios
-from mmcell.stratification.findings import _followed_alike
 from mmcell.stratification.hazards import hazard_ratios
 from mmcell.stratification.logrank import follow_up
 from mmcell.stratification.outcome import Outcome
@@ -166,7 +166,7 @@ def test_groups_that_are_not_followed_alike_are_called_so():
     medians, p = follow_up(frame, np.zeros(120))
     test = {"p_permutation": 0.5, "p_follow_up": p}
     summary = pd.DataFrame({"group": list("AB"), "follow_up": medians.to_numpy()})
-    (finding,) = _followed_alike(Outcome("survival", ("time", "event"), "", frame, summary, test))
+    (finding,) = followed_alike(Outcome("survival", ("time", "event"), "", frame, summary, test))
     assert finding.code == "follow-up-differs"
     assert "group B 4;" in finding.evidence
-    assert not _followed_alike(Outcome("survival", ("time", "event"), "", frame, summary, test | {"p_follow_up": 0.3}))
+    assert not followed_alike(Outcome("survival", ("time", "event"), "", frame, summary, test | {"p_follow_up": 0.3}))

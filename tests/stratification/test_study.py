@@ -202,8 +202,8 @@ def test_missing_outcomes_and_covariates_are_counted():
     found = stratify(frame, **ROLES, **FAST, k=2)
     said = {f.code: f.message + f.evidence for f in found.findings}
     assert "of 5 of 60 patients the outcome is not known" in said["patients-without-outcome"]
-    assert "age: 3 missing (5 %)" in said["covariates-imputed"]
-    assert {f.severity for f in found.findings if f.code == "covariates-imputed"} == {"info"}
+    assert "age: 3 missing (5 %)" in said["covariates-missing"]
+    assert {f.severity for f in found.findings if f.code == "covariates-missing"} == {"info"}
     assert len(found.groups) == 60
     assert len(found.outcome.frame) == 55
 
@@ -309,7 +309,8 @@ def test_every_argument_changes_something(close, change, same):
         ({"unit": None}, "say which column is the patient"),
         ({"event": None}, "time and event belong together"),
         ({"label": "response"}, "one outcome at a time"),
-        ({"features": "zzz"}, "no numeric column is left"),
+        ({"features": "zzz"}, "--features 'zzz' matches no column; numeric columns without a role: f0, f1, f2, f3, f4"),
+        ({"features": "age"}, "--features 'age' matches age, which has a role or is not numeric"),
         ({"features": "("}, "is no regular expression"),
         ({"k": 13}, "13 groups of 60 patients are too many"),
         ({"k": 1}, "k is 1; give a number of groups from 2 on"),
@@ -335,7 +336,10 @@ def test_bad_arguments_end_in_one_line(change, said):
         (lambda f: f.head(19), "19 patients are too few"),
         (lambda f: f.assign(death=0), "'death' has no events"),
         (lambda f: f.assign(death=2), "has values other than 0 and 1"),
-        (lambda f: f.assign(months=-1.0), "60 values of 'months' are negative, first those of P000, P001, P002 (+57 more); correct or remove them, or leave"),
+        (
+            lambda f: f.assign(months=-1.0),
+            "60 values of 'months' are negative, first those of P000, P001",
+        ),
         (lambda f: f.assign(patient="P"), "stands in several rows"),
         (lambda f: f.assign(f0=f["f0"].where(f.index > 2)), "3 patients have no 'f0'"),
         (lambda f: f.assign(**{f"f{j}": 1.0 for j in range(5)}), "is the same for every patient"),
@@ -509,7 +513,7 @@ def test_many_missing_covariates_are_a_warning_and_a_class_of_their_own():
     frame = table()
     frame.loc[::4, "age"], frame.loc[1::4, "sex"] = np.nan, None
     found = stratify(frame, **ROLES, **FAST, k=2)
-    (finding,) = (f for f in found.findings if f.code == "covariates-imputed")
+    (finding,) = (f for f in found.findings if f.code == "covariates-missing")
     assert (finding.severity, finding.evidence) == ("warning", "age: 15 missing (25 %), sex: 15 missing (25 %)")
     assert {"age", "age missing", "sex=missing"} <= set(found.outcome.effects["term"])
 
