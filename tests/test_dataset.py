@@ -207,7 +207,7 @@ def test_labels_that_cannot_be_scored(cohort, refused, columns, pieces):
         ),
         (
             {"months": per_donor([0, -1, np.inf, -2, -np.inf, *range(1, 4)])},
-            ["5 values of 'months' are no times (1 zero, 3 negative, 1 infinite), first those of d0, d1, d2 (+2 more)"],
+            ["5 values of 'months' are no times (1 zero, 3 negative, 1 infinite), first those of d0, d1, d2"],
         ),
         ({"months": per_donor([0, 0, *range(1, 7)])}, ["2 values of 'months' are zero", "correct or remove them"]),
         ({"months": per_donor([np.inf, *range(1, 8)])}, ["1 value of 'months' is infinite (d0); correct or remove it"]),

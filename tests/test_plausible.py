@@ -62,5 +62,5 @@ def test_nothing_that_is_shipped_is_refused(name):
     ["breast-metabric", "breast-tcga", "tcga-composition", "tcga-composition-dss", "breast-neoadjuvant",
      "covid-cytometry"],
 )  # fmt: skip
-def test_nothing_that_users_bring_is_refused(name):
+def test_nothing_that_users_bring_is_refused(name, data_folder):
     plausible_covariates(load_dataset(name))

@@ -20,12 +20,10 @@ GAPS = 0.1
 #: A covariate that gets so far alone is no covariate.
 _TELLS = 0.95
 #: How many of the smaller unit the larger one holds, smaller and larger.
-_UNITS = {
-    7.0: ("days", "weeks"), 12.0: ("months", "years"), 30.4: ("days", "months"), 52.2: ("weeks", "years"),
-    365.25: ("days", "years"),
-}  # fmt: skip
-#: Patients of a cohort are followed for unlike times anyhow: a factor is meant from its 1.5th part to 1.5 times of it.
-_ABOUT = 1.5
+_UNITS = {7.0: ("days", "weeks"), 12.0: ("months", "years"), 30.4: ("days", "months"), 365.25: ("days", "years")}
+#: Two cohorts of one unit, with hazards that spread widely, are so far apart in 3.5 % of simulations with 20 patients
+#: each, and in none of 600 with 40 to 150.
+_APART = 4.5
 #: Of fewer patients no typical time is known.
 _PATIENTS = 10
 
@@ -173,13 +171,14 @@ def _other_units(truth: pd.DataFrame, batch: pd.Series, unit: str) -> list[Findi
     for name, value in zip(parts, typical, strict=True):
         ratio = value / typical[middle]
         fold = max(ratio, 1 / ratio)
-        factor = min(_UNITS, key=lambda f: abs(np.log(fold / f)))
-        if not factor / _ABOUT <= fold <= factor * _ABOUT:
+        if fold < _APART:
             continue
+        factor = min(_UNITS, key=lambda f: abs(np.log(fold / f)))
         own, others = _UNITS[factor] if ratio > 1 else _UNITS[factor][::-1]
         names.append(name)
         said.append(
-            f"{name} {value:.3g}, {fold:.3g} times as {'long' if ratio > 1 else 'short'}, as {own} beside {others}"
+            f"{name} {value:.3g}, {fold:.3g} times {'longer' if ratio > 1 else 'shorter'}, most like {own} beside "
+            f"{others}"
         )
     if not said:
         return []

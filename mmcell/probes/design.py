@@ -37,7 +37,8 @@ class ClinicalDesign:
     @classmethod
     def fit(cls, frame: pd.DataFrame, references: Mapping[str, str] | None = None) -> Self:
         """Learn from one row per training patient; `references` are classes that others are compared with."""
-        means, levels, against = {}, {}, {}
+        means, levels = {}, {}
+        against: dict[str, str] = {}
         for column in frame:
             values = frame[column]
             if pd.api.types.is_numeric_dtype(values):

@@ -128,11 +128,12 @@ def _untested(outcome: Outcome) -> list[Finding]:
                 cure="follow patients for longer, or add some; until then the groups are a description",
             )
         ]  # fmt: skip
+    batches = "batches" in outcome.untested
     within = "so the test has no p; unadjusted ratios and differences of curves may be the batches' doing"
     return [
         Finding(
             severity="warning", code="no-permutation",
-            message=f"{outcome.untested}, {within if outcome.within else 'so there is nothing to test'}",
-            evidence="every batch holds one group or one outcome only" if outcome.within else "",
+            message=f"{outcome.untested}, {within if batches else 'so there is nothing to test'}",
+            evidence="every batch holds one group or one outcome only" if batches else "",
         )
     ]  # fmt: skip

@@ -46,7 +46,7 @@ def _cox(outcome: pd.DataFrame, design: pd.DataFrame, batch: pd.Series) -> Fit:
     from lifelines.exceptions import ConvergenceError
     from lifelines.statistics import proportional_hazard_test
 
-    if not _outlived(outcome, batch):
+    if not outlived(outcome, batch):
         raise UnfitError("no patient outlives an event")
     if not design.shape[1]:
         none = pd.DataFrame({"value": [], "error": [], "p_proportional": []}, dtype=float)
@@ -73,8 +73,8 @@ def _cox(outcome: pd.DataFrame, design: pd.DataFrame, batch: pd.Series) -> Fit:
     )  # fmt: skip
 
 
-def _outlived(outcome: pd.DataFrame, batch: pd.Series) -> bool:
-    """Whether somebody of a batch is left after an event: otherwise any ratio is as likely as any other."""
+def outlived(outcome: pd.DataFrame, batch: pd.Series) -> bool:
+    """Whether somebody of a batch is left after an event of it: otherwise no hazards can be compared."""
     for _, part in outcome.groupby(batch):
         begin = part.loc[part["event"] == 1, "time"].min()
         later, same = part["time"] > begin, (part["time"] == begin) & (part["event"] == 0)

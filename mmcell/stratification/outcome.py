@@ -14,7 +14,7 @@ from mmcell.probes.design import ClinicalDesign
 from mmcell.stratification.classes import association, classes_by_group, odds_ratios
 from mmcell.stratification.cohort import Cohort
 from mmcell.stratification.ends import Kind
-from mmcell.stratification.hazards import hazard_ratios
+from mmcell.stratification.hazards import hazard_ratios, outlived
 from mmcell.stratification.logrank import follow_up, log_rank
 from mmcell.stratification.ratios import Ratios
 from mmcell.stratification.survival import incidence_by_group, survival_by_group
@@ -104,7 +104,9 @@ class Outcome:
             if self.kind == "label":
                 few = "of another class than the most frequent one"
             return f"{self.events} {few}, and {FEWEST_EVENTS} are the least"
-        return "outcomes cannot be permuted within batches" if self.within else "nobody outlives an event"
+        if self.kind == "survival" and not outlived(self.frame, pd.Series("", self.frame.index)):
+            return "nobody outlives an event"
+        return "outcomes cannot be permuted within batches"
 
     @property
     def p(self) -> float:
