@@ -105,7 +105,7 @@ def _missing(dataset: Dataset, covariates: pd.DataFrame) -> list[Finding]:
     if lost.empty:
         return []
     share = int(lost.max()) / n
-    said = ", ".join(f"{name} {k} ({_percent(k / n)})" for name, k in lost.items())
+    said = ", ".join(f"{name} {k} ({percent(k / n)})" for name, k in lost.items())
     column = dataset.roles.batch
     if column is not None and varying(dataset, column).empty:
         batch = dataset.per_unit(column).reindex(covariates.index)
@@ -124,7 +124,8 @@ def _missing(dataset: Dataset, covariates: pd.DataFrame) -> list[Finding]:
     ]  # fmt: skip
 
 
-def _percent(share: float) -> str:
+def percent(share: float) -> str:
+    """Return a share above 0 in words."""
     return "under 1 %" if share < 0.01 else f"{100 * share:.0f} %"
 
 

@@ -234,8 +234,9 @@ def _sizes(table: pd.DataFrame) -> list[Finding]:
         events = int(table.groupby("unit")["event"].max().sum())
         # Below 10 units there is no interval that could be wide.
         if 0 < events < FEW_EVENTS and n >= MINIMUM:
-            text = f"{events} events among {n} units: intervals are wide"
-            found.append(Finding(severity="warning", code="few-events", message=text, evidence=f"{events} events",
+            said = f"{events} event{'s' * (events != 1)}"
+            text = f"{said} among {n} units: intervals are wide"
+            found.append(Finding(severity="warning", code="few-events", message=text, evidence=said,
                                  cure="read the interval, not the value"))  # fmt: skip
     return found
 

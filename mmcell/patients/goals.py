@@ -138,9 +138,9 @@ class Outcomes:
         time, event = known["time"].to_numpy(float), known["event"].to_numpy(float)
         if not (np.isfinite(time).all() and (time > 0).all() and np.isin(event, (0, 1)).all()):
             raise MmcellError(f"patient encoder {who!r}: times must be positive, and events 0 or 1; correct y")
-        if event.sum() < 2:
+        if (n := int(event.sum())) < 2:
             raise MmcellError(
-                f"patient encoder {who!r}: {int(event.sum())} events among {len(event)} training patients; inner folds "
+                f"patient encoder {who!r}: {n} event{'s' * (n != 1)} among {len(event)} training patients; inner folds "
                 "need 2 or more"
             )
         return cls(time, event.astype(int))

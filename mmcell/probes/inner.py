@@ -17,9 +17,9 @@ Risks = Callable[[np.ndarray], np.ndarray]
 
 def need_events(event: np.ndarray) -> None:
     """Raise `MmcellError` where fewer than two training patients had the event."""
-    if event.sum() < 2:
+    if (n := int(event.sum())) < 2:
         raise MmcellError(
-            f"survival probe: {int(event.sum())} events among {len(event)} training patients; at least 2 are needed"
+            f"survival probe: {n} event{'s' * (n != 1)} among {len(event)} training patients; at least 2 are needed"
         )
 
 

@@ -240,5 +240,5 @@ def _said(groups: list[figures.Curve], unit: str) -> str:
     for group in groups:
         known = group.median == group.median and group.median != float("inf")
         median = f"median {group.median:.3g} {unit}".strip() if known else "median not reached"
-        parts.append(f"{group.name}: {int(group.event.sum())} events among {len(group.time)}, {median}")
+        parts.append(f"{group.name}: {words.counted(int(group.event.sum()), 'event')} among {len(group.time)}, {median}")
     return "; ".join(parts) + "."

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from mmcell.audit.clinical import GAPS
+from mmcell.audit.clinical import GAPS, percent
 from mmcell.audit.units import PER_VARIABLE
 from mmcell.errors import first
 from mmcell.records import Finding
@@ -68,7 +68,7 @@ def cautions(outcome: Outcome) -> list[Finding]:
                 severity="warning" if many else "info", code="covariates-missing",
                 message=f"covariates are missing, and the adjusted model uses all {n} patients: whoever lacks one is a "
                 "class of its own there",
-                evidence=", ".join(f"{name}: {k} missing ({100 * k / n:.0f} %)" for name, k in outcome.missing.items()),
+                evidence=", ".join(f"{name}: {k} missing ({percent(k / n)})" for name, k in outcome.missing.items()),
                 cure="fill them in or leave the covariate out; what is missing is not adjusted for" if many else "",
             )
         )  # fmt: skip

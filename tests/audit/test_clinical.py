@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from mmcell import stratify
+from mmcell import evaluate, stratify
 from mmcell.audit import audit
 from mmcell.audit.clinical import clinical_findings, outcome_findings
 from mmcell.data.catalog import load_dataset
@@ -182,3 +182,16 @@ def test_events_that_are_all_at_one_time_are_named_everywhere():
     assert "events-at-one-time" in said
     assert said["no-permutation"].message == "nobody outlives an event, so there is nothing to test"
     assert study.outcome.effects["reason"].eq("no patient outlives an event").all()
+
+
+def test_a_run_in_which_all_times_are_the_same_ends_with_reasons():
+    spec = replace(SURVIVAL.spec, metrics=("harrell_c", "uno_c", "ibs", "rmst_difference", "d_calibration"))
+    found = evaluate(
+        "features", type(SURVIVAL)(spec), dataset=survivors(48, years=1.0), n_boot=100, controls=["clinical-only"],
+        probes=["cox"],
+    )  # fmt: skip
+    table = found.table()
+    assert not (table["status"] == "failed").any()
+    assert (table.loc[table["status"] == "undefined", "reason"] != "").all()
+    assert {"uno_c", "rmst_difference"} <= set(table.loc[table["status"] == "undefined", "metric"])
+    assert all("events-at-one-time" in {f.code for f in r.findings} for r in found.records)

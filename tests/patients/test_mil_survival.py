@@ -157,7 +157,7 @@ def test_patients_without_an_event_among_them_teach_nothing():
     ("change", "pieces"),
     [
         (lambda y: y.drop(columns="event"), ["y lacks the column 'event'"]),
-        (lambda y: y.assign(event=(np.arange(len(y)) == 3).astype(int)), ["1 events among 24 training patients"]),
+        (lambda y: y.assign(event=(np.arange(len(y)) == 3).astype(int)), ["1 event among 24 training patients"]),
         (lambda y: y.assign(time=-1.0), ["times must be positive"]),
         (lambda y: y.assign(event=2), ["events 0 or 1"]),
         (lambda y: y.drop(index="p03"), ["1 training patients have no outcome (p03)"]),
