@@ -119,8 +119,9 @@ def small(dataset: Dataset, targets: set[str]) -> list[Finding]:
     if truth is not None:
         names = dataset.per_unit(str(dataset.roles.label)).astype(str)[truth.index]
         counts = names.value_counts()
-        rarest = f"{counts.min()} unit{'s' * (counts.min() != 1)} of {dataset.roles.label} {counts.idxmin()!r}"
-        if counts.min() < PER_VARIABLE:
+        least = int(counts.min())
+        rarest = f"{least} unit{'s' * (least != 1)} of {dataset.roles.label} {counts.idxmin()!r}"
+        if least < PER_VARIABLE:
             found.append(
                 Finding(
                     severity="warning",
@@ -130,7 +131,7 @@ def small(dataset: Dataset, targets: set[str]) -> list[Finding]:
                     cure="add patients of this class" + ("; read the interval, not the value" if n >= MINIMUM else ""),
                 )
             )
-        found += _per_variable(rarest, int(counts.min()), variables)
+        found += _per_variable(rarest, least, variables)
     return found
 
 

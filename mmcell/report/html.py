@@ -240,5 +240,6 @@ def _said(groups: list[figures.Curve], unit: str) -> str:
     for group in groups:
         known = group.median == group.median and group.median != float("inf")
         median = f"median {group.median:.3g} {unit}".strip() if known else "median not reached"
-        parts.append(f"{group.name}: {words.counted(int(group.event.sum()), 'event')} among {len(group.time)}, {median}")
+        events = words.counted(int(group.event.sum()), "event")
+        parts.append(f"{group.name}: {events} among {len(group.time)}, {median}")
     return "; ".join(parts) + "."

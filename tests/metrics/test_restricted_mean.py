@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from lifelines import KaplanMeierFitter
 from lifelines.utils import restricted_mean_survival_time
 
-from mmcell import MmcellError, get_metric
+from mmcell import Items, MmcellError, get_metric
 from mmcell.metrics.restricted_mean import restricted_mean_variance
 from mmcell.metrics.survival import (
     restricted_mean,
