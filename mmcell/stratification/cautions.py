@@ -9,6 +9,7 @@ from mmcell.audit.units import PER_VARIABLE
 from mmcell.errors import first
 from mmcell.records import Finding
 from mmcell.report.words import counted
+from mmcell.stratification.hazards import UNTOLD
 from mmcell.stratification.outcome import Outcome
 from mmcell.stratification.ratios import ONE_GROUP
 from mmcell.stratification.stability import ALPHA
@@ -54,6 +55,8 @@ def followed_alike(outcome: Outcome) -> list[Finding]:
 def _cure(reason: str) -> str:
     if reason == ONE_GROUP:
         return "groups and batches cannot be told apart here: only patients of other groups in the same batches can"
+    if reason == UNTOLD:
+        return "check the times: with all events at the end of follow-up there is nothing to compare"
     return "merge groups or classes, or leave the covariate out; read the counts of the groups instead"
 
 
@@ -85,15 +88,16 @@ def cautions(outcome: Outcome) -> list[Finding]:
             )  # fmt: skip
         if len(lost) == len(rows):
             continue
-        n_terms = len(rows) - len(lost)
-        if outcome.events < PER_VARIABLE * n_terms:
-            what = "event" if outcome.kind == "survival" else "patient of the rarer class"
-            have = f"{outcome.events} {what}" if outcome.events == 1 else f"{outcome.events} {_several(what)}"
+        n_terms, row = len(rows) - len(lost), rows[rows["reason"] == ""].iloc[0]
+        survival = outcome.kind == "survival"
+        have = int(row["n_events"] if survival else min(row["n_events"], row["n"] - row["n_events"]))
+        if have < PER_VARIABLE * n_terms:
+            said = counted(have, "event" if survival else "patient") + ("" if survival else " of the rarer class")
             found.append(
                 Finding(
                     severity="warning", code="few-per-variable",
-                    message=f"the {model} model has {have} for {counted(n_terms, 'coefficient')}, "
-                    f"{outcome.events / n_terms:.1f} each",
+                    message=f"the {model} model has {said} for {counted(n_terms, 'coefficient')}, "
+                    f"{have / n_terms:.1f} each",
                     evidence=f"fewer than {PER_VARIABLE} per variable",
                     cure="adjust for fewer covariates" if n_terms > 1 else "read the interval, not the ratio",
                 )
@@ -110,10 +114,6 @@ def cautions(outcome: Outcome) -> list[Finding]:
             )  # fmt: skip
     found += [Finding(severity="info", code="covariate-left-out", message=note) for note in outcome.ratios.notes]
     return found
-
-
-def _several(what: str) -> str:
-    return what.replace("event", "events").replace("patient ", "patients ")
 
 
 def _untested(outcome: Outcome) -> list[Finding]:

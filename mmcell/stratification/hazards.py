@@ -10,6 +10,9 @@ import pandas as pd
 
 from mmcell.stratification.ratios import Fit, Ratios, UnfitError, ratios
 
+#: Why no hazards can be compared.
+UNTOLD = "no patient outlives an event"
+
 
 def hazard_ratios(
     frame: pd.DataFrame, covariates: pd.DataFrame, batch: pd.Series | None, references: Mapping[str, str] | None = None
@@ -47,7 +50,7 @@ def _cox(outcome: pd.DataFrame, design: pd.DataFrame, batch: pd.Series) -> Fit:
     from lifelines.statistics import proportional_hazard_test
 
     if not outlived(outcome, batch):
-        raise UnfitError("no patient outlives an event")
+        raise UnfitError(UNTOLD)
     if not design.shape[1]:
         none = pd.DataFrame({"value": [], "error": [], "p_proportional": []}, dtype=float)
         return Fit(none, _constant(outcome, batch))
