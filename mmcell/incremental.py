@@ -38,8 +38,9 @@ def incremental(records: Sequence[RunRecord]) -> pd.DataFrame:
     -------
     pandas.DataFrame
         One row per candidate, place and metric. ``gain`` is ``both`` − ``clinical``, negative where the metric is an
-        error and the embedding helps; NA where the two were not compared; ``alone`` is NA where the embedding was not
-        run without covariates; ``mde`` is the smallest difference that 80 % of such studies would find.
+        error and the embedding helps; NA where the two were not compared, and of the p of a test (D-calibration), by
+        which nothing is gained; ``alone`` is NA where the embedding was not run without covariates; ``mde`` is the
+        smallest difference that 80 % of such studies would find.
     """
     scored = {_who(r): {_place(s): s for s in r.scores} for r in records if not r.permuted}
     rows = []

@@ -204,8 +204,16 @@ def test_labels_that_cannot_be_scored(cohort, refused, columns, pieces):
         ({"died": per_donor([np.nan] * 8)}, ["no donor has both 'months' and 'died'", "fill them in"]),
         ({"months": per_donor(["1 year", *map(str, range(2, 9))])}, ["'months' is not numeric in 1 of 8 (1 year)"]),
         ({"months": per_donor(pd.date_range("2020", periods=8))}, ["'months' holds dates", "number of days"]),
-        ({"months": per_donor([0, -1, *range(1, 7)])}, ["2 values of 'months' are not positive (first: d0, d1)"]),
-        ({"months": per_donor([np.inf, *range(1, 8)])}, ["1 values of 'months' are infinite", "correct or remove"]),
+        (
+            {"months": per_donor([0, -1, *range(1, 7)])},
+            ["2 values of 'months' are no times (1 zero, 1 negative), first those of d0, d1"],
+        ),
+        (
+            {"months": per_donor([0, -1, np.inf, -2, -np.inf, *range(1, 4)])},
+            ["5 values of 'months' are no times (1 zero, 3 negative, 1 infinite), first those of d0, d1, d2"],
+        ),
+        ({"months": per_donor([0, 0, *range(1, 7)])}, ["2 values of 'months' are zero", "correct or remove them"]),
+        ({"months": per_donor([np.inf, *range(1, 8)])}, ["1 value of 'months' is infinite (d0); correct or remove it"]),
         ({"months": np.arange(1, 25)}, ["'months' takes 3 values in donor", "8 units"]),
         ({"roles": {"outcome": None}}, ["roles.outcome is not set", "time and event"]),
     ],

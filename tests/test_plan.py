@@ -118,7 +118,7 @@ TWO_CLASSES_IN_A_DONOR = {"state": np.where(np.arange(80) % 2, "ill", "well")}
         (PATIENT, cite(4, 10, state=np.where(np.arange(40) < 10, "ill", "well")),
          ["1 unit of label", "cannot be spread over 3 folds"]),
         (SURVIVAL, survivors(death=0), ["'death' has no events"]),
-        (SURVIVAL, survivors(years=-1.0), ["40 values of 'years' are not positive"]),
+        (SURVIVAL, survivors(years=-1.0), ["40 values of 'years' are negative, first those of P000"]),
         (SURVIVAL, TOY, ["roles.outcome is not set"]),
         (with_split(SURVIVAL, SplitSpec("one", "leave-one-group-out", "unit", targets=("outcome",))), survivors(12),
          ["harrell_c compares units within a fold", "every fold holds one unit"]),

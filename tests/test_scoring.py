@@ -204,12 +204,12 @@ def test_a_unit_in_several_folds_is_said_as_an_audit_says_it():
 def test_one_bad_time_counts_once_however_many_predictors_and_repeats(refused):
     frame = survival()
     frame.loc[3, "time"] = -1.0
-    with refused("1 value of 'time' is not positive (first items: 3)"):
+    with refused("1 value of 'time' is negative (3); correct or remove it"):
         score_table(frame)
-    with refused("1 value of 'time' is not positive (first items: 3)"):
+    with refused("1 value of 'time' is negative (3); correct or remove it"):
         score_table(pd.concat([frame.assign(repeat=r) for r in (0, 1)], ignore_index=True))
     frame.loc[5, "time"] = 0.0
-    with refused("2 values of 'time' are not positive (first items: 3, 5)"):
+    with refused("2 values of 'time' are no times (1 zero, 1 negative), first those of 3, 5"):
         score_table(frame)
 
 
@@ -238,7 +238,7 @@ def test_a_bad_table_is_refused_in_one_line(change, piece):
     [
         ({"event": np.nan}, "no row has a truth"),
         ({"event": 2}, "other than 0 and 1"),
-        ({"time": -1.0}, "not positive"),
+        ({"time": -1.0}, "are negative"),
         ({"time": "soon"}, "not numeric"),
     ],
 )

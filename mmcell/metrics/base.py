@@ -96,6 +96,9 @@ class Metric:
     comparable
         Items -> the same with predictions on a scale that all predictors share, where the scale does not matter to the
         metric: two predictors are brought to it before their predictions are swapped.
+    is_test
+        Whether its value is the p of a test: that of another predictor is no less or more of anything, so that there
+        are no differences, and permuted labels say nothing of it.
     undefined
         Why it may have no value, in words; "" where the items tell.
     deviation
@@ -116,6 +119,7 @@ class Metric:
     needs: tuple[str, ...] = ()
     interval: bool = True
     comparable: Callable[[Items], Items] | None = None
+    is_test: bool = False
     undefined: str = ""
     deviation: Metric | None = None
 

@@ -123,8 +123,10 @@ def _td_auc(items: Items, rows: np.ndarray, weights: np.ndarray) -> np.ndarray:
 
 def _rmst(items: Items, rows: np.ndarray, weights: np.ndarray) -> np.ndarray:
     time, event = _columns(items, rows, "time", "event")
-    group = items.column("risk_group")[rows]
-    return restricted_mean_difference_resampled(time, event, group, one_value(items, rows, "tau"), weights)
+    group, tau = items.column("risk_group")[rows], one_value(items, rows, "tau")
+    if not tau > 0:
+        return np.full(len(weights), np.nan)
+    return restricted_mean_difference_resampled(time, event, group, tau, weights)
 
 
 _harrell_fn, _harrell_fast = within_folds(_harrell)
@@ -157,5 +159,6 @@ BRIER_HORIZON = Metric(
 #: In units of time, up to tau, low risk less high risk.
 RMST_DIFFERENCE = Metric(
     "rmst_difference", _rmst_fn, True, 0.0, (-np.inf, np.inf), _rmst_fast, ("survival",), size=n_events,
-    needs=("risk_group", "tau"), undefined="all patients are in one risk group",
+    needs=("risk_group", "tau"),
+    undefined="all patients are in one risk group, or nobody is followed beyond the first events",
 )  # fmt: skip

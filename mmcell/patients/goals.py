@@ -139,9 +139,9 @@ class Outcomes:
         time, event = known["time"].to_numpy(float), known["event"].to_numpy(float)
         if not (np.isfinite(time).all() and (time > 0).all() and np.isin(event, (0, 1)).all()):
             raise MmcellError(f"patient encoder {who!r}: times must be positive, and events 0 or 1; correct y")
-        if event.sum() < 2:
+        if (n := int(event.sum())) < 2:
             raise MmcellError(
-                f"patient encoder {who!r}: {number_of(int(event.sum()), 'event')} among "
+                f"patient encoder {who!r}: {number_of(n, 'event')} among "
                 f"{number_of(len(event), 'training patient')}; inner folds "
                 "need 2 or more"
             )

@@ -17,9 +17,9 @@ Risks = Callable[[np.ndarray], np.ndarray]
 
 def need_events(event: np.ndarray) -> None:
     """Raise `MmcellError` where fewer than two training patients had the event."""
-    if event.sum() < 2:
+    if (n := int(event.sum())) < 2:
         raise MmcellError(
-            f"survival probe: {number_of(int(event.sum()), 'event')} among "
+            f"survival probe: {number_of(n, 'event')} among "
             f"{number_of(len(event), 'training patient')}; at least 2 are needed"
         )
 

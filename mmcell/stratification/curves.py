@@ -81,7 +81,7 @@ def survival_panel(outcome: Outcome, name: str, heading: str) -> Panel:
         else "Kaplan–Meier curves"
     )
     text = f"{what} with 95 % bands; upright strokes are censored patients."
-    if outcome.test:
+    if outcome.is_compared:
         text = f"{text} {outcome.test_name}, outcomes permuted: {p_said(outcome.p)}."
     return panel(name, heading, text, said, make)
 
@@ -128,8 +128,9 @@ def classes_panel(outcome: Outcome) -> Panel:
         axes.tick_params(axis="y", length=0)
         return figure
 
+    text = f"χ², outcomes permuted: {p_said(outcome.p)}." if outcome.is_compared else "Groups are not compared."
     said = "; ".join(
         f"group {g}: " + ", ".join(f"{int(n)} {c}" for c, n in zip(classes, row, strict=True))
         for g, row in zip(table.index, table.to_numpy(), strict=True)
     )
-    return panel("classes", "Classes of held-out groups", f"χ², outcomes permuted: {p_said(outcome.p)}.", said, make)
+    return panel("classes", "Classes of held-out groups", text, said, make)

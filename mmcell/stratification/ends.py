@@ -11,7 +11,7 @@ import pandas as pd
 from mmcell.dataset import Dataset
 from mmcell.errors import MmcellError, first, number_of
 from mmcell.roles import ModalityCard, Roles
-from mmcell.truth import as_text
+from mmcell.truth import as_text, untimely
 
 Kind = Literal["survival", "label", "none"]
 #: What becomes of patients whose time is not positive: the study is refused, or their outcome is left out.
@@ -34,10 +34,9 @@ def timeless_in(dataset: Dataset, early: Early) -> tuple[str, ...]:
     known = pd.DataFrame({c: dataset.per_unit(c) for c in (outcome.time, outcome.event)}).dropna()
     who = tuple(map(str, sorted(known.index[known[outcome.time] <= 0])))
     if who and early == "error":
-        have, are = ("patient has a time", "is") if len(who) == 1 else ("patients have times", "are")
         raise MmcellError(
-            f"stratify: {len(who)} {have} in {outcome.time!r} that {are} not positive ({first(who)}): correct the "
-            "table, or leave the outcome of these patients out with --early drop"
+            f"stratify: {untimely(known[outcome.time], outcome.time)}, or leave the outcome of who has no positive "
+            "time out with --early drop"
         )
     return who
 

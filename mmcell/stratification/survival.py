@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 
 from mmcell.metrics.incidence import Z95, cumulative_incidence
+from mmcell.metrics.kaplan_meier import median_time
 from mmcell.metrics.restricted_mean import restricted_mean, restricted_mean_variance
 
 #: A restricted mean reaches as far as so many patients of every group are followed.
@@ -53,7 +54,7 @@ def survival_by_group(frame: pd.DataFrame) -> pd.DataFrame:
         mean, variance = restricted_mean(time, event, until), restricted_mean_variance(time, event, until)
         first = (mean, variance) if i == 0 else first
         gap, error = mean - first[0], np.sqrt(variance + first[1])
-        row = {"group": name, "n": len(part), "n_events": int(event.sum()), "median": fit.median_survival_time_}
+        row = {"group": name, "n": len(part), "n_events": int(event.sum()), "median": median_time(time, event)}
         row |= {"median_low": low, "median_high": high, "restricted_mean": mean, "until": until}
         row |= {"difference": gap, "ci_low": gap - Z95 * error, "ci_high": gap + Z95 * error} if i else {}
         rows.append(row)

@@ -34,9 +34,9 @@ def of_label(frame, label, **roles):
         (lambda f: f.assign(f2=f["f2"].map("{:.2f}".format).str.replace(".", ",")), "column 'f2' is text in 60 rows"),
         (
             lambda f: f.assign(months=f["months"].where(f.index > 0, 0.0)),
-            "1 patient has a time in 'months' that is not",
+            "1 value of 'months' is zero (P000); correct or remove it, or leave the outcome",
         ),
-        (lambda f: f.assign(months=f["months"].where(f.index > 3, 0.0)), "4 patients have times in 'months' that are"),
+        (lambda f: f.assign(months=f["months"].where(f.index > 3, 0.0)), "4 values of 'months' are zero, first"),
         (lambda f: pd.DataFrame({";".join(f): f.astype(str).agg(";".join, axis=1)}), "separated by ';'? Save it with"),
     ],
 )
@@ -104,11 +104,11 @@ def test_a_column_that_is_an_outcome_is_a_leak():
     found = stratify(frame, **ROLES, **FAST, k=2)
     leak = found.findings[0]
     assert (leak.severity, leak.code) == ("leak", "features-tell-outcome")
-    assert leak.evidence.startswith("os_months 0.0")
+    assert leak.evidence.startswith("os_months concordance 0.0")
     assert found.parameters["columns"] == [*(f"f{j}" for j in range(5)), "os_months"]
     made = table(40).assign(f0=lambda f: (f["response"] == "yes") + np.arange(40) / 100)
     label = stratify(made, unit="patient", label="response", positive="yes", features="f.", **FAST, k=2)
-    assert [f.evidence for f in label.findings if f.severity == "leak"] == ["f0 1.00"]
+    assert [f.evidence for f in label.findings if f.severity == "leak"] == ["f0 AUROC 1.00"]
 
 
 def shares(n=40, m=6):
