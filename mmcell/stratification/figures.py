@@ -101,8 +101,8 @@ def _stability(found: Stratification) -> Panel:
     )
     text = (
         "How well rules learnt on different patients agree, beside one cluster of the same shape: of the numbers whose "
-        "groups are more compact than those of one cluster the one where agreement stands out most is taken. "
-        f"Compactness: {p_said(found.stability.p)} over all k."
+        "groups are more stable and compact than its cuts the one where agreement stands out most is taken. "
+        f"Both together: {p_said(found.stability.p)} over all k."
     )
     return panel("stability", "How many groups", text, said, make)
 

@@ -132,7 +132,7 @@ def _groups(stability: Stability, k: int, forced: bool, n: int) -> list[Finding]
         return [
             Finding(
                 severity="warning", code="no-stable-groups", evidence=evidence,
-                message="no number of groups is more compact than one cluster of the same shape",
+                message="no number of groups is more stable and compact than one cluster of the same shape",
                 cure=f"do not speak of types: there is no evidence of any; but {MISSED}",
             )
         ]  # fmt: skip
@@ -143,7 +143,7 @@ def _groups(stability: Stability, k: int, forced: bool, n: int) -> list[Finding]
         found.append(
             Finding(
                 severity="warning", code="groups-forced", evidence=why,
-                message=f"{k} groups were asked for, and are no more compact than those of one cluster",
+                message=f"{k} groups were asked for, and are no more stable and compact than those of one cluster",
                 cure="speak of lower and higher, not of types: there is no evidence of any",
             )
         )  # fmt: skip

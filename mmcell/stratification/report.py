@@ -79,7 +79,7 @@ def verdict(found: Stratification) -> list[str]:
     if found.k == 1:
         said = [
             f"The {words.whole(n)} patients do not fall into stable groups: no number of groups from "
-            f"{found.stability.table['k'].min()} to {found.stability.table['k'].max()} is more compact "
+            f"{found.stability.table['k'].min()} to {found.stability.table['k'].max()} is more stable and compact "
             f"than one cluster of the same shape would be ({p_said(found.stability.p)}). That is no evidence of "
             f"groups, and no proof of a continuum: {MISSED}."
         ]
@@ -87,11 +87,14 @@ def verdict(found: Stratification) -> list[str]:
     forced = asked["k"] != "auto"
     stable = found.stability.table.set_index("k").loc[found.k, "p"] <= ALPHA
     if not stable:
-        first = f"{found.k} groups were asked for, and are no more compact than cuts through one cluster would be."
+        first = (
+            f"{found.k} groups were asked for, and are no more stable and compact than cuts through one cluster would "
+            "be."
+        )
     else:
         how = "As asked, the" if forced else "The"
         first = (
-            f"{how} {words.whole(n)} patients were put into {found.k} groups, which are more compact "
+            f"{how} {words.whole(n)} patients were put into {found.k} groups, which are more stable and compact "
             f"than those of one cluster ({p_said(found.stability.table.set_index('k').loc[found.k, 'p'])})."
         )
     again = (
