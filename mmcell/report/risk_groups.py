@@ -12,6 +12,7 @@ from markupsafe import Markup
 
 from mmcell.items import Items
 from mmcell.metrics.incidence import cumulative_incidence
+from mmcell.metrics.kaplan_meier import median_time
 from mmcell.report.figures import (
     INK,
     SOFT,
@@ -56,10 +57,8 @@ class RiskGroup:
 
     @property
     def median(self) -> float:
-        """The median survival time; infinite where it is not reached."""
-        from lifelines import KaplanMeierFitter
-
-        return float(KaplanMeierFitter().fit(self.time, self.event).median_survival_time_)
+        """The median survival time; NaN where it is not reached."""
+        return median_time(self.time, self.event)
 
 
 def risk_groups(frame: pd.DataFrame) -> list[RiskGroup]:
