@@ -60,9 +60,9 @@ class Scoring:
     ----------
     table
         One row per predictor × metric: ``predictor metric value ci_low ci_high method chance letters rank rank_low
-        rank_high n_units n_items n_excluded status reason``. Letters and ranks are of the first metric.
+        rank_high n_units n_items n_excluded status reason``. Letters and ranks are of the first metric that is no test.
     comparison
-        All pairs under the first metric; None with fewer than two predictors that have predictions.
+        All pairs under that metric; None where there is none, or fewer than two predictors have predictions.
     notes
         What was assumed and found, in words.
     findings
@@ -124,14 +124,15 @@ def score_table(
         notes.append("predictions leave [0, 1], so nothing that needs a threshold is given")
     notes.append(f"the truth is read as {kind}")
     comparison = None
-    if len(family) > 1:
+    headline = next((m for m in chosen if not m.is_test), None)
+    if len(family) > 1 and headline is not None:
         comparison = compare(
-            family, chosen[0], n_boot=n_boot, n_permutations=n_permutations, adjust=adjust, seed=seed
+            family, headline, n_boot=n_boot, n_permutations=n_permutations, adjust=adjust, seed=seed
         )  # fmt: skip
         pairs = int(comparison.table["p"].notna().sum())
         notes.append(
-            f"comparisons under {chosen[0].name}, p-values adjusted by {adjust} over {pairs} pair{'s' * (pairs != 1)}"
-            if pairs else f"no pair can be compared under {chosen[0].name}"
+            f"comparisons under {headline.name}, p-values adjusted by {adjust} over {pairs} pair{'s' * (pairs != 1)}"
+            if pairs else f"no pair can be compared under {headline.name}"
         )  # fmt: skip
         notes += disagreeing(comparison.table)
     findings = crossing(long) if "fold" in long else []

@@ -282,3 +282,14 @@ def test_what_a_metric_needs_beside_is_said_with_its_source(metric, pieces, refu
 def test_net_benefit_of_survival_without_a_horizon_is_refused_in_words(refused):
     with refused("the column 'horizon' is missing"):
         score_table(survival().assign(p_event=0.3, threshold=0.2), metrics=("net_benefit",), **FEW)
+
+
+def test_predictors_are_not_compared_by_the_p_of_a_test():
+    frame = survival().drop(columns="risk_b").rename(columns={"risk_a": "risk"})
+    curves = np.exp(-frame["time"] / frame["time"].mean())
+    both = pd.concat([frame.assign(predictor=name, own_survival=curves**k) for k, name in enumerate("ab", start=1)])
+    alone = score_table(both, metrics=("d_calibration",), n_boot=100, n_permutations=49)
+    assert alone.comparison is None
+    assert set(alone.table["letters"]) == {""}
+    found = score_table(both, metrics=("d_calibration", "harrell_c"), n_boot=100, n_permutations=49)
+    assert found.comparison.metric == "harrell_c"

@@ -155,14 +155,15 @@ class LogRatios:
 
     def fit(self, data: AnnData) -> Self:
         """Find the floor among training rows, where none was given."""
-        self._floor = floor_of(_shares(data)) if self.floor is None else self.floor
+        if self.floor is None:
+            self._floor = floor_of(_shares(data))
         return self
 
     def encode(self, data: AnnData) -> np.ndarray:
         """Return (n, features)."""
         values = _shares(data)
         self.columns = tuple(map(str, data.var_names))
-        return log_ratios(values, self._floor).astype(np.float32)
+        return log_ratios(values, self._floor if self.floor is None else self.floor).astype(np.float32)
 
 
 def _shares(data: AnnData) -> np.ndarray:

