@@ -82,7 +82,8 @@ class Dataset:
         if self.card.level == "patient" and not np.array_equal(self.unit.to_numpy(), self.ids.to_numpy()):
             raise MmcellError(
                 f"dataset {self.name!r}: at level 'patient' the column {self.roles.unit!r} must equal obs_names; "
-                "set obs_names to the patient ids, or state the level of the rows"
+                "set obs_names to the patient ids (of a table in a card: id: COLUMN there, and unit: id), or state the "
+                "level of the rows"
             )
         for modality in self.card.modalities:
             self.anndata(modality)

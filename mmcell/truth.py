@@ -107,6 +107,8 @@ def _outcome(dataset: Dataset) -> pd.DataFrame:
     if problem := miscoded(frame["event"]):
         rival_hint = "; where 2 is a competing event, say so in the card: outcome: {time: …, event: …, competing: 2}"
         hint = rival_hint if set(frame["event"]) == {0, 1, 2} else ""
+        if hint and dataset.roles.outcome.competing is not None:
+            hint += f", not {dataset.roles.outcome.competing}, which nobody has"
         raise MmcellError(f"dataset {dataset.name!r}: {names['event']!r} {problem}{hint}")
     if problem := untimely(frame["time"], names["time"]):
         raise MmcellError(f"dataset {dataset.name!r}: {problem}")

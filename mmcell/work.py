@@ -190,6 +190,9 @@ class Work:
         for name, column in ((target, state), ("batch", dataset.roles.batch)):
             if column is not None and column in dataset.patients:
                 found[name] = as_text(dataset.patients[column].reindex(patients).dropna()).reindex(patients)
+        if "outcome" in found and dataset.roles.outcome is not None:
+            ends = {"0": "censored", "1": "event", str(dataset.roles.outcome.competing): "competing event"}
+            found["outcome"] = found["outcome"].map(lambda end: ends.get(end, end), na_action="ignore")
         return pd.DataFrame(found, index=patients)
 
     def composition(self) -> dict[str, Any] | None:

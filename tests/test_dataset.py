@@ -196,6 +196,10 @@ def test_labels_that_cannot_be_scored(cohort, refused, columns, pieces):
         ({"died": 0}, ["'died' has no events"]),
         ({"died": per_donor([0, 1] * 3 + [2, 3])}, ["'died' has values other than 0 and 1 (2, 3)", "0 = censored"]),
         ({"died": per_donor([0, 1] * 3 + [2, 2])}, ["(2)", "where 2 is a competing event", "competing: 2}"]),
+        (
+            {"died": per_donor([0, 1] * 3 + [2, 2]), "roles": {"outcome": Outcome("months", "died", "9")}},
+            ["where 2 is a competing event", "competing: 2}, not 9, which nobody has"],
+        ),
         ({"died": per_donor([1, 2] * 4)}, ["(2)", "where 2 means the event and 1 censored, subtract 1"]),
         ({"died": per_donor(["alive", "dead"] * 4)}, ["'died' is not numeric in 8 of 8 (alive, dead)", "1 = event"]),
         ({"died": per_donor(["FALSE", "TRUE"] * 4)}, ["'died' is not numeric in 8 of 8 (FALSE, TRUE)", "0 = censored"]),

@@ -109,7 +109,7 @@ def _missing(dataset: Dataset, covariates: pd.DataFrame) -> list[Finding]:
     column = dataset.roles.batch
     if column is not None and varying(dataset, column).empty:
         batch = dataset.per_unit(column).reindex(covariates.index)
-        whole = gaps.groupby(batch).all()
+        whole = gaps.groupby(batch, observed=True).all()
         said += "".join(f"; all of {name}: {', '.join(row.index[row])}" for name, row in whole.iterrows() if row.any())
     some = int(gaps.any(axis=1).sum())
     who = "1 patient who is scored lacks" if some == 1 else f"{some} of {n} patients who are scored lack"

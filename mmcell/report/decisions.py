@@ -14,7 +14,7 @@ from mmcell.decision import ALL, GAIN, MODELS, NONE
 from mmcell.report.curves import entry
 from mmcell.report.figures import INK, SOFT, WIDTH, Drawn, below, bottom_only, canvas, style, svg
 from mmcell.report.view import TaskView
-from mmcell.report.words import number, plain, whole
+from mmcell.report.words import number, plain, time_of, whole
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -85,7 +85,7 @@ def _decision(part: pd.DataFrame) -> Decision:
 def _said(part: pd.DataFrame, curves: Decision, unit: str) -> str:
     """Say of whom and of what risk, over which thresholds, and what the figure cannot show."""
     n, horizon = whole(int(part["n_units"].iloc[0])), part["horizon"].iloc[0]
-    of = "of the positive class" if pd.isna(horizon) else f"of the event by {float(horizon):.3g} {unit}".rstrip()
+    of = "of the positive class" if pd.isna(horizon) else f"of the event by {time_of(float(horizon), unit)}"
     low, high = (f"{100 * t:.0f} %" for t in (curves.thresholds[0], curves.thresholds[-1]))
     band = f" Band: {_SAID[curves.leading]}." if curves.models[curves.leading]["low"].notna().any() else ""
     return (

@@ -28,7 +28,7 @@ from mmcell.report.figures import (
 )
 from mmcell.report.panel import Row
 from mmcell.report.view import TaskView
-from mmcell.report.words import counted, metric_name, plain
+from mmcell.report.words import counted, metric_name, plain, time_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -231,7 +231,7 @@ def _medians(groups: Sequence[RiskGroup], unit: str) -> str:
     parts = []
     for group in groups:
         known = np.isfinite(group.median)
-        median = f"median {group.median:.3g} {unit}".strip() if known else "median not reached"
+        median = f"median {time_of(group.median, unit)}" if known else "median not reached"
         parts.append(f"{group.name}: {counted(int(group.event.sum()), 'event')} among {len(group.time)}, {median}")
     return "; ".join(parts) + "."
 
@@ -247,7 +247,7 @@ def _incidences(groups: Sequence[RiskGroup], frame: pd.DataFrame, unit: str) -> 
         if by <= group.time.max(initial=0.0):
             value, low, high = cumulative_incidence(group.time, group.cause).at(by)
             interval = f" (95 % interval {100 * low:.0f} to {100 * high:.0f} %)" if np.isfinite(low) else ""
-            text += f", {100 * value:.0f} % had the event by {_time(by, unit)}{interval}"
+            text += f", {100 * value:.0f} % had the event by {time_of(by, unit)}{interval}"
         parts.append(text)
     return "; ".join(parts) + "."
 
@@ -260,9 +260,5 @@ def _scored(row: Row, split: str, frame: pd.DataFrame) -> str:
     for column, named, how in (("horizon", _BY_HORIZON, "by the horizon of"), ("tau", _UP_TO_TAU, "up to τ =")):
         own = [metric_name(m) for m in scored if m in named]
         if own and column in frame:
-            parts.append(f"{how} {_time(float(frame[column].iloc[0]), unit)}: {', '.join(own)}")
+            parts.append(f"{how} {time_of(float(frame[column].iloc[0]), unit)}: {', '.join(own)}")
     return f"Scored {'; '.join(parts)}" if parts else ""
-
-
-def _time(value: float, unit: str) -> str:
-    return f"{value:.3g} {unit}".rstrip()

@@ -316,8 +316,15 @@ def _chosen(features: str, free: Sequence[str], known: Sequence[str], who: str) 
     found = [c for c in free if c in named]
     if not found:
         why = f"{first(named)}, which has a role or is not numeric" if named else "no column"
+        listed = [part.strip() for part in features.split(",")]
+        cure = (
+            f"it is a regular expression, not a list: write '{'|'.join(map(re.escape, listed))}'; "
+            if set(listed) <= set(known)
+            else ""
+        )
         raise MmcellError(
-            f"{who}: --features {features!r} matches {why}; numeric columns without a role: {first(free, 12) or 'none'}"
+            f"{who}: --features {features!r} matches {why}; {cure if not named else ''}"
+            f"numeric columns without a role: {first(free, 12) or 'none'}"
         )
     return found
 

@@ -35,8 +35,8 @@ def timeless_in(dataset: Dataset, early: Early) -> tuple[str, ...]:
     who = tuple(map(str, sorted(known.index[known[outcome.time] <= 0])))
     if who and early == "error":
         raise MmcellError(
-            f"stratify: {untimely(known[outcome.time], outcome.time)}, or leave the outcome of who has no positive "
-            "time out with --early drop"
+            f"stratify: {untimely(known[outcome.time], outcome.time)}, or, with --early drop, group its patient "
+            "and leave the outcome out"
         )
     return who
 

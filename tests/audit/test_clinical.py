@@ -56,6 +56,12 @@ def test_a_covariate_that_a_whole_batch_lacks_is_named_with_it():
     assert found(survivors(age=age))["covariates-missing"].evidence == "age 20 (50 %); all of s1: age"
 
 
+def test_a_batch_that_nobody_is_of_lacks_nothing():
+    site = pd.Categorical(survivors().obs["site"], categories=["s0", "s1", "s9"])
+    age = survivors().obs["age"].where(np.arange(40) > 7)
+    assert found(survivors(age=age, site=site))["covariates-missing"].evidence == "age 8 (20 %)"
+
+
 def test_a_run_and_an_audit_say_it_and_a_task_of_cells_does_not():
     age = survivors().obs["age"].where(np.arange(40) > 7)
     assert planned(SURVIVAL, survivors(age=age))["covariates-missing"].evidence == "age 8 (20 %)"

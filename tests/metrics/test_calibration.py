@@ -98,6 +98,15 @@ def test_an_infinite_slope_is_undefined(time, event, risk):
     assert np.isnan(calibration_slope(np.array(time, float), np.array(event), np.array(risk, float)))
 
 
+@pytest.mark.parametrize("far", [5.0, 50.0, 5000.0])
+def test_a_fold_without_events_changes_no_slope_however_far_its_risks_lie(far):
+    time, event, risk = np.array([3.0, 2.0, 1.0]), np.array([0, 0, 1]), np.array([0.0, 3e-3, 1e-3])
+    alone = calibration_slope(time, event, risk)
+    beside = np.append(time, [1.0, 2.0]), np.append(event, [0, 0]), np.append(risk, [-far, far])
+    assert np.isfinite(alone)
+    assert calibration_slope(*beside, np.array([0, 0, 0, 1, 1])) == pytest.approx(alone)
+
+
 # -- the smooth curve --------------------------------------------------------------------------------------------------
 
 

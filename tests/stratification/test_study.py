@@ -310,6 +310,7 @@ def test_every_argument_changes_something(close, change, same):
         ({"event": None}, "time and event belong together"),
         ({"label": "response"}, "one outcome at a time"),
         ({"features": "zzz"}, "--features 'zzz' matches no column; numeric columns without a role: f0, f1, f2, f3, f4"),
+        ({"features": "f0,f1"}, "it is a regular expression, not a list: write 'f0|f1'; numeric columns"),
         ({"features": "age"}, "--features 'age' matches age, which has a role or is not numeric"),
         ({"features": "("}, "is no regular expression"),
         ({"k": 13}, "13 groups of 60 patients are too many"),
