@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from mmcell import controls
 from mmcell.concepts import concept_scores
+from mmcell.corrections.base import Correcting
 from mmcell.dataset import Dataset
 from mmcell.digest import digest_ids, stream
 from mmcell.embedding import Embedding, ModelCard
@@ -56,6 +57,8 @@ class Candidate:
         A control that was asked for by name, too.
     space
         What is done to the embedding before it is pooled or probed (see `mmcell.spaces.Space`); "" for nothing.
+    correcting
+        What takes batches out of the embedding before that; None for nothing.
     """
 
     encoder: str
@@ -68,6 +71,17 @@ class Candidate:
     permuted: bool = False
     asked: bool = False
     space: str = ""
+    correcting: Correcting | None = None
+
+    @property
+    def correction(self) -> str:
+        """What tables call the correction; "" without one."""
+        return self.correcting.name if self.correcting is not None else ""
+
+    @property
+    def encoding(self) -> str:
+        """Encoder and correction as one name; a correction that has seen held-out rows is marked."""
+        return " → ".join(filter(None, (self.encoder, self.correcting.label if self.correcting is not None else "")))
 
     @property
     def patient_encoder(self) -> str:
@@ -88,12 +102,12 @@ class Candidate:
     @property
     def name(self) -> tuple[str, str, str]:
         """What tells it from others on the same task."""
-        return (self.encoder, self.patient_encoder, self.probe)
+        return (self.encoding, self.patient_encoder, self.probe)
 
     @property
     def label(self) -> str:
-        """Encoder and patient encoder as one name."""
-        return " → ".join(part for part in (self.encoder, self.patient_encoder) if part)
+        """Encoder, correction and patient encoder as one name."""
+        return " → ".join(part for part in (self.encoding, self.patient_encoder) if part)
 
 
 class Cache:
@@ -146,11 +160,14 @@ class Made:
         What the fitted patient encoder says of itself.
     samples
         The vectors of the patients' samples, where they were asked for.
+    corrected
+        What the correction saw; empty without one.
     """
 
     embeddings: Mapping[str, Embedding]
     facts: Mapping[str, Any] = field(default_factory=dict)
     samples: Embedding | None = None
+    corrected: Mapping[str, Any] = field(default_factory=dict)
 
 
 def embeddings_of(
@@ -167,6 +184,7 @@ def embeddings_of(
     found: dict[str, Embedding] = {}
     facts: Mapping[str, Any] = {}
     samples: Embedding | None = None
+    corrected: Mapping[str, Any] = {}
     for slot, (wanted, level) in task.spec.slots.items():
         modality = modality_of(wanted, dataset)
         source = candidate.source if slot == task.spec.slot[0] else candidate.partners[slot]
@@ -180,6 +198,8 @@ def embeddings_of(
         # Messages name the encoder itself, not the control that permutes its labels: the cells are cached for both.
         name = source.card.name if candidate.permuted else candidate.encoder or slot
         cells = cache.encode(source, name, dataset, modality, split)
+        if candidate.correcting is not None and slot == task.spec.slot[0]:
+            cells, corrected = candidate.correcting.apply(cells, dataset, split)
         if candidate.space and slot == task.spec.slot[0]:
             owner = cells.ids.to_series() if cells.level == "patient" else dataset.unit.reindex(cells.ids)
             cells = in_space(cells, candidate.space, cells.ids[owner.isin(split.train).to_numpy()])
@@ -202,7 +222,7 @@ def embeddings_of(
             if own:
                 facts, samples = made.facts, made.samples
         found[slot] = cells
-    return Made(found, facts, samples)
+    return Made(found, facts, samples, corrected)
 
 
 def labels_for(candidate: Candidate, task: Task, dataset: Dataset, split: Split) -> pd.Series | pd.DataFrame | None:

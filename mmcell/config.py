@@ -25,6 +25,7 @@ class TaskEntry(BaseModel):
     encoders: list[EncoderEntry] | None = None
     patient_encoders: list[EncoderEntry] | None = None
     probes: list[str] | None = None
+    corrections: list[EncoderEntry] | None = None
     controls: Literal["default"] | list[str] = "default"
 
 
@@ -38,7 +39,7 @@ class RunConfig(BaseModel):
 
     An encoder is a name, ``module:attribute``, a mapping of ``use`` (such a name), ``name`` (what tables call it) and
     parameters, or a mapping of ``file`` with ``key``, ``name``, ``level`` and ``modality``. A patient encoder is a name
-    or a mapping of ``use``, ``name`` and parameters. Paths are relative to the config.
+    or a mapping of ``use``, ``name`` and parameters, and so is a correction. Paths are relative to the config.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -48,6 +49,7 @@ class RunConfig(BaseModel):
     tasks: list[Annotated[TaskEntry, BeforeValidator(_entry)]] = Field(min_length=1)
     encoders: list[EncoderEntry] | None = None
     patient_encoders: list[EncoderEntry] | None = None
+    corrections: list[EncoderEntry] | None = None
     n_boot: int = 1000
     null: int = 0
     seed: int = 0
@@ -97,6 +99,7 @@ def plans_of(config: RunConfig, folder: Path) -> list[Plan]:
                 _path(task.dataset, folder),
                 patient_encoders=[_pooling(e, folder) for e in task.patient_encoders or config.patient_encoders or ()],
                 probes=task.probes,
+                corrections=task.corrections if task.corrections is not None else config.corrections,
                 controls=task.controls,
                 n_boot=config.n_boot,
                 null=config.null,

@@ -51,7 +51,7 @@ def crossed(records: Sequence[RunRecord], items: Mapping[str, Items]) -> pd.Data
                 families.setdefault(place, []).append((record, score))
     rows: list[dict[str, object]] = []
     for place, family in families.items():
-        encoders = {record.encoder for record, _ in family} - {""}
+        encoders = {record.encoding for record, _ in family} - {""}
         if min(len(encoders), len({record.patient_encoder for record, _ in family})) < 2:
             continue
         known = dict(zip(COLUMNS, place, strict=False))
@@ -63,7 +63,7 @@ def crossed(records: Sequence[RunRecord], items: Mapping[str, Items]) -> pd.Data
                 "value": score.value, "ci_low": score.low, "ci_high": score.high, "rank": rank, "rank_low": low,
                 "rank_high": high, "n_ranked": len(ranked),
             }  # fmt: skip
-            rows.append({**known, "encoder": record.encoder, "patient_encoder": record.patient_encoder, **numbers})
+            rows.append({**known, "encoder": record.encoding, "patient_encoder": record.patient_encoder, **numbers})
     frame = pd.DataFrame(rows, columns=list(COLUMNS))
     frame[list(_NUMBERS)] = frame[list(_NUMBERS)].astype("Float64")
     return frame

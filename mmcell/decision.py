@@ -81,7 +81,7 @@ def _families(records: Sequence[RunRecord]) -> Iterator[tuple[dict[str, object],
 
 
 def _who(record: RunRecord) -> tuple[str, ...]:
-    return record.task["name"], record.dataset, record.encoder, record.patient_encoder
+    return record.task["name"], record.dataset, record.encoding, record.patient_encoder
 
 
 def _panels(items: Items) -> dict[tuple[str, str], Items]:

@@ -58,7 +58,7 @@ def incremental(records: Sequence[RunRecord]) -> pd.DataFrame:
             own = alone.get(place)
             rows.append(
                 {
-                    "task": record.task["name"], "dataset": record.dataset, "encoder": record.encoder,
+                    "task": record.task["name"], "dataset": record.dataset, "encoder": record.encoding,
                     "patient_encoder": record.patient_encoder, "probe": base, **dict(zip(_FACTS, place, strict=True)),
                     "clinical": None if of_clinic is None else of_clinic.value,
                     "alone": None if own is None else own.value, "both": score.value,
@@ -73,7 +73,7 @@ def incremental(records: Sequence[RunRecord]) -> pd.DataFrame:
 
 
 def _who(record: RunRecord) -> tuple[str, ...]:
-    return record.task["name"], record.dataset, record.encoder, record.patient_encoder, record.probe
+    return record.task["name"], record.dataset, record.encoding, record.patient_encoder, record.probe
 
 
 def _place(score: Score) -> tuple[str, ...]:

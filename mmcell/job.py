@@ -181,6 +181,8 @@ def record_of(
         split_hash=plan.split_hash,
         encoder=candidate.encoder,
         patient_encoder=candidate.patient_encoder,
+        correction=candidate.correction,
+        correction_kind=candidate.correcting.kind if candidate.correcting is not None else "",
         probe="" if candidate.probe == "default" else candidate.probe,
         role=candidate.role,
         permuted=candidate.permuted,

@@ -42,7 +42,7 @@ def join(runs: Mapping[str, Results]) -> Results:
     places: dict[tuple[str, ...], list[_Entry]] = {}
     for entry in entries:
         r = entry.record
-        place = (r.task["name"], r.dataset, r.encoder, r.patient_encoder, r.probe)
+        place = (r.task["name"], r.dataset, r.encoding, r.patient_encoder, r.probe)
         places[place] = _with(places.get(place, []), entry)
     shown = _short(list(runs))
     records, items = [], {}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from itertools import product
 from typing import Any
 
 import pandas as pd
@@ -11,6 +12,7 @@ import pandas as pd
 from mmcell import controls
 from mmcell.candidates import PLAIN_POOLING, Candidate, Role, modality_of
 from mmcell.code import code_of
+from mmcell.corrections.base import Correcting
 from mmcell.dataset import Dataset
 from mmcell.digest import digest
 from mmcell.embedding import Embedding
@@ -125,6 +127,7 @@ def build(
     probes: Sequence[str] | None,
     control_names: Sequence[str],
     seed: int = 0,
+    corrections: Sequence[Correcting | None] = (None,),
 ) -> tuple[list[Candidate], list[str]]:
     """Return every candidate and control of a task, and in words what could not be run and why.
 
@@ -180,9 +183,11 @@ def build(
         for pooling in (None,) if is_patient else poolings:
             if pooling is not None and not pooling.reads_embedding:
                 continue
-            for probe in chosen_probes:
+            for correcting, probe in product(corrections, chosen_probes):
+                is_known = correcting is None or bool(correcting.key)
+                own_key = key(source_key if is_known else "", pooling, probe, *([correcting.key] if correcting else []))
                 found.append(
-                    Candidate(name, source, "candidate", pooling, probe, key(source_key, pooling, probe), partners)
+                    Candidate(name, source, "candidate", pooling, probe, own_key, partners, correcting=correcting)
                 )
     # A patient encoder that reads labels alone is one candidate, whichever encoders there are.
     for pooling in poolings:

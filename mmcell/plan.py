@@ -11,6 +11,7 @@ from mmcell.audit.data import audit_data
 from mmcell.candidates import Candidate, modality_of
 from mmcell.code import UnknownCodeError, code_digest, code_of
 from mmcell.concepts import lacking, refuse_unknown
+from mmcell.corrections.base import resolve_corrections
 from mmcell.data.catalog import load_dataset
 from mmcell.dataset import Dataset
 from mmcell.digest import digest
@@ -142,6 +143,7 @@ def make_plan(
     *,
     patient_encoders: Any = None,
     probes: Sequence[str] | None = None,
+    corrections: Any = None,
     controls: ControlNames = "default",
     n_boot: int = 1000,
     null: int = 0,
@@ -178,7 +180,8 @@ def make_plan(
     splits, findings = _splits(task, data, seed)
     names = controls_.names_of(task) if controls == "default" else _tuple(controls)
     given = resolve(spec.encoders if encoders is None else encoders, seed)
-    candidates, skipped = build(task, data, given, patient_encoders, _tuple(probes), names, seed)
+    ways = resolve_corrections(spec.corrections if corrections is None else corrections)
+    candidates, skipped = build(task, data, given, patient_encoders, _tuple(probes), names, seed, ways)
     own = [name for name, (source, _) in given.items() if name in ENCODERS.references and _is_named(source, name)]
     missing = controls_.missing(task, data, [*names, *own])
     if missing:

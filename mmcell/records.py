@@ -231,6 +231,7 @@ class RunRecord(_Record):
     patient_encoder: str = ""
     probe: str = ""
     correction: str = ""
+    correction_kind: Literal["", "inductive", "transductive"] = ""
     role: Literal["candidate", "control", "ceiling"]
     permuted: bool = False
     asked: bool = False
@@ -244,9 +245,15 @@ class RunRecord(_Record):
     provenance: Provenance = Provenance()
 
     @property
+    def encoding(self) -> str:
+        """Encoder and correction as one name; a correction that has seen held-out rows is marked."""
+        seen = " (transductive)" if self.correction_kind == "transductive" else ""
+        return " → ".join(filter(None, (self.encoder, f"{self.correction}{seen}" if self.correction else "")))
+
+    @property
     def label(self) -> str:
-        """Encoder and patient encoder as one name."""
-        return " → ".join(part for part in (self.encoder, self.patient_encoder) if part)
+        """Encoder, correction and patient encoder as one name."""
+        return " → ".join(part for part in (self.encoding, self.patient_encoder) if part)
 
     @property
     def competes(self) -> bool:
@@ -262,7 +269,7 @@ class RunRecord(_Record):
     def order(self) -> tuple[str, ...]:
         """Where it stands in tables, whatever the order in which things were asked for or finished."""
         rank = str(("candidate", "control", "ceiling").index(self.role))
-        return (self.task["name"], self.dataset, rank, self.encoder, self.patient_encoder, self.probe)
+        return (self.task["name"], self.dataset, rank, self.encoder, self.correction, self.patient_encoder, self.probe)
 
     def content(self) -> dict[str, Any]:
         """Return everything but the provenance: equal for two runs with the same seed."""

@@ -33,7 +33,7 @@ COLUMNS = (
 #: Beside `COLUMNS` when details are asked for.
 DETAILS = (
     "target", "difference_low", "difference_high", "mde", "verdict", "worst", "worst_value", "worst_n", "n_null",
-    "missing_controls", "higher_is_better", "method", "n_gallery", "primary", "competes",
+    "missing_controls", "higher_is_better", "method", "n_gallery", "primary", "competes", "correction_kind",
 )  # fmt: skip
 _NUMBERS = (
     "value", "ci_low", "ci_high", "chance", "difference", "skill", "p_null", "seconds", "difference_low",
@@ -133,7 +133,7 @@ class Results:
         places = ("metric", "target", "query", "gallery", "stratum", "split")
         rows = [
             {
-                "task": record.task["name"], "dataset": record.dataset, "encoder": record.encoder,
+                "task": record.task["name"], "dataset": record.dataset, "encoder": record.encoding,
                 "patient_encoder": record.patient_encoder, "probe": record.probe, "role": record.role,
                 **{name: getattr(score, name) for name in places},
                 "by": g.role, "group": g.name, "value": g.value, "ci_low": g.low, "ci_high": g.high,
@@ -279,8 +279,8 @@ class Results:
         Returns
         -------
         pandas.DataFrame
-            ``task dataset split query encoder patient_encoder probe metric value ci_low ci_high difference verdict
-            worst``; rows are on whole galleries and cohorts.
+            ``task dataset split query encoder patient_encoder probe correction metric value ci_low ci_high difference
+            verdict worst``; rows are on whole galleries and cohorts.
 
         Raises
         ------
@@ -299,8 +299,8 @@ class Results:
         sign = np.where(rows["higher_is_better"], -1.0, 1.0)
         rows = rows.assign(_order=rows["value"].astype(float) * sign)
         columns = [
-            "task", "dataset", "split", "query", "encoder", "patient_encoder", "probe", "metric", "value", "ci_low",
-            "ci_high", "difference", "verdict", "worst",
+            "task", "dataset", "split", "query", "encoder", "patient_encoder", "probe", "correction", "metric", "value",
+            "ci_low", "ci_high", "difference", "verdict", "worst",
         ]  # fmt: skip
         return rows.sort_values(["task", "dataset", "split", "query", "_order"])[columns].reset_index(drop=True)
 
@@ -334,6 +334,7 @@ def _row(record: RunRecord, score: Score) -> dict[str, object]:
         "missing_controls": ", ".join(record.missing_controls),
         "higher_is_better": score.higher_is_better, "method": score.method, "n_gallery": score.n_gallery,
         "primary": score.metric == record.task["primary"], "competes": record.competes,
+        "correction_kind": record.correction_kind,
     }  # fmt: skip
 
 

@@ -39,7 +39,7 @@ def evaluate(
     dataset: str | Path | Dataset | None = None,
     patient_encoders: Any = None,
     probes: Sequence[str] | None = None,
-    corrections: None = None,
+    corrections: Any = None,
     controls: ControlNames = "default",
     n_boot: int = 1000,
     null: int = 0,
@@ -65,7 +65,8 @@ def evaluate(
     patient_encoders, probes
         Replace each task's own.
     corrections
-        Must be None: batch corrections are not part of this version.
+        What takes batches out of embeddings: names (``centre``, ``tvn``, ``harmony``), ``module:attribute``, objects
+        with ``fit`` and ``transform``; see `mmcell.corrections`. Every encoder is evaluated as it is and with each.
     controls
         ``default`` runs those that the task demands; otherwise their names.
     n_boot, seed
@@ -97,8 +98,6 @@ def evaluate(
         What was asked cannot be done: an unknown name, an embedding that does not fit, roles or labels that do not
         allow the task. Nothing has been computed then.
     """
-    if corrections is not None:
-        raise MmcellError("corrections: batch corrections are not part of this version; pass None")
     if reuse not in get_args(Reuse):
         raise MmcellError(f"reuse is {reuse!r}; use one of {', '.join(get_args(Reuse))}")
     asked = [tasks] if isinstance(tasks, (str, Task)) else list(tasks)
@@ -106,7 +105,7 @@ def evaluate(
         raise MmcellError("no task was named; see mmcell.list_tasks()")
     options: dict[str, Any] = {
         "patient_encoders": patient_encoders, "probes": probes, "controls": controls, "n_boot": n_boot, "null": null,
-        "seed": seed,
+        "seed": seed, "corrections": corrections,
     }  # fmt: skip
     plans = [make_plan(task, encoders, dataset, **options) for task in asked]
     plans = keeping(plans, cache, out)

@@ -59,7 +59,7 @@ class Store:
         return cls(folder)
 
     def _record_file(self, record: RunRecord) -> Path:
-        name = "-".join(filter(None, (record.task["name"], record.encoder, record.patient_encoder, record.probe)))
+        name = "-".join(filter(None, (record.task["name"], record.encoding, record.patient_encoder, record.probe)))
         # Names come from users: a file name keeps letters, digits and a few signs; the key tells them apart.
         return self.folder / "records" / f"{re.sub(r'[^A-Za-z0-9_+.-]+', '_', name)[:80]}--{record.key[:16]}.json"
 

@@ -79,6 +79,8 @@ class TaskSpec:
     encoders
         What is evaluated when nothing is named; the first one also stands in for all where labels or partners are
         permuted.
+    corrections
+        What is done about batches when nothing is named, each beside the embedding as it is; see `mmcell.corrections`.
     null_within
         Roles (``batch``, ``strata``, …) within whose groups labels are permuted; none: among all units.
     roles
@@ -104,6 +106,7 @@ class TaskSpec:
     probes: tuple[str, ...] = ("default",)
     more_probes: tuple[str, ...] = ()
     encoders: tuple[str, ...] = ("pca",)
+    corrections: tuple[str, ...] = ()
     null_within: tuple[str, ...] = ()
     superseded_by: str | None = None
     published: tuple[Published, ...] = ()

@@ -293,8 +293,9 @@ class Work:
         items = task.run(view, embeddings, split, rng)
         if not isinstance(items, Items):
             raise MmcellError(f"task {task.spec.name!r}: run returned {type(items).__name__}; return Items")
-        if made.facts and not seeds:
-            items = replace(items, details={**items.details, "patient_encoder": jsonable(made.facts)})
+        facts = {"patient_encoder": made.facts, "correction": made.corrected}
+        if not seeds:
+            items = replace(items, details={**items.details, **{k: jsonable(v) for k, v in facts.items() if v}})
         return grade(items, dataset, split, level, task.spec.unit, plan.splits)
 
     def _fold(self, split: Split, *, null: bool) -> pd.Series:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
+from mmcell.audit.corrections import correction_findings
 from mmcell.audit.evidence import is_leak
 from mmcell.audit.overlap import overlap_findings
 from mmcell.audit.patients import patient_findings
@@ -15,7 +16,7 @@ from mmcell.records import Finding, RunRecord, Score
 def audit_scores(record: RunRecord) -> list[Finding]:
     """Return findings about a record that its own scores and cards give away."""
     found = [*overlap_findings(record.cards.values(), record.dataset), *_not_converged(record)]
-    found += patient_findings(record)
+    found += [*patient_findings(record), *correction_findings(record)]
     found += [_closed(card) for card in record.cards.values() if card.closed]
     for score in record.scores:
         found += _of(score, record)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 @app.command("list")
 def list_(
     what: Annotated[
-        Literal["tasks", "datasets", "encoders", "models", "patient-encoders", "metrics"] | None,
+        Literal["tasks", "datasets", "encoders", "models", "patient-encoders", "corrections", "metrics"] | None,
         typer.Argument(help="Default: say of what there are lists."),
     ] = None,
 ) -> None:
@@ -37,7 +37,7 @@ def list_(
 @app.command()
 def show(
     name: Annotated[
-        str, typer.Argument(help="A task, dataset or its card, encoder, model, patient encoder or metric.")
+        str, typer.Argument(help="A task, dataset or its card, encoder, model, patient encoder, correction or metric.")
     ],
 ) -> None:
     """Print the card of one thing.

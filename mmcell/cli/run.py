@@ -81,6 +81,10 @@ def evaluate(
         list[str] | None, typer.Option(help="How cells become patients: a name, or file:PATH for vectors or distances.")
     ] = None,
     probe: Annotated[list[str] | None, typer.Option(help="Model that the task fits; see mmcell show TASK.")] = None,
+    correction: Annotated[
+        list[str] | None,
+        typer.Option(help="What takes batches out: a name or module:attribute; each beside the embedding as it is."),
+    ] = None,
     level: Annotated[
         Literal["cell", "spot", "profile", "sample", "patient"] | None,
         typer.Option(help="Level of the embedding files; default: cell, or what --model says."),
@@ -120,7 +124,8 @@ def evaluate(
     plans = [
         make_plan(
             name, given or None, dataset, patient_encoders=patient_encoder or None, probes=probe or None,
-            null=null or 0, n_boot=1000 if n_boot is None else n_boot, seed=0 if seed is None else seed,
+            corrections=correction, null=null or 0, n_boot=1000 if n_boot is None else n_boot,
+            seed=0 if seed is None else seed,
         )
         for name in task
     ]  # fmt: skip

@@ -16,6 +16,7 @@ _COMMANDS = ("run", "evaluate", "embed", "score", "compare", "audit", "stratify"
 
 
 def _sources() -> dict[str, Any]:
+    from mmcell.corrections.base import CORRECTIONS
     from mmcell.data.catalog import DATASETS
     from mmcell.encoders.base import ENCODERS
     from mmcell.encoders.foundation import RECIPES
@@ -25,12 +26,12 @@ def _sources() -> dict[str, Any]:
 
     return {
         "tasks": tasks_registry(), "datasets": DATASETS, "encoders": ENCODERS, "patient-encoders": PATIENT_ENCODERS,
-        "models": RECIPES, "metrics": METRICS,
+        "models": RECIPES, "corrections": CORRECTIONS, "metrics": METRICS,
     }  # fmt: skip
 
 
 def describe(what: str, name: str) -> str:
-    """Return one line about a task, dataset, encoder, patient encoder, model or metric, without loading data."""
+    """Return one line about a task, dataset, encoder, patient encoder, model, correction or metric, without loading data."""
     found = _sources()[what].get(name)
     if what == "tasks":
         return f"{found.spec.question} ({found.spec.dataset or 'your own data'})"

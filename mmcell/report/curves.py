@@ -90,7 +90,7 @@ def _shown(panel: Panel) -> list[tuple[Row, dict[str, Any]]]:
 
 def _curve(row: Row, look: dict[str, Any], rows: pd.DataFrame, axis: str) -> LearningCurve | None:
     """Return the curve of a row of the panel; None with fewer than two points."""
-    mine = rows[(rows["encoder"] == row.record.encoder) & (rows["probe"] == row.record.probe)]
+    mine = rows[(rows["encoder"] == row.record.encoding) & (rows["probe"] == row.record.probe)]
     mine = mine[(mine["patient_encoder"] == row.record.patient_encoder) & mine["value"].notna()]
     counts = COUNTED[axis][0]
     mine = mine[mine[counts].notna()].sort_values(counts)

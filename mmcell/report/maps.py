@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mmcell.records import RunRecord
 from mmcell.report.figures import INK, SOFT, Drawn, below, bottom_only, canvas, style, svg
 from mmcell.report.panel import is_reference
 from mmcell.report.view import TaskView
@@ -52,7 +51,7 @@ def lying(task: TaskView) -> list[Lying]:
 
 def maps(task: TaskView) -> Iterator[list[Drawn]]:
     """Yield, for the leading ones that compete and the reference, the patients coloured by state and by batch."""
-    beside = {_without_probe(r) for r in task.records if is_reference(r)}
+    beside = {r.label for r in task.records if is_reference(r)}
     every = _geometries(task)
     last = [pair for pair in every if pair[0] in beside][:1]
     shown = every if len(every) <= _MOST else [p for p in every if p not in last][: _MOST - len(last)] + last
@@ -78,12 +77,8 @@ def _geometries(task: TaskView) -> list[tuple[str, dict[str, Any]]]:
     found: dict[str, tuple[str, dict[str, Any]]] = {}
     for record in task.records:
         if record.details.get("geometry"):
-            found.setdefault(_without_probe(record), (_without_probe(record), record.details["geometry"]))
+            found.setdefault(record.label, (record.label, record.details["geometry"]))
     return list(found.values())
-
-
-def _without_probe(record: RunRecord) -> str:
-    return " · ".join(filter(None, (record.label, record.correction)))
 
 
 def _grouped(values: Sequence[str | None]) -> list[str]:

@@ -131,7 +131,7 @@ def _of(task: TaskView, frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def _who(record: RunRecord) -> tuple[str, str, str]:
-    return record.encoder, record.patient_encoder, record.probe
+    return record.encoding, record.patient_encoder, record.probe
 
 
 def _key(row: dict[str, str]) -> tuple[str, str, str]:

@@ -185,8 +185,7 @@ def _names(records: Iterable[RunRecord]) -> dict[str, str]:
     records = list(records)
     labels = [r.label for r in records]
     return {
-        r.key: r.label if labels.count(r.label) == 1 else " · ".join(filter(None, (r.label, r.probe, r.correction)))
-        for r in records
+        r.key: r.label if labels.count(r.label) == 1 else " · ".join(filter(None, (r.label, r.probe))) for r in records
     }
 
 
