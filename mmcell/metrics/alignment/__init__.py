@@ -1,0 +1,13 @@
+"""Alignment of datasets: are their cells mixed, and does their biology stay where it is?
+
+Functions of arrays, one row a cell. `neighbors` is computed once and shared. Mixing (batches) and biology (labels)
+are two axes, never one total. A metric of cells has a twin ``NAME_of_cells`` with one value a cell, for means within
+donors, and a metric of labels a twin ``NAME_of_labels``. What is undefined is NaN: a cell whose neighbours all lie at
+distance 0 cannot be told apart from them, and a number over such cells is undefined or the worst, so that an embedding
+with all points equal wins nowhere.
+"""
+
+from mmcell.metrics.alignment.graph import Neighbors, neighbors
+from mmcell.metrics.alignment.labels import shared
+
+__all__ = ["Neighbors", "neighbors", "shared"]
