@@ -9,5 +9,16 @@ with all points equal wins nowhere.
 
 from mmcell.metrics.alignment.graph import Neighbors, neighbors
 from mmcell.metrics.alignment.labels import shared
+from mmcell.metrics.alignment.simpson import clisi, clisi_of_cells, ilisi, ilisi_mixed, ilisi_of_cells, lisi
 
-__all__ = ["Neighbors", "neighbors", "shared"]
+__all__ = [
+    "Neighbors",
+    "clisi",
+    "clisi_of_cells",
+    "ilisi",
+    "ilisi_mixed",
+    "ilisi_of_cells",
+    "lisi",
+    "neighbors",
+    "shared",
+]
