@@ -7,13 +7,16 @@ distance 0 cannot be told apart from them, and a number over such cells is undef
 with all points equal wins nowhere.
 """
 
+from mmcell.metrics.alignment.acceptance import kbet, kbet_of_cells, kbet_of_labels
 from mmcell.metrics.alignment.bras import bras, bras_of_cells, bras_of_labels
+from mmcell.metrics.alignment.connections import connections, graph_connectivity, graph_connectivity_of_labels
 from mmcell.metrics.alignment.graph import Neighbors, neighbors
 from mmcell.metrics.alignment.labels import shared
 from mmcell.metrics.alignment.silhouette import label_asw, silhouette_of_cells
 from mmcell.metrics.alignment.simpson import clisi, clisi_of_cells, ilisi, ilisi_mixed, ilisi_of_cells, lisi
 
 __all__ = [
-    "Neighbors", "bras", "bras_of_cells", "bras_of_labels", "clisi", "clisi_of_cells", "ilisi", "ilisi_mixed",
-    "ilisi_of_cells", "label_asw", "lisi", "neighbors", "shared", "silhouette_of_cells",
+    "Neighbors", "bras", "bras_of_cells", "bras_of_labels", "clisi", "clisi_of_cells", "connections",
+    "graph_connectivity", "graph_connectivity_of_labels", "ilisi", "ilisi_mixed", "ilisi_of_cells", "kbet",
+    "kbet_of_cells", "kbet_of_labels", "label_asw", "lisi", "neighbors", "shared", "silhouette_of_cells",
 ]  # fmt: skip
