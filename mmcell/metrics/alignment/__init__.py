@@ -8,15 +8,26 @@ with all points equal wins nowhere.
 """
 
 from mmcell.metrics.alignment.acceptance import kbet, kbet_of_cells, kbet_of_labels
-from mmcell.metrics.alignment.bras import bras, bras_of_cells, bras_of_labels
+from mmcell.metrics.alignment.batch_silhouette import bras, bras_of_cells, bras_of_labels
+from mmcell.metrics.alignment.clusters import Clustering, ari, kmeans_clusters, leiden_clusters, nmi
 from mmcell.metrics.alignment.connections import connections, graph_connectivity, graph_connectivity_of_labels
 from mmcell.metrics.alignment.graph import Neighbors, neighbors
+from mmcell.metrics.alignment.isolated import (
+    isolated_asw,
+    isolated_asw_of_labels,
+    isolated_f1,
+    isolated_f1_of_labels,
+    isolated_labels,
+)
 from mmcell.metrics.alignment.labels import shared
 from mmcell.metrics.alignment.silhouette import label_asw, silhouette_of_cells
 from mmcell.metrics.alignment.simpson import clisi, clisi_of_cells, ilisi, ilisi_mixed, ilisi_of_cells, lisi
 
 __all__ = [
-    "Neighbors", "bras", "bras_of_cells", "bras_of_labels", "clisi", "clisi_of_cells", "connections",
-    "graph_connectivity", "graph_connectivity_of_labels", "ilisi", "ilisi_mixed", "ilisi_of_cells", "kbet",
-    "kbet_of_cells", "kbet_of_labels", "label_asw", "lisi", "neighbors", "shared", "silhouette_of_cells",
+    "Clustering", "Neighbors", "ari", "bras", "bras_of_cells",
+    "bras_of_labels", "clisi", "clisi_of_cells", "connections", "graph_connectivity",
+    "graph_connectivity_of_labels", "ilisi", "ilisi_mixed", "ilisi_of_cells", "isolated_asw",
+    "isolated_asw_of_labels", "isolated_f1", "isolated_f1_of_labels", "isolated_labels", "kbet", "kbet_of_cells",
+    "kbet_of_labels", "kmeans_clusters", "label_asw", "leiden_clusters", "lisi", "neighbors", "nmi",
+    "shared", "silhouette_of_cells",
 ]  # fmt: skip
