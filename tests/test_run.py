@@ -329,7 +329,7 @@ def test_a_planted_signal_is_found():
     ("ids", "array", "pieces"),
     [
         (list("ab"), [[np.nan], [1.0]], ["embedding 'mine': NaN or infinite values, first at id 'a'"]),
-        (list("aa"), [[2.0], [1.0]], ["1 ids occur more than once (a)"]),
+        (list("aa"), [[2.0], [1.0]], ["1 id occurs more than once (a)"]),
         (list("ab"), [[2.0], [1.0]], ["wanted ids is in it (its ids look like a, b"]),
         (list("abc"), [[2.0], [1.0]], ["2 rows but 3 ids"]),
     ],
@@ -344,7 +344,7 @@ def test_a_wrong_embedding_is_refused_before_anything_is_computed(calls, refused
 @pytest.mark.parametrize(
     ("options", "pieces"),
     [
-        ({"corrections": ["harmony"]}, ["corrections", "pass None"]),
+        ({"corrections": ["harmoni"]}, ["unknown correction 'harmoni'", "did you mean harmony"]),
         ({"reuse": "sometimes"}, ["reuse is 'sometimes'", "only-missing, always, never"]),
         ({"tasks": ()}, ["no task was named"]),
         ({"tasks": [PATIENT, "no-such-task"]}, ["unknown task 'no-such-task'"]),

@@ -34,7 +34,7 @@ def of_label(frame, label, **roles):
         (lambda f: f.assign(f2=f["f2"].map("{:.2f}".format).str.replace(".", ",")), "column 'f2' is text in 60 rows"),
         (
             lambda f: f.assign(months=f["months"].where(f.index > 0, 0.0)),
-            "1 value of 'months' is zero (P000); correct or remove it, or leave the outcome",
+            "1 value of 'months' is zero (P000); correct or remove it, or, with --early drop, group its patient",
         ),
         (lambda f: f.assign(months=f["months"].where(f.index > 3, 0.0)), "4 values of 'months' are zero, first"),
         (lambda f: pd.DataFrame({";".join(f): f.astype(str).agg(";".join, axis=1)}), "separated by ';'? Save it with"),
