@@ -7,13 +7,30 @@ distance 0 cannot be told apart from them, and a number over such cells is undef
 with all points equal wins nowhere.
 """
 
-from mmcell.metrics.alignment.bras import bras, bras_of_cells, bras_of_labels
+from mmcell.metrics.alignment.acceptance import kbet, kbet_of_cells, kbet_of_labels
+from mmcell.metrics.alignment.batch_silhouette import bras, bras_of_cells, bras_of_labels
+from mmcell.metrics.alignment.clusters import Clustering, ari, kmeans_clusters, leiden_clusters, nmi
+from mmcell.metrics.alignment.connections import connections, graph_connectivity, graph_connectivity_of_labels
 from mmcell.metrics.alignment.graph import Neighbors, neighbors
+from mmcell.metrics.alignment.isolated import (
+    isolated_asw,
+    isolated_asw_of_labels,
+    isolated_f1,
+    isolated_f1_of_labels,
+    isolated_labels,
+)
+from mmcell.metrics.alignment.label_transfer import Transfer, transfer
 from mmcell.metrics.alignment.labels import shared
+from mmcell.metrics.alignment.samples import SampleRetrieval, sample_retrieval
 from mmcell.metrics.alignment.silhouette import label_asw, silhouette_of_cells
 from mmcell.metrics.alignment.simpson import clisi, clisi_of_cells, ilisi, ilisi_mixed, ilisi_of_cells, lisi
+from mmcell.metrics.alignment.variance import batch_variance, covariate_variance, variance_comparison
 
 __all__ = [
-    "Neighbors", "bras", "bras_of_cells", "bras_of_labels", "clisi", "clisi_of_cells", "ilisi", "ilisi_mixed",
-    "ilisi_of_cells", "label_asw", "lisi", "neighbors", "shared", "silhouette_of_cells",
+    "Clustering", "Neighbors", "SampleRetrieval", "Transfer", "ari", "batch_variance", "bras", "bras_of_cells",
+    "bras_of_labels", "clisi", "clisi_of_cells", "connections", "covariate_variance", "graph_connectivity",
+    "graph_connectivity_of_labels", "ilisi", "ilisi_mixed", "ilisi_of_cells", "isolated_asw",
+    "isolated_asw_of_labels", "isolated_f1", "isolated_f1_of_labels", "isolated_labels", "kbet", "kbet_of_cells",
+    "kbet_of_labels", "kmeans_clusters", "label_asw", "leiden_clusters", "lisi", "neighbors", "nmi",
+    "sample_retrieval", "shared", "silhouette_of_cells", "transfer", "variance_comparison",
 ]  # fmt: skip
