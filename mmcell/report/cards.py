@@ -31,7 +31,7 @@ def _sources() -> dict[str, Any]:
 
 
 def describe(what: str, name: str) -> str:
-    """Return one line about a task, dataset, encoder, patient encoder, model, correction or metric, without loading data."""
+    """Return one line about one thing of a kind of which there is a list, without loading data."""
     found = _sources()[what].get(name)
     if what == "tasks":
         return f"{found.spec.question} ({found.spec.dataset or 'your own data'})"
