@@ -182,26 +182,26 @@ _EQUAL = "one label only, or points are equal"
 
 
 def _metric(
-    name: str, kernel: Kernel, column: str, undefined: str, *, higher: bool = True,
+    name: str, kernel: Kernel, undefined: str, *, higher: bool = True,
     bounds: tuple[float, float] = (0, 1), chance: float | None = None,
 ) -> Metric:  # fmt: skip
     fn, fast = _each_fold(kernel)
     return Metric(
-        name, fn, higher, chance, bounds, fast, ("multiclass",), needs=(column,), undefined=undefined
+        name, fn, higher, chance, bounds, fast, ("multiclass",), needs=("cluster",), undefined=undefined
     )  # fmt: skip
 
 
-ILISI = _metric("ilisi", _shared(_median("ilisi")), "ilisi", f"no label lies in two batches, or {_SAME}")
-KBET = _metric("kbet", _mean_of_labels("accepted"), "accepted", "no label can be tested")
-BRAS = _metric("bras", _mean_of_labels("bras"), "bras", "points are equal, or no label lies in two batches")
-BATCH_VARIANCE = _metric("batch_variance", _between, "spread", "the embedding does not vary", higher=False)
-CLISI = _metric("clisi", lambda g: _median("clisi")(g.known("label")), "clisi", f"one label only, or {_SAME}")
+ILISI = _metric("ilisi", _shared(_median("ilisi")), f"no label lies in two batches, or {_SAME}")
+KBET = _metric("kbet", _mean_of_labels("accepted"), "no label can be tested")
+BRAS = _metric("bras", _mean_of_labels("bras"), "points are equal, or no label lies in two batches")
+BATCH_VARIANCE = _metric("batch_variance", _between, "the embedding does not vary", higher=False)
+CLISI = _metric("clisi", lambda g: _median("clisi")(g.known("label")), f"one label only, or {_SAME}")
 UNSHARED_CLISI = _metric(
-    "unshared_clisi", _unshared(_median("clisi")), "clisi", f"every label lies in two batches, or {_SAME}"
+    "unshared_clisi", _unshared(_median("clisi")), f"every label lies in two batches, or {_SAME}"
 )
-GRAPH_CONNECTIVITY = _metric("graph_connectivity", _mean_of_labels("joined"), "joined", "every label has one cell")
-LABEL_ASW = _metric("label_asw", _scaled(_mean("silhouette")), "silhouette", _EQUAL)
-ISOLATED_ASW = _metric("isolated_asw", _scaled(_isolated(_mean_of_labels("silhouette"))), "silhouette", _EQUAL)
-ISOLATED_F1 = _metric("isolated_f1", _isolated_f1, "cluster", "no label is known")
-NMI = _metric("nmi", lambda g: nmi_of_tables(_tables(g)[0]), "cluster", "one label only")
-ARI = _metric("ari", lambda g: ari_of_tables(_tables(g)[0]), "cluster", "one label only", bounds=(-1, 1), chance=0.0)
+GRAPH_CONNECTIVITY = _metric("graph_connectivity", _mean_of_labels("joined"), "every label has one cell")
+LABEL_ASW = _metric("label_asw", _scaled(_mean("silhouette")), _EQUAL)
+ISOLATED_ASW = _metric("isolated_asw", _scaled(_isolated(_mean_of_labels("silhouette"))), _EQUAL)
+ISOLATED_F1 = _metric("isolated_f1", _isolated_f1, "no label is known")
+NMI = _metric("nmi", lambda g: nmi_of_tables(_tables(g)[0]), "one label only")
+ARI = _metric("ari", lambda g: ari_of_tables(_tables(g)[0]), "one label only", bounds=(-1, 1), chance=0.0)
