@@ -172,10 +172,11 @@ class Made:
 
 def embeddings_of(
     candidate: Candidate, task: Task, dataset: Dataset, split: Split, cache: Cache, seed: int,
-    y: pd.Series | pd.DataFrame | None = None, sample: pd.Series | None = None,
+    y: pd.Series | pd.DataFrame | None = None, sample: pd.Series | None = None, by_type: bool = False,
 ) -> Made:  # fmt: skip
     """Return the embedding of every slot for one split, and with `sample` (item id -> sample) that of samples.
 
+    With `by_type` its facts say which types of cells a patient encoder weighs, where it weighs them.
     Nothing here has seen a label, but for a supervised patient encoder `y`, those of training patients.
     """
     if candidate.source == controls.SPLIT_HALF:
@@ -215,7 +216,7 @@ def embeddings_of(
             made = encode_patients(
                 pooling.encoder, cells, dataset.unit, split.train if labels is None else labels.index,
                 cell_type=cell_type, concepts=concepts, y=labels, rng=rng, equal_cells=pooling.equal_cells,
-                sample=sample if own else None,
+                sample=sample if own else None, by_type=by_type and own,
             )  # fmt: skip
             cells = made.vectors
             if own:

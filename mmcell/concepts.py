@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from mmcell.dataset import Dataset
-from mmcell.errors import MmcellError, first
+from mmcell.errors import MmcellError, first, noun, number_of
 from mmcell.matrix import slices
 from mmcell.rows import Rows
 from mmcell.survey import refuse_values
@@ -54,7 +54,8 @@ def _scores(dataset: Dataset, train: pd.Index) -> pd.DataFrame:
         if genes.has_duplicates:
             twice = genes[genes.duplicated()].unique()
             raise MmcellError(
-                f"dataset {dataset.name!r}: {len(twice)} features of {modality!r} occur more than once "
+                f"dataset {dataset.name!r}: {number_of(len(twice), 'feature')} of {modality!r} "
+                f"{noun(len(twice), 'occurs', 'occur')} more than once "
                 f"({first(twice)}); markers cannot be found among them, make the names unique"
             )
         known = dataset.unit.reindex(rows.ids).isin(train).to_numpy()

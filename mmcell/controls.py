@@ -9,7 +9,7 @@ import pandas as pd
 
 from mmcell.dataset import Dataset
 from mmcell.embedding import Embedding, ModelCard
-from mmcell.errors import MmcellError
+from mmcell.errors import MmcellError, number_of
 from mmcell.niche import cell_type_only, niche, positions
 from mmcell.probes.design import ClinicalDesign
 from mmcell.splits import Split
@@ -60,7 +60,7 @@ def _technical_items(dataset: Dataset, modality: str, hidden: Collection[str]) -
         if frame[column].isna().any():
             raise MmcellError(
                 f"dataset {dataset.name!r}: the technical covariate {column!r} is missing or not numeric for "
-                f"{int(frame[column].isna().sum())} items; fill it in or take it out of roles.technical"
+                f"{number_of(int(frame[column].isna().sum()), 'item')}; fill it in or take it out of roles.technical"
             )
     return frame
 

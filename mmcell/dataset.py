@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from mmcell.content import content_of
-from mmcell.errors import MmcellError, did_you_mean, first
+from mmcell.errors import MmcellError, did_you_mean, first, number_of
 from mmcell.features import Names, gene_names, layout_of, shown, wanted
 from mmcell.matrix import Matrix
 from mmcell.modalities import join
@@ -75,13 +75,15 @@ class Dataset:
         missing = self.obs[self.roles.unit].isna()
         if missing.any():
             raise MmcellError(
-                f"dataset {self.name!r}: {int(missing.sum())} items have no {self.roles.unit!r} "
+                f"dataset {self.name!r}: {number_of(int(missing.sum()), 'item has', 'items have')} no "
+                f"{self.roles.unit!r} "
                 f"({first(self.ids[missing])}); every item needs its unit, drop them or fill it in"
             )
         if self.card.level == "patient" and not np.array_equal(self.unit.to_numpy(), self.ids.to_numpy()):
             raise MmcellError(
                 f"dataset {self.name!r}: at level 'patient' the column {self.roles.unit!r} must equal obs_names; "
-                "set obs_names to the patient ids, or state the level of the rows"
+                "set obs_names to the patient ids (of a table in a card: id: COLUMN there, and unit: id), or state the "
+                "level of the rows"
             )
         for modality in self.card.modalities:
             self.anndata(modality)
@@ -270,8 +272,10 @@ class Dataset:
         if len(twice):
             values = pairs.loc[pairs["unit"] == twice[0], "value"]
             raise MmcellError(
-                f"dataset {self.name!r}: {column!r} takes {len(values)} values in {self.roles.unit} {twice[0]!r} "
-                f"({first(values)}), and in {len(twice)} units in all; a unit must carry one: correct the column or "
+                f"dataset {self.name!r}: {column!r} takes {number_of(len(values), 'value')} in {self.roles.unit} "
+                f"{twice[0]!r} "
+                f"({first(values)}), and in {number_of(len(twice), 'unit')} in all; a unit must carry one: correct "
+                "the column or "
                 "choose a finer unit"
             )
         index = pd.Index(sorted(self.unit.unique()), name="unit")

@@ -7,12 +7,14 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 import pandas as pd
 
-from mmcell.incremental import BESIDE, CLINICAL, UNNAMED
+from mmcell.incremental import CLINICAL, UNNAMED
 from mmcell.items import Items
 from mmcell.metrics.base import get_metric
+from mmcell.metrics.benefit import decision_curve_resampled, treated
 from mmcell.records import RunRecord
 from mmcell.stats.shared import Shared
 from mmcell.stats.units import MINIMUM
+from mmcell.task import PLUS_CLINICAL
 
 #: What treats: covariates alone, the embedding alone, both in one model; `GAIN` is both less the covariates.
 MODELS = ("clinical", "alone", "both")
@@ -65,8 +67,8 @@ def _families(records: Sequence[RunRecord]) -> Iterator[tuple[dict[str, object],
     """Yield what names a candidate and its models, by their names in `MODELS`."""
     known = [r for r in records if not r.error and not r.permuted]
     at = {(*_who(r), r.probe): r for r in known}
-    for *who, probe in dict.fromkeys((*_who(r), r.probe.removesuffix(BESIDE)) for r in known if r.competes):
-        if probe in UNNAMED.values() and any((*who, name + BESIDE) in at for name in UNNAMED):
+    for *who, probe in dict.fromkeys((*_who(r), r.probe.removesuffix(PLUS_CLINICAL)) for r in known if r.competes):
+        if probe in UNNAMED.values() and any((*who, name + PLUS_CLINICAL) in at for name in UNNAMED):
             # It is drawn beside its twin with covariates.
             continue
         own = (probe, UNNAMED.get(probe, probe))
@@ -74,7 +76,7 @@ def _families(records: Sequence[RunRecord]) -> Iterator[tuple[dict[str, object],
         of_clinic = (r for r in known if r.encoder == CLINICAL and _who(r)[:2] == tuple(who[:2]) and r.probe in own)
         clinical = next(of_clinic, None)
         alone = next((at[(*who, name)] for name in own if (*who, name) in at), None)
-        found = zip(MODELS, (clinical, alone, at.get((*who, probe + BESIDE))), strict=True)
+        found = zip(MODELS, (clinical, alone, at.get((*who, probe + PLUS_CLINICAL))), strict=True)
         yield dict(zip(COLUMNS, (*who, probe), strict=False)), {name: r for name, r in found if r is not None}
 
 
@@ -99,39 +101,38 @@ def _curves(models: Mapping[str, Items], n_boot: int, seed: int) -> Iterator[dic
     weights = np.ones((1, len(some.units)), dtype=np.int64)
     if some.units.independent >= MINIMUM:
         weights = np.concatenate([weights, some.units.bootstrap(n_boot, seed)])
-    treat = {name: panel.column("p_event").astype(float) for name, panel in models.items()}
+    predicted = {name: panel.column("p_event").astype(float) for name, panel in models.items()}
     repeats = some.frame["repeat"].nunique()
     horizon = None if some.kind == "binary" else float(some.frame["horizon"].iloc[0])
-    for at in _asked(list(treat.values()), repeats):
+    for at in _asked(list(predicted.values()), repeats):
         draws = {name: _drawn(panel, at, weights) for name, panel in models.items()}
-        treated: dict[str, float | None] = {name: int((treat[name] >= at).sum()) / repeats for name in models}
+        n_treated: dict[str, float | None] = {n: int(treated(p, at).sum()) / repeats for n, p in predicted.items()}
         if {"clinical", "both"} <= draws.keys():
-            draws[GAIN], treated[GAIN] = draws["both"] - draws["clinical"], None
+            draws[GAIN], n_treated[GAIN] = draws["both"] - draws["clinical"], None
         everybody = some.having({"p_event": np.ones(len(some.frame))})
-        draws[ALL], treated[ALL] = _drawn(everybody, at, weights), len(some.frame) / repeats
-        draws[NONE], treated[NONE] = np.zeros(len(weights)), 0.0
+        draws[ALL], n_treated[ALL] = _drawn(everybody, at, weights), len(some.frame) / repeats
+        draws[NONE], n_treated[NONE] = np.zeros(len(weights)), 0.0
         for name, values in draws.items():
             low, high = _band(values[1:])
             yield {
                 "horizon": horizon, "n_units": len(some.units), "threshold": at, "model": name,
-                "net_benefit": values[0], "ci_low": low, "ci_high": high, "n_treated": treated[name],
+                "net_benefit": values[0], "ci_low": low, "ci_high": high, "n_treated": n_treated[name],
             }  # fmt: skip
 
 
 def _asked(predicted: Sequence[np.ndarray], repeats: int) -> np.ndarray:
     """Return the thresholds at which one of the models parts the patients: whole percents, `_MOST` of them at most."""
     at = np.arange(1, 100) / 100
-    treated = np.array([(p[:, None] >= at).sum(axis=0) for p in predicted])
+    reached = np.array([treated(p[:, None], at).sum(axis=0) for p in predicted])
     least = MINIMUM * repeats
-    parts = (treated >= least) & (len(predicted[0]) - treated >= least)
+    parts = (reached >= least) & (len(predicted[0]) - reached >= least)
     kept = np.flatnonzero(parts.any(axis=0))
     return at[kept[:: -(-len(kept) // _MOST)]] if len(kept) else at[:0]
 
 
 def _drawn(items: Items, threshold: float, weights: np.ndarray) -> np.ndarray:
     """Return the net benefit (draws,) at a threshold."""
-    asked = items.having({"threshold": np.full(len(items.frame), threshold)})
-    return get_metric("net_benefit").draws(asked, weights)
+    return decision_curve_resampled(items, np.array([threshold]), weights)[:, 0]
 
 
 def _band(draws: np.ndarray) -> tuple[float, float]:

@@ -12,7 +12,7 @@ import pandas as pd
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from mmcell.digest import digest, digest_array, digest_ids
-from mmcell.errors import MmcellError, first
+from mmcell.errors import MmcellError, first, number_of
 from mmcell.memory import release
 
 LEVELS = ("cell", "spot", "profile", "sample", "patient")
@@ -104,7 +104,8 @@ class Embedding:
             )
         if len(self.ids) != len(values):
             raise MmcellError(
-                f"embedding {self.name!r}: {len(values)} rows but {len(self.ids)} ids; give exactly one id per row"
+                f"embedding {self.name!r}: {number_of(len(values), 'row')} but {number_of(len(self.ids), 'id')}; "
+                "give exactly one id per row"
             )
         if not np.issubdtype(values.dtype, np.floating):
             raise MmcellError(f"embedding {self.name!r}: values are {values.dtype}; give floating-point numbers")
@@ -115,7 +116,8 @@ class Embedding:
         if self.ids.has_duplicates:
             repeated = self.ids[self.ids.duplicated()].unique()
             raise MmcellError(
-                f"embedding {self.name!r}: {len(repeated)} ids occur more than once ({first(repeated)}); "
+                f"embedding {self.name!r}: {number_of(len(repeated), 'id occurs', 'ids occur')} more than once "
+                f"({first(repeated)}); "
                 "make the ids unique"
             )
         for start in range(0, len(values), 65536):

@@ -47,3 +47,13 @@ def first(values: Iterable[object], n: int = 3) -> str:
     items = list(values)
     rest = f" (+{len(items) - n} more)" if len(items) > n else ""
     return ", ".join(str(v) for v in items[:n]) + rest
+
+
+def noun(n: int, one: str, many: str = "") -> str:
+    """Return a noun in the number that `n` asks for: "event" of 1, otherwise `many`, by default with an s."""
+    return one if n == 1 else many or f"{one}s"
+
+
+def number_of(n: int, one: str, many: str = "") -> str:
+    """Return a count with its noun, and what else agrees with it: "1 item is", "2 items are"; see `noun`."""
+    return f"{n} {noun(n, one, many)}"

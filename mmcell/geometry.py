@@ -10,6 +10,7 @@ from scipy.spatial.distance import cdist
 from scipy.stats import bootstrap
 
 from mmcell.embedding import Embedding
+from mmcell.errors import number_of
 from mmcell.metrics.patients import anosim, robustness_of_patients
 from mmcell.stats.units import MINIMUM
 
@@ -111,7 +112,9 @@ def robustness(samples: Embedding, facts: pd.DataFrame, *, n_boot: int, rng: np.
         interval = bootstrap((of.to_numpy(),), np.mean, n_resamples=n_boot, rng=rng).confidence_interval
         found |= {"ci_low": float(interval.low), "ci_high": float(interval.high)}
     elif len(of):
-        found["reason"] = f"no interval of {len(of)} patients" if len(of) < MINIMUM else "the same for all patients"
+        found["reason"] = (
+            f"no interval of {number_of(len(of), 'patient')}" if len(of) < MINIMUM else "the same for all patients"
+        )
     return found
 
 

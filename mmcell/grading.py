@@ -11,7 +11,7 @@ import pandas as pd
 
 from mmcell.candidates import Candidate
 from mmcell.dataset import Dataset
-from mmcell.errors import MmcellError, first
+from mmcell.errors import MmcellError, first, number_of
 from mmcell.incremental import CLINICAL
 from mmcell.items import Items
 from mmcell.metrics.base import LEAKS, Metric
@@ -51,7 +51,8 @@ def grade(
     foreign = ~frame["unit"].isin(split.test)
     if foreign.any():
         raise MmcellError(
-            f"the task returned {int(foreign.sum())} items that are not held out in this fold "
+            f"the task returned {number_of(int(foreign.sum()), 'item that is', 'items that are')} not held out in "
+            "this fold "
             f"({first(frame.loc[foreign, 'item'])}); score only view.test"
         )
     frame["split"], frame["repeat"], frame["fold"] = split.spec.name, split.repeat, split.fold
@@ -212,9 +213,9 @@ def scores_of(
         if place[:-1] not in counted:
             counted[place[:-1]] = _counted(plan, panel, query, [s for s in of_spec if s.group == stratum] or of_spec)
         n_items, n_excluded = counted[place[:-1]]
-        gap = _gap(value, beside.reference, place)
+        gap = None if metric.is_test else _gap(value, beside.reference, place)
         primary = metric.name == plan.task.spec.primary
-        null = nulls.get(place, np.empty(0))
+        null = np.empty(0) if metric.is_test else nulls.get(place, np.empty(0))
         drawn = null[np.isfinite(null)]
         score = Score(
             metric=metric.name,
@@ -238,7 +239,7 @@ def scores_of(
             chance=metric.chance_of(panel),
             difference=gap,
             worst=worsts.get(place),
-            skill=_skill(value, beside, place),
+            skill=None if metric.is_test else _skill(value, beside, place),
             # Of a leak the question is whether it is there at all, so its far side is the high one.
             p_null=p_value(null, value.value, metric.higher_is_better or metric.target in LEAKS),
             n_null=len(drawn),
@@ -247,7 +248,7 @@ def scores_of(
         )
         if primary and grouped:
             score = score.model_copy(update={"groups": groups(panel, metric, n_boot=plan.n_boot, seed=plan.seed)})
-        if headline and (primary or adds):
+        if headline and (primary or adds) and not metric.is_test:
             # What a metric gains over the covariates is asked of all of them, the rest of the headline alone.
             asked = {name: e for name, e in beside.controls.items() if primary or name == CLINICAL}
             gaps = [(name, _gap(value, control, place)) for name, control in asked.items()]

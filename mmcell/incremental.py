@@ -7,9 +7,8 @@ from collections.abc import Sequence
 import pandas as pd
 
 from mmcell.records import Gap, RunRecord, Score
+from mmcell.task import PLUS_CLINICAL
 
-#: What the name of a probe ends in that reads clinical covariates beside the embedding.
-BESIDE = "+clinical"
 CLINICAL = "clinical-only"
 #: Models that have no name in the tables where they read the embedding alone: those of patient tasks.
 UNNAMED = {"logistic": ""}
@@ -39,13 +38,14 @@ def incremental(records: Sequence[RunRecord]) -> pd.DataFrame:
     -------
     pandas.DataFrame
         One row per candidate, place and metric. ``gain`` is ``both`` − ``clinical``, negative where the metric is an
-        error and the embedding helps; NA where the two were not compared; ``alone`` is NA where the embedding was not
-        run without covariates; ``mde`` is the smallest difference that 80 % of such studies would find.
+        error and the embedding helps; NA where the two were not compared, and of the p of a test (D-calibration), by
+        which nothing is gained; ``alone`` is NA where the embedding was not run without covariates; ``mde`` is the
+        smallest difference that 80 % of such studies would find.
     """
     scored = {_who(r): {_place(s): s for s in r.scores} for r in records if not r.permuted}
     rows = []
     for record in records:
-        base = record.probe.removesuffix(BESIDE)
+        base = record.probe.removesuffix(PLUS_CLINICAL)
         if base == record.probe or record.permuted or not record.competes:
             continue
         model = UNNAMED.get(base, base)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 import pandas as pd
 
-from mmcell.errors import MmcellError, first
+from mmcell.errors import MmcellError, first, number_of
 
 if TYPE_CHECKING:
     from mmcell.stats.units import Units
@@ -103,19 +103,20 @@ class Items:
             if not valid.all():
                 bad = frame.loc[~valid, "item"]
                 raise MmcellError(
-                    f"items: {column!r} is {what} for {len(bad)} items ({first(bad)}); "
+                    f"items: {column!r} is {what} for {number_of(len(bad), 'item')} ({first(bad)}); "
                     "leave such items out, they are then counted as excluded"
                 )
         for column in ("repeat", "fold"):
             if frame[column].isna().any():
                 raise MmcellError(
-                    f"items: {column!r} is missing for {int(frame[column].isna().sum())} items "
+                    f"items: {column!r} is missing for {number_of(int(frame[column].isna().sum()), 'item')} "
                     f"({first(frame.loc[frame[column].isna(), 'item'])}); fill it in, or leave the column out"
                 )
         twice = frame.duplicated(["item", "repeat", *PANEL])
         if twice.any():
             raise MmcellError(
-                f"items: {int(twice.sum())} items are scored twice in one repeat ({first(frame.loc[twice, 'item'])}); "
+                f"items: {number_of(int(twice.sum()), 'item is', 'items are')} scored twice in one repeat "
+                f"({first(frame.loc[twice, 'item'])}); "
                 "return each held-out item once"
             )
         object.__setattr__(self, "frame", frame)

@@ -21,13 +21,12 @@ from mmcell.encoders.broken import Broken
 from mmcell.encoders.coverage import coverage, coverage_findings
 from mmcell.errors import MmcellError
 from mmcell.grading import Beside, Estimates, estimate, scores_of
-from mmcell.incremental import BESIDE
 from mmcell.items import Items
 from mmcell.pictures import pictures
 from mmcell.plan import Plan
 from mmcell.provenance import provenance
 from mmcell.records import Finding, RunRecord, Score, jsonable
-from mmcell.task import unasked
+from mmcell.task import PLUS_CLINICAL, unasked
 from mmcell.work import Work
 
 
@@ -130,7 +129,7 @@ def record_of(
             scores = scores_of(
                 plan, estimates, beside, outcome.nulls, headline=candidate.competes, permuted=candidate.permuted,
                 grouped=candidate.competes or candidate is plan.reference_for(candidate.probe),
-                adds=candidate.probe.endswith(BESIDE),
+                adds=candidate.probe.endswith(PLUS_CLINICAL),
             )  # fmt: skip
             scores += _undefined(plan, scores)
             genes = _coverage(plan, candidate)

@@ -14,7 +14,7 @@ from threadpoolctl import threadpool_limits
 
 from mmcell.dataset import Dataset
 from mmcell.embedding import Embedding, ModelCard
-from mmcell.errors import MissingExtraError, MmcellError
+from mmcell.errors import MissingExtraError, MmcellError, number_of
 from mmcell.splits import Split
 
 if TYPE_CHECKING:
@@ -76,7 +76,8 @@ def neighbours(dataset: Dataset) -> csr_array:
     twice = lie.duplicated()
     if twice.any():
         raise MmcellError(
-            f"dataset {dataset.name!r}: {int(twice.sum())} spots lie exactly on another of the same unit, batch and "
+            f"dataset {dataset.name!r}: {number_of(int(twice.sum()), 'spot lies', 'spots lie')} exactly on another "
+            "of the same unit, batch and "
             "sample; name the column of sections in the role 'batch' or 'sample'"
         )
     left, right = [], []

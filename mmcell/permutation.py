@@ -15,7 +15,7 @@ from mmcell.task import MethodView
 from mmcell.variants import relabelled
 
 #: What moves with the labels where what is known of a patient beside the embedding moves as one.
-BESIDE = ("clinical", "strata", "batch")
+MOVED_ALONG = ("clinical", "strata", "batch")
 
 
 def permuted_labels(

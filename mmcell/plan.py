@@ -21,6 +21,7 @@ from mmcell.encoders.shelf import Shelf
 from mmcell.errors import MmcellError, first
 from mmcell.lineup import build, resolve
 from mmcell.metrics.base import Metric, get_metric
+from mmcell.plausible import plausible_covariates
 from mmcell.records import FORMAT, Finding
 from mmcell.splits import Split, most_folds, splits_of
 from mmcell.stats.bootstrap import MINIMUM_DRAWS
@@ -174,6 +175,8 @@ def make_plan(
         raise MmcellError(f"task {spec.name!r}: units are crossed with {crossed!r}; set roles.{crossed} in the card")
     for modality in {modality_of(wanted, data) for wanted, _ in spec.slots.values()} & set(data.card.modalities):
         refuse_negative(data, modality)
+    if spec.slot[2] == "patient":
+        plausible_covariates(data, data.roles.hidden(tuple(t for s in spec.splits for t in s.targets)))
     splits, findings = _splits(task, data, seed)
     names = controls_.names_of(task) if controls == "default" else _tuple(controls)
     given = resolve(spec.encoders if encoders is None else encoders, seed)

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from mmcell.audit.predictions import crossing, outcome_faults
-from mmcell.errors import MmcellError, first
+from mmcell.errors import MmcellError, first, noun, number_of
 from mmcell.items import PANEL, Items
 from mmcell.metrics.base import Metric, get_metric
 from mmcell.readers import read_table
@@ -32,6 +32,22 @@ _KEPT = (
     "p_event", "p_net", "log_hazard", "own_survival", "brier_horizon", "threshold", "risk_group",
 )  # fmt: skip
 _KNOWN = (*_KEPT, "predictor", "group", *PANEL)
+#: Where a column comes from that few tables have.
+_SOURCES = {
+    "ipcw": "1/G(t−)², G being the chance to be under observation still: mmcell.metrics.survival.Censoring.fit("
+    "train_time, train_event).ipcw(time, tau) of each fold's training patients",
+    "cause": "0 = censored, 1 = the event, 2 = a competing event, where 'event' says 0",
+    "brier": "what the item adds to the integrated Brier score; of predicted curves call "
+    "mmcell.metrics.survival.integrated_brier_score",
+    "brier_horizon": "what the item adds to the Brier score at the horizon; of predicted curves call "
+    "mmcell.metrics.survival.brier_score",
+    "p_event": "the predicted probability of the event by the horizon, or of class 1",
+    "horizon": "the time by which p_event is meant, one number in all rows",
+    "tau": "the time up to which means are taken, one number in all rows",
+    "threshold": "the risk from which on to treat, such as the share of the training patients with the event",
+    "risk_group": "high or low, cut at the training patients' median risk",
+    "own_survival": "the predicted probability of being without the event at the item's own time",
+}
 #: A name is near to a prefix from this share of equal letters on.
 _NEAR = 0.7
 
@@ -44,9 +60,9 @@ class Scoring:
     ----------
     table
         One row per predictor × metric: ``predictor metric value ci_low ci_high method chance letters rank rank_low
-        rank_high n_units n_items n_excluded status reason``. Letters and ranks are of the first metric.
+        rank_high n_units n_items n_excluded status reason``. Letters and ranks are of the first metric that is no test.
     comparison
-        All pairs under the first metric; None with fewer than two predictors that have predictions.
+        All pairs under that metric; None where there is none, or fewer than two predictors have predictions.
     notes
         What was assumed and found, in words.
     findings
@@ -99,22 +115,24 @@ def score_table(
     wrong = [m.name for m in chosen if kind not in m.kinds]
     if wrong:
         raise MmcellError(f"{where}: the metric {wrong[0]!r} does not read {kind} predictions; try {_METRICS[kind][0]}")
-    lacking = [(m.name, n) for m in chosen for n in m.needs if not all(n in i.frame for i in family.values())]
-    if lacking:
-        raise MmcellError(f"{where}: the metric {lacking[0][0]!r} needs the column {lacking[0][1]!r}; give it")
+    for metric in chosen:
+        absent = [n for n in metric.needs if not all(n in i.frame for i in family.values())]
+        if absent:
+            raise MmcellError(f"{where}: the metric {metric.name!r} needs {_told(absent)}")
     if kind == "binary" and not all(i.frame["y_pred"].between(0, 1).all() for i in family.values()) and not metrics:
         chosen = [m for m in chosen if m.name != "balanced_accuracy"]
         notes.append("predictions leave [0, 1], so nothing that needs a threshold is given")
     notes.append(f"the truth is read as {kind}")
     comparison = None
-    if len(family) > 1:
+    headline = next((m for m in chosen if not m.is_test), None)
+    if len(family) > 1 and headline is not None:
         comparison = compare(
-            family, chosen[0], n_boot=n_boot, n_permutations=n_permutations, adjust=adjust, seed=seed
+            family, headline, n_boot=n_boot, n_permutations=n_permutations, adjust=adjust, seed=seed
         )  # fmt: skip
         pairs = int(comparison.table["p"].notna().sum())
         notes.append(
-            f"comparisons under {chosen[0].name}, p-values adjusted by {adjust} over {pairs} pair{'s' * (pairs != 1)}"
-            if pairs else f"no pair can be compared under {chosen[0].name}"
+            f"comparisons under {headline.name}, p-values adjusted by {adjust} over {pairs} pair{'s' * (pairs != 1)}"
+            if pairs else f"no pair can be compared under {headline.name}"
         )  # fmt: skip
         notes += disagreeing(comparison.table)
     findings = crossing(long) if "fold" in long else []
@@ -127,6 +145,12 @@ def score_table(
     ]
     rows += [_unscored(name, metric, expected) for name in empty for metric in chosen]
     return Scoring(pd.DataFrame(rows), comparison, tuple(notes), tuple(findings))
+
+
+def _told(absent: list[str]) -> str:
+    """Return which columns to give, and what they are."""
+    told = [f"{name!r} ({_SOURCES[name]})" if name in _SOURCES else repr(name) for name in absent]
+    return f"the {noun(len(absent), 'column')} {', and '.join(told)}; give {'it' if len(absent) == 1 else 'them'}"
 
 
 def _row(
@@ -176,19 +200,21 @@ def _long(frame: pd.DataFrame, where: str) -> tuple[pd.DataFrame, list[str]]:
     missing = base["unit"].isna()
     if missing.any():
         raise MmcellError(
-            f"{where}: {int(missing.sum())} rows have no 'unit' (first items: {first(base.loc[missing, 'item'])}); "
+            f"{where}: {number_of(int(missing.sum()), 'row has', 'rows have')} no 'unit' (first items: "
+            f"{first(base.loc[missing, 'item'])}); "
             "fill in the patient of every row"
         )
     for column in ("fold", "repeat"):
         if column in base and base[column].isna().any():
             raise MmcellError(
-                f"{where}: {int(base[column].isna().sum())} rows have no {column!r} (first items: "
+                f"{where}: {number_of(int(base[column].isna().sum()), 'row has', 'rows have')} no {column!r} (first "
+                "items: "
                 f"{first(base.loc[base[column].isna(), 'item'])}); fill it in, or leave the column out"
             )
     keys = [c for c in ("item", "repeat", "predictor") if c in base]
     if base.duplicated(keys).any():
         raise MmcellError(
-            f"{where}: {int(base.duplicated(keys).sum())} items are scored twice (first: "
+            f"{where}: {number_of(int(base.duplicated(keys).sum()), 'item is', 'items are')} scored twice (first: "
             f"{first(base.loc[base.duplicated(keys), 'item'])}); keep one row of each, or give a column 'repeat'"
         )
     _refuse_no_risks(base, [c for c, _ in columns], where)
@@ -274,7 +300,12 @@ def _family(long: pd.DataFrame, where: str) -> tuple[dict[str, Items], str, list
         kind, truth = "survival", ["time", "event"]
         faults = outcome_faults(long)
         if faults:
-            raise MmcellError(f"{where}: {faults[0]}")
+            rival = (
+                "; where 2 is a competing event, write 0 there and give the codes 0, 1, 2 in a further column 'cause', "
+                "which cause_specific_c and net_benefit read; for harrell_c such a time is the end of observation"
+            )
+            coded = pd.api.types.is_numeric_dtype(long["event"]) and set(long["event"].dropna()) == {0, 1, 2}
+            raise MmcellError(f"{where}: {faults[0]}{rival if coded else ''}")
     elif "y_true" in long:
         truth = ["y_true"]
         known = long["y_true"].dropna()

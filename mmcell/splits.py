@@ -11,7 +11,7 @@ from sklearn.model_selection import KFold, StratifiedKFold
 
 from mmcell.dataset import Dataset
 from mmcell.digest import digest, stream
-from mmcell.errors import MmcellError, first
+from mmcell.errors import MmcellError, first, number_of
 from mmcell.stats.units import Units
 
 Kind = Literal["group-kfold", "stratified-group-kfold", "leave-one-group-out"]
@@ -70,7 +70,8 @@ class Split:
         both = self.train.intersection(self.test)
         if len(both):
             raise MmcellError(
-                f"split {self.spec.name!r}: {len(both)} units are in training and in test ({first(both)}); "
+                f"split {self.spec.name!r}: {number_of(len(both), 'unit is', 'units are')} in training and in test "
+                f"({first(both)}); "
                 "a unit's items must stay on one side"
             )
         for side in ("train", "test"):
@@ -125,19 +126,20 @@ def make_splits(
     spec = SplitSpec(name or kind, kind, by, n_splits, repeats, targets)
     units = Units.of(dataset.unit, item=dataset.ids).ids
     if kind == "group-kfold":
-        _enough(dataset, len(units), n_splits, "units")
+        _enough(dataset, len(units), n_splits)
         return _folds(spec, units, pd.Series(0, index=units), seed)
     groups = _groups(dataset, spec, units)
     if kind == "stratified-group-kfold":
         counts = groups.value_counts()
         if counts.empty:
             raise MmcellError(f"dataset {dataset.name!r}: no unit has a value of {by} to stratify by; fill it in")
-        _enough(dataset, int(counts.min()), n_splits, f"units of {by} {counts.idxmin()!r}")
+        _enough(dataset, int(counts.min()), n_splits, f" of {by} {counts.idxmin()!r}")
         return _folds(spec, units, groups, seed)
     missing = groups.isna()
     if missing.any():
         raise MmcellError(
-            f"dataset {dataset.name!r}: {int(missing.sum())} units have no {by} ({first(units[missing])}); fill it in "
+            f"dataset {dataset.name!r}: {number_of(int(missing.sum()), 'unit has', 'units have')} no {by} "
+            f"({first(units[missing])}); fill it in "
             "or remove them"
         )
     names = sorted(groups.unique())
@@ -185,10 +187,10 @@ def _groups(dataset: Dataset, spec: SplitSpec, units: pd.Index) -> pd.Series:
     return groups.astype(str).where(groups.notna())
 
 
-def _enough(dataset: Dataset, have: int, n_splits: int, what: str) -> None:
+def _enough(dataset: Dataset, have: int, n_splits: int, of: str = "") -> None:
     if have < n_splits:
         raise MmcellError(
-            f"dataset {dataset.name!r}: {have} {what} cannot be spread over {n_splits} folds; "
+            f"dataset {dataset.name!r}: {number_of(have, 'unit')}{of} cannot be spread over {n_splits} folds; "
             + (f"use n_splits={have} or fewer, or add units" if have > 1 else "no fold can do without one: add units")
         )
 

@@ -19,6 +19,8 @@ from mmcell.metrics.base import Metric
 from mmcell.splits import Split, SplitSpec
 
 Slot = tuple[str, str]
+#: What the name of a probe ends in that reads clinical covariates beside the embedding.
+PLUS_CLINICAL = "+clinical"
 
 
 @dataclass(frozen=True)

@@ -107,14 +107,11 @@ def _outcome(dataset: Dataset) -> pd.DataFrame:
     if problem := miscoded(frame["event"]):
         rival_hint = "; where 2 is a competing event, say so in the card: outcome: {time: …, event: …, competing: 2}"
         hint = rival_hint if set(frame["event"]) == {0, 1, 2} else ""
+        if hint and dataset.roles.outcome.competing is not None:
+            hint += f", not {dataset.roles.outcome.competing}, which nobody has"
         raise MmcellError(f"dataset {dataset.name!r}: {names['event']!r} {problem}{hint}")
-    early = ~(frame["time"] > 0) | ~np.isfinite(frame["time"])
-    if early.any():
-        what = "not positive" if (frame["time"] <= 0).any() else "infinite"
-        raise MmcellError(
-            f"dataset {dataset.name!r}: {int(early.sum())} values of {names['time']!r} are {what} "
-            f"(first: {first(frame.index[early])}); correct or remove these patients"
-        )
+    if problem := untimely(frame["time"], names["time"]):
+        raise MmcellError(f"dataset {dataset.name!r}: {problem}")
     if frame["event"].sum() == 0:
         raise MmcellError(
             f"dataset {dataset.name!r}: {names['event']!r} has no events; survival cannot be scored without any"
@@ -145,3 +142,25 @@ def miscoded(event: pd.Series) -> str:
     if found <= {1, 2}:
         cure += "; where 2 means the event and 1 censored, subtract 1"
     return f"has values other than 0 and 1 ({first(f'{value:g}' for value in wrong)}); {cure}"
+
+
+def untimely(time: pd.Series, name: str) -> str:
+    """Return how many times are none, kind by kind, and whose they are first, with the cure; "" for nothing.
+
+    Parameters
+    ----------
+    time
+        Numbers, none of them missing, by whose they are.
+    name
+        What the column is called.
+    """
+    kinds = {"zero": time == 0, "negative": time < 0, "infinite": time == np.inf}
+    found = {kind: int(which.sum()) for kind, which in kinds.items() if which.any()}
+    if not found:
+        return ""
+    n, whose = sum(found.values()), first(time.index[np.logical_or.reduce(list(kinds.values()))])
+    if n == 1:
+        return f"1 value of {name!r} is {next(iter(found))} ({whose}); correct or remove it"
+    said = ", ".join(f"{k} {kind}" for kind, k in found.items()) if len(found) > 1 else next(iter(found))
+    what = f"are no times ({said})" if len(found) > 1 else f"are {said}"
+    return f"{n} values of {name!r} {what}, first those of {whose}; correct or remove them"

@@ -20,7 +20,7 @@ from mmcell.errors import MmcellError
 from mmcell.geometry import geometry, robustness
 from mmcell.grading import grade
 from mmcell.items import Items
-from mmcell.permutation import BESIDE, permuted_groups, permuted_labels, permuted_partners
+from mmcell.permutation import MOVED_ALONG, permuted_groups, permuted_labels, permuted_partners
 from mmcell.plan import Plan
 from mmcell.poolings import resolve_poolings
 from mmcell.records import jsonable
@@ -190,6 +190,9 @@ class Work:
         for name, column in ((target, state), ("batch", dataset.roles.batch)):
             if column is not None and column in dataset.patients:
                 found[name] = as_text(dataset.patients[column].reindex(patients).dropna()).reindex(patients)
+        if "outcome" in found and dataset.roles.outcome is not None:
+            ends = {"0": "censored", "1": "event", str(dataset.roles.outcome.competing): "competing event"}
+            found["outcome"] = found["outcome"].map(lambda end: ends.get(end, end), na_action="ignore")
         return pd.DataFrame(found, index=patients)
 
     def composition(self) -> dict[str, Any] | None:
@@ -253,7 +256,7 @@ class Work:
             first = split is self.plan.splits[0] and self._is_shown and not seeds
             made = embeddings_of(
                 self.candidate, self.task, self.plan.dataset, split, self.cache, self.plan.seed, y,
-                self._sample if first else None,
+                self._sample if first else None, by_type=not seeds,
             )  # fmt: skip
             # Held where they are asked for again: by every draw of a null, and patient vectors, which are small.
             if not self.plan.n_null and self.task.spec.slot[2] != "patient":
@@ -315,6 +318,6 @@ class Work:
         if key not in self._worlds:
             self._worlds.clear()
             rng = stream(self.plan.seed, "labels", *seeds)
-            beside = BESIDE if self.task.adds_to_covariates and not self.candidate.permuted else ()
+            beside = MOVED_ALONG if self.task.adds_to_covariates and not self.candidate.permuted else ()
             self._worlds[key] = permuted_labels(self.plan.dataset, split.spec.targets, within, rng, beside)
         return self._worlds[key]

@@ -72,7 +72,7 @@ def test_technical_covariates_of_the_roles_are_added():
 
 def test_a_missing_technical_covariate_is_refused(refused):
     toy = cite(8, 10, roles={"technical": ("chip",)}, chip=[np.nan, *range(79)])
-    with refused("the technical covariate 'chip' is missing or not numeric for 1 items"):
+    with refused("the technical covariate 'chip' is missing or not numeric for 1 item"):
         technical_only(toy, "rna", "cell", half("label"))
 
 

@@ -178,7 +178,10 @@ def test_units_without_an_outcome_are_left_out(cohort):
     [
         ({"severity": "mild"}, ["label 'severity' has one class only (mild)", "at least two"]),
         ({"severity": None, "roles": {"label": None}}, ["roles.label is not set", "name its column"]),
-        ({"severity": ["mild"] + ["severe"] * 23}, ["'severity' takes 2 values in donor 'd0'", "1 units", "finer"]),
+        (
+            {"severity": ["mild"] + ["severe"] * 23},
+            ["'severity' takes 2 values in donor 'd0'", "1 unit in all", "finer"],
+        ),
         ({"roles": {"positive": "sever"}}, ["roles.positive is 'sever'", "did you mean severe"]),
     ],
 )
@@ -193,6 +196,10 @@ def test_labels_that_cannot_be_scored(cohort, refused, columns, pieces):
         ({"died": 0}, ["'died' has no events"]),
         ({"died": per_donor([0, 1] * 3 + [2, 3])}, ["'died' has values other than 0 and 1 (2, 3)", "0 = censored"]),
         ({"died": per_donor([0, 1] * 3 + [2, 2])}, ["(2)", "where 2 is a competing event", "competing: 2}"]),
+        (
+            {"died": per_donor([0, 1] * 3 + [2, 2]), "roles": {"outcome": Outcome("months", "died", "9")}},
+            ["where 2 is a competing event", "competing: 2}, not 9, which nobody has"],
+        ),
         ({"died": per_donor([1, 2] * 4)}, ["(2)", "where 2 means the event and 1 censored, subtract 1"]),
         ({"died": per_donor(["alive", "dead"] * 4)}, ["'died' is not numeric in 8 of 8 (alive, dead)", "1 = event"]),
         ({"died": per_donor(["FALSE", "TRUE"] * 4)}, ["'died' is not numeric in 8 of 8 (FALSE, TRUE)", "0 = censored"]),
@@ -201,8 +208,16 @@ def test_labels_that_cannot_be_scored(cohort, refused, columns, pieces):
         ({"died": per_donor([np.nan] * 8)}, ["no donor has both 'months' and 'died'", "fill them in"]),
         ({"months": per_donor(["1 year", *map(str, range(2, 9))])}, ["'months' is not numeric in 1 of 8 (1 year)"]),
         ({"months": per_donor(pd.date_range("2020", periods=8))}, ["'months' holds dates", "number of days"]),
-        ({"months": per_donor([0, -1, *range(1, 7)])}, ["2 values of 'months' are not positive (first: d0, d1)"]),
-        ({"months": per_donor([np.inf, *range(1, 8)])}, ["1 values of 'months' are infinite", "correct or remove"]),
+        (
+            {"months": per_donor([0, -1, *range(1, 7)])},
+            ["2 values of 'months' are no times (1 zero, 1 negative), first those of d0, d1"],
+        ),
+        (
+            {"months": per_donor([0, -1, np.inf, -2, -np.inf, *range(1, 4)])},
+            ["5 values of 'months' are no times (1 zero, 3 negative, 1 infinite), first those of d0, d1, d2"],
+        ),
+        ({"months": per_donor([0, 0, *range(1, 7)])}, ["2 values of 'months' are zero", "correct or remove them"]),
+        ({"months": per_donor([np.inf, *range(1, 8)])}, ["1 value of 'months' is infinite (d0); correct or remove it"]),
         ({"months": np.arange(1, 25)}, ["'months' takes 3 values in donor", "8 units"]),
         ({"roles": {"outcome": None}}, ["roles.outcome is not set", "time and event"]),
     ],

@@ -9,7 +9,8 @@ from scipy.spatial.distance import pdist
 
 from mmcell import Dataset, Embedding, evaluate
 from mmcell.geometry import geometry, robustness
-from tests.toys import PATIENT, Noise, cite
+from mmcell.roles import Outcome
+from tests.toys import PATIENT, SURVIVAL, Noise, cite, survivors
 
 RNG = np.random.default_rng(0)
 
@@ -234,3 +235,11 @@ def test_no_score_is_lost_for_what_stands_beside_it(monkeypatch):
     record = next(r for r in found.records if r.role == "candidate")
     assert record.scores[0].value is not None
     assert any(f.code == "not-measured" and "no map today" in f.message for f in record.findings)
+
+
+def test_ends_of_patients_are_named_not_coded():
+    end = np.resize(["0", "1", "1", "moved"], 40)
+    data = survivors(death=end, roles={"outcome": Outcome("years", "death", "moved")})
+    record = evaluate("features", SURVIVAL, dataset=data, controls=["constant"], n_boot=100).records[0]
+    named = {"0": "censored", "1": "event", "moved": "competing event"}
+    assert record.details["geometry"]["facts"]["outcome"] == [named[e] for e in end]

@@ -65,7 +65,7 @@ def test_cells_get_their_donor():
 def test_an_item_that_is_not_held_out_is_refused(refused, foreign):
     split = fold()
     frame = predicted(split).frame.assign(item=[foreign, *split.test[1:]])
-    with refused(f"1 items that are not held out in this fold ({foreign})", "score only view.test"):
+    with refused(f"1 item that is not held out in this fold ({foreign})", "score only view.test"):
         grade(Items(frame, "binary"), TOY, split, "patient")
 
 

@@ -131,3 +131,20 @@ def test_a_model_without_a_name_of_its_own_is_found_beside_its_twin_with_covaria
     ).incremental()  # fmt: skip
     assert set(table["probe"]) == {"logistic"}
     assert table.loc[table["metric"] == "auroc", ["clinical", "alone", "both", "gain"]].notna().all(axis=None)
+
+
+def test_nothing_is_gained_by_the_p_of_a_test(tmp_path):
+    spec = replace(SURVIVAL.spec, metrics=("harrell_c", "d_calibration"))
+    found = evaluate(
+        "features", type(SURVIVAL)(spec), dataset=survivors(48), n_boot=100, null=19, controls=["clinical-only"],
+        probes=["cox", "cox+clinical"],
+    )  # fmt: skip
+    row = found.incremental().set_index("metric").loc["d_calibration"]
+    assert row[["clinical", "alone", "both"]].notna().all()
+    assert row[["gain", "ci_low", "ci_high", "mde", "p_null"]].isna().all()
+    assert found.incremental().set_index("metric").loc["harrell_c", ["gain", "p_null"]].notna().all()
+    table = found.table()
+    of_test = table[table["metric"] == "d_calibration"]
+    assert of_test["value"].notna().all()
+    assert of_test[["difference", "p_null", "skill"]].isna().all(axis=None)
+    assert "What it adds to the clinic" in found.report(tmp_path / "r.html").read_text()

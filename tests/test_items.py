@@ -96,10 +96,10 @@ RETRIEVAL = {"item": ["i"], "above": [0], "tied": [0], "tied_correct": [1], "n_c
         ({"y_pred": [0.1]}, "binary", ["kind 'binary'", "column 'item' is missing"]),
         ({"item": ["i"]}, "survival", ["kind 'survival'", "column 'y_pred' is missing; return it"]),
         (RETRIEVAL, "retrieval", ["kind 'retrieval'", "column 'percentile' is missing"]),
-        ({"item": ["i", "j"], "y_pred": [0.1, np.nan]}, "binary", ["'y_pred' is not a finite number for 1 items (j)"]),
+        ({"item": ["i", "j"], "y_pred": [0.1, np.nan]}, "binary", ["'y_pred' is not a finite number for 1 item (j)"]),
         ({"item": ["i", "j"], "y_pred": [np.inf, 0]}, "regression", ["(i)", "leave such items out"]),
         ({"item": ["i"], "y_pred": ["high"]}, "survival", ["'y_pred' is not a finite number", "(i)"]),
-        ({"item": list("iij"), "y_pred": 0.1}, "binary", ["1 items are scored twice in one repeat (i)", "once"]),
+        ({"item": list("iij"), "y_pred": 0.1}, "binary", ["1 item is scored twice in one repeat (i)", "once"]),
     ],
 )
 def test_malformed_items_are_refused(refused, frame, kind, pieces):

@@ -7,7 +7,7 @@ import pytest
 
 from mmcell import Embedding, Roles, Split, SplitSpec, make_splits
 from mmcell.dataset import Dataset
-from mmcell.permutation import BESIDE, permuted_groups, permuted_labels, permuted_partners
+from mmcell.permutation import MOVED_ALONG, permuted_groups, permuted_labels, permuted_partners
 from mmcell.roles import DatasetCard
 from mmcell.task import MethodView
 from tests.toys import cite, survivors
@@ -136,7 +136,7 @@ def test_covariates_move_with_the_outcome_and_missing_ones_too():
     toy = survivors(30)
     age = toy.obs["age"].mask(np.arange(30) % 4 == 0)
     toy = survivors(30, age=age.to_numpy(), site=np.where(np.arange(30) % 3, "one", "two"))
-    moved = permuted_labels(toy, ("outcome",), (), rng(), BESIDE)
+    moved = permuted_labels(toy, ("outcome",), (), rng(), MOVED_ALONG)
     columns = ["years", "death", "age", "site"]
     before, after = toy.obs[columns], moved.obs[columns]
     key = dict(zip(before["years"], range(30), strict=True))

@@ -204,12 +204,12 @@ def test_a_unit_in_several_folds_is_said_as_an_audit_says_it():
 def test_one_bad_time_counts_once_however_many_predictors_and_repeats(refused):
     frame = survival()
     frame.loc[3, "time"] = -1.0
-    with refused("1 value of 'time' is not positive (first items: 3)"):
+    with refused("1 value of 'time' is negative (3); correct or remove it"):
         score_table(frame)
-    with refused("1 value of 'time' is not positive (first items: 3)"):
+    with refused("1 value of 'time' is negative (3); correct or remove it"):
         score_table(pd.concat([frame.assign(repeat=r) for r in (0, 1)], ignore_index=True))
     frame.loc[5, "time"] = 0.0
-    with refused("2 values of 'time' are not positive (first items: 3, 5)"):
+    with refused("2 values of 'time' are no times (1 zero, 1 negative), first those of 3, 5"):
         score_table(frame)
 
 
@@ -219,7 +219,7 @@ def test_one_bad_time_counts_once_however_many_predictors_and_repeats(refused):
         (lambda f: f.assign(y_true=np.nan), "no row has a truth"),
         (lambda f: f.drop(columns="y_true"), "no truth"),
         (lambda f: f[["item", "unit", "y_true"]], "no predictions"),
-        (lambda f: f.assign(unit=[None, *f["unit"][1:]]), "1 rows have no 'unit'"),
+        (lambda f: f.assign(unit=[None, *f["unit"][1:]]), "1 row has no 'unit'"),
         (lambda f: f.assign(y_pred_good="x"), "column 'y_pred_good' has 120 cells that are no number"),
         (lambda f: f.assign(y_pred_good="x", y_pred_noise="z"), "class of 'y_true'"),
         (lambda f: f.assign(y_pred_good=np.nan, y_pred_noise=np.nan), "has a usable prediction"),
@@ -238,10 +238,58 @@ def test_a_bad_table_is_refused_in_one_line(change, piece):
     [
         ({"event": np.nan}, "no row has a truth"),
         ({"event": 2}, "other than 0 and 1"),
-        ({"time": -1.0}, "not positive"),
+        ({"time": -1.0}, "are negative"),
         ({"time": "soon"}, "not numeric"),
     ],
 )
 def test_a_bad_outcome_is_refused_in_one_line(change, piece):
     with pytest.raises(MmcellError, match=piece):
         score_table(survival().assign(**change))
+
+
+def test_codes_of_competing_events_are_told_where_they_belong(refused):
+    frame = survival()
+    coded = frame.assign(event=np.arange(len(frame)) % 3)
+    with refused(
+        "'event' has values other than 0 and 1 (2)", "where 2 is a competing event, write 0", "column 'cause'"
+    ):
+        score_table(coded, **FEW)
+    rivals = coded.assign(event=(coded["event"] == 1).astype(int), cause=coded["event"], ipcw=1.0)
+    found = row(score_table(rivals, metrics=("cause_specific_c",), **FEW), "a", "cause_specific_c")
+    assert found["status"] == "ok"
+
+
+@pytest.mark.parametrize(
+    ("metric", "pieces"),
+    [
+        (
+            "uno_c",
+            ["needs the column 'ipcw' (1/G(t−)²", "Censoring.fit(train_time, train_event).ipcw(time, tau)", "give it"],
+        ),
+        ("cause_specific_c", ["the columns 'cause' (0 = censored", ", and 'ipcw' (", "give them"]),
+        ("ibs", ["'brier' (", "mmcell.metrics.survival.integrated_brier_score"]),
+        ("brier@horizon", ["'brier_horizon' (", "mmcell.metrics.survival.brier_score"]),
+        ("net_benefit", ["'p_event' (the predicted probability", "'threshold' (the risk from which on to treat"]),
+        ("rmst_difference", ["'risk_group' (high or low", "'tau' (the time up to which"]),
+        ("d_calibration", ["'own_survival' (the predicted probability"]),
+    ],
+)
+def test_what_a_metric_needs_beside_is_said_with_its_source(metric, pieces, refused):
+    with refused(f"the metric {metric!r} needs", *pieces):
+        score_table(survival(), metrics=(metric,), **FEW)
+
+
+def test_net_benefit_of_survival_without_a_horizon_is_refused_in_words(refused):
+    with refused("the column 'horizon' is missing"):
+        score_table(survival().assign(p_event=0.3, threshold=0.2), metrics=("net_benefit",), **FEW)
+
+
+def test_predictors_are_not_compared_by_the_p_of_a_test():
+    frame = survival().drop(columns="risk_b").rename(columns={"risk_a": "risk"})
+    curves = np.exp(-frame["time"] / frame["time"].mean())
+    both = pd.concat([frame.assign(predictor=name, own_survival=curves**k) for k, name in enumerate("ab", start=1)])
+    alone = score_table(both, metrics=("d_calibration",), n_boot=100, n_permutations=49)
+    assert alone.comparison is None
+    assert set(alone.table["letters"]) == {""}
+    found = score_table(both, metrics=("d_calibration", "harrell_c"), n_boot=100, n_permutations=49)
+    assert found.comparison.metric == "harrell_c"

@@ -88,7 +88,7 @@ def test_the_key_follows_what_is_where():
 @pytest.mark.parametrize(
     ("train", "test", "pieces"),
     [
-        (["a", "b"], ["b", "c"], ["1 units are in training and in test (b)", "one side"]),
+        (["a", "b"], ["b", "c"], ["1 unit is in training and in test (b)", "one side"]),
         ([], ["b"], ["fold 2 has no train units", "fewer folds"]),
         (["a"], [], ["fold 2 has no test units", "fewer folds"]),
     ],
@@ -119,7 +119,7 @@ SITES = {"site": [None] * 3 + ["a"] * 9 + ["b"] * 12}
 
 
 def test_units_without_a_group_to_leave_out_are_refused(cohort, refused):
-    with refused("1 units have no site (d0)", "fill it in"):
+    with refused("1 unit has no site (d0)", "fill it in"):
         make_splits(cohort(**SITES), "leave-one-group-out", "site")
 
 

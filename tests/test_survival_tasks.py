@@ -52,7 +52,7 @@ def test_a_cohort_of_somebodys_own(tmp_path):
 
 
 def test_one_event_is_not_enough(refused):
-    with refused("1 units of outcome '1' cannot be spread over 5 folds", "add units"):
+    with refused("1 unit of outcome '1' cannot be spread over 5 folds", "add units"):
         make_plan(
             "patient-survival", "features", survivors(30, death=[1] + [0] * 29), controls=["constant"], n_boot=100
         )

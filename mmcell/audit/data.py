@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import numpy as np
+import pandas as pd
+
 from mmcell.audit.batches import confounded
+from mmcell.audit.clinical import clinical_findings
 from mmcell.audit.composition import left_out, one_batch_types
 from mmcell.audit.technical import covariate_leaks
 from mmcell.audit.units import below_limit, empty, excluded, samples, small, targets_of
@@ -27,6 +31,8 @@ def audit_data(dataset: Dataset, splits: list[Split], level: str, modality: str)
     targets = {t for s in splits for t in s.spec.targets}
     of_units = targets & targets_of(dataset)
     found = [*small(dataset, of_units), *empty(dataset), *excluded(dataset, targets, level)]
+    if level == "patient":
+        found += clinical_findings(dataset, of_units, pd.Index(np.unique(np.concatenate([s.test for s in splits]))))
     if dataset.card.level != "patient":
         found += [*one_batch_types(dataset), *left_out(dataset), *samples(dataset)]
         if level == "patient":

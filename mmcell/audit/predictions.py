@@ -11,7 +11,7 @@ from mmcell.audit.units import FEW_EVENTS, PER_VARIABLE, few_units
 from mmcell.errors import MmcellError, first
 from mmcell.records import Finding
 from mmcell.stats.units import MINIMUM
-from mmcell.truth import miscoded
+from mmcell.truth import miscoded, untimely
 
 _PREDICTION = re.compile(r"^(y_pred|risk)(?:[_:. ](.+))?$")
 #: Columns that say which predictions belong together, as far as a table has them.
@@ -196,13 +196,8 @@ def outcome_faults(table: pd.DataFrame) -> list[str]:
     found = []
     if problem := miscoded(known["event"]):
         found.append(f"'event' {problem}")
-    early = ~((known["time"] > 0) & np.isfinite(known["time"]))
-    if early.any():
-        what, them = ("values of 'time' are", "them") if early.sum() > 1 else ("value of 'time' is", "it")
-        found.append(
-            f"{int(early.sum())} {what} not positive (first items: {first(known.loc[early, 'item'])}); correct or "
-            f"remove {them}"
-        )
+    if problem := untimely(known.set_index("item")["time"], "time"):
+        found.append(problem)
     return found
 
 
@@ -239,8 +234,9 @@ def _sizes(table: pd.DataFrame) -> list[Finding]:
         events = int(table.groupby("unit")["event"].max().sum())
         # Below 10 units there is no interval that could be wide.
         if 0 < events < FEW_EVENTS and n >= MINIMUM:
-            text = f"{events} events among {n} units: intervals are wide"
-            found.append(Finding(severity="warning", code="few-events", message=text, evidence=f"{events} events",
+            said = f"{events} event{'s' * (events != 1)}"
+            text = f"{said} among {n} units: intervals are wide"
+            found.append(Finding(severity="warning", code="few-events", message=text, evidence=said,
                                  cure="read the interval, not the value"))  # fmt: skip
     return found
 

@@ -13,6 +13,7 @@ import pandas as pd
 from threadpoolctl import threadpool_limits
 
 from mmcell.audit.batches import batch_predictability, confounded, embedding_means, label_from_batch, unit_means
+from mmcell.audit.clinical import clinical_findings
 from mmcell.audit.composition import composition_findings
 from mmcell.audit.duplicates import duplicate_findings, of_row
 from mmcell.audit.evidence import ordered
@@ -248,6 +249,7 @@ def audit_dataset(
     draws = {"n_boot": n_boot, "seed": seed}
     found = [*unusable(dataset), *small(dataset, targets), *empty(dataset)]
     found += [*excluded(dataset, targets, "patient"), *positive_class(dataset), *_crossed(dataset)]
+    found += clinical_findings(dataset, targets)
     found += confounded(dataset, **draws)
     found += label_from_batch(dataset, **draws)
     if cells:

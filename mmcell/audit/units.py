@@ -103,32 +103,35 @@ def small(dataset: Dataset, targets: set[str]) -> list[Finding]:
     if "outcome" in targets:
         events = int(dataset.truth("outcome", "patient")["event"].sum())
         # Below 10 units there is no interval that could be wide.
+        said = f"{events} event{'s' * (events != 1)}"
         if events < FEW_EVENTS and n >= MINIMUM:
             found.append(
                 Finding(
                     severity="warning",
                     code="few-events",
-                    message=f"{events} events among {n} patients: intervals are wide",
-                    evidence=f"{events} events",
+                    message=f"{said} among {n} patients: intervals are wide",
+                    evidence=said,
                     cure="read the interval, not the value",
                 )
             )
-        found += _per_variable(events, variables, "events")
+        found += _per_variable(said, events, variables)
     truth = label_of(dataset) if "label" in targets else None
     if truth is not None:
         names = dataset.per_unit(str(dataset.roles.label)).astype(str)[truth.index]
         counts = names.value_counts()
-        if counts.min() < PER_VARIABLE:
+        least = int(counts.min())
+        rarest = f"{least} unit{'s' * (least != 1)} of {dataset.roles.label} {counts.idxmin()!r}"
+        if least < PER_VARIABLE:
             found.append(
                 Finding(
                     severity="warning",
                     code="few-in-class",
-                    message=f"{counts.min()} units of {dataset.roles.label} {counts.idxmin()!r}: each moves the scores",
+                    message=f"{rarest}: each moves the scores",
                     evidence=", ".join(f"{k} {name}" for name, k in counts.items()),
                     cure="add patients of this class" + ("; read the interval, not the value" if n >= MINIMUM else ""),
                 )
             )
-        found += _per_variable(int(counts.min()), variables, f"units of {dataset.roles.label} {counts.idxmin()!r}")
+        found += _per_variable(rarest, least, variables)
     return found
 
 
@@ -141,15 +144,15 @@ def few_units(n: int, of: str = "") -> list[Finding]:
     return [Finding(severity="warning", code="few-units", message=text, cure=cure)]
 
 
-def _per_variable(have: int, variables: int, what: str) -> list[Finding]:
+def _per_variable(said: str, have: int, variables: int) -> list[Finding]:
     if not variables or have / variables >= PER_VARIABLE:
         return []
     return [
         Finding(
             severity="warning",
             code="few-per-variable",
-            message=f"{have} {what} for {variables} clinical variables, {have / variables:.1f} each: a model of all of "
-            "them overfits",
+            message=f"{said} for {variables} clinical variable{'s' * (variables != 1)}, {have / variables:.1f} each: a "
+            "model of all of them overfits",
             evidence=f"fewer than {PER_VARIABLE} per variable",
             cure="use fewer covariates, or a penalised model",
         )

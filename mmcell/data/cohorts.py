@@ -20,7 +20,7 @@ from mmcell.data.download import data_folder, fetch, known_digest
 from mmcell.data.lazy import open_lazily
 from mmcell.dataset import Dataset
 from mmcell.digest import digest
-from mmcell.errors import MmcellError, did_you_mean, first
+from mmcell.errors import MmcellError, did_you_mean, first, number_of
 from mmcell.matrix import Matrix, elements, opened
 from mmcell.roles import DatasetCard, ModalityCard, Roles
 
@@ -275,7 +275,10 @@ def _labelled(cohort: Cohort, obs: pd.DataFrame, unit: str, cell_type: str) -> t
     mixed = several[several.isin(donors[condition.notna()].unique())]
     if len(mixed):
         condition = condition.mask(donors.isin(mixed))
-        said.append(f"{len(mixed)} donors have cells of several states and no label ({first(mixed)}).")
+        said.append(
+            f"{number_of(len(mixed), 'donor has', 'donors have')} cells of several states and no label "
+            f"({first(mixed)})."
+        )
     known = donors[condition.notna()].nunique()
     if known < donors.nunique():
         others = found[condition.isna()].dropna().unique()

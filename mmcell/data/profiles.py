@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from mmcell.errors import MmcellError, did_you_mean, first
+from mmcell.errors import MmcellError, did_you_mean, first, number_of
 from mmcell.modalities import join
 from mmcell.readers import existing, read_table
 from mmcell.roles import TableCard
@@ -80,7 +80,8 @@ def _table(modality: str, table: TableCard, path: Path) -> tuple[pd.DataFrame, p
     repeated = ids[ids.duplicated()].unique()
     if len(repeated):
         raise MmcellError(
-            f"{path}: {len(repeated)} ids of {given!r} occur more than once ({first(repeated)}); leave 'id' out where "
+            f"{path}: {number_of(len(repeated), 'id')} of {given!r} occur more than once ({first(repeated)}); leave "
+            "'id' out where "
             "rows are replicates, and pair them by a column"
         )
     frame = frame.set_axis(pd.Index(ids, name=None), axis=0).drop(columns=[given] if given else [])
@@ -88,7 +89,10 @@ def _table(modality: str, table: TableCard, path: Path) -> tuple[pd.DataFrame, p
     values = frame[names].apply(pd.to_numeric, errors="coerce")
     bad = ~np.isfinite(values.to_numpy(dtype=float)).all(axis=0)
     if bad.all():
-        raise MmcellError(f"{path}: all {len(names)} features hold missing or infinite values; fill them in")
+        raise MmcellError(
+            f"{path}: all {number_of(len(names), 'feature holds', 'features hold')} missing or infinite values; fill "
+            "them in"
+        )
     about = frame.drop(columns=names).rename(columns=table.rename)
     twice = about.columns[about.columns.duplicated()]
     if len(twice):
@@ -124,7 +128,7 @@ def _joined(described: list[pd.DataFrame], names: list[str]) -> pd.DataFrame:
             differ = mine.notna() & theirs.notna() & ~same
             if differ.any():
                 raise MmcellError(
-                    f"column {column!r}: {name} and an earlier table differ for {int(differ.sum())} items "
+                    f"column {column!r}: {name} and an earlier table differ for {number_of(int(differ.sum()), 'item')} "
                     f"({first(both[differ])}); correct one, or rename the column in one of them"
                 )
         found = found.combine_first(other)

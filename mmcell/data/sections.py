@@ -14,7 +14,7 @@ from scipy import sparse
 from mmcell.data.slide import pixels_of
 from mmcell.encoders.images import as_anndata
 from mmcell.encoders.tiles import tiles
-from mmcell.errors import MissingExtraError, MmcellError, first
+from mmcell.errors import MissingExtraError, MmcellError, first, number_of
 from mmcell.readers import UNREADABLE, existing, read_table, unreadable
 from mmcell.roles import SectionCard
 
@@ -239,7 +239,11 @@ def _tiled(
 ) -> Spots:
     """Return spots with the tiles around their centres; equal names of genes get a number."""
     if not counts.var_names.is_unique:
-        caveats = [*caveats, f"{int(counts.var_names.duplicated().sum())} genes share a name and got a number."]
+        caveats = [
+            *caveats,
+            f"{number_of(int(counts.var_names.duplicated().sum()), 'gene shares', 'genes share')} a name and got a "
+            "number.",
+        ]
         counts.var_names_make_unique()
     counts.obsm["spatial"] = xy
     counts.uns.clear()
@@ -262,5 +266,8 @@ def by_spot(path: Path, counted: pd.Index) -> pd.DataFrame:
         names = table[pair[0]].astype(int).astype(str) + "x" + table[pair[1]].astype(int).astype(str)
     repeated = names[names.duplicated()].unique()
     if len(repeated):
-        raise MmcellError(f"{path}: {len(repeated)} spots occur more than once ({first(repeated)}); keep one row each")
+        raise MmcellError(
+            f"{path}: {number_of(len(repeated), 'spot occurs', 'spots occur')} more than once ({first(repeated)}); "
+            "keep one row each"
+        )
     return table.set_axis(pd.Index(names), axis=0)

@@ -9,7 +9,8 @@ import numpy as np
 
 from mmcell.digest import digest_ids, stream
 from mmcell.embedding import ModelCard
-from mmcell.errors import MmcellError
+from mmcell.errors import MmcellError, number_of
+from mmcell.proportions import floor_of, log_ratios
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -137,31 +138,43 @@ class CLR:
 class LogRatios:
     """Centred log-ratio of proportions within each item: how many times as much of each part as of the usual one.
 
-    Parts below `floor` count as `floor`, for a part of 0 has no logarithm. Fractions that are estimated come down to
-    1e-8, which is no measurement: with so low a floor the zeros would be most of what varies.
+    Parts below the floor count as the floor, for a part of 0 has no logarithm: by default that of
+    `mmcell.proportions.floor_of` among the training items, as `mmcell stratify` takes it, or else `floor`.
     """
 
     rowwise: ClassVar[bool] = True
     cheap: ClassVar[bool] = True
-    floor: float = 1e-3
+    floor: float | None = None
     card: ModelCard = field(init=False)
 
     def __post_init__(self) -> None:
-        if not 0 < self.floor < 1:
+        if self.floor is not None and not 0 < self.floor < 1:
             raise MmcellError(f"encoder 'log-ratios': floor is {self.floor}; give a proportion above 0 and below 1")
-        self.card = ModelCard(name="log-ratios", preprocessing="proportions", parameters={"floor": self.floor})
+        given = {} if self.floor is None else {"floor": self.floor}
+        self.card = ModelCard(name="log-ratios", preprocessing="proportions", parameters=given)
+
+    def fit(self, data: AnnData) -> Self:
+        """Find the floor among training rows, where none was given."""
+        if self.floor is None:
+            self._floor = floor_of(_shares(data))
+        return self
 
     def encode(self, data: AnnData) -> np.ndarray:
         """Return (n, features)."""
-        values = _dense(data)
-        if (values < 0).any():
-            raise MmcellError(
-                f"encoder 'log-ratios': {int((values < 0).sum())} proportions are negative; say what the values are "
-                "(preprocessing: values) and use 'features'"
-            )
+        values = _shares(data)
         self.columns = tuple(map(str, data.var_names))
-        logs = np.log(np.maximum(values, np.float32(self.floor)))
-        return logs - logs.mean(axis=1, keepdims=True)
+        return log_ratios(values, self._floor if self.floor is None else self.floor).astype(np.float32)
+
+
+def _shares(data: AnnData) -> np.ndarray:
+    values = _dense(data)
+    if (values < 0).any():
+        raise MmcellError(
+            f"encoder 'log-ratios': {number_of(int((values < 0).sum()), 'proportion is', 'proportions are')} "
+            "negative; say what the values are "
+            "(preprocessing: values) and use 'features'"
+        )
+    return values.astype(np.float64)
 
 
 @dataclass

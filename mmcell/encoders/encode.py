@@ -16,7 +16,7 @@ from mmcell.embedding import Embedding
 from mmcell.encoders.base import Encoder, fits, identity, readable
 from mmcell.encoders.images import resized
 from mmcell.encoders.shelf import Kept, Shelf, Writing
-from mmcell.errors import MmcellError
+from mmcell.errors import MmcellError, number_of
 from mmcell.rows import Rows
 from mmcell.survey import refuse_values
 
@@ -237,7 +237,8 @@ def checked(found: Any, name: str, ids: pd.Index) -> np.ndarray:
         )
     if len(values) != len(ids):
         raise MmcellError(
-            f"encoder {name!r}: encode returned {len(values)} rows for {len(ids)} items; return one row each, in order"
+            f"encoder {name!r}: encode returned {number_of(len(values), 'row')} for {number_of(len(ids), 'item')}; "
+            "return one row each, in order"
         )
     if values.dtype.kind not in "fiub":
         raise MmcellError(f"encoder {name!r}: encode returned {values.dtype} values; return numbers")

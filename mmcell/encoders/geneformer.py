@@ -20,7 +20,7 @@ from mmcell.digest import digest, digest_file
 from mmcell.embedding import ModelCard
 from mmcell.encoders import bert
 from mmcell.encoders.network import device_of, need_torch
-from mmcell.errors import MmcellError
+from mmcell.errors import MmcellError, number_of
 from mmcell.readers import existing
 
 if TYPE_CHECKING:
@@ -157,7 +157,8 @@ class Geneformer:
         empty = [name for name, w in zip(data.obs_names, words, strict=True) if not len(w)]
         if empty:
             raise MmcellError(
-                f"encoder {self.card.name!r}: {len(empty)} cells express no gene that it knows (first: {empty[0]}); "
+                f"encoder {self.card.name!r}: {number_of(len(empty), 'cell expresses', 'cells express')} no gene "
+                f"that it knows (first: {empty[0]}); "
                 "remove empty cells, and give counts of human genes by Ensembl id"
             )
         device = device_of(self.device)

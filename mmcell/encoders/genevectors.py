@@ -10,7 +10,7 @@ import numpy as np
 
 from mmcell.digest import stream
 from mmcell.embedding import ModelCard
-from mmcell.errors import MmcellError
+from mmcell.errors import MmcellError, number_of
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -97,7 +97,8 @@ class Gene2Vec:
         empty = total[:, 0] <= 0
         if empty.any():
             raise MmcellError(
-                f"encoder {self.card.name!r}: {int(empty.sum())} cells express no gene with a vector "
+                f"encoder {self.card.name!r}: {number_of(int(empty.sum()), 'cell expresses', 'cells express')} no "
+                "gene with a vector "
                 f"(first: {data.obs_names[int(np.argmax(empty))]}); remove empty cells"
             )
         return np.asarray(weights @ vectors[found[found >= 0]] / total, dtype=np.float32)

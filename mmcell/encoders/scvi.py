@@ -15,7 +15,7 @@ import numpy as np
 
 from mmcell.embedding import ModelCard
 from mmcell.encoders.network import device_of, one_thread
-from mmcell.errors import MissingExtraError, MmcellError
+from mmcell.errors import MissingExtraError, MmcellError, number_of
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -163,7 +163,8 @@ class SCVI:
         """
         if tuple(map(str, data.var_names)) != self._genes:
             raise MmcellError(
-                f"encoder 'scvi': it was fitted on {len(self._genes)} genes, these are other ones or in another order; "
+                f"encoder 'scvi': it was fitted on {number_of(len(self._genes), 'gene')}, these are other ones or in "
+                "another order; "
                 "give the same var_names"
             )
         _check_cells(data)
@@ -177,6 +178,7 @@ def _check_cells(data: AnnData) -> None:
     if empty.any():
         first = data.obs_names[int(np.argmax(empty))]
         raise MmcellError(
-            f"encoder 'scvi': {int(empty.sum())} cells have no counts (first: {first}), and it takes the logarithm "
+            f"encoder 'scvi': {number_of(int(empty.sum()), 'cell has', 'cells have')} no counts (first: {first}), "
+            "and it takes the logarithm "
             "of their number; remove empty cells"
         )

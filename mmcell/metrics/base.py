@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields
 
 import numpy as np
 
-from mmcell.errors import MmcellError
+from mmcell.errors import MmcellError, number_of
 from mmcell.items import Items
 from mmcell.registry import Registry
 
@@ -110,6 +110,9 @@ class Metric:
     comparable
         Items -> the same with predictions on a scale that all predictors share, where the scale does not matter to the
         metric: two predictors are brought to it before their predictions are swapped.
+    is_test
+        Whether its value is the p of a test: that of another predictor is no less or more of anything, so that there
+        are no differences, and permuted labels say nothing of it.
     undefined
         Why it may have no value, in words; "" where the items tell.
     deviation
@@ -130,6 +133,7 @@ class Metric:
     needs: tuple[str, ...] = ()
     interval: bool = True
     comparable: Callable[[Items], Items] | None = None
+    is_test: bool = False
     undefined: str = ""
     deviation: Metric | None = None
 
@@ -324,7 +328,7 @@ def checked_probability(what: str, **arrays: np.ndarray) -> list[np.ndarray]:
     outside = (found[-1] < 0) | (found[-1] > 1)
     if outside.any():
         raise MmcellError(
-            f"{what}: {list(arrays)[-1]} is no probability for {int(outside.sum())} items "
+            f"{what}: {list(arrays)[-1]} is no probability for {number_of(int(outside.sum()), 'item')} "
             f"(first: {found[-1][outside][0]:g}); give numbers from 0 to 1"
         )
     return found

@@ -1,4 +1,4 @@
-"""Net benefit: what treating everybody above a threshold gains, in true positives, once false ones are paid for.
+"""Net benefit: what treating everybody from a threshold on gains, in true positives, once false ones are paid for.
 
 The threshold is the risk at which treating and not treating are worth the same. Treating nobody has net benefit 0;
 treating everybody is a prediction of 1 for all.
@@ -6,18 +6,16 @@ treating everybody is a prediction of 1 for all.
 
 from __future__ import annotations
 
-from functools import partial
-
 import numpy as np
 import pandas as pd
 
-from mmcell.errors import MmcellError
+from mmcell.errors import MmcellError, number_of
 from mmcell.items import Items
 from mmcell.metrics.base import checked_probability, ratio, within_repeats
-from mmcell.metrics.competing import aalen_johansen_resampled
+from mmcell.metrics.incidence import aalen_johansen_resampled
 
-#: Half of the 5 % that a band leaves out on either side.
-_TAIL = 0.025
+#: A prediction that is the threshold but for its last digits is at it: 1 − 0.9 is less than 0.1.
+_ROUNDING = 1e-9
 
 
 def _odds(thresholds: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -27,6 +25,11 @@ def _odds(thresholds: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return at, at / (1 - at)
 
 
+def treated(probability: np.ndarray, threshold: np.ndarray | float) -> np.ndarray:
+    """Return whether a predicted risk reaches its threshold, both of shapes that fit: whom the model would treat."""
+    return np.asarray(probability >= np.asarray(threshold) * (1 - _ROUNDING))
+
+
 def net_benefit_resampled(
     y: np.ndarray, probability: np.ndarray, thresholds: np.ndarray, weights: np.ndarray
 ) -> np.ndarray:
@@ -34,9 +37,9 @@ def net_benefit_resampled(
     y, probability = checked_probability("net_benefit", y=y, probability=probability)
     at, odds = _odds(thresholds)
     weights = np.asarray(weights, dtype=np.float64)
-    treated = probability[:, None] >= at
-    gained = weights @ (treated & (y[:, None] > 0))
-    lost = weights @ (treated & (y[:, None] <= 0))
+    chosen = treated(probability[:, None], at)
+    gained = weights @ (chosen & (y[:, None] > 0))
+    lost = weights @ (chosen & (y[:, None] <= 0))
     return ratio(gained - lost * odds, np.broadcast_to(weights.sum(axis=1)[:, None], gained.shape))
 
 
@@ -82,10 +85,10 @@ def survival_net_benefit_resampled(
     total = weights.sum(axis=1)
     found = np.empty((len(weights), len(at)))
     for i, threshold in enumerate(at):
-        treated = probability >= threshold
-        rows = weights[:, treated]
+        chosen = treated(probability, threshold)
+        rows = weights[:, chosen]
         share = ratio(rows.sum(axis=1), total)
-        risk = aalen_johansen_resampled(time[treated], event[treated], [horizon], rows)[:, 0, 0]  # type: ignore[arg-type]
+        risk = aalen_johansen_resampled(time[chosen], event[chosen], [horizon], rows)[:, 0, 0]  # type: ignore[arg-type]
         # Who treats nobody gains nothing, whatever the risk would have been.
         found[:, i] = np.where(share == 0, 0.0, share * (risk - (1 - risk) * odds[i]))
     return found
@@ -129,14 +132,6 @@ def survival_net_benefit(
     return np.asarray(survival_net_benefit_resampled(time, event, probability, thresholds, horizon, ones)[0])
 
 
-def _benefit_at(
-    items: Items, rows: np.ndarray, weights: np.ndarray, *, threshold: float, everybody: bool = False
-) -> np.ndarray:
-    """Return the net benefit (draws,) of some items under weights (draws, rows)."""
-    p = np.ones(len(rows)) if everybody else items.column("p_event")[rows].astype(float)
-    return _benefit_of(items, rows, weights, p, threshold)
-
-
 def _benefit_of(items: Items, rows: np.ndarray, weights: np.ndarray, p: np.ndarray, threshold: float) -> np.ndarray:
     part, at = items.frame.iloc[rows], np.array([threshold])
     if items.kind == "binary":
@@ -151,52 +146,36 @@ def one_value(items: Items, rows: np.ndarray, column: str) -> float:
     Raises
     ------
     MmcellError
-        It holds several values.
+        It is missing, or holds several values.
     """
+    if column not in items.frame:
+        raise MmcellError(f"items: the column {column!r} is missing; give one time for all items in it")
     values = pd.unique(items.column(column)[rows])
     if len(values) != 1:
-        raise MmcellError(f"items: the column {column!r} has {len(values)} values; one for all items is needed")
+        raise MmcellError(
+            f"items: the column {column!r} has {number_of(len(values), 'value')}; one for all items is needed"
+        )
     return float(values[0])
 
 
 def benefit_at_threshold(items: Items, rows: np.ndarray, weights: np.ndarray) -> np.ndarray:
     """Return the net benefit (draws,) of some items at the thresholds of the column of this name.
 
-    Each item is treated where its risk is at or above its own threshold, that of its fold; all are priced at their
-    mean. At one threshold for all, a model that says the training patients' risk to everybody would treat the folds in
-    which training patients have more events, which are those in which held-out patients have fewer.
+    Each item is treated where its risk reaches its own threshold, that of its fold (see `treated`); all are priced at
+    their mean. At one threshold for all, a model that says the training patients' risk to everybody would treat the
+    folds in which training patients have more events, which are those in which held-out patients have fewer.
+
+    At the training patients' own risk treating everybody and treating nobody are worth the same, 0 but for chance. A
+    model without skill is therefore worth nothing there whichever it does: a class predicted by its share reaches the
+    threshold, and everybody is treated; Breslow's survival is exp(−H), which lies above the Kaplan–Meier estimate that
+    gives the threshold, so that of a constant risk nobody is treated and the net benefit is 0 exactly.
     """
     p, at = (items.column(name)[rows].astype(float) for name in ("p_event", "threshold"))
-    # A prediction that is the threshold but for its last digit is at it.
-    treated = (p >= at * (1 - 1e-9)).astype(float)
-    return _benefit_of(items, rows, weights, treated, float(at.mean()))
+    return _benefit_of(items, rows, weights, treated(p, at).astype(float), float(at.mean()))
 
 
-def decision_curve(items: Items, thresholds: np.ndarray, weights: np.ndarray | None = None) -> pd.DataFrame:
-    """Return net benefit over thresholds, beside treating everybody and nobody.
-
-    Parameters
-    ----------
-    items
-        Binary with ``p_event``, or survival with ``p_event`` and ``horizon``. Folds of a repeat are pooled, repeats
-        averaged.
-    thresholds
-        (k,) risks from 0 on and below 1.
-    weights
-        (draws, units) multiplicities, as ``items.units.bootstrap`` gives them: for a band of 95 % (percentiles, at each
-        threshold on its own).
-
-    Returns
-    -------
-    pandas.DataFrame
-        ``threshold net_benefit treat_all treat_none``, and with weights ``low high``: NaN where more than a fifth of
-        the draws are undefined.
-
-    Raises
-    ------
-    MmcellError
-        A column is missing, or as in `net_benefit`.
-    """
+def decision_curve_resampled(items: Items, thresholds: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Return the net benefit (draws, k) under each row of weights (draws, units); see `decision_curve`."""
     needed = {"binary": ("p_event",), "survival": ("p_event", "horizon")}.get(items.kind)
     if needed is None:
         raise MmcellError(
@@ -205,29 +184,31 @@ def decision_curve(items: Items, thresholds: np.ndarray, weights: np.ndarray | N
     absent = [c for c in needed if c not in items.frame]
     if absent:
         raise MmcellError(f"decision curve: the column {absent[0]!r} is missing; the task must return probabilities")
-    at = _odds(thresholds)[0]
+    of_repeats, at = within_repeats(benefit_at_threshold)[1], _odds(thresholds)[0]
+    asked = (items.having({"threshold": np.full(len(items.frame), t)}) for t in at)
+    found = [of_repeats(same, np.asarray(weights)) for same in asked]
+    return np.reshape(found, (len(at), len(weights))).T
 
-    def values(of: np.ndarray, everybody: bool) -> np.ndarray:
-        found = np.empty((len(at), len(of)))
-        for i in range(len(at)):
-            kernel = partial(_benefit_at, threshold=at[i], everybody=everybody)
-            found[i] = within_repeats(kernel)[1](items, of)
-        return found
 
-    once = np.ones((1, len(items.units)))
-    table = pd.DataFrame(
-        {
-            "threshold": at,
-            "net_benefit": values(once, False)[:, 0],
-            "treat_all": values(once, True)[:, 0],
-            "treat_none": 0.0,
-        }
-    )
-    if weights is None:
-        return table
-    draws = values(np.asarray(weights), False)
-    few = np.isnan(draws).mean(axis=1) > 0.2
-    band = np.full((2, len(at)), np.nan)
-    if (~few).any():
-        band[:, ~few] = np.nanquantile(draws[~few], [_TAIL, 1 - _TAIL], axis=1)
-    return table.assign(low=band[0], high=band[1])
+def decision_curve(items: Items, thresholds: np.ndarray) -> np.ndarray:
+    """Return the net benefit over thresholds, each of them one for all items.
+
+    Parameters
+    ----------
+    items
+        Binary with ``p_event``, or survival with ``p_event`` and ``horizon``. Folds of a repeat are pooled, repeats
+        averaged. With 1 for all in ``p_event`` (`Items.having`) everybody is treated.
+    thresholds
+        (k,) risks from 0 on and below 1.
+
+    Returns
+    -------
+    numpy.ndarray
+        (k,) as in `net_benefit` and `survival_net_benefit`.
+
+    Raises
+    ------
+    MmcellError
+        A column is missing, or as in `net_benefit`.
+    """
+    return np.asarray(decision_curve_resampled(items, thresholds, np.ones((1, len(items.units))))[0])

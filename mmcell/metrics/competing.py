@@ -1,4 +1,4 @@
-"""Competing risks: the incidence of each cause, and concordance where a competing event rules the event out.
+"""Concordance where a competing event rules the event out.
 
 Codes of the cause everywhere: 0 = censored, 1 = the event, 2 = a competing event.
 """
@@ -7,74 +7,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from mmcell.errors import MmcellError, first
+from mmcell.errors import MmcellError, noun, number_of
 from mmcell.metrics.base import checked, ratio
 from mmcell.metrics.censoring import Censoring
 from mmcell.metrics.concordance import c_pairs
-from mmcell.metrics.kaplan_meier import Steps
-
-CAUSES = (1, 2)
-
-
-def _causes(what: str, cause: np.ndarray) -> np.ndarray:
-    wrong = ~np.isin(cause, (0, *CAUSES))
-    if wrong.any():
-        raise MmcellError(
-            f"{what}: cause has the values {first(np.unique(cause[wrong]))}; 0 = censored, 1 = event, 2 = competing"
-        )
-    return cause
-
-
-def aalen_johansen_resampled(
-    time: np.ndarray, cause: np.ndarray, times: np.ndarray, weights: np.ndarray
-) -> np.ndarray:  # fmt: skip
-    """Return the incidence (draws, 2, k) of both causes under each row of weights (draws, n); see `aalen_johansen`."""
-    time, cause = checked("aalen_johansen", time=time, cause=cause)
-    _causes("aalen_johansen", cause)
-    at = np.atleast_1d(np.asarray(times, dtype=np.float64))
-    steps = Steps.of(time, np.asarray(weights, dtype=np.float64))
-    left = np.column_stack([np.ones(len(weights)), steps.left(steps.count(cause > 0))])
-    where = np.searchsorted(steps.times, at, "right")
-    found = np.empty((len(weights), len(CAUSES), len(at)))
-    for i, code in enumerate(CAUSES):
-        grown = np.cumsum(left[:, :-1] * steps.hazard(steps.count(cause == code)), axis=1)
-        found[:, i] = np.column_stack([np.zeros(len(weights)), grown])[:, where]
-    # After the last patient of a draw nothing changes for certain only where nobody was left.
-    watched = np.column_stack([steps.at_risk, np.zeros(len(weights))])[:, np.searchsorted(steps.times, at, "left")] > 0
-    known = watched | (left[:, where] == 0)
-    return np.where(known[:, None], found, np.nan)
-
-
-def aalen_johansen(time: np.ndarray, cause: np.ndarray, times: np.ndarray) -> np.ndarray:
-    """Return how likely each cause has struck by some times, while either rules out the other.
-
-    Parameters
-    ----------
-    time
-        (n,) positive times.
-    cause
-        (n,) 0 = censored, 1 = the event, 2 = competing; at one time, events come before censoring.
-    times
-        (k,) times of interest.
-
-    Returns
-    -------
-    numpy.ndarray
-        (2, k) cumulative incidence of cause 1 and of cause 2; without competing events the first is 1 − Kaplan–Meier.
-        NaN beyond the last patient, unless everybody had an event. Equals lifelines' ``AalenJohansenFitter`` where no
-        two patients share a time (it moves ties apart at random).
-
-    Raises
-    ------
-    MmcellError
-        An entry is NaN, the lengths differ, or another code.
-
-    References
-    ----------
-    Aalen, Johansen: An empirical transition matrix for non-homogeneous Markov chains based on censored observations.
-    Scand J Stat 5, 141–150 (1978).
-    """
-    return np.asarray(aalen_johansen_resampled(time, cause, times, np.ones((1, len(time))))[0])
+from mmcell.metrics.incidence import checked_causes
 
 
 def competing_pairs(
@@ -105,7 +42,7 @@ def cause_specific_c_resampled(
 ) -> np.ndarray:  # fmt: skip
     """Return the concordance (draws,) under each row of weights (draws, n); see `cause_specific_c`."""
     time, cause, risk = checked("cause_specific_c", time=time, cause=cause, risk=risk)
-    _causes("cause_specific_c", cause)
+    checked_causes("cause_specific_c", cause)
     if (train_time is None) != (train_cause is None):
         raise MmcellError("cause_specific_c: give both train_time and train_cause, or neither")
     if train_time is None or train_cause is None:
@@ -117,7 +54,8 @@ def cause_specific_c_resampled(
     beyond = np.isnan(leads) & (cause > 0)
     if beyond.any():
         raise MmcellError(
-            f"cause_specific_c: {int(beyond.sum())} events before tau = {tau} come after the last training patient "
+            f"cause_specific_c: {number_of(n := int(beyond.sum()), 'event')} before tau = {tau} "
+            f"{noun(n, 'comes', 'come')} after the last training patient "
             f"left ({censoring.last:g}), where censoring is unknown; use a smaller tau"
         )
     return ratio(*competing_pairs(time, cause, risk, weights, np.where(cause > 0, leads, 0.0)))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from mmcell.errors import MmcellError
+from mmcell.errors import MmcellError, noun, number_of
 from mmcell.metrics.base import checked, ratio
 from mmcell.metrics.censoring import Censoring
 from mmcell.metrics.lanes import lanes
@@ -166,7 +166,8 @@ def uno_c_resampled(
     beyond = np.isnan(factor) & (event == 1)
     if beyond.any():
         raise MmcellError(
-            f"uno_c: {int(beyond.sum())} events before tau = {tau} come after the last training patient left "
+            f"uno_c: {number_of(n := int(beyond.sum()), 'event')} before tau = {tau} {noun(n, 'comes', 'come')} "
+            "after the last training patient left "
             f"({censoring.last:g}), where censoring is unknown; use a smaller tau"
         )
     return ratio(*c_pairs(time, event, risk, weights, factor))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from mmcell.errors import MmcellError
+from mmcell.errors import MmcellError, number_of
 from mmcell.metrics.base import checked, ratio
 from mmcell.metrics.censoring import Censoring
 from mmcell.metrics.kaplan_meier import Steps
@@ -78,6 +78,31 @@ def auc_pairs(
     return top, bottom
 
 
+def control_factor(time: np.ndarray, ended: np.ndarray, times: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Return what each control counts at each time, (draws, times): 1/G(t), 0 where there is none.
+
+    Within one fold it is the same for all controls and cancels. Where the pairs of several folds are added up it
+    does not: without it the fold with more censoring, which has fewer controls left, would count less. G is that of the
+    scored patients themselves, n S(t) / Y, where S is the Kaplan–Meier estimate of having had no event and Y the
+    controls left: it is asked for at the event times of other folds, too, at which items carry no weight.
+
+    Parameters
+    ----------
+    time, weights
+        As in `harrell_c_resampled`.
+    ended
+        (n,) who had an event, a competing one included: they are not censored.
+    times
+        (k,) times.
+    """
+    steps = Steps.of(time, np.asarray(weights, dtype=np.float64))
+    after = np.searchsorted(steps.times, times, "right")
+    left = np.column_stack([np.ones(len(weights)), steps.left(steps.count(ended))])[:, after]
+    watched = np.column_stack([steps.at_risk, np.zeros(len(weights))])[:, after]
+    expected = left * weights.sum(axis=1)[:, None]
+    return np.divide(expected, watched, out=np.zeros_like(expected), where=watched > 0)
+
+
 def _case_factor(
     what: str, time: np.ndarray, event: np.ndarray, last: float, censoring: Censoring
 ) -> np.ndarray:  # fmt: skip
@@ -87,7 +112,8 @@ def _case_factor(
     beyond = np.isnan(given) & case
     if beyond.any():
         raise MmcellError(
-            f"{what}: {int(beyond.sum())} events come after the last training patient left, where "
+            f"{what}: {number_of(int(beyond.sum()), 'event comes', 'events come')} after the last training patient "
+            "left, where "
             "censoring is unknown; use smaller times"
         )
     return np.divide(1.0, given, out=np.zeros(len(time)), where=case)

@@ -11,11 +11,16 @@ from numba import njit
 
 @njit(cache=True, nogil=True)
 def solve(matrix: np.ndarray, right: np.ndarray) -> np.ndarray:
-    """Return the solution (d,) for a symmetric positive matrix (d, d): of two or three unknowns, so without LAPACK."""
+    """Return the solution (d,) for a symmetric positive matrix (d, d): of two or three unknowns, so without LAPACK.
+
+    NaN where rounding has left the matrix singular.
+    """
     d = len(right)
     a = matrix.copy()
     x = right.copy()
     for k in range(d):
+        if a[k, k] == 0:
+            return np.full(d, np.nan)
         for i in range(k + 1, d):
             part = a[i, k] / a[k, k]
             x[i] -= part * x[k]
@@ -46,10 +51,8 @@ def _likelihood(
     """Breslow log partial likelihood, gradient and negative Hessian; rows by stratum, in it by falling time."""
     n, d = x.shape
     eta = products(x, beta)
+    # The highest of those at risk so far, by which sums are scaled: no sum over somebody at risk underflows to 0.
     highest = -np.inf
-    for i in range(n):
-        if weights[i] > 0 and eta[i] > highest:
-            highest = eta[i]
     value = 0.0
     gradient = np.zeros(d)
     hessian = np.zeros((d, d))
@@ -59,6 +62,7 @@ def _likelihood(
     start = 0
     while start < n:
         if start > 0 and stratum[start] != stratum[start - 1]:
+            highest = -np.inf
             s0 = 0.0
             s1[:] = 0.0
             s2[:] = 0.0
@@ -67,6 +71,12 @@ def _likelihood(
         while stop < n and time[stop] == time[start] and stratum[stop] == stratum[start]:
             w = weights[stop]
             if w > 0:
+                if eta[stop] > highest:
+                    shrink = np.exp(highest - eta[stop])
+                    s0 *= shrink
+                    s1 *= shrink
+                    s2 *= shrink
+                    highest = eta[stop]
                 risk = w * np.exp(eta[stop] - highest)
                 s0 += risk
                 for a in range(d):
@@ -75,12 +85,12 @@ def _likelihood(
                         s2[a, b] += risk * x[stop, a] * x[stop, b]
                 if died[stop]:
                     deaths += w
-                    value += w * (eta[stop] - highest)
+                    value += w * eta[stop]
                     for a in range(d):
                         gradient[a] += w * x[stop, a]
             stop += 1
         if deaths > 0:
-            value -= deaths * np.log(s0)
+            value -= deaths * (np.log(s0) + highest)
             for a in range(d):
                 gradient[a] -= deaths * s1[a] / s0
                 for b in range(a + 1):
@@ -122,6 +132,8 @@ def fit_hazard(
             hessian[a, a] += penalty * total
             gradient[a] -= penalty * total * beta[a]
         step = solve(hessian, gradient)
+        if not np.isfinite(step).all():
+            break
         size = 1.0
         while True:
             trial = beta + size * step

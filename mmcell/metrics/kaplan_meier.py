@@ -9,6 +9,8 @@ import numpy as np
 from mmcell.errors import MmcellError
 from mmcell.metrics.base import checked
 
+_ROUNDING = 1e-9
+
 
 @dataclass(frozen=True, eq=False)
 class KaplanMeier:
@@ -68,6 +70,30 @@ def kaplan_meier(time: np.ndarray, event: np.ndarray, weights: np.ndarray | None
     steps = Steps.of(time, rows)
     events = steps.count(event == 1)
     return KaplanMeier(steps.times, steps.at_risk[0], events[0], steps.left(events)[0])
+
+
+def median_time(time: np.ndarray, event: np.ndarray) -> float:
+    """Return the first time from which on at most half are without the event; NaN where that is not reached.
+
+    Parameters
+    ----------
+    time, event
+        As in `kaplan_meier`. With losses in the place of events, and events in that of censoring, it is the median
+        follow-up (the reverse Kaplan–Meier estimate): at one time losses then come first.
+
+    Raises
+    ------
+    MmcellError
+        As in `kaplan_meier`.
+
+    References
+    ----------
+    Schemper, Smith: A note on quantifying follow-up in studies of failure time. Control Clin Trials 17 (1996).
+    """
+    found = kaplan_meier(time, event)
+    # A product of fractions that is one half may come out a rounding above it.
+    passed = found.times[found.survival <= 0.5 + _ROUNDING]
+    return float(passed[0]) if len(passed) else float("nan")
 
 
 @dataclass(frozen=True, eq=False)

@@ -13,7 +13,7 @@ from mmcell.errors import MmcellError, first
 from mmcell.items import Items
 from mmcell.metrics.brier import brier_terms, integrated_terms
 from mmcell.metrics.censoring import Censoring, common_tau
-from mmcell.metrics.competing import aalen_johansen
+from mmcell.metrics.incidence import aalen_johansen
 
 #: Steps into which the time up to tau is cut for the integrated Brier score.
 STEPS = 100

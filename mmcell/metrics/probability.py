@@ -117,7 +117,8 @@ ICI = Metric(
 #: The p of a test, for which resampled units say nothing. Who is censored is spread over bins, which the χ² does not
 #: know: p is then too large, the more so the more of them there are.
 D_CALIBRATION = Metric(
-    "d_calibration", _d_calibration, True, None, (0, 1), None, ("survival",), needs=("own_survival",), interval=False
+    "d_calibration", _d_calibration, True, None, (0, 1), None, ("survival",), needs=("own_survival",), interval=False,
+    is_test=True,
 )  # fmt: skip
 NET_BENEFIT = Metric(
     "net_benefit", _benefit_fn, True, None, (-np.inf, 1), _benefit_fast, ("binary", "survival"),

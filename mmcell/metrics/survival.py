@@ -33,8 +33,6 @@ from mmcell.metrics.calibration import (
 )
 from mmcell.metrics.censoring import Censoring, common_tau
 from mmcell.metrics.competing import (
-    aalen_johansen,
-    aalen_johansen_resampled,
     cause_specific_c,
     cause_specific_c_resampled,
     competing_pairs,
@@ -42,12 +40,14 @@ from mmcell.metrics.competing import (
 from mmcell.metrics.concordance import c_pairs, harrell_c, harrell_c_resampled, uno_c, uno_c_resampled
 from mmcell.metrics.dynamic import (
     auc_pairs,
+    control_factor,
     cumulative_dynamic_auc,
     cumulative_dynamic_auc_resampled,
     integral,
     integrated_auc,
     integrated_auc_resampled,
 )
+from mmcell.metrics.incidence import aalen_johansen, aalen_johansen_resampled
 from mmcell.metrics.kaplan_meier import KaplanMeier, Steps, kaplan_meier
 from mmcell.metrics.outcome import Span, with_censoring
 from mmcell.metrics.restricted_mean import (
@@ -98,10 +98,12 @@ def _cause_specific(items: Items, rows: np.ndarray, weights: np.ndarray) -> tupl
 def _td_auc(items: Items, rows: np.ndarray, weights: np.ndarray) -> np.ndarray:
     """Integrated AUC (draws,) of a repeat: at each event time below tau pairs of a fold are counted over all folds.
 
+    A case weighs 1/G(T−), a control 1/G(t): see `control_factor`.
     What a time weighs is the part of the Kaplan–Meier curve's drop, over all folds, that cases make who count.
     """
     time, event, risk, ipcw = _columns(items, rows, "time", "event", "y_pred", "ipcw")
     factor = np.where(event == 1, np.sqrt(ipcw), 0.0)
+    ended = items.column("cause" if "cause" in items.frame else "event")[rows].astype(float) > 0
     steps = Steps.of(time, weights)
     left = np.column_stack([np.ones(len(weights)), steps.left(steps.count(event == 1))])
     drops = left[:, :-1] * steps.hazard(steps.count(factor > 0))
@@ -111,16 +113,20 @@ def _td_auc(items: Items, rows: np.ndarray, weights: np.ndarray) -> np.ndarray:
     # Pairs lie within a fold, and within a stratum where items are compared in strata.
     parts = ["fold", "within"] if "within" in items.frame else ["fold"]
     for own in items.frame.iloc[rows].reset_index(drop=True).groupby(parts, sort=True).indices.values():
-        a, b = auc_pairs(time[own], factor[own], risk[own], times, np.ascontiguousarray(weights[:, own]))
-        top += a
-        bottom += b
+        drawn = np.ascontiguousarray(weights[:, own])
+        a, b = auc_pairs(time[own], factor[own], risk[own], times, drawn)
+        share = control_factor(time[own], ended[own], times, drawn)
+        top += a * share
+        bottom += b * share
     return integral(ratio(top, bottom), drops[:, asked])
 
 
 def _rmst(items: Items, rows: np.ndarray, weights: np.ndarray) -> np.ndarray:
     time, event = _columns(items, rows, "time", "event")
-    group = items.column("risk_group")[rows]
-    return restricted_mean_difference_resampled(time, event, group, one_value(items, rows, "tau"), weights)
+    group, tau = items.column("risk_group")[rows], one_value(items, rows, "tau")
+    if not tau > 0:
+        return np.full(len(weights), np.nan)
+    return restricted_mean_difference_resampled(time, event, group, tau, weights)
 
 
 _harrell_fn, _harrell_fast = within_folds(_harrell)
@@ -153,5 +159,6 @@ BRIER_HORIZON = Metric(
 #: In units of time, up to tau, low risk less high risk.
 RMST_DIFFERENCE = Metric(
     "rmst_difference", _rmst_fn, True, 0.0, (-np.inf, np.inf), _rmst_fast, ("survival",), size=n_events,
-    needs=("risk_group", "tau"), undefined="all patients are in one risk group",
+    needs=("risk_group", "tau"),
+    undefined="all patients are in one risk group, or nobody is followed beyond the first events",
 )  # fmt: skip

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from mmcell.embedding import Embedding
-from mmcell.errors import MmcellError, did_you_mean, first
+from mmcell.errors import MmcellError, did_you_mean, first, number_of
 from mmcell.registry import Registry
 
 Fit = TypeVar("Fit", bound=Callable[..., Any])
@@ -114,7 +114,8 @@ def owners(cells: Embedding, owner: pd.Series) -> tuple[pd.Index, np.ndarray]:
     missing = code < 0
     if missing.any():
         raise MmcellError(
-            f"embedding {cells.name!r}: {int(missing.sum())} cells have no owner ({first(cells.ids[missing])}); "
+            f"embedding {cells.name!r}: {number_of(int(missing.sum()), 'cell has', 'cells have')} no owner "
+            f"({first(cells.ids[missing])}); "
             "give every cell its patient"
         )
     return pd.Index(names, name="id"), code
@@ -150,7 +151,8 @@ def types_of(cells: Embedding, cell_type: pd.Series | None, who: str) -> tuple[n
     missing = code < 0
     if missing.any():
         raise MmcellError(
-            f"patient encoder {who!r}: {int(missing.sum())} cells have no cell type ({first(cells.ids[missing])}); "
+            f"patient encoder {who!r}: {number_of(int(missing.sum()), 'cell has', 'cells have')} no cell type "
+            f"({first(cells.ids[missing])}); "
             "label them, for example 'unknown'"
         )
     return names, code
@@ -192,7 +194,7 @@ class Encoded(NamedTuple):
         differ; ``filled types``, type -> patients, where an encoder fills in types that patients lack; of an encoder
         that reads types ``unseen types``, type -> cells, for the types that training patients lack, and ``of unseen
         types only``, the patients who have no others; and of one that weighs cells ``by type``, the types of held-out
-        patients' cells that the weight goes to.
+        patients' cells that the weight goes to, where it was asked for.
     samples
         All samples of 10 cells or more and of a quarter of the median sample's, where they were asked for. The facts
         then hold ``samples``: ``cells each`` (None for all), ``fewest of``, and ``too small``, how many were left out.
@@ -215,6 +217,7 @@ def encode_patients(
     y: pd.Series | pd.DataFrame | None = None,
     equal_cells: bool = True,
     sample: pd.Series | None = None,
+    by_type: bool = False,
 ) -> Encoded:
     """Fit on the training patients' cells, then turn every patient into a vector.
 
@@ -242,9 +245,10 @@ def encode_patients(
         Training patient -> label, or time and event, for who is supervised.
     equal_cells
         Whether to downsample.
-
     sample
         Cell id -> sample, to have vectors of samples from the same fitted encoder, too.
+    by_type
+        Whether to ask an encoder that weighs cells to which types of held-out patients' cells the weight goes.
 
     Returns
     -------
@@ -270,7 +274,7 @@ def encode_patients(
     # Logarithms of equal shares differ by rounding.
     facts["all the same"] = bool(np.ptp(values, axis=0).max() <= _SAME * max(1.0, np.abs(values).max()))
     held = keep & ~in_training[code]
-    if hasattr(fitted, "by_type") and cell_type is not None and held.any():
+    if by_type and hasattr(fitted, "by_type") and cell_type is not None and held.any():
         table = fitted.by_type(_rows(seen, held), owner, cell_type)
         facts["by type"] = table.rename_axis("type").reset_index().to_dict("records")
     if callable(filled := getattr(fitted, "filled", None)):

@@ -12,7 +12,7 @@ import pandas as pd
 
 from mmcell.digest import digest, digest_file
 from mmcell.embedding import Embedding
-from mmcell.errors import MmcellError, did_you_mean, first
+from mmcell.errors import MmcellError, did_you_mean, first, number_of
 from mmcell.patients.base import owners
 from mmcell.patients.scaling import ClassicalScaling
 from mmcell.readers import existing, read_table
@@ -77,11 +77,15 @@ class PatientFile:
         values = frame.apply(pd.to_numeric, errors="coerce").to_numpy(dtype=np.float64)
         if frame.index.has_duplicates:
             twice = frame.index[frame.index.duplicated()].unique()
-            raise MmcellError(f"{path}: {len(twice)} patients occur more than once ({first(twice)}); keep one row each")
+            raise MmcellError(
+                f"{path}: {number_of(len(twice), 'patient occurs', 'patients occur')} more than once "
+                f"({first(twice)}); keep one row each"
+            )
         bad = ~np.isfinite(values).all(axis=1)
         if bad.any() or not values.size:
             raise MmcellError(
-                f"{path}: {int(bad.sum())} patients hold what is no finite number ({first(frame.index[bad])}); fill it "
+                f"{path}: {number_of(int(bad.sum()), 'patient holds', 'patients hold')} what is no finite number "
+                f"({first(frame.index[bad])}); fill it "
                 "in, or leave these patients out"
             )
         square = set(frame.index) == set(frame.columns)

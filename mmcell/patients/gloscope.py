@@ -13,7 +13,7 @@ import pandas as pd
 from threadpoolctl import threadpool_limits
 
 from mmcell.embedding import Embedding
-from mmcell.errors import MmcellError, first
+from mmcell.errors import MmcellError, first, number_of
 from mmcell.patients.base import owners
 from mmcell.patients.radii import Cloud
 from mmcell.patients.scaling import ClassicalScaling
@@ -96,7 +96,8 @@ class GloScope:
         sizes = np.bincount(code, minlength=len(patients))
         if (sizes < 2).any():
             raise MmcellError(
-                f"patient encoder 'gloscope': {int((sizes < 2).sum())} patients have one cell "
+                f"patient encoder 'gloscope': {number_of(int((sizes < 2).sum()), 'patient has', 'patients have')} "
+                "one cell "
                 f"({first(patients[sizes < 2])}); a density needs at least 2 cells per patient, so leave them out"
             )
         names = np.asarray(cells.ids.astype(str), dtype=object)

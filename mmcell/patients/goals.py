@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from mmcell.encoders.network import need_torch
-from mmcell.errors import MmcellError, first
+from mmcell.errors import MmcellError, first, number_of
 from mmcell.patients.bags import BATCH, Loss
 from mmcell.probes.cox_loss import cox_loss
 
@@ -72,7 +72,8 @@ class Classes:
         names, label = np.unique(known.to_numpy().astype(str), return_inverse=True)
         if len(names) != 2:
             raise MmcellError(
-                f"patient encoder {who!r}: training patients are of {len(names)} classes ({first(names)}); it "
+                f"patient encoder {who!r}: training patients are of {number_of(len(names), 'class', 'classes')} "
+                f"({first(names)}); it "
                 "tells two apart"
             )
         few = np.bincount(label) < 2
@@ -138,9 +139,10 @@ class Outcomes:
         time, event = known["time"].to_numpy(float), known["event"].to_numpy(float)
         if not (np.isfinite(time).all() and (time > 0).all() and np.isin(event, (0, 1)).all()):
             raise MmcellError(f"patient encoder {who!r}: times must be positive, and events 0 or 1; correct y")
-        if event.sum() < 2:
+        if (n := int(event.sum())) < 2:
             raise MmcellError(
-                f"patient encoder {who!r}: {int(event.sum())} events among {len(event)} training patients; inner folds "
+                f"patient encoder {who!r}: {number_of(n, 'event')} among "
+                f"{number_of(len(event), 'training patient')}; inner folds "
                 "need 2 or more"
             )
         return cls(time, event.astype(int))
@@ -194,7 +196,8 @@ def _known(patients: pd.Index, y: Table, what: str, who: str) -> Table:
     lacking = patients[~patients.isin(known.index)]
     if len(lacking):
         raise MmcellError(
-            f"patient encoder {who!r}: {len(lacking)} training patients have no {what} ({first(lacking)}); label "
+            f"patient encoder {who!r}: {number_of(len(lacking), 'training patient has', 'training patients have')} "
+            f"no {what} ({first(lacking)}); label "
             "them, or leave them out of training"
         )
     return known.reindex(patients)

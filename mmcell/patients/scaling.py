@@ -6,7 +6,7 @@ from typing import Self
 
 import numpy as np
 
-from mmcell.errors import MmcellError
+from mmcell.errors import MmcellError, number_of
 
 #: Eigenvalues below this share of the largest are rounding.
 _ZERO = 1e-9
@@ -68,7 +68,8 @@ class ClassicalScaling:
             raise MmcellError(f"classical scaling: squared distances have the shape {given.shape}; give (n, n)")
         if len(given) < 2:
             raise MmcellError(
-                f"classical scaling: {len(given)} training patients; distances need at least 2, so give more patients"
+                f"classical scaling: {number_of(len(given), 'training patient')}; distances need at least 2, so give "
+                "more patients"
             )
         if not np.isfinite(given).all():
             raise MmcellError("classical scaling: squared distances are NaN or infinite; leave these patients out")
@@ -110,7 +111,7 @@ class ClassicalScaling:
         if given.ndim != 2 or given.shape[1] != len(self._centre):
             raise MmcellError(
                 f"classical scaling: squared distances have the shape {given.shape}; "
-                f"give a column for each of {len(self._centre)} training patients"
+                f"give a column for each of {number_of(len(self._centre), 'training patient')}"
             )
         if not len(self.eigenvalues):
             return np.zeros((len(given), 1))

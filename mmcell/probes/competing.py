@@ -33,7 +33,7 @@ def rival_survival(
     return fit_cox(apart, time, competing, rng).survival(test, times)
 
 
-def incidence(alone: np.ndarray, rival: np.ndarray) -> np.ndarray:
+def predicted_incidence(alone: np.ndarray, rival: np.ndarray) -> np.ndarray:
     """Return (n, k) the probability of the event by each of k times, while the rival rules it out.
 
     Parameters

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Self
 
@@ -13,8 +14,8 @@ import pandas as pd
 class ClinicalDesign:
     """Turns a table of covariates into a matrix.
 
-    Numbers: a missing one becomes the training mean. Classes: one column for each but the most frequent one in
-    training; a missing or unseen class has 0 in all of them.
+    Numbers: a missing one becomes the training mean. Classes: one column for each but the reference, by default the
+    most frequent one in training; a missing or unseen class has 0 in all of them.
 
     Attributes
     ----------
@@ -24,25 +25,32 @@ class ClinicalDesign:
         Classes with a column, per covariate.
     columns
         Names of the matrix's columns.
+    references
+        Column of a class -> the class that it is compared with.
     """
 
     means: dict[str, float]
     levels: dict[str, tuple[str, ...]]
     columns: tuple[str, ...]
+    references: dict[str, str]
 
     @classmethod
-    def fit(cls, frame: pd.DataFrame) -> Self:
-        """Learn from one row per training patient."""
+    def fit(cls, frame: pd.DataFrame, references: Mapping[str, str] | None = None) -> Self:
+        """Learn from one row per training patient; `references` are classes that others are compared with."""
         means, levels = {}, {}
+        against: dict[str, str] = {}
         for column in frame:
             values = frame[column]
             if pd.api.types.is_numeric_dtype(values):
                 mean = float(values.mean())
                 means[column] = mean if np.isfinite(mean) else 0.0
             else:
-                levels[column] = tuple(map(str, values.dropna().astype(str).value_counts().index[1:]))
+                known = list(map(str, values.dropna().astype(str).value_counts().index))
+                reference = (references or {}).get(str(column), known[0] if known else "")
+                levels[column] = tuple(level for level in known if level != reference)
+                against |= {f"{column}={level}": reference for level in levels[column]}
         names = [*means, *(f"{c}={level}" for c, found in levels.items() for level in found)]
-        return cls(means, levels, tuple(names))
+        return cls(means, levels, tuple(names), against)
 
     def transform(self, frame: pd.DataFrame) -> np.ndarray:
         """Return (patients, columns)."""

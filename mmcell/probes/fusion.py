@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from mmcell.errors import MmcellError
+from mmcell.errors import MmcellError, number_of
 from mmcell.probes.baseline import Baseline
 from mmcell.probes.cox import PENALTIES, ridge_setting
 from mmcell.probes.inner import best_setting, inner_folds, need_events
@@ -101,7 +101,8 @@ def fit_fusion(patients: Patients, time: np.ndarray, event: np.ndarray, rng: np.
     need_events(event)
     if event.sum() < _EVENTS:
         raise MmcellError(
-            f"late fusion: {int(event.sum())} events among {len(event)} training patients; its folds within folds need "
+            f"late fusion: {number_of(int(event.sum()), 'event')} among {number_of(len(event), 'training patient')}; "
+            "its folds within folds need "
             f"{_EVENTS} or more"
         )
     blocks = patients.apart()

@@ -10,7 +10,7 @@ from scipy.sparse import coo_array, csr_array
 from scipy.sparse.csgraph import connected_components
 
 from mmcell.embedding import Embedding
-from mmcell.errors import MmcellError, first
+from mmcell.errors import MmcellError, first, noun, number_of
 from mmcell.probes.head import Pairs
 from mmcell.probes.linear import INNER_FOLDS
 from mmcell.task import MethodView, Task, TaskSpec
@@ -41,7 +41,8 @@ class PairedTask(Task):
         both = pd.Index(of[view.train].dropna()).unique().intersection(of[view.test].dropna().unique())
         if len(both):
             raise MmcellError(
-                f"task {self.spec.name!r}: {len(both)} values of {self.matched_by} are in training and in test "
+                f"task {self.spec.name!r}: {number_of(len(both), 'value')} of {self.matched_by} "
+                f"{noun(len(both), 'is', 'are')} in training and in test "
                 f"({first(both)}); their partners would be known: make what is held out the unit (roles.unit)"
             )
 

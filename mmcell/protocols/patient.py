@@ -9,13 +9,13 @@ import numpy as np
 import pandas as pd
 
 from mmcell.embedding import Embedding
-from mmcell.errors import MmcellError, first
+from mmcell.errors import MmcellError, first, number_of
 from mmcell.items import Items
 from mmcell.probes.design import ClinicalDesign
 from mmcell.probes.logistic import at_prevalence, fit_nested_logistic
 from mmcell.probes.neighbours import fit_neighbours
 from mmcell.splits import Split
-from mmcell.task import MethodView, Task, TaskSpec
+from mmcell.task import PLUS_CLINICAL, MethodView, Task, TaskSpec
 
 
 class PatientState(Task):
@@ -27,7 +27,7 @@ class PatientState(Task):
     of the embedding is asked of the embedding alone.
     """
 
-    probes: ClassVar[tuple[str, ...]] = ("default", "knn", "logistic+clinical")
+    probes: ClassVar[tuple[str, ...]] = ("default", "knn", "logistic" + PLUS_CLINICAL)
 
     required = (
         "random", "constant", "technical-only", "clinical-only|stratum-only", "composition", "pca", "label-permuted",
@@ -40,18 +40,19 @@ class PatientState(Task):
     @property
     def adds_to_covariates(self) -> bool:
         """See `Task.adds_to_covariates`."""
-        return self.probe == "logistic+clinical"
+        return self.probe.endswith(PLUS_CLINICAL)
 
     def plain(self, probe: str) -> str:
         """See `Task.plain`."""
-        return "default" if probe == "logistic+clinical" else probe
+        return "default" if probe.endswith(PLUS_CLINICAL) else probe
 
     def check(self, view: MethodView) -> None:
         """See `Task.check`: two classes, both among the training patients of every fold."""
         _, y = view.training("label")
         if y.dtype.kind not in "iub":
             raise MmcellError(
-                f"task {self.spec.name!r}: the label has {len(np.unique(y))} classes ({first(np.unique(y))}); this "
+                f"task {self.spec.name!r}: the label has {number_of(len(np.unique(y)), 'class', 'classes')} "
+                f"({first(np.unique(y))}); this "
                 "task compares two, leave the label of the others empty"
             )
         if len(np.unique(y)) < 2:

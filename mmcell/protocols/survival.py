@@ -10,19 +10,18 @@ import pandas as pd
 from mmcell.embedding import Embedding
 from mmcell.errors import MmcellError
 from mmcell.items import Items
-from mmcell.probes.competing import incidence, rival_survival
+from mmcell.probes.competing import predicted_incidence, rival_survival
 from mmcell.probes.design import ClinicalDesign
 from mmcell.probes.inputs import Block, Patients
 from mmcell.probes.survival import KINDS
 from mmcell.splits import Split
-from mmcell.task import MethodView, Task, TaskSpec
+from mmcell.task import PLUS_CLINICAL, MethodView, Task, TaskSpec
 
-_CLINICAL = "+clinical"
 #: The code of a competing event.
 _RIVAL = 2
 PROBES = ("cox", "cox+clinical")
 #: The other models, each alone and with covariates beside the vectors.
-MORE_PROBES = tuple(kind + beside for kind in KINDS if kind != "cox" for beside in ("", _CLINICAL))
+MORE_PROBES = tuple(kind + beside for kind in KINDS if kind != "cox" for beside in ("", PLUS_CLINICAL))
 
 #: What survival tasks are scored by: ranks over time, predicted curves, calibration, and what the groups are worth.
 SCORES = (
@@ -54,11 +53,11 @@ class Survival(Task):
     @property
     def adds_to_covariates(self) -> bool:
         """See `Task.adds_to_covariates`."""
-        return self.probe.endswith(_CLINICAL)
+        return self.probe.endswith(PLUS_CLINICAL)
 
     def plain(self, probe: str) -> str:
         """See `Task.plain`."""
-        return probe.removesuffix(_CLINICAL)
+        return probe.removesuffix(PLUS_CLINICAL)
 
     def run(
         self, view: MethodView, embeddings: Mapping[str, Embedding], split: Split, rng: np.random.Generator
@@ -91,7 +90,7 @@ class Survival(Task):
             times = np.union1d(model.times, struck)
             rival = rival_survival(train, outcome[:, 0].astype(float), competing, test, times, rng)
             alone = model.survival(test, times)
-            curves = {"times": times, "survival": alone, "incidence": incidence(alone, rival)}
+            curves = {"times": times, "survival": alone, "incidence": predicted_incidence(alone, rival)}
             details["competing_events_train"] = int(competing.sum())
         if train.stratum is not None and test.stratum is not None:
             unseen = test.stratum[~np.isin(test.stratum, train.stratum)]

@@ -12,7 +12,8 @@ import numpy as np
 from mmcell.items import Items
 from mmcell.metrics.features import Features, features
 from mmcell.report.figures import COLOURS, INK, SOFT, Drawn, below, bottom_only, canvas, style, svg
-from mmcell.report.view import Panel, Row, TaskView
+from mmcell.report.panel import Panel, Row
+from mmcell.report.view import TaskView
 from mmcell.report.words import number, plain, whole
 
 if TYPE_CHECKING:

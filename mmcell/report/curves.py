@@ -11,7 +11,8 @@ import pandas as pd
 from markupsafe import Markup
 
 from mmcell.report.figures import COLOURS, SOFT, Drawn, Line, below, bottom_only, canvas, shared_limits, style, svg
-from mmcell.report.view import Panel, Row, TaskView
+from mmcell.report.panel import Panel, Row
+from mmcell.report.view import TaskView
 from mmcell.report.words import counted, metric_name, number, plain, whole
 
 if TYPE_CHECKING:

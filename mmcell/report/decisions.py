@@ -14,7 +14,7 @@ from mmcell.decision import ALL, GAIN, MODELS, NONE
 from mmcell.report.curves import entry
 from mmcell.report.figures import INK, SOFT, WIDTH, Drawn, below, bottom_only, canvas, style, svg
 from mmcell.report.view import TaskView
-from mmcell.report.words import number, plain, whole
+from mmcell.report.words import number, plain, time_of, whole
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -33,7 +33,9 @@ _SAID = {
 }  # fmt: skip
 _SHORT = {"clinical": "clinical", "alone": "embedding", "both": "both"}
 _PLACE = ["encoder", "patient_encoder", "probe", "target", "split"]
-_LEFT, _RIGHT, _TOP, _PLOT, _GAIN, _BETWEEN, _AXIS, _ROW, _ENTRY = 78, 12, 12, 190, 80, 14, 46, 17, 17
+#: Thresholds that are written below the axis at most, with the patients treated there.
+_TICKS = 6
+_LEFT, _RIGHT, _TOP, _PLOT, _GAIN, _BETWEEN, _AXIS, _ROW, _ENTRY = 90, 12, 12, 190, 80, 14, 46, 17, 17
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,7 +85,7 @@ def _decision(part: pd.DataFrame) -> Decision:
 def _said(part: pd.DataFrame, curves: Decision, unit: str) -> str:
     """Say of whom and of what risk, over which thresholds, and what the figure cannot show."""
     n, horizon = whole(int(part["n_units"].iloc[0])), part["horizon"].iloc[0]
-    of = "of the positive class" if pd.isna(horizon) else f"of the event by {float(horizon):g} {unit}".rstrip()
+    of = "of the positive class" if pd.isna(horizon) else f"of the event by {time_of(float(horizon), unit)}"
     low, high = (f"{100 * t:.0f} %" for t in (curves.thresholds[0], curves.thresholds[-1]))
     band = f" Band: {_SAID[curves.leading]}." if curves.models[curves.leading]["low"].notna().any() else ""
     return (
@@ -124,6 +126,7 @@ def _draw(curves: Decision, ident: str, title: str) -> str:
             last.set_ylabel("gain of both", labelpad=3)
             bottom_only(last, left=True)
         bottom_only(axes, left=True)
+        last.set_xticks(percent[:: -(-len(percent) // _TICKS)])
         last.xaxis.set_major_formatter(lambda x, _: f"{x:g} %")
         last.set_xlabel("threshold: risk from which on to treat")
         _treated(last, curves, models)
@@ -152,14 +155,12 @@ def _band(axes: Axes, percent: np.ndarray, rows: pd.DataFrame, colour: str) -> N
 
 def _treated(axes: Axes, curves: Decision, models: list[str]) -> None:
     """Write below the axis how many patients each model would treat."""
-    low, high = axes.get_xlim()
     percent = 100 * curves.thresholds
-    ticks = [t for t in axes.get_xticks() if low <= t <= high and np.isclose(percent, t).any()]
     axes.text(4, -_AXIS - 10, "Patients treated", transform=below(axes), color=SOFT, va="baseline", ha="left")
     for i, name in enumerate(models, start=1):
         y, colour = -_AXIS - 12 - _ROW * i, _LOOKS[name]["color"]
         axes.text(4, y, _SHORT[name], transform=below(axes), color=colour, weight="bold", va="baseline", ha="left")
-        for tick in ticks:
+        for tick in axes.get_xticks():
             n = curves.models[name]["n_treated"].iloc[int(np.argmin(np.abs(percent - tick)))]
             place = below(axes, data=True)
             axes.text(tick, y, f"{n:.0f}", transform=place, color=INK, ha="center", va="baseline")

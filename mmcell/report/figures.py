@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree
 
 import numpy as np
-import pandas as pd
 
+from mmcell.metrics.incidence import cumulative_incidence
 from mmcell.report.words import bracket, number, plain
 
 if TYPE_CHECKING:
@@ -27,9 +27,6 @@ WIDTH = 360
 #: Okabe and Ito's palette, which colour-blind readers can tell apart; every colour has a marker of its own.
 COLOURS = {"candidate": "#0072B2", "reference": "#D55E00", "control": "#5f6670", "ceiling": "#009E73"}
 MARKERS = {"candidate": "o", "reference": "D", "control": "s", "ceiling": "^"}
-_GROUPS = {"high": "#D55E00", "low": "#0072B2"}
-_MORE_GROUPS = ("#009E73", "#CC79A7", "#56B4E9", "#E69F00")
-_LINES = ("-", (0, (5, 1.5)), (0, (1.5, 1.5)), "-.")
 INK, SOFT = "#1c2024", "#5f6670"
 _LEFT, _RIGHT = 6, 10
 #: Room above the ceilings.
@@ -58,16 +55,6 @@ class Line:
     high: float | None
     chance: float | None
     note: str = ""
-
-
-@dataclass(frozen=True)
-class Curve:
-    """Held-out patients of one risk group: times, whether the event was seen, and what is known of them."""
-
-    name: str
-    time: np.ndarray
-    event: np.ndarray
-    median: float
 
 
 def forest(lines: Sequence[Line], *, limits: tuple[float, float], label: str, ident: str, title: str) -> str:
@@ -145,101 +132,35 @@ def shared_limits(lines: Sequence[Line]) -> tuple[float, float]:
     return low - margin, high + margin
 
 
-def curves(frame: pd.DataFrame) -> list[Curve]:
-    """Return the held-out patients of each risk group, the groups sorted so that ``high`` comes first.
-
-    Parameters
-    ----------
-    frame
-        Items with the columns ``risk_group time event``, every patient once.
-    """
-    names = sorted(frame["risk_group"].astype(str).unique(), key=lambda n: (n != "high", n))
-    found = []
-    for name in names:
-        part = frame[frame["risk_group"].astype(str) == name]
-        time, event = part["time"].to_numpy(dtype=float), part["event"].to_numpy(dtype=int)
-        found.append(Curve(name, time, event, float(_fit(time, event).median_survival_time_)))
-    return found
-
-
 def at_risk(time: np.ndarray, when: Sequence[float]) -> list[int]:
     """Return how many were followed up to each moment: those whose time is not before it."""
     return [int((time >= t).sum()) for t in when]
-
-
-def log_rank_p(groups: Sequence[Curve]) -> float | None:
-    """Return the p-value of the log-rank test between groups; None when there are fewer than two, or no event."""
-    if len(groups) < 2 or not any(g.event.any() for g in groups):
-        return None
-    from lifelines.statistics import multivariate_logrank_test
-
-    time, event = (np.concatenate([getattr(g, name) for g in groups]) for name in ("time", "event"))
-    which = np.repeat(np.arange(len(groups)), [len(g.time) for g in groups])
-    p = float(multivariate_logrank_test(time, which, event).p_value)
-    return p if np.isfinite(p) else None
-
-
-def kaplan_meier(groups: Sequence[Curve], *, label: str, ident: str, title: str) -> str:
-    """Draw Kaplan–Meier curves with 95 % confidence bands and the numbers at risk below the axis.
-
-    Parameters
-    ----------
-    groups
-        From `curves`.
-    label, title
-        Of the time axis, and of the figure for those who do not see it.
-    ident
-        Unique in the page.
-
-    Returns
-    -------
-    str
-        An ``<svg>`` element.
-
-    Notes
-    -----
-    Bands are pointwise, exponential Greenwood (lifelines).
-    """
-    from matplotlib.ticker import MaxNLocator
-
-    row, top, plot, left = 17, 26, 190, 52
-    foot = 66 + row * len(groups)
-    with style():
-        figure, axes = canvas(top + plot + foot, (left, top, _RIGHT, foot))
-        end = max((float(g.time.max()) for g in groups if len(g.time)), default=1.0) or 1.0
-        ticks = [float(t) for t in MaxNLocator(5).tick_values(0, end) if 0 <= t <= end]
-        axes.set(xlim=(0, end * 1.02), ylim=(0, 1.03), xticks=ticks, yticks=[0, 0.25, 0.5, 0.75, 1])
-        axes.set_xlabel(plain(label))
-        axes.set_ylabel("event-free", labelpad=3)
-        axes.yaxis.set_major_formatter(lambda y, _: f"{100 * y:.0f} %")
-        axes.text(4, -62, "Number at risk", transform=below(axes), color=SOFT, va="baseline", ha="left")
-        x = 0.0
-        for i, group in enumerate(groups):
-            colour = _GROUPS.get(group.name, _MORE_GROUPS[i % len(_MORE_GROUPS)])
-            x = _legend(axes, group, colour, _LINES[i % len(_LINES)], x)
-            km_curve(axes, group.time, group.event, colour=colour, line=_LINES[i % len(_LINES)])
-            y = -64 - row * (i + 1)
-            short = plain(group.name)
-            short = short if len(short) <= 6 else short[:5] + "…"
-            axes.text(4, y, short, transform=below(axes), color=colour, weight="bold", va="baseline", ha="left")
-            for tick, n in zip(ticks, at_risk(group.time, ticks), strict=True):
-                axes.text(tick, y, str(n), transform=below(axes, data=True), color=INK, ha="center", va="baseline")
-        bottom_only(axes, left=True)
-        said = [f"{g.name}: {len(g.time)} patients, {int(g.event.sum())} events" for g in groups]
-        risk = [f"at risk at {t:g}: " + ", ".join(f"{at_risk(g.time, [t])[0]} {g.name}" for g in groups) for t in ticks]
-        return svg(figure, ident, title, "; ".join([*said, *risk]))
 
 
 def km_curve(
     axes: Axes, time: np.ndarray, event: np.ndarray, *, colour: str, line: Any, label: str | None = None
 ) -> None:
     """Draw one Kaplan–Meier curve with its 95 % band (exponential Greenwood); strokes are censored patients."""
-    fit = _fit(time, event)
+    from lifelines import KaplanMeierFitter
+
+    fit = KaplanMeierFitter().fit(time, event)
     band, x = fit.confidence_interval_, fit.survival_function_.index.to_numpy(float)
     y = fit.survival_function_.iloc[:, 0].to_numpy(float)
     steps(axes, x, y, band.to_numpy(float).T, colour=colour, line=line, label=label)
     censored = np.unique(time[event == 0])
     axes.plot(censored, fit.predict(censored), "|", color=colour, ms=6, mew=1, zorder=3, ls="none")
+
+
+def incidence_curve(
+    axes: Axes, time: np.ndarray, cause: np.ndarray, *, colour: str, line: Any, label: str | None = None
+) -> None:
+    """Draw one cumulative incidence (Aalen–Johansen) with its 95 % band; strokes are censored patients."""
+    found = cumulative_incidence(time, cause)
+    x, y = np.append(0.0, found.times), np.append(0.0, found.values)
+    steps(axes, x, y, np.column_stack([[np.nan, np.nan], found.band()]), colour=colour, line=line, label=label)
+    censored = np.unique(time[cause == 0])
+    height = y[np.searchsorted(found.times, censored, "right")]
+    axes.plot(censored, height, "|", color=colour, ms=6, mew=1, zorder=3, ls="none")
 
 
 def steps(
@@ -248,22 +169,6 @@ def steps(
     """Draw a step function y (k,) of x (k,) with its band (2, k)."""
     axes.fill_between(x, band[0], band[1], step="post", color=colour, alpha=0.14, lw=0, zorder=1)
     axes.step(x, y, where="post", color=colour, lw=2, ls=line, zorder=3, label=label)
-
-
-def _legend(axes: Axes, group: Curve, colour: str, line: Any, x: float) -> float:
-    """Write one entry above the curves, `x` points from their left edge; return where the next one begins."""
-    text = f"{plain(group.name)} risk (n = {len(group.time)})"
-    place = below(axes, left=True)
-    y = axes.bbox.height + 11
-    axes.plot([x, x + 22], [y + 4, y + 4], transform=place, color=colour, lw=2, ls=line, clip_on=False)
-    axes.text(x + 27, y, text, transform=place, color=colour, weight="bold", va="baseline", ha="left")
-    return x + 27 + 6.6 * len(text)
-
-
-def _fit(time: np.ndarray, event: np.ndarray) -> Any:
-    from lifelines import KaplanMeierFitter
-
-    return KaplanMeierFitter().fit(time, event)
 
 
 def below(axes: Axes, *, data: bool = False, left: bool = False) -> Any:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from mmcell.records import Group
-from mmcell.report.view import Panel, Row, TaskView
+from mmcell.report.panel import Panel, Row
+from mmcell.report.view import TaskView
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,6 @@ from importlib.resources import files
 from itertools import islice
 from pathlib import Path
 
-import pandas as pd
 from jinja2 import Environment, FunctionLoader, StrictUndefined
 from markupsafe import Markup
 
@@ -25,9 +24,11 @@ from mmcell.report.figures import Drawn
 from mmcell.report.groups import group_tables
 from mmcell.report.incremental import gains
 from mmcell.report.maps import bars, lying, maps
+from mmcell.report.panel import Panel, Row
+from mmcell.report.risk_groups import asked_times, competes, risk_group_figures
 from mmcell.report.trust import retention, said
 from mmcell.report.varied import varied
-from mmcell.report.view import Panel, Row, TaskView, tasks_of
+from mmcell.report.view import TaskView, tasks_of
 from mmcell.results import Results
 from mmcell.sensitivity import Sensitivity
 
@@ -115,7 +116,9 @@ def render(results: Results, sensitivity: Sensitivity | None = None) -> str:
         ranked={t.ident: [_plot(d) for d in rank_figures(t, results.items)] for t in tasks},
         predicted={t.ident: [_plot(d) for d in feature_figures(t, results.items)] for t in tasks},
         examples={t.ident: examples(t) for t in tasks},
-        curves={t.ident: list(_curves(t, results)) for t in tasks},
+        curves={t.ident: [_plot(d) for d in risk_group_figures(t, results.items)] for t in tasks},
+        asked={t.ident: asked_times(t, results.items) for t in tasks},
+        compete={t.ident: competes(results.items, t) for t in tasks},
         attended_to={t.ident: attended_tables(t.records) for t in tasks},
         read={t.ident: concept_tables(t.records, t.names) for t in tasks},
         grouped={t.ident: group_tables(t) for t in tasks},
@@ -202,43 +205,6 @@ def _sizes(panel: Panel) -> str:
     if not scores:
         return ""
     units, items = max(s.n_units for s in scores), max(s.n_items for s in scores)
-    text = f"{words.whole(units)} units" + (f", {words.whole(items)} items" if items != units else "")
+    text = words.counted(units, "unit") + (f", {words.counted(items, 'item')}" if items != units else "")
     galleries = [s.n_gallery for s in scores if s.n_gallery is not None]
     return text + (f", median gallery {words.whole(max(galleries))}" if galleries else "")
-
-
-def _curves(task: TaskView, results: Results) -> Iterator[Plot]:
-    """Draw the risk groups of all that compete and of the reference, once per split."""
-    rows = task.panels[0].rows if task.panels else ()
-    for i, row in enumerate((r for r in rows if r.record.competes or r.is_reference), start=1):
-        items = results.items.get(row.record.key)
-        if items is None or items.kind != "survival" or "risk_group" not in items.frame:
-            continue
-        frame = items.frame[(items.frame["repeat"] == 0) & (items.frame["stratum"] == "all")]
-        for j, (split, part) in enumerate(frame.groupby("split", sort=True), start=1):
-            yield _km_plot(task, row, str(split), part, f"{task.ident}-curves-{i}-{j}")
-
-
-def _km_plot(task: TaskView, row: Row, split: str, frame: pd.DataFrame, ident: str) -> Plot:
-    groups = figures.curves(frame)
-    unit = row.record.time_unit
-    heading = row.name + (" (reference)" if row.is_reference else "") + (f" · {split}" if len(task.splits) > 1 else "")
-    title = f"Kaplan–Meier curves of held-out risk groups: {heading}"
-    svg = figures.kaplan_meier(groups, label=f"time ({unit})" if unit else "time", ident=ident, title=title)
-    p = figures.log_rank_p(groups)
-    if p is None:
-        test = "No log-rank test: all in one group." if len(groups) < 2 else "No log-rank test: no event."
-    else:
-        test = "Log-rank p < 0.001." if p < 0.001 else f"Log-rank p = {p:.2g}."
-    rivals = int((frame["cause"] > 1).sum()) if "cause" in frame else 0
-    competing = f" {words.whole(rivals)} competing events end the time here, as if nobody had them." if rivals else ""
-    return Plot(Markup(svg), heading, f"{test} {_said(groups, unit)}{competing}")
-
-
-def _said(groups: list[figures.Curve], unit: str) -> str:
-    parts = []
-    for group in groups:
-        known = group.median == group.median and group.median != float("inf")
-        median = f"median {group.median:.3g} {unit}".strip() if known else "median not reached"
-        parts.append(f"{group.name}: {int(group.event.sum())} events among {len(group.time)}, {median}")
-    return "; ".join(parts) + "."

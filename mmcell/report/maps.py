@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mmcell.report.figures import INK, SOFT, Drawn, below, bottom_only, canvas, style, svg
-from mmcell.report.view import TaskView, is_reference
+from mmcell.report.panel import is_reference
+from mmcell.report.view import TaskView
 from mmcell.report.words import plain, whole
 
 if TYPE_CHECKING:

@@ -9,6 +9,7 @@ import pandas as pd
 from rich.markup import escape
 from rich.table import Table
 
+from mmcell.errors import number_of
 from mmcell.report.terminal import console_of, interval, number, print_frame
 from mmcell.scoring import Scoring
 from mmcell.stats.bootstrap import ALPHA
@@ -102,7 +103,8 @@ def show_scoring(found: Scoring, shape: str) -> None:
         table.add_row(
             escape(str(row["predictor"])), row["metric"], number(row["value"]),
             interval(row["ci_low"], row["ci_high"]), number(row["chance"]), row["letters"], rank(row),
-            f"{row['n_items']} items, {row['n_units']} units", str(row["n_excluded"]), escape(status),
+            f"{number_of(row['n_items'], 'item')}, {number_of(row['n_units'], 'unit')}",
+            str(row["n_excluded"]), escape(status),
         )  # fmt: skip
     console.print(table)
     # Where nothing has a value there is nothing to show of pairs; a note says so.

@@ -91,7 +91,7 @@ def _show_task(task: str, records: list[RunRecord]) -> None:
     for row in rows:
         table.add_row(*(escape(row[name]) for name in names))
     console.print(table)
-    lines = [*_verdicts(records), *_incomplete(records), *_leaks(records), *_left_out(records)]
+    lines = [*_verdicts(records), *_incomplete(records), *_leaks(records), *_warned(records), *_left_out(records)]
     if any("; needs" in text for row in rows for text in row.values()):
         lines.append(f"  {_NEEDS}")
     for line in lines:
@@ -145,6 +145,12 @@ def _leaks(records: list[RunRecord]) -> list[str]:
     if knowing:
         lines.append(f"  leak: these know the batch of held-out donors: {', '.join(dict.fromkeys(knowing))}")
     return list(dict.fromkeys(lines))
+
+
+def _warned(records: list[RunRecord]) -> list[str]:
+    """Return one line for each warning of the data or the split, which stands with every record."""
+    shared = [f for f in records[0].findings if f.severity == "warning" and f.code not in CODES]
+    return [f"  warning: {f.message}" for f in shared if len(records) > 1 and all(f in r.findings for r in records)]
 
 
 def _left_out(records: list[RunRecord]) -> list[str]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from markupsafe import Markup
 
 from mmcell.records import Gap, RunRecord, Score, Versus
-from mmcell.report.view import Panel, Row
+from mmcell.report.panel import Panel, Row
 from mmcell.report.words import Outcome, covariate_name, told
 
 #: Of a strip's viewBox; it is drawn at about this size.

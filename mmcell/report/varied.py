@@ -11,7 +11,8 @@ import pandas as pd
 from mmcell.records import RunRecord
 from mmcell.report.curves import curve_figures, known
 from mmcell.report.figures import Drawn
-from mmcell.report.view import Panel, Row, TaskView
+from mmcell.report.panel import Panel, Row
+from mmcell.report.view import TaskView
 from mmcell.report.words import number
 from mmcell.sensitivity import AXES, Sensitivity
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Literal
 
+from mmcell.errors import noun
 from mmcell.records import Gap, Score, Worst
 from mmcell.strata import WITHIN
 
@@ -80,9 +81,14 @@ def whole(value: float | None) -> str:
     return "–" if value is None else f"{value:,.0f}".replace(",", "\u202f")
 
 
+def time_of(value: float, unit: str = "") -> str:
+    """Return a time with three digits, never as a power of ten, and its unit: "1.79", "257 days", "1 790 days"."""
+    return f"{whole(float(f'{value:.3g}')) if abs(value) >= 1000 else f'{value:.3g}'} {unit}".rstrip()
+
+
 def counted(n: int, what: str) -> str:
     """Return a number with its noun."""
-    return f"{whole(n)} {what}{'' if n == 1 else 's'}"
+    return f"{whole(n)} {noun(n, what)}"
 
 
 def bracket(low: float | None, high: float | None, signed: bool = False) -> str:

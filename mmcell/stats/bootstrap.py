@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from scipy.stats import norm, t
 
-from mmcell.errors import MmcellError
+from mmcell.errors import MmcellError, number_of
 from mmcell.items import Items
 from mmcell.metrics.base import Metric, n_units
 from mmcell.stats.units import FEW, MINIMUM, Units
@@ -142,13 +142,13 @@ def _interval(
     if not np.isfinite(value):
         return *nothing, "undefined", undefined_reason(items, metric)
     if units < MINIMUM:
-        return *nothing, "too_few_units", f"{units} units; an interval needs at least {MINIMUM}"
+        return *nothing, "too_few_units", f"{number_of(units, 'unit')}; an interval needs at least {MINIMUM}"
     if not metric.interval:
         return *nothing, "ok", "a test over units, or a count of such; it has no interval of its own"
     undefined = np.isnan(draws)
     if undefined.mean() > _UNDEFINED_SHARE:
         return *nothing, "ok", f"no interval: undefined in {undefined.sum()} of {len(draws)} draws"
-    notes = [f"{units} units: read the interval with care"] if units < FEW else []
+    notes = [f"{number_of(units, 'unit')}: read the interval with care"] if units < FEW else []
     if undefined.any():
         notes.append(f"undefined in {undefined.sum()} of {len(draws)} draws")
     defined = draws[~undefined]

@@ -172,9 +172,10 @@ def compare(
     Raises
     ------
     MmcellError
-        Fewer than two predictors, no shared item, different truths for one item.
+        Fewer than two predictors, no shared item, different truths for one item; a metric that is the p of a test.
     """
     checked(adjust)
+    refuse_tests(metric)
     shared = family_of(family)
 
     @cache
@@ -191,6 +192,15 @@ def compare(
         lettered(table, {name: values[name] for name in known}, family, metric),
         ranks(family, {n: e.value for n, e in ranked.items()}, {n: e.draws for n, e in ranked.items()}, metric),
     )  # fmt: skip
+
+
+def refuse_tests(metric: Metric) -> None:
+    """Raise `MmcellError` where a metric is the p of a test: of two such numbers neither is better."""
+    if metric.is_test:
+        raise MmcellError(
+            f"compare: {metric.name!r} is the p of a test of each predictor, by which none is better than another; "
+            "compare another metric"
+        )
 
 
 def family_of(family: Mapping[str, Items]) -> Shared:

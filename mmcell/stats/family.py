@@ -26,6 +26,7 @@ from mmcell.stats.comparison import (
     pair_row,
     pair_rows,
     ranks,
+    refuse_tests,
     standard_error,
     with_adjusted,
 )
@@ -81,6 +82,7 @@ def compare_across(
             f"a family over places needs at least two, none of them called {ALL!r}; there is {', '.join(families)}"
         )
     checked(adjust)
+    refuse_tests(metric)
     places = _places(families, datasets)
     over = _Over(places, metric, n_boot, n_permutations, seed)
     names = list(dict.fromkeys(name for family in families.values() for name in family))

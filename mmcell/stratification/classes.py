@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -20,19 +20,22 @@ _NO_TERMS = pd.DataFrame({"value": [], "error": [], "p_proportional": []}, dtype
 
 
 def classes_by_group(frame: pd.DataFrame, positive: str) -> pd.DataFrame:
-    """Return a row per group: patients, how many have each class, and of two classes the share of the positive one.
+    """Return a row per group: patients, how many have each class, and shares.
 
     Parameters
     ----------
     frame
         Columns ``group label``.
     positive
-        The class whose share is given, with its Wilson interval; "" for none.
+        The class whose share is given, with its Wilson interval. Of more than two classes, or with "" for none, the
+        share of every class is given, too, without one.
     """
     table = pd.crosstab(frame["group"], frame["label"])
     found = pd.DataFrame({"group": table.index, "n": table.sum(axis=1).to_numpy()})
     for name in table:
         found[f"n {name}"] = table[name].to_numpy()
+    for name in table if table.shape[1] > 2 or not positive else ():
+        found[f"share {name}"] = table[name].to_numpy() / found["n"].to_numpy()
     if positive:
         from statsmodels.stats.proportion import proportion_confint
 
@@ -58,7 +61,10 @@ def association(
     return found
 
 
-def odds_ratios(frame: pd.DataFrame, positive: str, covariates: pd.DataFrame, batch: pd.Series | None) -> Ratios:
+def odds_ratios(
+    frame: pd.DataFrame, positive: str, covariates: pd.DataFrame, batch: pd.Series | None,
+    references: Mapping[str, str] | None = None,
+) -> Ratios:  # fmt: skip
     """Return odds ratios of the positive class to the first group, unadjusted, and adjusted within batches.
 
     Parameters
@@ -70,6 +76,8 @@ def odds_ratios(frame: pd.DataFrame, positive: str, covariates: pd.DataFrame, ba
     covariates, batch
         As in `hazard_ratios`. Small batches are conditioned on, for a constant for each of many small batches makes
         ratios too large; large ones have a constant of their own. A batch with one class says nothing either way.
+    references
+        Column of a class -> what it is compared with.
 
     References
     ----------
@@ -79,7 +87,7 @@ def odds_ratios(frame: pd.DataFrame, positive: str, covariates: pd.DataFrame, ba
     small = batch is not None and batch.value_counts().max() <= _SMALL
     return ratios(
         frame["group"], outcome, covariates, batch, measure="odds ratio", fit=_conditional if small else _logit,
-        sides=(0, 1),
+        sides=(0, 1), references=references,
     )  # fmt: skip
 
 

@@ -16,11 +16,11 @@ from mmcell.dataset import Dataset
 from mmcell.embedding import Embedding
 from mmcell.encoders.base import Encoder, check_encoder, make_encoder, readable
 from mmcell.errors import MmcellError, did_you_mean, first
+from mmcell.plausible import meant_as_number, plausible
 from mmcell.poolings import Pooling, resolve_poolings
+from mmcell.proportions import whole
 from mmcell.roles import CohortCard, DatasetCard, ModalityCard, Roles, parse
 from mmcell.stratification.ends import Early, Kind, outcome_in, timeless_in
-from mmcell.stratification.plausible import meant_as_number, plausible
-from mmcell.stratification.proportions import whole
 from mmcell.truth import as_text
 
 Source: TypeAlias = str | Path | pd.DataFrame | Dataset
@@ -77,6 +77,13 @@ class Cohort:
     by_default: tuple[str, ...] = ()
     passed_over: tuple[str, ...] = ()
     timeless: tuple[str, ...] = ()
+
+    @property
+    def truth(self) -> pd.DataFrame | None:
+        """Its outcome as `mmcell.Dataset.truth` has it: time and event, or whether of the positive class; or None."""
+        if self.kind == "survival":
+            return self.outcome
+        return pd.DataFrame({"y_true": (self.outcome["label"] == self.positive).astype(int)}) if self.positive else None
 
     @cached_property
     def values(self) -> pd.DataFrame | None:
@@ -157,7 +164,7 @@ def open_cohort(
     kind, outcome, positive, columns = outcome_in(dataset, given.get("positive"), timeless)
     covariates = dataset.covariates("clinical").reindex(patients)
     for name in covariates:
-        plausible(covariates[name].dropna(), f"the covariate {name!r}")
+        plausible(covariates[name].dropna(), f"the covariate {name!r}", "stratify")
     batch = None
     if dataset.roles.batch is not None and dataset.roles.batch in dataset.patients:
         values = dataset.per_unit(dataset.roles.batch)
@@ -175,6 +182,7 @@ def _opened(
     source: Source, given: Mapping[str, Any], preprocessing: str | None, modality: str | None, features: str | None
 ) -> Dataset:
     from mmcell.data.catalog import load_dataset
+    from mmcell.data.cohort import read_data
     from mmcell.readers import existing, read_table
 
     if isinstance(source, pd.DataFrame):
@@ -182,17 +190,30 @@ def _opened(
     named = Path(source) if isinstance(source, (str, Path)) else None
     if named is not None and named.suffix in _TABLES:
         return _of_table(read_table(named), str(named), given, preprocessing, features)
-    if features is not None:
-        raise MmcellError("stratify: features choose the columns of a table; give --embedding for other data")
     if named is not None and named.suffix in _FILES:
+        if features is not None:
+            _refuse_features(read_data(existing(named)), str(named))
         return _of_file(existing(named), given, preprocessing, modality)
     if preprocessing is not None:
         raise MmcellError("stratify: preprocessing is for a bare file or a table; a dataset's card says its own")
     dataset = source if isinstance(source, Dataset) else load_dataset(str(source))
+    if features is not None:
+        _refuse_features(dataset.data, f"dataset {dataset.name!r}")
     if not given:
         return dataset
     known = list(map(str, dataset.obs.columns))
     return replace(dataset, roles=_roles(given, dataset.roles, known, f"dataset {dataset.name!r}"))
+
+
+def _refuse_features(data: Any, who: str) -> None:
+    """Refuse features where there is no table, and say what can be chosen instead."""
+    parts = dict(data.mod) if hasattr(data, "mod") else {}
+    there = [f"--modality {name}" for name in parts] if len(parts) > 1 else []
+    there += [f"--embedding FILE:obsm/{key}" for part in (parts or {"": data}).values() for key in part.obsm]
+    raise MmcellError(
+        f"stratify: --features choose the columns of a table, and {who} is none; there is "
+        f"{first([*there, 'an encoder by name, such as --embedding pca'], 6)}"
+    )
 
 
 def _roles(given: Mapping[str, Any], on: Roles | None, known: Sequence[str], who: str) -> Roles:
@@ -264,14 +285,11 @@ def _of_table(
     free = [c for c in free if not pd.api.types.is_bool_dtype(table[c])]
     if features is None:
         for name in (c for c in known if c not in taken and not pd.api.types.is_numeric_dtype(table[c])):
-            meant_as_number(table[name].dropna(), f"column {name!r}")
+            meant_as_number(table[name].dropna(), f"column {name!r}", "stratify")
     else:
-        try:
-            free = [c for c in free if re.fullmatch(features, c)]
-        except re.error as error:
-            raise MmcellError(f"stratify: features {features!r} is no regular expression ({error})") from error
+        free = _chosen(features, free, known, who)
     if not free:
-        raise MmcellError(f"{who}: no numeric column is left to group patients by; see --features and --covariates")
+        raise MmcellError(f"{who}: no numeric column without a role is left to group patients by; see --covariates")
     values = table[free].astype(float)
     gaps = values.isna().sum()
     if gaps.any():
@@ -287,6 +305,28 @@ def _of_table(
     card = ModalityCard(preprocessing=stated, identifiers="other")
     name = Path(who).name.partition(".")[0]
     return Dataset(name, data, roles, DatasetCard(name=name, level="patient", modalities={"features": card}))
+
+
+def _chosen(features: str, free: Sequence[str], known: Sequence[str], who: str) -> list[str]:
+    """Return the numeric columns without a role that a regular expression matches as a whole."""
+    try:
+        named = [c for c in known if re.fullmatch(features, c)]
+    except re.error as error:
+        raise MmcellError(f"stratify: features {features!r} is no regular expression ({error})") from error
+    found = [c for c in free if c in named]
+    if not found:
+        why = f"{first(named)}, which has a role or is not numeric" if named else "no column"
+        listed = [part.strip() for part in features.split(",")]
+        cure = (
+            f"it is a regular expression, not a list: write '{'|'.join(map(re.escape, listed))}'; "
+            if set(listed) <= set(known)
+            else ""
+        )
+        raise MmcellError(
+            f"{who}: --features {features!r} matches {why}; {cure if not named else ''}"
+            f"numeric columns without a role: {first(free, 12) or 'none'}"
+        )
+    return found
 
 
 def _encoder(

@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from mmcell.errors import MmcellError
-from mmcell.report.figures import INK, SOFT, at_risk, below, bottom_only, canvas, km_curve, steps
-from mmcell.stratification.incidence import incidence
+from mmcell.errors import MmcellError, number_of
+from mmcell.report.figures import INK, SOFT, at_risk, below, bottom_only, canvas, incidence_curve, km_curve
 from mmcell.stratification.outcome import Outcome
 from mmcell.stratification.panels import LINES, Panel, called, colour, p_said, panel, short
 
@@ -75,16 +74,20 @@ def survival_panel(outcome: Outcome, name: str, heading: str) -> Panel:
         bottom_only(axes, left=True)
         return figure
 
-    said = "; ".join(f"{called(g)}: {len(part)} patients, {int(part['event'].sum())} events" for g, part in groups)
+    said = "; ".join(f"{called(g)}: {_counts(part)}" for g, part in groups)
     what = (
         "Cumulative incidence beside the competing event (Aalen–Johansen)"
         if outcome.competes
         else "Kaplan–Meier curves"
     )
     text = f"{what} with 95 % bands; upright strokes are censored patients."
-    if outcome.test:
+    if outcome.is_compared:
         text = f"{text} {outcome.test_name}, outcomes permuted: {p_said(outcome.p)}."
     return panel(name, heading, text, said, make)
+
+
+def _counts(part: pd.DataFrame) -> str:
+    return f"{number_of(len(part), 'patient')}, {number_of(int(part['event'].sum()), 'event')}"
 
 
 def _curve(axes: Axes, part: pd.DataFrame, i: int, label: str | None = None) -> None:
@@ -94,13 +97,7 @@ def _curve(axes: Axes, part: pd.DataFrame, i: int, label: str | None = None) -> 
     if "cause" not in part:
         km_curve(axes, time, part["event"].to_numpy(dtype=int), **look)
         return
-    cause = part["cause"].to_numpy(dtype=int)
-    found = incidence(time, cause)
-    x, y = np.append(0.0, found.times), np.append(0.0, found.values)
-    steps(axes, x, y, np.column_stack([[np.nan, np.nan], found.band()]), **look)
-    censored = np.unique(time[cause == 0])
-    height = y[np.searchsorted(found.times, censored, "right")]
-    axes.plot(censored, height, "|", color=colour(i), ms=6, mew=1, zorder=3, ls="none")
+    incidence_curve(axes, time, part["cause"].to_numpy(dtype=int), **look)
 
 
 def classes_panel(outcome: Outcome) -> Panel:
@@ -131,8 +128,9 @@ def classes_panel(outcome: Outcome) -> Panel:
         axes.tick_params(axis="y", length=0)
         return figure
 
+    text = f"χ², outcomes permuted: {p_said(outcome.p)}." if outcome.is_compared else "Groups are not compared."
     said = "; ".join(
         f"group {g}: " + ", ".join(f"{int(n)} {c}" for c, n in zip(classes, row, strict=True))
         for g, row in zip(table.index, table.to_numpy(), strict=True)
     )
-    return panel("classes", "Classes of held-out groups", f"χ², outcomes permuted: {p_said(outcome.p)}.", said, make)
+    return panel("classes", "Classes of held-out groups", text, said, make)

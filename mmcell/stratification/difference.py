@@ -12,10 +12,10 @@ from mmcell.audit.retention import technical_table
 from mmcell.concepts import concept_scores
 from mmcell.patients.base import encode_patients
 from mmcell.patients.composition import Composition
+from mmcell.proportions import floor_of, log_ratios
 from mmcell.stats.contrasts import contrasts
 from mmcell.stats.multiplicity import adjusted
 from mmcell.stratification.cohort import Cohort
-from mmcell.stratification.proportions import floor_of, log_ratios
 from mmcell.stratification.scores import score_permutation
 
 DIFFERENCES = ("kind", "name", "group", "effect", "ci_low", "ci_high", "p", "q", "n_in", "n_out", "reason")

@@ -9,9 +9,9 @@ import numpy as np
 import pandas as pd
 
 from mmcell.dataset import Dataset
-from mmcell.errors import MmcellError, first
+from mmcell.errors import MmcellError, first, number_of
 from mmcell.roles import ModalityCard, Roles
-from mmcell.truth import as_text
+from mmcell.truth import as_text, untimely
 
 Kind = Literal["survival", "label", "none"]
 #: What becomes of patients whose time is not positive: the study is refused, or their outcome is left out.
@@ -34,10 +34,9 @@ def timeless_in(dataset: Dataset, early: Early) -> tuple[str, ...]:
     known = pd.DataFrame({c: dataset.per_unit(c) for c in (outcome.time, outcome.event)}).dropna()
     who = tuple(map(str, sorted(known.index[known[outcome.time] <= 0])))
     if who and early == "error":
-        have, are = ("patient has a time", "is") if len(who) == 1 else ("patients have times", "are")
         raise MmcellError(
-            f"stratify: {len(who)} {have} in {outcome.time!r} that {are} not positive ({first(who)}): correct the "
-            "table, or leave the outcome of these patients out with --early drop"
+            f"stratify: {untimely(known[outcome.time], outcome.time)}, or, with --early drop, group its patient "
+            "and leave the outcome out"
         )
     return who
 
@@ -93,7 +92,8 @@ def outcome_in(
     most = max(4, len(labels) // _PATIENTS)
     if len(classes) > most:
         raise MmcellError(
-            f"stratify: the label {roles.label!r} has {len(classes)} classes among {len(labels)} patients "
+            f"stratify: the label {roles.label!r} has {number_of(len(classes), 'class', 'classes')} among "
+            f"{number_of(len(labels), 'patient')} "
             f"({first(classes)}); give one of {most} at most, or time and event"
         )
     # Of more than two classes one stands against the rest, but only where somebody said which.

@@ -100,8 +100,9 @@ def _stability(found: Stratification) -> Panel:
         for r in table.itertuples()
     )
     text = (
-        "How well rules learnt on different patients agree, beside one cluster of the same shape. The choice also "
-        f"reads how compact the groups are: {p_said(found.stability.p)} over all k."
+        "How well rules learnt on different patients agree, beside one cluster of the same shape: of the numbers whose "
+        "groups are more stable and compact than its cuts the one where agreement stands out most is taken. "
+        f"Both together: {p_said(found.stability.p)} over all k."
     )
     return panel("stability", "How many groups", text, said, make)
 

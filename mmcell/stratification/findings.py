@@ -7,14 +7,16 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pandas as pd
 
+from mmcell.audit.clinical import covariates_tell, outcome_findings
 from mmcell.audit.evidence import ordered
+from mmcell.audit.units import positive_class
 from mmcell.errors import first
 from mmcell.records import Finding
 from mmcell.report.words import counted
 from mmcell.stratification.assignment import Assignment
+from mmcell.stratification.cautions import cautions, competing
 from mmcell.stratification.cohort import Cohort
 from mmcell.stratification.outcome import Outcome
-from mmcell.stratification.ratios import ONE_GROUP
 from mmcell.stratification.stability import ALPHA, LEAST, LEAST_SHARE, MISSED, Stability
 from mmcell.stratification.vectors import FEW_VALUES
 
@@ -26,10 +28,6 @@ _AGREE = 0.6
 _FIRM = 0.7
 #: A patient whose repeats agree less is between groups.
 _SURE = 0.8
-#: From this share of missing covariates on, adjustment is not what it says.
-_GAPS = 0.1
-#: Fewer events than this for each coefficient of a model make its ratios unreliable.
-_EVENTS = 5
 _WORDS = {
     "n_items": "the number of cells", "depth": "the depth", "n_features": "the number of detected features",
     "share_mito": "the mitochondrial share",
@@ -38,13 +36,13 @@ _WORDS = {
 
 def findings_of(
     cohort: Cohort, stability: Stability, k: int, forced: bool, assigned: Assignment | None, outcome: Outcome,
-    associations: pd.DataFrame, coarse: Sequence[str] = (), told: Mapping[str, float] | None = None,
+    associations: pd.DataFrame, coarse: Sequence[str] = (), told: Mapping[str, str] | None = None,
 ) -> list[Finding]:  # fmt: skip
     """Return what must be known; `coarse` are the columns of few values, `told` those that tell the outcome."""
     found = [*_groups(stability, k, forced, len(cohort.patients)), *_cohort(cohort, outcome), *_by_default(cohort)]
-    found += [*_telling(told or {}), *_coarse(coarse), *_competing(outcome), *_broken(cohort)]
+    found += [*_telling(told or {}), *_coarse(coarse), *competing(outcome), *_broken(cohort), *_clinical(cohort)]
     if assigned is not None:
-        found += [*_assigned(assigned), *_followed(associations), *_outcome(outcome)]
+        found += [*_assigned(assigned), *_followed(associations), *cautions(outcome)]
     return ordered(found)
 
 
@@ -86,16 +84,28 @@ def _by_default(cohort: Cohort) -> list[Finding]:
     ]  # fmt: skip
 
 
-def _telling(told: Mapping[str, float]) -> list[Finding]:
+def _clinical(cohort: Cohort) -> list[Finding]:
+    """Return what every audit of these patients says of their times, events and covariates."""
+    roles, truth = cohort.dataset.roles, cohort.truth
+    found = positive_class(cohort.dataset) if cohort.positive else []
+    if cohort.kind == "survival":
+        assert roles.outcome is not None
+        found += outcome_findings(cohort.outcome, roles.outcome, cohort.batch, cohort.dataset.card.time_unit)
+    if truth is not None:
+        found += covariates_tell(cohort.covariates, truth, "outcome" if cohort.kind == "survival" else "label")
+    return found
+
+
+def _telling(told: Mapping[str, str]) -> list[Finding]:
     """Name columns that are, in all likelihood, an outcome themselves."""
     if not told:
         return []
     return [
         Finding(
             severity="leak", code="features-tell-outcome",
-            evidence=", ".join(f"{name} {value:.2f}" for name, value in list(told.items())[:12]),
+            evidence="; ".join(f"{name} {said}" for name, said in list(told.items())[:12]),
             message=f"{counted(len(told), 'column')} that patients are grouped by nearly "
-            f"{'gives' if len(told) == 1 else 'give'} the outcome alone (concordance or AUROC)",
+            f"{'gives' if len(told) == 1 else 'give'} the outcome alone",
             cure="leave outcomes, and what follows from them, out with --features",
         )
     ]  # fmt: skip
@@ -122,7 +132,7 @@ def _groups(stability: Stability, k: int, forced: bool, n: int) -> list[Finding]
         return [
             Finding(
                 severity="warning", code="no-stable-groups", evidence=evidence,
-                message="no number of groups is more stable or more compact than one cluster of the same shape",
+                message="no number of groups is more stable and compact than one cluster of the same shape",
                 cure=f"do not speak of types: there is no evidence of any; but {MISSED}",
             )
         ]  # fmt: skip
@@ -133,7 +143,7 @@ def _groups(stability: Stability, k: int, forced: bool, n: int) -> list[Finding]
         found.append(
             Finding(
                 severity="warning", code="groups-forced", evidence=why,
-                message=f"{k} groups were asked for, and are no more stable than those of one cluster",
+                message=f"{k} groups were asked for, and are no more stable and compact than those of one cluster",
                 cure="speak of lower and higher, not of types: there is no evidence of any",
             )
         )  # fmt: skip
@@ -271,111 +281,6 @@ def _cohort(cohort: Cohort, outcome: Outcome) -> list[Finding]:
             Finding(
                 severity="info", code="no-outcome", message="no outcome was named, so groups are described only",
                 cure="give --time and --event, or --label",
-            )
-        )  # fmt: skip
-    return found
-
-
-def _competing(outcome: Outcome) -> list[Finding]:
-    """Say how often the event was ruled out, and what that makes of test and ratios."""
-    if not outcome.competes:
-        return []
-    rows = outcome.summary
-    said = ", ".join(f"{r.n_competing} of {r.n} in group {r.group}" for r in rows.itertuples())
-    if len(rows) == 1:
-        said = f"{rows['n_competing'].iloc[0]} of {rows['n'].iloc[0]} patients"
-    return [
-        Finding(
-            severity="warning" if rows["n_competing"].sum() else "info", code="competing-risks", evidence=said,
-            message=f"{counted(int(rows['n_competing'].sum()), 'patient')} had the competing event, which rules the "
-            "event out: curves are cumulative incidences; test and hazard ratios are cause-specific, of those who are "
-            "still free of both",
-            cure="read them together: a group can have fewer events because more of its patients die of other causes",
-        )
-    ]  # fmt: skip
-
-
-def _followed_alike(outcome: Outcome) -> list[Finding]:
-    """Say where some groups are followed for longer than others."""
-    p = outcome.test.get("p_follow_up", float("nan"))
-    if not p <= ALPHA:
-        return []
-    medians = ", ".join(
-        f"group {r.group} {r.follow_up:.3g}" if np.isfinite(r.follow_up) else f"group {r.group} not reached"
-        for r in outcome.summary.itertuples()
-    )
-    return [
-        Finding(
-            severity="warning", code="follow-up-differs", message="the groups are not followed for the same time",
-            evidence=f"median follow-up by reverse Kaplan–Meier: {medians}; p = {p:.2g}",
-            cure="see whether groups go with the year or the centre, and read curves only as far as all are followed",
-        )
-    ]  # fmt: skip
-
-
-def _cure(reason: str) -> str:
-    if reason == ONE_GROUP:
-        return "groups and batches cannot be told apart here: only patients of other groups in the same batches can"
-    return "merge groups or classes, or leave the covariate out; read the counts of the groups instead"
-
-
-def _outcome(outcome: Outcome) -> list[Finding]:
-    found = _followed_alike(outcome)
-    if outcome.imputed:
-        n = len(outcome.frame)
-        many = max(outcome.imputed.values()) >= _GAPS * n
-        found.append(
-            Finding(
-                severity="warning" if many else "info", code="covariates-imputed",
-                message=f"covariates are missing, and the adjusted model uses all {n} patients: whoever lacks one is a "
-                "class of its own there",
-                evidence=", ".join(f"{name}: {k} missing ({100 * k / n:.0f} %)" for name, k in outcome.imputed.items()),
-                cure="fill them in or leave the covariate out; what is missing is not adjusted for" if many else "",
-            )
-        )  # fmt: skip
-    effects = outcome.effects
-    for model, rows in effects.groupby("model", sort=False):
-        lost = rows[rows["reason"] != ""]
-        if len(lost):
-            found.append(
-                Finding(
-                    severity="warning", code="no-ratio", evidence=str(lost["reason"].iloc[0]),
-                    message=f"the {model} {rows['measure'].iloc[0]} of {first(lost['term'])} cannot be had",
-                    cure=_cure(str(lost["reason"].iloc[0])),
-                )
-            )  # fmt: skip
-        if len(lost) == len(rows):
-            continue
-        known = outcome.frame["event"].sum() if outcome.kind == "survival" else None
-        if known is None:
-            known = outcome.frame["label"].value_counts().min()
-        n_terms = len(rows) - len(lost)
-        if known < _EVENTS * n_terms:
-            found.append(
-                Finding(
-                    severity="warning", code="few-events",
-                    message=f"the {model} model has {int(known)} events for {n_terms} coefficients",
-                    evidence=f"fewer than {_EVENTS} for each", cure="adjust for fewer covariates",
-                )
-            )  # fmt: skip
-        bent = rows[(rows["p_proportional"] < ALPHA) & rows["term"].str.startswith("group ")]
-        if len(bent):
-            found.append(
-                Finding(
-                    severity="warning", code="hazards-not-proportional",
-                    message=f"in the {model} model the hazard ratio of {first(bent['term'])} changes with time",
-                    evidence=f"Schoenfeld residuals, p = {bent['p_proportional'].min():.2g}",
-                    cure="read the restricted mean difference, which assumes nothing of the kind",
-                )
-            )  # fmt: skip
-    found += [Finding(severity="info", code="covariate-left-out", message=note) for note in outcome.ratios.notes]
-    if outcome.test and not np.isfinite(outcome.p):
-        found.append(
-            Finding(
-                severity="warning", code="no-permutation",
-                message="outcomes cannot be permuted within batches, so the test has no p; unadjusted ratios and "
-                "differences of curves may be the batches' doing",
-                evidence="every batch holds one group or one outcome only",
             )
         )  # fmt: skip
     return found

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 #: Rows at most.
 _MOST = 18
+#: Characters of a name at most.
+_NAME = 30
 _WASH = "#e6e8eb"
 
 
@@ -29,7 +31,7 @@ def ratios_panel(outcome: Outcome) -> Panel:
     own = known["term"].str.startswith("group ")
     rows = pd.concat([known[own], known[~own]]).head(_MOST)
     measure = str(rows["measure"].iloc[0])
-    names = [f"{r.term}, {r.model}" if str(r.term).startswith("group ") else str(r.term) for r in rows.itertuples()]
+    names = [_named(str(r.term), str(r.model), str(r.reference)) for r in rows.itertuples()]
     values = rows[["ratio", "ci_low", "ci_high"]].to_numpy(dtype=float)
 
     def make() -> Figure:
@@ -41,6 +43,16 @@ def ratios_panel(outcome: Outcome) -> Panel:
     more = len(known) - len(rows)
     text = f"To group A; covariates are of the adjusted model{f', {more} more in the table' if more else ''}."
     return panel("forest", f"{measure.capitalize()}s", text, said, make)
+
+
+def _named(term: str, model: str, reference: str) -> str:
+    """Return what a row is called: a group with its model, a class with what it is compared with."""
+    if term.startswith("group "):
+        return f"{term}, {model}"
+    if not reference:
+        return term
+    against = f" (vs {short(reference, 10)})"
+    return short(term.replace("=", " ", 1), _NAME - len(against)) + against
 
 
 def differences_panel(found: Stratification, group: str) -> Panel:
@@ -90,7 +102,7 @@ def _rows(names: list[str], values: np.ndarray, null: float, colours: list[str],
         bold = "bold" if name.startswith("group ") else "normal"
         # In pieces, so that it runs through no letters.
         axes.plot([null, null], [text + 5, step * (i + 1)], color=INK, lw=1, ls=(0, (3, 2)), zorder=1)
-        axes.text(0, text, short(name, 30), transform=across, color=colour, weight=bold, va="baseline")
+        axes.text(0, text, short(name, _NAME), transform=across, color=colour, weight=bold, va="baseline")
         numbers = number(value) if not np.isfinite(left) else f"{value:.2f} [{left:.2f}, {right:.2f}]".replace("-", "−")
         axes.text(1, text, numbers, transform=across, color=INK, ha="right", va="baseline")
         axes.plot([low, high], [line, line], color=_WASH, lw=1, zorder=0)

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Mapping
 
 import numpy as np
 import pandas as pd
 
 from mmcell.stratification.ratios import Fit, Ratios, UnfitError, ratios
 
+#: Why no hazards can be compared.
+UNTOLD = "no patient outlives an event"
 
-def hazard_ratios(frame: pd.DataFrame, covariates: pd.DataFrame, batch: pd.Series | None) -> Ratios:
+
+def hazard_ratios(
+    frame: pd.DataFrame, covariates: pd.DataFrame, batch: pd.Series | None, references: Mapping[str, str] | None = None
+) -> Ratios:
     """Return hazard ratios to the first group, unadjusted, and adjusted for covariates within batches.
 
     Parameters
@@ -21,6 +27,8 @@ def hazard_ratios(frame: pd.DataFrame, covariates: pd.DataFrame, batch: pd.Serie
         (n, m) numbers without gaps, of the same patients; none for no adjustment.
     batch
         Strata of the adjusted model; None for none.
+    references
+        Column of a class -> what it is compared with.
 
     Returns
     -------
@@ -29,7 +37,10 @@ def hazard_ratios(frame: pd.DataFrame, covariates: pd.DataFrame, batch: pd.Serie
     """
     # Beside competing events it is the hazard of those who are still free of all of them.
     measure = "cause-specific hazard ratio" if "cause" in frame else "hazard ratio"
-    return ratios(frame["group"], frame[["time", "event"]], covariates, batch, measure=measure, fit=_cox, sides=(0,))
+    return ratios(
+        frame["group"], frame[["time", "event"]], covariates, batch, measure=measure, fit=_cox, sides=(0,),
+        references=references,
+    )  # fmt: skip
 
 
 def _cox(outcome: pd.DataFrame, design: pd.DataFrame, batch: pd.Series) -> Fit:
@@ -38,6 +49,8 @@ def _cox(outcome: pd.DataFrame, design: pd.DataFrame, batch: pd.Series) -> Fit:
     from lifelines.exceptions import ConvergenceError
     from lifelines.statistics import proportional_hazard_test
 
+    if not outlived(outcome, batch):
+        raise UnfitError(UNTOLD)
     if not design.shape[1]:
         none = pd.DataFrame({"value": [], "error": [], "p_proportional": []}, dtype=float)
         return Fit(none, _constant(outcome, batch))
@@ -61,6 +74,16 @@ def _cox(outcome: pd.DataFrame, design: pd.DataFrame, batch: pd.Series) -> Fit:
         ),
         float(fit.log_likelihood_),
     )  # fmt: skip
+
+
+def outlived(outcome: pd.DataFrame, batch: pd.Series) -> bool:
+    """Whether somebody of a batch is left after an event of it: otherwise no hazards can be compared."""
+    for _, part in outcome.groupby(batch):
+        begin = part.loc[part["event"] == 1, "time"].min()
+        later, same = part["time"] > begin, (part["time"] == begin) & (part["event"] == 0)
+        if (later | same).any():
+            return True
+    return False
 
 
 def _constant(outcome: pd.DataFrame, batch: pd.Series) -> float:

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 from scipy.stats import chi2
 
+from mmcell.metrics.kaplan_meier import median_time
 from mmcell.stats.permutation import permuted_within
 
 #: Directions whose variance is a smaller share of the largest carry nothing but rounding.
@@ -137,19 +138,13 @@ def follow_up(frame: pd.DataFrame, stratum: np.ndarray) -> tuple[pd.Series, floa
         Columns ``group time event``, and ``cause`` where events compete: then nobody who had either was lost.
     stratum
         (n,) within which groups are compared.
-
-    References
-    ----------
-    Schemper, Smith: A note on quantifying follow-up in studies of failure time. Control Clin Trials 17 (1996).
     """
-    from lifelines import KaplanMeierFitter
-
     left = (frame["cause" if "cause" in frame else "event"] == 0).astype(int)
     medians = {
-        str(name): float(KaplanMeierFitter().fit(part["time"], left[part.index]).median_survival_time_)
+        str(name): median_time(part["time"].to_numpy(), left[part.index].to_numpy())
         for name, part in frame.groupby("group", sort=True)
     }
     p = log_rank(
         frame["time"].to_numpy(), left.to_numpy(), frame["group"].to_numpy(), stratum, 0, np.random.default_rng(0)
     )["p"]
-    return pd.Series(medians).replace(np.inf, np.nan), p
+    return pd.Series(medians), p

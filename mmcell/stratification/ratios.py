@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pandas as pd
 from scipy.stats import chi2, norm
 
 from mmcell.errors import MmcellError
-from mmcell.stratification.incidence import Z95
+from mmcell.metrics.incidence import Z95
 
 #: Columns of a table of effects, hazard or odds ratios alike.
-EFFECTS = ("measure", "model", "term", "ratio", "ci_low", "ci_high", "p", "p_proportional", "n", "n_events", "reason")
+EFFECTS = (
+    "measure", "model", "term", "reference", "ratio", "ci_low", "ci_high", "p", "p_proportional", "n", "n_events",
+    "reason",
+)  # fmt: skip
 #: A coefficient of a standardised column whose standard error is larger than this has run away.
 RUNAWAY = 20.0
 #: What is left of a column beside others is nothing below this share of it.
@@ -52,7 +55,9 @@ class Ratios:
     Attributes
     ----------
     effects
-        Columns `EFFECTS`: a term without a ratio has the ``reason``.
+        Columns `EFFECTS`: a class, or a group, is compared with its ``reference``; ``n`` and ``n_events`` are of the
+        patients whom the model compares, without those of groups and classes in which there is nothing to compare; a
+        term without a ratio has the ``reason``, and neither.
     p
         Of all groups together, in the last model: likelihood ratio; NaN where it cannot be had.
     notes
@@ -70,7 +75,7 @@ Fitter = Callable[[pd.DataFrame, pd.DataFrame, pd.Series], Fit]
 
 def ratios(
     group: pd.Series, outcome: pd.DataFrame, covariates: pd.DataFrame, batch: pd.Series | None, *, measure: str,
-    fit: Fitter, sides: Sequence[int],
+    fit: Fitter, sides: Sequence[int], references: Mapping[str, str] | None = None,
 ) -> Ratios:  # fmt: skip
     """Return the ratios of groups to the first, unadjusted, and adjusted where there is anything to adjust for.
 
@@ -87,14 +92,16 @@ def ratios(
     sides
         Values of ``event`` that, when all members of a level share them, leave its ratio without a finite value: no
         event for hazards, either for odds.
+    references
+        Column of a class -> what it is compared with.
     """
     groups = sorted(group.unique())
     dummies = pd.DataFrame({f"group {g}": (group == g).astype(float) for g in groups[1:]}, index=group.index)
     one = pd.Series("", group.index)
-    plain = _Model(measure, "unadjusted", fit, sides, f"group {groups[0]}")
+    plain = _Model(measure, "unadjusted", fit, sides, f"group {groups[0]}", references or {})
     found = [plain.ratios(outcome, dummies, dummies.iloc[:, :0], one)]
     if covariates.shape[1] or batch is not None:
-        model = _Model(measure, "adjusted", fit, sides, f"group {groups[0]}")
+        model = replace(plain, name="adjusted")
         found.append(model.ratios(outcome, dummies, covariates, one if batch is None else batch))
     return Ratios(pd.concat([f.effects for f in found], ignore_index=True), found[-1].p, found[-1].notes)
 
@@ -106,6 +113,7 @@ class _Model:
     fit: Fitter
     sides: Sequence[int]
     reference: str
+    references: Mapping[str, str]
 
     def ratios(
         self, outcome: pd.DataFrame, dummies: pd.DataFrame, covariates: pd.DataFrame, batch: pd.Series
@@ -116,12 +124,14 @@ class _Model:
         notes = tuple(f"{n} says nothing beyond the others and is left out" for n in dropped if n not in stuck)
         terms = [*dummies, *(c for c in covariates if c in kept)]
         out = pd.DataFrame({"term": terms}, index=terms).reindex(columns=list(EFFECTS))
-        out = out.assign(measure=self.measure, model=self.name, n=len(outcome), n_events=int(outcome["event"].sum()))
+        against = {**self.references, **dict.fromkeys(dummies, self.reference)}
+        out = out.assign(measure=self.measure, model=self.name, reference=[against.get(term, "") for term in terms])
+        out = out.astype({"n": "Int64", "n_events": "Int64"})
         out["reason"] = ["" if term in kept else ONE_GROUP for term in terms]
         own = [term for term in dummies if term in kept]
         try:
-            fitted, apart = self._fitted(outcome, kept, own, batch)
-            rest, _ = self._fitted(outcome, kept.drop(columns=own), [], batch)
+            fitted, apart, rows = self._fitted(outcome, kept, own, batch)
+            rest, *_ = self._fitted(outcome, kept.drop(columns=own), [], batch)
         except UnfitError as error:
             out.loc[out["reason"] == "", "reason"] = str(error)
             return Ratios(out.reset_index(drop=True), notes=notes)
@@ -138,13 +148,14 @@ class _Model:
         out.loc[at, "ratio"], out.loc[at, "ci_low"] = np.exp(value), np.exp(value - step)
         out.loc[at, "ci_high"], out.loc[at, "p"] = np.exp(value + step), 2 * norm.sf((value / known["error"]).abs())
         out.loc[at, "p_proportional"] = known["p_proportional"]
+        out.loc[at, "n"], out.loc[at, "n_events"] = int(rows.sum()), int(outcome.loc[rows, "event"].sum())
         p = float(chi2.sf(2 * (fitted.likelihood - rest.likelihood), len(own))) if own else float("nan")
         return Ratios(out.reset_index(drop=True), p, notes)
 
     def _fitted(
         self, outcome: pd.DataFrame, design: pd.DataFrame, groups: Sequence[str], batch: pd.Series
-    ) -> tuple[Fit, dict[str, str]]:
-        """Fit what has a finite maximum, and return it with the terms that have none, and why.
+    ) -> tuple[Fit, dict[str, str], pd.Series]:
+        """Fit what has a finite maximum; return it, the terms that have none, and why, and whether a patient counts.
 
         Where all members of a level share an outcome, its coefficient goes to infinity; the others, and the
         likelihood, go to what they are without these patients.
@@ -173,7 +184,7 @@ class _Model:
         left, _ = independent(design.loc[rows, [c for c in design if c not in apart]], batch[rows])
         for term in design.columns.difference([*apart, *left]):
             apart[str(term)] = "cannot be told from others whose members share an outcome"
-        return self.fit(outcome[rows], left, batch[rows]), apart
+        return self.fit(outcome[rows], left, batch[rows]), apart, rows
 
 
 def independent(design: pd.DataFrame, batch: pd.Series | None = None) -> tuple[pd.DataFrame, list[str]]:

@@ -13,7 +13,7 @@ import pandas as pd
 from jinja2 import Environment, FunctionLoader, StrictUndefined
 from markupsafe import Markup
 
-from mmcell.errors import MmcellError
+from mmcell.errors import MmcellError, number_of
 from mmcell.records import Finding
 from mmcell.report import words
 from mmcell.stratification.outcome import Outcome
@@ -54,7 +54,8 @@ def render(found: Stratification) -> str:
         autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, loader=FunctionLoader(_text)
     )
     environment.filters.update(
-        number=lambda v: words.number(_known(v)), whole=words.whole, count=words.counted, p=p_said, short=_short,
+        number=lambda v: words.number(_known(v)), whole=lambda v: words.whole(_known(v)),
+        count=words.counted, p=p_said, short=_short,
         percent=lambda v: "–" if _known(v) is None else f"{100 * v:.0f} %", called=called,
         span=_span, interval=_interval, shares=_shares,
     )  # fmt: skip
@@ -78,7 +79,7 @@ def verdict(found: Stratification) -> list[str]:
     if found.k == 1:
         said = [
             f"The {words.whole(n)} patients do not fall into stable groups: no number of groups from "
-            f"{found.stability.table['k'].min()} to {found.stability.table['k'].max()} is more stable or more compact "
+            f"{found.stability.table['k'].min()} to {found.stability.table['k'].max()} is more stable and compact "
             f"than one cluster of the same shape would be ({p_said(found.stability.p)}). That is no evidence of "
             f"groups, and no proof of a continuum: {MISSED}."
         ]
@@ -86,11 +87,14 @@ def verdict(found: Stratification) -> list[str]:
     forced = asked["k"] != "auto"
     stable = found.stability.table.set_index("k").loc[found.k, "p"] <= ALPHA
     if not stable:
-        first = f"{found.k} groups were asked for, and are no more stable than cuts through one cluster would be."
+        first = (
+            f"{found.k} groups were asked for, and are no more stable and compact than cuts through one cluster would "
+            "be."
+        )
     else:
         how = "As asked, the" if forced else "The"
         first = (
-            f"{how} {words.whole(n)} patients were put into {found.k} groups, which are more stable or more compact "
+            f"{how} {words.whole(n)} patients were put into {found.k} groups, which are more stable and compact "
             f"than those of one cluster ({p_said(found.stability.table.set_index('k').loc[found.k, 'p'])})."
         )
     again = (
@@ -107,8 +111,8 @@ def _told(found: Stratification) -> list[str]:
         return ["No outcome was named, so what became of the groups is not known."]
     what = "Survival" if outcome.kind == "survival" else f"The share of {outcome.positive or 'classes'}"
     what = "The cause-specific hazard of the event" if outcome.competes else what
-    if not math.isfinite(outcome.p):
-        return [f"{what} cannot be tested: outcomes cannot be permuted within batches."]
+    if outcome.untested:
+        return [f"{what} cannot be tested: {outcome.untested}. There are: {_summed(found)}."]
     differs = outcome.p <= ALPHA
     verb = "differs" if differs else "cannot be told apart"
     within = f" within {outcome.within}" if outcome.within else ""
@@ -146,20 +150,20 @@ def _listed(names: Sequence[str]) -> str:
 
 def _summed(found: Stratification) -> str:
     outcome, parts = found.outcome, []
-    for row in outcome.summary.itertuples():
+    for i, row in enumerate(outcome.summary.itertuples()):
         if outcome.competes:
             parts.append(
-                f"group {row.group}, {row.n_events} events and {row.n_competing} competing ones among {row.n}, "
-                f"incidence {100 * row.incidence:.0f} % by {_short(row.until)} {_unit(found)}".strip()
+                f"group {row.group}, {words.counted(row.n_events, 'event')} and {row.n_competing} competing among "
+                f"{row.n}, incidence {100 * row.incidence:.0f} % by {_short(row.until)} {_unit(found)}".strip()
             )
         elif outcome.kind == "survival":
             median = f"median {_short(row.median)} {_unit(found)}".strip()
             median = median if math.isfinite(row.median) else "median not reached"
-            parts.append(f"group {row.group}, {row.n_events} events among {row.n}, {median}")
+            parts.append(f"group {row.group}, {words.counted(row.n_events, 'event')} among {row.n}, {median}")
         elif outcome.positive:
             parts.append(f"{100 * row.share:.0f} % of {row.n} in group {row.group}")
         else:
-            parts.append(f"{row.n} patients in group {row.group}")
+            parts.append(f"group {row.group}, {words.counted(row.n, 'patient')}, {_classes(outcome.summary, i)}")
     return "; ".join(parts)
 
 
@@ -175,11 +179,17 @@ def _together(found: Stratification) -> str:
             "not reached" if not math.isfinite(row["median"]) else f"{_short(row['median'])} {_unit(found)}".strip()
         )
         n, seen = int(row["n"]), int(row["n_events"])
-        return f"of all {n} patients with a known outcome {seen} had the event (median {median})."
+        return f"of all {number_of(n, 'patient')} with a known outcome {seen} had the event (median {median})."
     if found.outcome.positive:
         share = f"{100 * row['share']:.0f} % are {found.outcome.positive}"
         return f"of all {int(row['n'])} patients with a known class {share}."
-    return f"the class of {int(row['n'])} patients is known."
+    return f"of all {int(row['n'])} patients with a known class {_classes(found.outcome.summary, 0)}."
+
+
+def _classes(summary: pd.DataFrame, i: int) -> str:
+    """Return the share of every class in a group."""
+    shares = summary.filter(regex="^share ").iloc[i]
+    return ", ".join(f"{100 * v:.0f} % {str(name).removeprefix('share ')}" for name, v in shares.items())
 
 
 def _tone(found: Stratification) -> str:
@@ -218,7 +228,7 @@ def _rows(table: pd.DataFrame) -> list[Mapping[str, Any]]:
 
 
 def _known(value: Any) -> float | None:
-    if value is None or (isinstance(value, (float, np.floating)) and not math.isfinite(value)):
+    if value is None or value is pd.NA or (isinstance(value, (float, np.floating)) and not math.isfinite(value)):
         return None
     return float(value)
 

@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 from threadpoolctl import threadpool_limits
 
+from mmcell.audit.telling import telling
 from mmcell.digest import stream
 from mmcell.errors import MmcellError
 from mmcell.provenance import provenance
@@ -25,7 +26,6 @@ from mmcell.stratification.ends import Early
 from mmcell.stratification.findings import findings_of
 from mmcell.stratification.outcome import Outcome, outcome_of
 from mmcell.stratification.stability import LEAST, Stability, stability
-from mmcell.stratification.telling import telling
 from mmcell.stratification.vectors import Axes, Vectors, coarse
 
 if TYPE_CHECKING:
@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 
 Scale = Literal["auto", "standardise", "centre"]
 Progress = Callable[[str, int, int], None]
+#: From this concordance or AUROC on, a column says of the outcome what no measurement does.
+_TELLS = 0.9
 #: What everybody is in where there are no groups.
 ALL = "all"
 
@@ -286,7 +288,8 @@ def _study(cohort: Cohort, asked: Mapping[str, Any], standardise: bool, progress
     differ = differences(cohort, groups["group"], **boot, rng=rng)
     follow = associations(cohort, groups["group"], **draws, rng=stream(seed, "stratify", "associations"))
     few = coarse(x, cohort.columns_read(x.shape[1])) if cohort.pooling is None else []
-    told = telling(cohort.values, outcome) if cohort.plain and cohort.values is not None else {}
+    columns, truth = cohort.values if cohort.plain else None, cohort.truth
+    told = {} if columns is None or truth is None else telling(columns, truth, _TELLS)
     found = findings_of(cohort, stable, k, forced, assigned, outcome, follow, few, told)
     return {
         "groups": _described(cohort, groups), "k": k, "stability": stable, "outcome": outcome, "in_sample": inside,

@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
+from mmcell.metrics.incidence import Z95, cumulative_incidence
+from mmcell.metrics.kaplan_meier import median_time
 from mmcell.metrics.restricted_mean import restricted_mean, restricted_mean_variance
-from mmcell.stratification.incidence import Z95, incidence
 
 #: A restricted mean reaches as far as so many patients of every group are followed.
 LEAST_AT_RISK = 10
@@ -53,7 +54,7 @@ def survival_by_group(frame: pd.DataFrame) -> pd.DataFrame:
         mean, variance = restricted_mean(time, event, until), restricted_mean_variance(time, event, until)
         first = (mean, variance) if i == 0 else first
         gap, error = mean - first[0], np.sqrt(variance + first[1])
-        row = {"group": name, "n": len(part), "n_events": int(event.sum()), "median": fit.median_survival_time_}
+        row = {"group": name, "n": len(part), "n_events": int(event.sum()), "median": median_time(time, event)}
         row |= {"median_low": low, "median_high": high, "restricted_mean": mean, "until": until}
         row |= {"difference": gap, "ci_low": gap - Z95 * error, "ci_high": gap + Z95 * error} if i else {}
         rows.append(row)
@@ -81,7 +82,7 @@ def incidence_by_group(frame: pd.DataFrame) -> pd.DataFrame:
     until, rows, first = horizon(frame), [], (0.0, 0.0)
     for i, (name, part) in enumerate(frame.groupby("group", sort=True)):
         cause = part["cause"].to_numpy(dtype=int)
-        found = incidence(part["time"].to_numpy(dtype=float), cause)
+        found = cumulative_incidence(part["time"].to_numpy(dtype=float), cause)
         value, low, high = found.at(until)
         lost, variance = found.time_lost(until)
         first = (lost, variance) if i == 0 else first

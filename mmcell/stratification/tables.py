@@ -89,7 +89,7 @@ def summary(found: Stratification) -> dict[str, Any]:
         "outcome": {
             "kind": found.outcome.kind, "columns": list(found.outcome.columns), "positive": found.outcome.positive,
             "n_patients": len(found.outcome.frame), "test": _plain(found.outcome.test),
-            "in_sample_test": _plain(found.in_sample.test), "imputed": found.outcome.imputed,
+            "in_sample_test": _plain(found.in_sample.test), "missing_covariates": found.outcome.missing,
         },
         "parameters": _plain(dict(found.parameters)), "findings": [f.model_dump() for f in found.findings],
         "provenance": found.provenance.model_dump(mode="json"),

@@ -15,8 +15,8 @@ from mmcell.encoders.base import fits
 from mmcell.encoders.encode import encode
 from mmcell.errors import MmcellError
 from mmcell.patients.base import encode_patients
+from mmcell.proportions import floor_of, log_ratios
 from mmcell.stratification.cohort import Cohort
-from mmcell.stratification.proportions import floor_of, log_ratios
 
 #: A column with fewer values is a class rather than a number.
 FEW_VALUES = 6

@@ -100,7 +100,7 @@ def test_an_outcome_that_cannot_be_used():
     for one in (early, early.drop(columns="unit")):
         found = audit(one)["unusable-outcome"]
         assert found.severity == "warning"
-        assert found.message == "1 value of 'time' is not positive (first items: i004)"
+        assert found.message == "1 value of 'time' is negative (i004)"
         assert found.cure == "correct or remove it"
     assert "other than 0 and 1 (2)" in audit(frame.assign(event=2))["unusable-outcome"].message
     assert "'event' is not numeric" in audit(frame.assign(event="died"))["unusable-outcome"].message

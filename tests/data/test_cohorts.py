@@ -299,7 +299,7 @@ def test_donors_of_both_classes_have_no_label(tmp_path):
     cellxgene(path, study="a", disease=disease)
     toy = load("hlca", tmp_path)
     assert len(toy.truth("label", "patient")) == 15
-    assert "1 donors have cells of several states and no label (D00)" in " ".join(toy.card.caveats)
+    assert "1 donor has cells of several states and no label (D00)" in " ".join(toy.card.caveats)
 
 
 # -- files that are not what they should be ----------------------------------------------------------------------------
@@ -327,7 +327,7 @@ def test_cells_without_donor_are_named(tmp_path, refused):
     path = path_of("lupus", tmp_path)
     path.parent.mkdir()
     cellxgene(path, donor_id=[None, *(f"D{i // 30:02d}" for i in range(1, 480))])
-    with refused("1 items have no 'donor_id' (cell0000)"):
+    with refused("1 item has no 'donor_id' (cell0000)"):
         load("lupus", tmp_path)
 
 
@@ -427,7 +427,7 @@ def test_cells_of_a_state_that_is_no_class_leave_the_donor_without_a_label():
     })  # fmt: skip
     found, said = _labelled(COHORTS["combat"], obs, "COMBAT_ID", "t")
     assert found["condition"].isna().tolist() == [True, True, False, True, False, True]
-    assert "1 donors have cells of several states and no label (a)" in " ".join(said)
+    assert "1 donor has cells of several states and no label (a)" in " ".join(said)
 
 
 @pytest.mark.filterwarnings("ignore::anndata.OldFormatWarning")

@@ -176,7 +176,7 @@ def test_two_descriptions_of_one_item_must_agree(tmp_path, refused):
     content = {"level": "profile", "preprocessing": "values", "roles": {"unit": "id"},
                "tables": {n: {"file": f"{n}.csv"} for n in ("rna", "morphology")}}  # fmt: skip
     (tmp_path / "pairs.yaml").write_text(yaml.safe_dump(content, sort_keys=False))
-    with refused("column 'dose': morphology and an earlier table differ for 1 items (b)"):
+    with refused("column 'dose': morphology and an earlier table differ for 1 item (b)"):
         mmcell.load_dataset(tmp_path / "pairs.yaml")
 
 

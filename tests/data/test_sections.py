@@ -133,7 +133,7 @@ def test_genes_of_one_name_get_a_number_and_a_caveat(tmp_path):
     visium(tmp_path / "outs", names="ABBD")
     data = mmcell.load_dataset(card(tmp_path, {"S": {"visium": "outs"}}, side=8))
     assert list(data.anndata("rna").var_names) == ["A", "B", "B-1", "D"]
-    assert any("1 genes share a name" in c for c in data.card.caveats)
+    assert any("1 gene shares a name" in c for c in data.card.caveats)
 
 
 def test_a_spatialdata_store_whose_image_lies_in_another_frame(tmp_path):

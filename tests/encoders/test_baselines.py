@@ -8,6 +8,7 @@ import sklearn.decomposition
 import mmcell
 from mmcell import Dataset
 from mmcell.encoders.baselines import CLR, HVG, PCA, Constant, Features, LogRatios, Random
+from mmcell.proportions import floor_of, log_ratios
 from mmcell.protocols.survival import Survival
 from mmcell.roles import ModalityCard
 from tests.toys import SURVIVAL, survivors
@@ -78,17 +79,33 @@ def test_clr_by_hand():
 def test_log_ratios_by_hand(refused):
     parts = table([[0.5, 0.25, 0.25, 0.0], [0.999, 0.001, 0.0, 1e-7]])
     logs = np.log([[0.5, 0.25, 0.25, 0.01], [0.999, 0.01, 0.01, 0.01]])
-    found = LogRatios(floor=0.01).encode(parts)
+    found = LogRatios(floor=0.01).fit(parts).encode(parts)
     np.testing.assert_allclose(found, logs - logs.mean(axis=1, keepdims=True), atol=1e-6)
     np.testing.assert_allclose(found.sum(axis=1), 0, atol=1e-5)
     # Ratios know no total, as long as no part is at the floor.
+    given = LogRatios(floor=0.01).fit(parts)
+    # A floor that is given needs no training items.
+    np.testing.assert_array_equal(LogRatios(floor=0.01).encode(parts), given.encode(parts))
     np.testing.assert_allclose(
-        LogRatios().encode(table([[1.0, 0.5, 0.25]])), LogRatios().encode(table([[0.4, 0.2, 0.1]])), atol=1e-6
+        given.encode(table([[1.0, 0.5, 0.25]])), given.encode(table([[0.4, 0.2, 0.1]])), atol=1e-6
     )
     with refused("encoder 'log-ratios': floor is 0", "above 0 and below 1"):
         LogRatios(floor=0)
-    with refused("encoder 'log-ratios': 1 proportions are negative", "use 'features'"):
-        LogRatios().encode(table([[0.5, -0.5]]))
+    with refused("encoder 'log-ratios': 1 proportion is negative", "use 'features'"):
+        given.encode(table([[0.5, -0.5]]))
+    with refused("no proportion of the training rows is above 0"):
+        LogRatios().fit(table([[0.0, 0.0]]))
+
+
+def test_the_floor_of_log_ratios_is_the_hundredth_part_of_training_items():
+    rng = np.random.default_rng(0)
+    train, held = (rng.dirichlet(np.full(5, 0.4), 60) for _ in range(2))
+    train[:20, 0], held[:5, 1] = 0.0, 0.0
+    fitted = LogRatios().fit(table(train))
+    floor = np.quantile(table(train).X[table(train).X > 0].astype(float), 0.01)
+    logs = np.log(np.maximum(held, floor))
+    np.testing.assert_allclose(fitted.encode(table(held)), logs - logs.mean(axis=1, keepdims=True), atol=1e-4)
+    np.testing.assert_allclose(fitted.encode(table(held)), log_ratios(held, floor_of(train)), atol=1e-4)
 
 
 def test_proportions_of_patients_have_log_ratios_and_no_clr(refused):
@@ -145,9 +162,9 @@ def test_parameters_are_part_of_the_key(one, two):
 
 
 def test_what_is_declared_rowwise_is():
-    for make in (Features, CLR, LogRatios, Constant):
-        assert make.rowwise
-        np.testing.assert_array_equal(make().encode(DATA[10:20].copy()), make().encode(DATA)[10:20])
+    for made in (Features(), CLR(), LogRatios().fit(DATA), Constant()):
+        assert made.rowwise
+        np.testing.assert_array_equal(made.encode(DATA[10:20].copy()), made.encode(DATA)[10:20])
 
 
 def test_noise_is_not_rowwise():

@@ -350,7 +350,7 @@ def test_a_cell_without_known_genes_is_refused(made, refused):
     x = data.X.toarray()
     x[1, :20] = 0
     data.X = x
-    with refused("encoder 'geneformer': 1 cells express no gene that it knows (first: c1)", "remove empty cells"):
+    with refused("encoder 'geneformer': 1 cell expresses no gene that it knows (first: c1)", "remove empty cells"):
         made().encode(data)
 
 

@@ -60,7 +60,7 @@ def test_a_row_depends_on_itself_alone(vectors, encoder):
 
 
 def test_an_empty_cell_is_refused(vectors, refused):
-    with refused("1 cells express no gene with a vector (first: 1)", "remove empty cells"):
+    with refused("1 cell expresses no gene with a vector (first: 1)", "remove empty cells"):
         Gene2Vec().encode(cells([[1, 0], [0, 4]], ["G1", "other"]))
 
 

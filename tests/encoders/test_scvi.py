@@ -44,7 +44,7 @@ def test_without_the_package_the_extra_is_named(monkeypatch, refused):
 def test_a_cell_without_counts_is_refused(monkeypatch, refused):
     monkeypatch.setitem(sys.modules, "scvi", sys.modules[__name__])
     data = without_counts(3)
-    with refused("encoder 'scvi': 1 cells have no counts (first: c3)", "remove empty cells"):
+    with refused("encoder 'scvi': 1 cell has no counts (first: c3)", "remove empty cells"):
         SCVI().fit(data)
 
 

@@ -5,9 +5,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mmcell import Items, get_metric
-from mmcell.metrics.benefit import decision_curve
+from mmcell.metrics.benefit import decision_curve, decision_curve_resampled, treated
 from mmcell.metrics.classification import net_benefit, net_benefit_resampled
 from mmcell.metrics.survival import kaplan_meier, survival_net_benefit, survival_net_benefit_resampled
+from mmcell.probes.baseline import Baseline
 
 SEEDS = st.integers(0, 10_000)
 AT = np.array([0.1, 0.3, 0.5])
@@ -94,34 +95,58 @@ def test_what_cannot_be_meant_is_refused(refused):
     for wrong in (1.0, -0.1, np.nan):
         with refused("net_benefit: thresholds are risks from 0 on and below 1"):
             net_benefit(EVENT, P, [wrong])
-    with refused("net_benefit: probability is no probability for 1 items"):
+    with refused("net_benefit: probability is no probability for 1 item"):
         net_benefit(np.array([0, 1]), np.array([0.2, 2.0]), AT)
 
 
+def slow_curve(frame, kind, p, at):
+    """By the definition, patient by patient; of survival one minus Kaplan-Meier (Aalen-Johansen) of those treated."""
+    found = []
+    for t in at:
+        of_repeats = []
+        for _, part in frame.assign(p=p).groupby("repeat"):
+            chosen = part[part["p"] >= t * (1 - 1e-9)]
+            if kind == "binary":
+                risk = chosen["y_true"].mean() if len(chosen) else 0.0
+            else:
+                left, risk = 1.0, 0.0
+                for u in np.unique(chosen["time"][chosen["time"] <= 3.0]):
+                    now = chosen[chosen["time"] == u]
+                    risk += left * (now["cause"] == 1).sum() / (chosen["time"] >= u).sum()
+                    left *= 1 - (now["cause"] > 0).sum() / (chosen["time"] >= u).sum()
+                risk = risk if left == 0 or not len(chosen) or chosen["time"].max() >= 3.0 else np.nan
+            of_repeats.append(len(chosen) / len(part) * (risk - (1 - risk) * t / (1 - t)))
+        found.append(np.mean(of_repeats))
+    return np.array(found)
+
+
 @pytest.mark.parametrize("kind", ["binary", "survival"])
-def test_a_curve_of_items_pools_folds_averages_repeats_and_has_a_band(random_items, kind):
-    items = random_items(kind, 4, n_units=25)
-    table = decision_curve(items, AT, items.units.bootstrap(200, 0))
-    assert list(table) == ["threshold", "net_benefit", "treat_all", "treat_none", "low", "high"]
-    parts = [p for _, p in items.frame.groupby("repeat")]
+@pytest.mark.parametrize("seed", range(6))
+def test_a_curve_of_items_pools_folds_and_averages_repeats(random_items, kind, seed):
+    items = random_items(kind, seed, n_units=25)
+    # Some predictions are the threshold, and some but for the last digit.
+    p = items.column("p_event").astype(float)
+    p[::5], p[1::5] = 1 - 0.9, 0.1 + 0.2
+    items = items.having({"p_event": p})
+    np.testing.assert_allclose(decision_curve(items, AT), slow_curve(items.frame, kind, p, AT), atol=1e-12)
+    ones = np.ones(len(p))
+    everybody = decision_curve(items.having({"p_event": ones}), AT)
+    np.testing.assert_allclose(everybody, slow_curve(items.frame, kind, ones, AT), atol=1e-12)
+    weights = items.units.bootstrap(5, seed)
+    again = []
+    for row in weights:
+        drawn = items.resample(row)
+        again.append(slow_curve(drawn.frame, kind, drawn.column("p_event").astype(float), AT))
+    np.testing.assert_allclose(decision_curve_resampled(items, AT, weights), again, atol=1e-12)
+    one = items.having({"threshold": np.full(len(p), 0.3)})
+    assert get_metric("net_benefit").fn(one) == pytest.approx(decision_curve(items, [0.3])[0])
 
-    def mean(everybody):
-        if kind == "binary":
-            found = [net_benefit(p["y_true"], p["p_event"] ** (1 - everybody), AT) for p in parts]
-        else:
-            found = [
-                survival_net_benefit(p["time"], p["cause"], p["p_event"] ** (1 - everybody), AT, 3.0) for p in parts
-            ]
-        return np.mean(found, axis=0)
 
-    np.testing.assert_allclose(table["net_benefit"], mean(0))
-    np.testing.assert_allclose(table["treat_all"], mean(1))
-    assert (table["treat_none"] == 0).all()
-    assert (table["low"] < table["net_benefit"]).all()
-    assert (table["net_benefit"] < table["high"]).all()
-    assert list(decision_curve(items, AT)) == ["threshold", "net_benefit", "treat_all", "treat_none"]
-    at_threshold = decision_curve(items, np.array([0.375]))["net_benefit"][0]
-    assert get_metric("net_benefit").fn(items) == pytest.approx(at_threshold)
+def test_who_is_at_the_threshold_but_for_the_last_digit_is_treated():
+    p = np.array([1 - 0.9, 0.0999])
+    assert treated(p, 0.1).tolist() == [True, False]
+    assert net_benefit(np.array([1, 0]), p, [0.1]) == [0.5]
+    assert survival_net_benefit(np.array([1.0, 9.0]), np.array([1, 0]), p, [0.1], 5.0) == [0.5]
 
 
 def test_a_curve_needs_probabilities_and_one_horizon(random_items, refused):
@@ -149,6 +174,29 @@ def test_a_risk_that_is_the_same_for_all_patients_of_a_fold_is_worth_nothing(see
         common.append(get_metric("net_benefit").fn(of_fold.having({"threshold": y.mean()})))
     assert abs(np.mean(found)) < 0.01
     assert np.mean(common) < -0.03
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_breslow_leaves_a_constant_risk_below_the_threshold_and_treating_all_is_worth_no_more(seed):
+    # At the training patients' own risk nobody and everybody are worth the same.
+    rng, found, everybody = np.random.default_rng(seed), [], []
+    for _ in range(40):
+        time, end, fold = rng.exponential(10, 100), rng.exponential(20, 100), rng.permutation(100) % 5
+        event, time = (time <= end).astype(int), np.minimum(time, end)
+        ids = [f"p{i}" for i in range(100)]
+        frame = pd.DataFrame({"item": ids, "unit": ids, "fold": fold, "time": time, "event": event, "y_pred": 0.0})
+        frame = frame.assign(horizon=5.0, p_event=0.0, threshold=0.0)
+        for k in range(5):
+            train, held = fold != k, fold == k
+            flat = Baseline.fit(time[train], event[train], np.zeros(train.sum()))
+            frame.loc[held, "p_event"] = 1 - flat.survival(np.zeros(1), np.array([5.0]))[0, 0]
+            frame.loc[held, "threshold"] = 1 - kaplan_meier(time[train], event[train]).at([5.0])[0]
+        items = Items(frame, "survival")
+        found.append(get_metric("net_benefit").fn(items))
+        everybody.append(get_metric("net_benefit").fn(items.having({"p_event": np.ones(100)})))
+    assert (frame["p_event"] < frame["threshold"]).all()
+    assert found == [0.0] * 40
+    assert abs(np.mean(everybody)) < 0.005
 
 
 def test_each_item_is_treated_by_its_own_threshold_and_all_have_one_price():

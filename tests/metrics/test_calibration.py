@@ -98,6 +98,15 @@ def test_an_infinite_slope_is_undefined(time, event, risk):
     assert np.isnan(calibration_slope(np.array(time, float), np.array(event), np.array(risk, float)))
 
 
+@pytest.mark.parametrize("far", [5.0, 50.0, 5000.0])
+def test_a_fold_without_events_changes_no_slope_however_far_its_risks_lie(far):
+    time, event, risk = np.array([3.0, 2.0, 1.0]), np.array([0, 0, 1]), np.array([0.0, 3e-3, 1e-3])
+    alone = calibration_slope(time, event, risk)
+    beside = np.append(time, [1.0, 2.0]), np.append(event, [0, 0]), np.append(risk, [-far, far])
+    assert np.isfinite(alone)
+    assert calibration_slope(*beside, np.array([0, 0, 0, 1, 1])) == pytest.approx(alone)
+
+
 # -- the smooth curve --------------------------------------------------------------------------------------------------
 
 
@@ -204,7 +213,7 @@ def test_what_has_no_curve_has_no_index(time, event, p):
 
 
 def test_what_is_no_probability_is_refused(refused):
-    with refused("calibration: probability is no probability for 1 items (first: 1.2)"):
+    with refused("calibration: probability is no probability for 1 item (first: 1.2)"):
         integrated_calibration_index(np.ones(2), np.ones(2), np.array([0.5, 1.2]), 1.0)
     with refused("weights have the shape (1, 3); give (draws, 2)"):
         integrated_calibration_index_resampled(np.ones(2), np.ones(2), np.array([0.5, 0.2]), 1.0, np.ones((1, 3)))
@@ -290,5 +299,5 @@ def test_nobody_has_no_test(refused):
     assert np.isnan(d_calibration(np.empty(0), np.empty(0)).p)
     with refused("d_calibration: bins is 1"):
         d_calibration(EVENT, OWN, bins=1)
-    with refused("survival_at_time is no probability for 1 items"):
+    with refused("survival_at_time is no probability for 1 item"):
         d_calibration(np.ones(2), np.array([0.2, -0.1]))

@@ -75,7 +75,7 @@ def test_where_there_is_no_line(y, p, intercept):
 
 
 def test_what_is_no_probability_is_refused(refused):
-    with refused("calibration_line: probability is no probability for 1 items (first: -0.5)"):
+    with refused("calibration_line: probability is no probability for 1 item (first: -0.5)"):
         calibration_line(np.array([0, 1]), np.array([0.2, -0.5]))
     with refused("weights have the shape (3,); give (draws, 2)"):
         calibration_line_resampled(np.array([0, 1]), np.array([0.2, 0.5]), np.ones(3))

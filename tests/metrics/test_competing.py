@@ -1,25 +1,13 @@
-import warnings
-
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from lifelines import AalenJohansenFitter
 
 from mmcell import get_metric
-from mmcell.metrics.survival import (
-    aalen_johansen,
-    aalen_johansen_resampled,
-    cause_specific_c,
-    cause_specific_c_resampled,
-    harrell_c,
-    kaplan_meier,
-    uno_c,
-)
+from mmcell.metrics.survival import cause_specific_c, cause_specific_c_resampled, harrell_c, uno_c
 from tests.metrics.test_concordance import default_tau, patients, remaining
 
 SEEDS = st.integers(0, 10_000)
-GRID = np.array([0.5, 1.0, 2.5, 3.0, 5.0, 6.0])
 
 
 def competing(seed, n=16):
@@ -30,57 +18,6 @@ def competing(seed, n=16):
     events = train.pop("train_event")
     train["train_cause"] = np.where(events == 1, rng.integers(1, 3, len(events)), 0)
     return (time, cause, risk), train
-
-
-def slow_incidence(time, cause, t):
-    left, found = 1.0, np.zeros(2)
-    for u in np.unique(time[time <= t]):
-        here, at_risk = time == u, np.sum(time >= u)
-        for k in (1, 2):
-            found[k - 1] += left * np.sum(here & (cause == k)) / at_risk
-        left *= 1 - np.sum(here & (cause > 0)) / at_risk
-    known = len(time) > 0 and (t <= time.max() or left == 0)
-    return found if known else np.full(2, np.nan)
-
-
-@given(SEEDS)
-def test_incidence_grows_by_those_left_times_the_hazard(seed):
-    (time, cause, _), _ = competing(seed)
-    found = aalen_johansen(time, cause, GRID)
-    np.testing.assert_allclose(found, np.column_stack([slow_incidence(time, cause, t) for t in GRID]))
-    weights = np.random.default_rng(seed).integers(0, 2, (5, 16))
-    weights[0] = 0
-    again = [
-        np.column_stack([slow_incidence(time.repeat(w), cause.repeat(w), t) for t in GRID]) for w in weights
-    ]  # fmt: skip
-    np.testing.assert_allclose(aalen_johansen_resampled(time, cause, GRID, weights), again)
-
-
-@given(SEEDS)
-def test_incidence_equals_lifelines_without_ties(seed):
-    (_, cause, _), _ = competing(seed, 30)
-    time = np.random.default_rng(seed).exponential(5, 30)
-    times = np.quantile(time, [0.1, 0.4, 0.8])
-    found = aalen_johansen(time, cause, times)
-    for k in (1, 2):
-        if (cause == k).any():
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")
-                fitted = AalenJohansenFitter(calculate_variance=False).fit(time, cause, event_of_interest=k)
-            np.testing.assert_allclose(found[k - 1], fitted.predict(times))
-
-
-@given(SEEDS)
-def test_without_competing_events_it_is_the_rest_of_kaplan_meier(seed):
-    (time, event, _), _ = patients(seed)
-    at = GRID[time.max() >= GRID]
-    np.testing.assert_allclose(aalen_johansen(time, event, at)[0], 1 - kaplan_meier(time, event).at(at))
-
-
-def test_beyond_the_last_patient_nothing_is_known_unless_nobody_was_left():
-    time = np.array([1.0, 2.0])
-    assert np.isnan(aalen_johansen(time, np.array([1, 0]), [2.5])).all()
-    np.testing.assert_allclose(aalen_johansen(time, np.array([1, 2]), [2.5])[:, 0], [0.5, 0.5])
 
 
 def slow_c(time, cause, risk, weights, train=None, tau=np.inf):
@@ -166,11 +103,9 @@ def test_of_items_pairs_are_those_of_a_fold(random_items, seed):
 def test_what_cannot_be_meant_is_refused(refused):
     with refused("cause_specific_c: cause has the values 3", "2 = competing"):
         cause_specific_c(np.ones(2), np.array([1, 3]), np.ones(2))
-    with refused("aalen_johansen: cause has the values 7"):
-        aalen_johansen(np.ones(2), np.array([1, 7]), [1.0])
     with refused("give both train_time and train_cause, or neither"):
         cause_specific_c(np.ones(2), np.ones(2), np.ones(2), train_time=np.ones(2))
-    with refused("1 events before tau = 9", "last training patient left (2)", "smaller tau"):
+    with refused("1 event before tau = 9", "last training patient left (2)", "smaller tau"):
         train = {"train_time": np.array([1.0, 2.0]), "train_cause": np.array([0, 1])}
         cause_specific_c(np.array([3.0, 4.0]), np.array([1, 0]), np.ones(2), **train, tau=9)
 
@@ -179,7 +114,6 @@ def test_inputs_are_not_mutated():
     arrays = [np.array([3.0, 1.0, 2.0]), np.array([1, 2, 1]), np.array([0.1, 0.3, 0.2]), np.ones((2, 3))]
     before = [a.copy() for a in arrays]
     cause_specific_c_resampled(*arrays)
-    aalen_johansen_resampled(*arrays[:2], [2.0], arrays[3])
     for array, copy in zip(arrays, before, strict=True):
         np.testing.assert_array_equal(array, copy)
 

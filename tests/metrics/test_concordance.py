@@ -130,7 +130,7 @@ def test_uno_equals_scikit_survival_with_ties_once_training_censoring_is_moved_b
 
 def test_an_event_that_training_says_nothing_about_is_refused(refused):
     train = {"train_time": np.array([1.0, 2.0]), "train_event": np.array([0, 1])}
-    with refused("uno_c: 1 events before tau = 9", "last training patient left (2)", "smaller tau"):
+    with refused("uno_c: 1 event before tau = 9", "last training patient left (2)", "smaller tau"):
         uno_c(np.array([3.0, 4.0]), np.array([1, 0]), np.array([1.0, 0.0]), **train, tau=9)
     assert np.isnan(uno_c(np.array([3.0, 4.0]), np.array([1, 0]), np.array([1.0, 0.0]), **train))
 
@@ -206,5 +206,5 @@ def test_the_auc_equals_scikit_survival(seed):
 
 def test_an_auc_that_training_says_nothing_about_is_refused(refused):
     train = {"train_time": np.array([1.0, 2.0]), "train_event": np.array([0, 1])}
-    with refused("cumulative_dynamic_auc: 1 events come after the last training patient"):
+    with refused("cumulative_dynamic_auc: 1 event comes after the last training patient"):
         cumulative_dynamic_auc(np.array([3.0, 4.0]), np.array([1, 0]), np.ones(2), np.array([3.5]), **train)

@@ -1,10 +1,11 @@
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mmcell import get_metric
-from mmcell.metrics.survival import cumulative_dynamic_auc, integrated_auc, integrated_auc_resampled
+from mmcell import Items, get_metric
+from mmcell.metrics.survival import Censoring, cumulative_dynamic_auc, integrated_auc, integrated_auc_resampled
 from tests.metrics.test_concordance import continuous, default_tau, patients, slow_auc
 
 SEEDS = st.integers(0, 10_000)
@@ -96,24 +97,81 @@ def test_times_that_do_not_rise_are_refused(refused):
         integrated_auc(*test, **train, times=[3.0, 2.0])
 
 
+def censored_beyond(part, t):
+    """Kaplan–Meier of censoring up to and with t, by its definition; events come before censoring."""
+    g = 1.0
+    for u in np.unique(part["time"][part["time"] <= t]):
+        now, there = part[part["time"] == u], (part["time"] >= u).sum()
+        ended = (now["cause"] > 0).sum()
+        if (now["cause"] == 0).any():
+            g *= 1 - (now["cause"] == 0).sum() / (there - ended)
+    return g
+
+
+def slow_td_auc(part):
+    """Pairs of a fold, a case at 1/G(T-) and a control at 1/G(t), over all folds of one repeat."""
+    time, event, factor = (part[c].to_numpy(float) for c in ("time", "event", "ipcw"))
+    total = parts = 0.0
+    for t in np.unique(time):
+        won = pairs = 0.0
+        for _, fold in part.groupby("fold"):
+            g = censored_beyond(fold, t)
+            for i in fold[(fold["event"] == 1) & (fold["time"] <= t)].itertuples():
+                for j in fold[fold["time"] > t].itertuples():
+                    pairs += np.sqrt(i.ipcw) / g
+                    won += np.sqrt(i.ipcw) / g * ((i.y_pred > j.y_pred) + 0.5 * (i.y_pred == j.y_pred))
+        counted = np.sum((time == t) & (event == 1) & (factor > 0)) / np.sum(time >= t)
+        drop = left_beyond(time, event, np.ones(len(time)), np.nextafter(t, 0)) * counted
+        if pairs and drop:
+            total += won / pairs * drop
+            parts += drop
+    return total / parts if parts else np.nan
+
+
 @given(seed=st.integers(0, 300))
 def test_of_items_pairs_are_counted_within_folds_and_times_weighed_over_all(random_items, seed):
     items = random_items("survival", seed)
-    found = []
-    for _, part in items.frame.groupby("repeat"):
-        time, event, factor = (part[c].to_numpy(float) for c in ("time", "event", "ipcw"))
-        total = parts = 0.0
-        for t in np.unique(time):
-            won = pairs = 0.0
-            for _, fold in part.groupby("fold"):
-                for i in fold[(fold["event"] == 1) & (fold["time"] <= t)].itertuples():
-                    for j in fold[fold["time"] > t].itertuples():
-                        pairs += np.sqrt(i.ipcw)
-                        won += np.sqrt(i.ipcw) * ((i.y_pred > j.y_pred) + 0.5 * (i.y_pred == j.y_pred))
-            counted = np.sum((time == t) & (event == 1) & (factor > 0)) / np.sum(time >= t)
-            drop = left_beyond(time, event, np.ones(len(time)), t - 0.5) * counted
-            if pairs and drop:
-                total += won / pairs * drop
-                parts += drop
-        found.append(total / parts if parts else np.nan)
+    found = [slow_td_auc(part) for _, part in items.frame.groupby("repeat")]
     np.testing.assert_allclose(get_metric("td_auc").fn(items), np.mean(found))
+
+
+def two_folds(n, seed, horizon=1.0):
+    """A fold with little censoring that is ranked at random, and one with much in which ranks are good; and no ties."""
+    rng = np.random.default_rng(seed)
+    frames = []
+    for fold, (rate, skill) in enumerate(((0.05, 0.0), (1.5, 2.0))):
+        hazard = rng.normal(size=n)
+        dies, leaves = rng.exponential(np.exp(-hazard)), rng.exponential(1 / rate, n)
+        time, event = np.minimum(dies, leaves), (dies <= leaves).astype(int)
+        ipcw = np.where(time < horizon, np.exp(rate * time) ** 2, 0.0)
+        ids = [f"f{fold}-{i}" for i in range(n)]
+        risk = skill * hazard + rng.normal(size=n)
+        columns = {"item": ids, "unit": ids, "fold": fold, "time": time, "event": event, "cause": event, "ipcw": ipcw}
+        frames.append(pd.DataFrame(columns | {"y_pred": risk, "dies": dies}))
+    return pd.concat(frames, ignore_index=True)
+
+
+def test_a_fold_with_more_censoring_counts_as_much_as_one_without():
+    frame = two_folds(1500, 0)
+    items = Items(frame, "survival")
+    whole = frame.assign(time=frame["dies"], event=1, cause=1, ipcw=np.where(frame["dies"] < 1, 1.0, 0.0))
+    truth = get_metric("td_auc").fn(Items(whole, "survival"))
+    assert get_metric("td_auc").fn(items) == pytest.approx(truth, abs=0.01)
+    # Both folds apart: what they are pooled from differs by far more.
+    apart = [get_metric("td_auc").fn(items.where(frame["fold"] == k)) for k in (0, 1)]
+    assert apart[1] - apart[0] > 0.2
+    few = Items(two_folds(25, 1), "survival")
+    np.testing.assert_allclose(get_metric("td_auc").fn(few), slow_td_auc(few.frame))
+
+
+@pytest.mark.oracle
+def test_of_items_of_one_fold_it_is_that_of_scikit_survival():
+    metrics, util = pytest.importorskip("sksurv.metrics"), pytest.importorskip("sksurv.util")
+    frame = two_folds(80, 3).query("fold == 1")
+    train = two_folds(400, 4).query("fold == 1")
+    sides = [util.Surv.from_arrays(f["event"] > 0, f["time"]) for f in (train, frame)]
+    fitted = Censoring.fit(train["time"].to_numpy(), train["event"].to_numpy())
+    items = Items(frame.assign(ipcw=fitted.ipcw(frame["time"].to_numpy(), 0.8)), "survival")
+    times = np.sort(frame["time"][(frame["event"] == 1) & (frame["time"] < 0.8)].to_numpy())
+    mean = metrics.cumulative_dynamic_auc(*sides, frame["y_pred"].to_numpy(), times)[1]
+    np.testing.assert_allclose(get_metric("td_auc").fn(items), mean)

@@ -1,9 +1,12 @@
+from fractions import Fraction
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from lifelines import KaplanMeierFitter
 
+from mmcell.metrics.kaplan_meier import median_time
 from mmcell.metrics.survival import kaplan_meier
 
 ROWS = st.lists(
@@ -51,3 +54,27 @@ def test_what_does_not_fit_is_refused(refused):
         kaplan_meier(np.ones(2), np.ones(2), np.ones(3))
     with pytest.raises(AttributeError):
         kaplan_meier(np.ones(2), np.ones(2)).times = np.ones(1)
+
+
+def exact_median(time, event):
+    """Return the median in fractions: a slow, obvious twin."""
+    left = Fraction(1)
+    for moment in sorted(set(time)):
+        at_risk, died = int((time >= moment).sum()), int(((time == moment) & (event == 1)).sum())
+        left *= 1 - Fraction(died, at_risk)
+        if left <= Fraction(1, 2):
+            return moment
+    return float("nan")
+
+
+def test_the_median_is_exact_with_ties_and_lifelines_but_for_its_rounding():
+    rng, apart = np.random.default_rng(0), 0
+    for _ in range(300):
+        n = rng.integers(1, 25)
+        time, event = rng.integers(1, 8, n).astype(float), (rng.random(n) < 0.5).astype(int)
+        found = median_time(time, event)
+        np.testing.assert_equal(found, exact_median(time, event))
+        theirs = KaplanMeierFitter().fit(time, event).median_survival_time_
+        apart += not (found == theirs or (np.isnan(found) and np.isinf(theirs)))
+    # Where half of the patients are left, the product of their factors may be a rounding above it.
+    assert apart < 12

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from lifelines import KaplanMeierFitter
 from lifelines.utils import restricted_mean_survival_time
 
-from mmcell import MmcellError, get_metric
+from mmcell import Items, MmcellError, get_metric
 from mmcell.metrics.restricted_mean import restricted_mean_variance
 from mmcell.metrics.survival import (
     restricted_mean,
@@ -92,3 +92,12 @@ def test_of_items_folds_are_pooled_and_repeats_averaged(random_items, seed):
     repeats = [part for _, part in items.frame.groupby("repeat")]
     expected = [restricted_mean_difference(p["time"], p["event"], p["risk_group"], 4.0) for p in repeats]
     np.testing.assert_allclose(get_metric("rmst_difference").fn(items), np.mean(expected))
+
+
+def test_where_nobody_is_followed_for_any_time_of_items_there_is_none(random_items):
+    items = random_items("survival", 0)
+    nobody = Items(items.frame.assign(tau=0.0), "survival")
+    metric = get_metric("rmst_difference")
+    assert np.isnan(metric.fn(nobody))
+    assert np.isnan(metric.resampled(nobody, np.ones((3, 9)))).all()
+    assert "nobody is followed" in metric.undefined

@@ -81,7 +81,7 @@ def test_types_that_training_lacks_are_counted(encoded, name):
 @pytest.mark.parametrize("name", ENCODERS)
 def test_a_patient_with_one_cell(encoded, refused, name, where):
     if name == "gloscope":
-        with refused("1 patients have one cell", where, "leave them out"):
+        with refused("1 patient has one cell", where, "leave them out"):
             encoded(name, **{where: "A"})
         return
     found, facts = encoded(name, **{where: "A"})
@@ -195,7 +195,7 @@ def test_a_run_says_that_nobody_is_told_apart():
 
 def test_a_failed_row_says_why():
     record, _ = candidate(odd_cohort(), "gloscope")
-    assert "1 patients have one cell (D04)" in record.error
+    assert "1 patient has one cell (D04)" in record.error
     assert {s.status for s in record.scores} == {"failed"}
 
 

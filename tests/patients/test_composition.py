@@ -85,7 +85,7 @@ def test_the_cell_embedding_makes_no_difference():
 def test_cell_types_are_needed(refused, change):
     e, owner, kind = cells(p1="AAB")
     kind = None if change == "none" else kind.mask(kind == "B")
-    pieces = ["set roles.cell_type"] if change == "none" else ["1 cells have no cell type (c2)"]
+    pieces = ["set roles.cell_type"] if change == "none" else ["1 cell has no cell type (c2)"]
     with refused("patient encoder 'composition'", *pieces):
         Composition().fit(e, owner, cell_type=kind)
 

@@ -70,7 +70,7 @@ def test_what_another_file_holds_is_another_encoder(tmp_path):
     [
         (POINTS[:5], None, IDS[:5], "vectors", ["1 of 6 patients are not in it (p5)", "add their rows"]),
         (np.eye(6), IDS, IDS, "vectors", ["rows and columns are the same patients", "kind: distances"]),
-        (POINTS, ["a", "b"], [*IDS[:5], "p0"], "vectors", ["1 patients occur more than once (p0)"]),
+        (POINTS, ["a", "b"], [*IDS[:5], "p0"], "vectors", ["1 patient occurs more than once (p0)"]),
         (POINTS * [1, np.nan], None, IDS, "vectors", ["6 patients hold what is no finite number"]),
         (np.ones((5, 6)), IDS, IDS[:5], None, ["not the same patients (p5)", "give a square matrix"]),
         (POINTS, ["a", "b"], IDS, "distances", ["not the same patients", "give a square matrix"]),

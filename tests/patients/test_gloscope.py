@@ -259,7 +259,7 @@ def test_patients_all_the_same_get_zeros():
 
 def test_too_few_cells_are_named(refused):
     cells, owner = cohort([5, 1, 6])
-    pieces = ["'gloscope'", "1 patients have one cell (p01)", "at least 2 cells per patient"]
+    pieces = ["'gloscope'", "1 patient has one cell (p01)", "at least 2 cells per patient"]
     with refused(*pieces):
         GloScope().fit(cells, owner)
     fitted = GloScope().fit(within(cells, owner, ["p00", "p02"]), owner)

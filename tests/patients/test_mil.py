@@ -244,8 +244,8 @@ def change(y, how):
     ("how", "pieces"),
     [
         ("none", ["learns from labels", "give y"]),
-        ("gap", ["1 training patients have no label (p03)"]),
-        ("one class", ["of 1 classes (mild)", "tells two apart"]),
+        ("gap", ["1 training patient has no label (p03)"]),
+        ("one class", ["of 1 class (mild)", "tells two apart"]),
         ("three classes", ["of 3 classes (dead, mild, severe)"]),
         ("one patient", ["class 'severe' has one training patient"]),
         ("twice", ["y names p03 more than once"]),

@@ -4,12 +4,15 @@ import pytest
 
 import mmcell
 from mmcell import Embedding, SplitSpec
+from mmcell.candidates import Cache
 from mmcell.metrics.survival import harrell_c
 from mmcell.patients.bags import Bags
 from mmcell.patients.goals import Outcomes
 from mmcell.patients.mil import AttentionMIL
+from mmcell.plan import make_plan
 from mmcell.protocols.survival import Survival
 from mmcell.report.html import render
+from mmcell.work import Work
 from tests.patients.test_mil import of
 from tests.toys import cite, spec
 
@@ -157,10 +160,10 @@ def test_patients_without_an_event_among_them_teach_nothing():
     ("change", "pieces"),
     [
         (lambda y: y.drop(columns="event"), ["y lacks the column 'event'"]),
-        (lambda y: y.assign(event=(np.arange(len(y)) == 3).astype(int)), ["1 events among 24 training patients"]),
+        (lambda y: y.assign(event=(np.arange(len(y)) == 3).astype(int)), ["1 event among 24 training patients"]),
         (lambda y: y.assign(time=-1.0), ["times must be positive"]),
         (lambda y: y.assign(event=2), ["events 0 or 1"]),
-        (lambda y: y.drop(index="p03"), ["1 training patients have no outcome (p03)"]),
+        (lambda y: y.drop(index="p03"), ["1 training patient has no outcome (p03)"]),
     ],
 )
 def test_outcomes_that_teach_nothing_are_refused(refused, change, pieces):
@@ -226,6 +229,30 @@ def test_the_recipe_of_the_docstring_is_what_a_run_writes():
     ours = pd.DataFrame(record.details["folds"][0]["patient_encoder"]["by type"]).set_index("type")
     # All patients have ten cells, so that none was left out of the run.
     pd.testing.assert_frame_equal(ours, model.by_type(held, owner, toy.obs["kind"]), check_exact=False)
+
+
+def test_which_cells_it_looks_at_is_asked_for_the_record_alone(monkeypatch):
+    rng, asked = np.random.default_rng(0), []
+    toy = cite(
+        24, 10, years=np.repeat(rng.exponential(size=24) + 0.01, 10), death=1,
+        roles={"outcome": {"time": "years", "event": "death"}, "label": None, "positive": None},
+    )  # fmt: skip
+    task = Survival(
+        spec(
+            "cells-survival", {"x": ("rna", "patient")},
+            SplitSpec("grouped", "group-kfold", n_splits=2, targets=("outcome",)),
+            ("harrell_c",), "harrell_c", probes=("cox",), patient_encoders=("pseudobulk",),
+        )
+    )  # fmt: skip
+    by_type = AttentionMIL.by_type
+    monkeypatch.setattr(AttentionMIL, "by_type", lambda *a: asked.append(1) or by_type(*a))
+    mil = {"use": "mil", "epochs": 1, "n_hidden": 2}
+    plan = make_plan(task, "features", toy, patient_encoders=[mil], controls=["constant"], null=19, n_boot=100)
+    work = Work(plan, next(c for c in plan.candidates if c.patient_encoder == "mil"), plan.task, Cache())
+    work.items()
+    assert len(asked) == 2
+    assert work.values(("null", 0))
+    assert len(asked) == 2
 
 
 def test_a_bag_has_as_many_risks_as_cells(planted):

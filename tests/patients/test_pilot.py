@@ -134,7 +134,7 @@ def test_cell_types_are_needed(refused, change):
 
 def test_what_else_is_refused(refused):
     e, owner, kind = cells(p1="AAB")
-    with refused("1 training patients", "at least 2"):
+    with refused("1 training patient;", "at least 2"):
         Pilot().fit(e, owner, cell_type=kind)
     with refused("'pilot': not fitted"):
         Pilot().transform(e, owner, cell_type=kind)

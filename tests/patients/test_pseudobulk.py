@@ -58,5 +58,5 @@ def test_types_of_test_patients_alone_are_left_out():
 
 @pytest.mark.parametrize("encoder", [Pseudobulk(), CellTypePseudobulk()])
 def test_a_cell_without_owner_is_refused(refused, encoder):
-    with refused("embedding 'e': 1 cells have no owner (c5)"):
+    with refused("embedding 'e': 1 cell has no owner (c5)"):
         encoder.fit(CELLS, OWNER, cell_type=KIND).transform(CELLS, OWNER.iloc[:5], cell_type=KIND)

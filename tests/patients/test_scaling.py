@@ -132,7 +132,7 @@ def test_inputs_are_left_alone():
     ("d", "pieces"),
     [
         (np.zeros((2, 3)), ["shape (2, 3)", "give (n, n)"]),
-        (np.zeros((1, 1)), ["1 training patients", "at least 2"]),
+        (np.zeros((1, 1)), ["1 training patient;", "at least 2"]),
         (np.array([[0, np.nan], [np.nan, 0]]), ["NaN or infinite"]),
         (np.array([[0, 1.0], [2.0, 0]]), ["not symmetric"]),
         (np.ones((2, 2)), ["zeros on the diagonal"]),

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from mmcell.metrics.survival import aalen_johansen, brier_score
 from mmcell.probes.baseline import Baseline
-from mmcell.probes.competing import incidence, rival_survival
+from mmcell.probes.competing import predicted_incidence, rival_survival
 from mmcell.probes.cox import fit_cox
 from mmcell.probes.inputs import Patients
 
@@ -35,21 +35,21 @@ def plain(alone, rival):
 @given(st.integers(0, 10_000))
 def test_it_is_that_of_a_plain_loop_and_all_sums_to_1(seed):
     alone, rival = curves(seed)
-    found = incidence(alone, rival)
+    found = predicted_incidence(alone, rival)
     np.testing.assert_allclose(found, [plain(a, b) for a, b in zip(alone, rival, strict=True)], atol=1e-12)
-    np.testing.assert_allclose(found + incidence(rival, alone) + alone * rival, 1, atol=1e-12)
+    np.testing.assert_allclose(found + predicted_incidence(rival, alone) + alone * rival, 1, atol=1e-12)
     assert (np.diff(found, axis=1) >= 0).all()
 
 
 def test_without_a_rival_it_is_the_risk_itself():
     alone, _ = curves(0)
-    np.testing.assert_allclose(incidence(alone, np.ones_like(alone)), 1 - alone, atol=1e-12)
+    np.testing.assert_allclose(predicted_incidence(alone, np.ones_like(alone)), 1 - alone, atol=1e-12)
 
 
 def test_curves_that_end_at_0_leave_probabilities():
     alone = np.array([[0.5, 0.0, 0.0], [0.5, 0.0, 0.0], [1.0, 1.0, 1.0]])
     rival = np.array([[1.0, 1.0, 0.3], [0.5, 0.0, 0.0], [0.2, 0.0, 0.0]])
-    found = incidence(alone, rival)
+    found = predicted_incidence(alone, rival)
     np.testing.assert_allclose(found[:, -1], [1.0, 0.5, 0.0])
 
 
@@ -58,7 +58,7 @@ def test_of_everybody_alike_it_is_aalen_johansen():
     time, cause = rng.exponential(size=4000), rng.choice([0, 1, 2], 4000, p=[0.3, 0.4, 0.3])
     at = np.unique(time[cause > 0])
     alone, rival = (Baseline.fit(time, cause == c, np.zeros(4000)).survival(np.zeros(1), at) for c in (1, 2))
-    np.testing.assert_allclose(incidence(alone, rival)[0], aalen_johansen(time, cause, at)[0], atol=1e-3)
+    np.testing.assert_allclose(predicted_incidence(alone, rival)[0], aalen_johansen(time, cause, at)[0], atol=1e-3)
 
 
 def cohort(n, seed):
@@ -81,7 +81,7 @@ def test_a_well_specified_model_says_how_likely_the_event_is_and_its_net_risk_do
     net = fit_cox(train, time, (cause == 1).astype(int), rng).survival(test, grid)
     rival = rival_survival(train, time, (cause == 2).astype(int), test, grid, rng)
     where = np.searchsorted(grid, at)
-    come, alone = incidence(net, rival)[:, where], 1 - net[:, where]
+    come, alone = predicted_incidence(net, rival)[:, where], 1 - net[:, where]
     truth = aalen_johansen(later, what, at)[0]
     np.testing.assert_allclose(come.mean(axis=0), truth, atol=0.02)
     assert alone.mean(axis=0)[2] > truth[2] + 0.1

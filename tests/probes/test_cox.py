@@ -212,7 +212,7 @@ def test_what_is_reported_is_the_minimum_that_lifelines_finds_from_nothing():
 
 def test_one_event_is_not_enough(refused):
     x, time, _event = cohort()
-    with refused("survival probe: 1 events among 80 training patients"):
+    with refused("survival probe: 1 event among 80 training patients"):
         fitted(x, time, (np.arange(80) == 3).astype(int))
 
 

@@ -159,7 +159,7 @@ def test_what_cannot_be_fitted_is_refused(refused, monkeypatch):
         fitted(x, time, event, ties="exact")
     with refused("n_hidden is -1"):
         fitted(x, time, event, n_hidden=-1)
-    with refused("1 events among 90"):
+    with refused("1 event among 90"):
         fitted(x, time, (np.arange(90) == 0).astype(int))
     assert list(WEIGHT_DECAYS) == sorted(WEIGHT_DECAYS)
     monkeypatch.setitem(sys.modules, "torch", None)

@@ -37,3 +37,11 @@ def test_one_class_gives_no_column():
     design = ClinicalDesign.fit(pd.DataFrame({"stage": ["I", "I"]}))
     assert design.columns == ()
     assert design.transform(pd.DataFrame({"stage": ["I", "II", "I"]})).shape == (3, 0)
+
+
+def test_classes_are_compared_with_the_most_frequent_one_or_one_that_is_named():
+    assert ClinicalDesign.fit(TRAIN).references == {"stage=II": "I", "stage=III": "I"}
+    named = ClinicalDesign.fit(TRAIN, {"stage": "II"})
+    assert named.columns == ("age", "male", "stage=I", "stage=III")
+    assert named.references == {"stage=I": "II", "stage=III": "II"}
+    np.testing.assert_array_equal(named.transform(TRAIN)[:, 2:], [[1, 0], [0, 0], [1, 0], [0, 1]])

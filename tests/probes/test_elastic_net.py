@@ -98,5 +98,5 @@ def test_covariates_enter_beside_the_vectors():
 
 def test_one_event_is_not_enough(refused):
     x, time, _ = cohort()
-    with refused("survival probe: 1 events among 120 training patients"):
+    with refused("survival probe: 1 event among 120 training patients"):
         fitted(x, time, (np.arange(120) == 3).astype(int))

@@ -108,7 +108,7 @@ def test_few_events_are_refused(refused):
     patients, time, _ = cohort(60)
     with refused("late fusion: 3 events among 60 training patients", "4 or more"):
         fitted(patients, time, (np.arange(60) < 3).astype(int))
-    with refused("1 events among 60"):
+    with refused("1 event among 60"):
         fitted(patients, time, (np.arange(60) < 1).astype(int))
 
 

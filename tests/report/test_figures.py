@@ -1,26 +1,20 @@
-import io
 import subprocess
 import sys
 import xml.etree.ElementTree as ElementTree
 
 import matplotlib as mpl
 import numpy as np
-import pandas as pd
 import pytest
-from lifelines.statistics import logrank_test
 
 from mmcell.report.figures import (
     COLOURS,
     MARKERS,
-    Curve,
     Line,
     at_risk,
-    curves,
     forest,
-    kaplan_meier,
-    log_rank_p,
     shared_limits,
 )
+from tests.report.test_risk_groups import draw_curves, draw_incidences
 
 LINES = [
     Line("toy", "candidate", 0.75, 0.65, 0.85, 0.5),
@@ -35,21 +29,11 @@ def draw(lines=LINES, **keywords):
     return forest(lines, **usual | keywords)
 
 
-def patients(**columns):
-    return pd.DataFrame({"risk_group": ["high"] * 3 + ["low"] * 4, "time": [1, 2, 2, 1, 3, 5, 8], "event": 1} | columns)
-
-
-def draw_curves(frame=None, ident="k1"):
-    return kaplan_meier(
-        curves(patients() if frame is None else frame), label="time (months)", ident=ident, title="Curves"
-    )
-
-
 def texts(svg):
     return ["".join(node.itertext()) for node in ElementTree.fromstring(svg).iter("text")]
 
 
-@pytest.mark.parametrize("make", [draw, draw_curves])
+@pytest.mark.parametrize("make", [draw, draw_curves, draw_incidences])
 def test_same_bytes_for_the_same_numbers_whatever_the_users_settings(make):
     first = make()
     with mpl.rc_context({"font.size": 30, "svg.fonttype": "path", "axes.facecolor": "red", "lines.linewidth": 9}):
@@ -69,7 +53,7 @@ def test_leaves_the_users_settings_alone():
     assert "matplotlib.pyplot" not in sys.modules or mpl.rcParams["svg.fonttype"] == before["svg.fonttype"]
 
 
-@pytest.mark.parametrize("svg", [draw(), draw_curves()])
+@pytest.mark.parametrize("svg", [draw(), draw_curves(), draw_incidences()])
 def test_holds_no_address_and_says_what_it_shows(svg):
     root = ElementTree.fromstring(svg)
     assert "http" not in svg
@@ -89,7 +73,7 @@ def test_description_holds_every_number():
 
 
 def test_ids_are_unique_in_the_page_and_all_references_resolve():
-    page = ElementTree.fromstring(f"<div>{draw()}{draw(ident='f2')}{draw_curves()}</div>")
+    page = ElementTree.fromstring(f"<div>{draw()}{draw(ident='f2')}{draw_curves()}{draw_incidences()}</div>")
     ids = [node.attrib["id"] for node in page.iter() if "id" in node.attrib]
     assert len(set(ids)) == len(ids)
     used = [node.attrib["href"][1:] for node in page.iter() if "href" in node.attrib]
@@ -106,9 +90,6 @@ def test_any_name_is_text(name):
     assert "<img" not in svg
     shown = " ".join(name.replace("\x00", "\ufffd").split())
     assert any(shown.startswith(text.rstrip("…")) for text in texts(svg) if text.rstrip("…"))
-    kaplan_meier(
-        [Curve(name, np.array([1.0, 2.0]), np.array([1, 0]), 1.0)], label=name, ident="k", title=name
-    )  # fmt: skip
 
 
 def test_candidates_and_controls_differ_in_colour_and_marker():
@@ -134,44 +115,3 @@ def test_limits_hold_everything():
 
 def test_numbers_at_risk_count_who_is_followed_up_to_then():
     assert at_risk(np.array([1.0, 2.0, 2.0, 4.0]), [0, 1, 2, 2.5, 4, 5]) == [4, 4, 3, 1, 1, 0]
-
-
-def test_numbers_at_risk_stand_below_the_axis():
-    # Ticks at 0, 2, 4, 6, 8: of the times 1 2 2 and 1 3 5 8, those that are not before them.
-    written = texts(draw_curves())
-    start = written.index("Number at risk")
-    assert written[start + 1 :] == [
-        "high risk (n = 3)", "high", "3", "2", "0", "0", "0", "low risk (n = 4)", "low", "4", "3", "2", "1", "1",
-    ]  # fmt: skip
-    assert "time (months)" in written
-
-
-def test_high_comes_first_and_medians_are_known():
-    groups = curves(patients())
-    assert [g.name for g in groups] == ["high", "low"]
-    assert [g.median for g in groups] == [2.0, 3.0]
-
-
-def test_log_rank_is_that_of_lifelines():
-    frame = patients(event=[1, 1, 0, 1, 0, 1, 1])
-    high, low = (frame[frame["risk_group"] == name] for name in ("high", "low"))
-    expected = logrank_test(high["time"], low["time"], high["event"], low["event"]).p_value
-    assert log_rank_p(curves(frame)) == pytest.approx(expected)
-
-
-@pytest.mark.parametrize("frame", [patients(risk_group="low"), patients(event=0), patients(time=0)])
-def test_odd_cohorts_are_drawn_without_a_p_value(frame):
-    assert draw_curves(frame).startswith("<svg")
-    groups = curves(frame)
-    if len(groups) == 1 or not frame["event"].any():
-        assert log_rank_p(groups) is None
-
-
-def test_input_is_not_changed():
-    frame = patients()
-    before = io.StringIO()
-    frame.to_csv(before)
-    draw_curves(frame)
-    after = io.StringIO()
-    frame.to_csv(after)
-    assert after.getvalue() == before.getvalue()

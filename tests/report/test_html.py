@@ -304,6 +304,21 @@ def test_survival_curves_of_candidates_and_the_reference_from_the_first_repeat(r
     assert "pca (reference)" in page.text
 
 
+def test_where_events_compete_incidences_are_drawn_and_the_times_of_scores_named(record, score):
+    columns = {"cause": [1, 1, 2, 0, 1, 2, 0, 2] * 2, "horizon": 4.0, "tau": 7.0}
+    records, items = survival(record, score, **columns)
+    scores = [score(metric=m, target="outcome") for m in ("harrell_c", "brier@horizon", "uno_c")]
+    records = [r.model_copy(update={"scores": scores}) for r in records]
+    page = page_of(records, items)
+    assert "Cumulative incidence in held-out risk groups" in page.text
+    assert "Kaplan" not in page.text
+    assert "high: 2 events and 1 competing among 4, 50 % had the event by 4 days" in page.text
+    assert "Cause-specific log-rank" in page.text
+    assert "since folds share training patients it is too small" in " ".join(page.text.split())
+    assert "Scored by the horizon of 4 days: Brier score at the horizon; up to τ = 7 days: Uno's C." in page.text
+    assert "with the event" in page.text
+
+
 def test_one_risk_group_has_no_log_rank(record, score):
     assert "No log-rank test: all in one group." in page_of(*survival(record, score, risk_group="low")).text
 

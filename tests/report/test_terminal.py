@@ -88,6 +88,16 @@ def test_incomplete_results_are_named(record, judged, capsys):
     assert "\n  incomplete: every result lacks random, constant; no leaderboard takes it\n" in out
 
 
+def test_a_warning_of_the_data_stands_once_below_the_table(record, judged, leak, capsys):
+    few = leak(severity="warning", code="few-events", message="3 events among 100 patients: intervals are wide")
+    own = leak(severity="warning", code="technical-leak", message="the measurement alone reaches 0.6")
+    out = printed(
+        [record("toy", "candidate", judged(), findings=(few,)), record("pca", "control", findings=(few, own))], capsys
+    )
+    assert out.count("\n  warning: 3 events among 100 patients: intervals are wide\n") == 1
+    assert "the measurement alone" not in out
+
+
 @pytest.mark.parametrize(
     ("width", "there", "gone"),
     [

@@ -54,3 +54,16 @@ def test_tally(outcomes, without, text):
 )  # fmt: skip
 def test_places(score, stratum, shift, text):
     assert words.place_name(score(stratum=stratum, shift=shift)) == text
+
+
+@pytest.mark.parametrize(
+    ("value", "unit", "text"),
+    [
+        (1787.2, "days", "1\u202f790 days"),
+        (257.3, "days", "257 days"),
+        (1.794, "", "1.79"),
+        (0.0321, "years", "0.0321 years"),
+    ],
+)
+def test_times_are_no_powers_of_ten(value, unit, text):
+    assert words.time_of(value, unit) == text

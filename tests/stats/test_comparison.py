@@ -91,6 +91,12 @@ def test_an_undefined_score_has_no_difference():
     assert np.isnan([gap.value, gap.low, gap.high]).all()
 
 
+def test_the_p_of_a_test_is_not_compared(refused):
+    test = replace(AUROC, is_test=True)
+    with refused("compare: 'auroc' is the p of a test", "compare another metric"):
+        compare({"a": scored(1.0), "b": scored(2.0)}, test, **QUICK)
+
+
 def test_the_detectable_difference_is_that_of_the_paired_draws():
     a, b = estimate(scored(1.0, 1)), estimate(scored(1.5, 2))
     gap = difference(a, b)

@@ -111,3 +111,11 @@ def test_follow_up_is_that_of_who_was_lost():
     medians, p = follow_up(frame.assign(cause=np.where(frame["event"] == 0, 2, 1)), np.zeros(120))
     assert medians.isna().all()
     assert np.isnan(p)
+
+
+def test_a_loss_at_the_time_of_an_event_is_one_of_those_who_were_there():
+    # At 5 one of three is lost, for who has the event then is still there: 2/3 are left. Of the other two it were half.
+    frame = pd.DataFrame({"group": "A", "time": [5.0, 5.0, 8.0], "event": [0, 1, 1]})
+    assert np.isnan(follow_up(frame, np.zeros(3))[0]["A"])
+    frame.loc[3] = ["A", 5.0, 0]
+    assert follow_up(frame, np.zeros(4))[0]["A"] == 5.0

@@ -4,11 +4,11 @@ import pytest
 from lifelines import CoxPHFitter
 from scipy.stats import chi2_contingency
 
+from mmcell.stratification.cautions import followed_alike
 from mmcell.stratification.classes import association, classes_by_group, odds_ratios
-from mmcell.stratification.findings import _followed_alike
 from mmcell.stratification.hazards import hazard_ratios
 from mmcell.stratification.logrank import follow_up
-from mmcell.stratification.outcome import Outcome
+from mmcell.stratification.outcome import Outcome, references
 from mmcell.stratification.ratios import independent
 from mmcell.stratification.scores import score_permutation
 from mmcell.stratification.survival import survival_by_group
@@ -166,7 +166,30 @@ def test_groups_that_are_not_followed_alike_are_called_so():
     medians, p = follow_up(frame, np.zeros(120))
     test = {"p_permutation": 0.5, "p_follow_up": p}
     summary = pd.DataFrame({"group": list("AB"), "follow_up": medians.to_numpy()})
-    (finding,) = _followed_alike(Outcome("survival", ("time", "event"), "", frame, summary, test))
+    (finding,) = followed_alike(Outcome("survival", ("time", "event"), "", frame, summary, test))
     assert finding.code == "follow-up-differs"
     assert "group B 4;" in finding.evidence
-    assert not _followed_alike(Outcome("survival", ("time", "event"), "", frame, summary, test | {"p_follow_up": 0.3}))
+    assert not followed_alike(Outcome("survival", ("time", "event"), "", frame, summary, test | {"p_follow_up": 0.3}))
+
+
+def test_the_reference_is_the_largest_class_with_events():
+    stage = pd.DataFrame({"stage": np.repeat(["I", "II", "III", "missing"], [40, 30, 20, 50]), "age": 1.0})
+    event = pd.Series(np.r_[np.zeros(40), np.resize([0, 1], 100)].astype(int))
+    assert references(stage, event, (0,)) == {"stage": "II"}
+    # Odds need patients without it, too.
+    event[40:70] = 1
+    assert references(stage, event, (0,)) == {"stage": "II"}
+    assert references(stage, event, (0, 1)) == {"stage": "III"}
+    event[:] = 0
+    assert references(stage, event, (0,)) == {"stage": "missing"}
+    tied = stage.iloc[::-1].replace({"III": "a"}).head(50)
+    assert references(tied.assign(stage=np.resize(["b", "a"], 50)), event + 1, (0,)) == {"stage": "a"}
+
+
+def test_every_class_has_a_share_where_none_is_positive():
+    frame = classes().assign(label=np.resize(["I", "II", "III"], 120))
+    found = classes_by_group(frame, "")
+    assert (found[["share I", "share II", "share III"]].sum(axis=1) - 1).abs().max() < 1e-12
+    one = classes_by_group(frame, "III")
+    np.testing.assert_allclose(one["share"], one["share III"])
+    assert not classes_by_group(classes(), "yes").filter(regex="^share ").shape[1]

@@ -54,6 +54,40 @@ def test_a_level_without_events_takes_no_other_ratio_with_it(members):
     assert np.isnan(own.loc["stage=IV", "ratio"])
 
 
+def test_patients_and_events_are_those_who_are_compared():
+    frame, four = cohort(), pd.Series(np.arange(N) < 8, name="stage=IV").astype(float)
+    frame.loc[four == 1, "event"] = 0
+    effects = hazard_ratios(frame, pd.concat([AGE, four], axis=1), None).effects.set_index(["model", "term"])
+    events = int(frame["event"].sum())
+    assert effects.loc[("unadjusted", "group B"), ["n", "n_events"]].tolist() == [N, events]
+    assert effects.loc[("adjusted", "age"), ["n", "n_events"]].tolist() == [N - 8, events]
+    assert effects.loc[("adjusted", "stage=IV"), ["n", "n_events"]].isna().all()
+    # A batch in which nobody has the event compares nobody.
+    batch = pd.Series(np.where(np.arange(N) < 8, "tiny", np.resize(["x", "x", "y", "y"], N)))
+    within = adjusted(hazard_ratios(frame, AGE.to_frame(), batch))
+    assert within.loc["group B", ["n", "n_events"]].tolist() == [N - 8, events]
+
+
+def test_references_are_named():
+    frame = cohort()
+    three = pd.Series((np.arange(N) % 3 == 0).astype(float), name="stage=III")
+    effects = hazard_ratios(frame, pd.concat([AGE, three], axis=1), None, {"stage=III": "I"}).effects
+    assert effects.set_index("term")["reference"].loc[["age", "stage=III"]].tolist() == ["", "I"]
+    assert set(effects.loc[effects["term"] == "group B", "reference"]) == {"group A"}
+    odds = odds_ratios(frame, "yes", three.to_frame(), None, {"stage=III": "I"}).effects
+    assert odds.set_index("term").loc["stage=III", "reference"] == "I"
+
+
+def test_nobody_who_outlives_an_event_leaves_no_ratio():
+    frame = cohort().assign(time=lambda f: np.where(f["event"] == 1, 9.0, 3.0))
+    found = hazard_ratios(frame, AGE.to_frame(), None)
+    assert found.effects["reason"].eq("no patient outlives an event").all()
+    assert found.effects["ratio"].isna().all()
+    # One who is censored then was still at risk.
+    frame.loc[frame.index[frame["event"] == 0][0], "time"] = 9.0
+    assert hazard_ratios(frame, pd.DataFrame(index=frame.index), None).effects["reason"].eq("").all()
+
+
 @pytest.mark.parametrize("kind", ["hazards", "odds"])
 def test_a_group_without_events_takes_no_other_group_with_it(kind):
     frame = cohort(pd.Series(np.array(list("ABC"))[np.arange(N) % 3]))

@@ -16,11 +16,13 @@ def agreement(found, data):
     return adjusted_rand_score(disease, found.groups["group"])
 
 
-def test_planted_groups_are_found_without_their_labels_and_live_unlike():
+@pytest.mark.parametrize("seed", [1, 2])
+def test_planted_groups_are_found_without_their_labels_and_live_unlike(seed):
     data = simulate_cohort(
-        90, 120, composition_effect=3.0, survival_effect=1.5, severity_spread=0.1, images=False, seed=0
+        150, 120, composition_effect=3.0, survival_effect=1.5, severity_spread=0.1, images=False, seed=seed
     )
     found = stratify(data, n_null=39, max_k=4, **FAST)
+    assert found.stability.p == 1 / 40
     assert found.k == 2
     assert agreement(found, data) >= 0.8
     assert found.outcome.p < 0.05

@@ -202,8 +202,8 @@ def test_missing_outcomes_and_covariates_are_counted():
     found = stratify(frame, **ROLES, **FAST, k=2)
     said = {f.code: f.message + f.evidence for f in found.findings}
     assert "of 5 of 60 patients the outcome is not known" in said["patients-without-outcome"]
-    assert "age: 3 missing (5 %)" in said["covariates-imputed"]
-    assert {f.severity for f in found.findings if f.code == "covariates-imputed"} == {"info"}
+    assert "age: 3 missing (5 %)" in said["covariates-missing"]
+    assert {f.severity for f in found.findings if f.code == "covariates-missing"} == {"info"}
     assert len(found.groups) == 60
     assert len(found.outcome.frame) == 55
 
@@ -309,7 +309,9 @@ def test_every_argument_changes_something(close, change, same):
         ({"unit": None}, "say which column is the patient"),
         ({"event": None}, "time and event belong together"),
         ({"label": "response"}, "one outcome at a time"),
-        ({"features": "zzz"}, "no numeric column is left"),
+        ({"features": "zzz"}, "--features 'zzz' matches no column; numeric columns without a role: f0, f1, f2, f3, f4"),
+        ({"features": "f0,f1"}, "it is a regular expression, not a list: write 'f0|f1'; numeric columns"),
+        ({"features": "age"}, "--features 'age' matches age, which has a role or is not numeric"),
         ({"features": "("}, "is no regular expression"),
         ({"k": 13}, "13 groups of 60 patients are too many"),
         ({"k": 1}, "k is 1; give a number of groups from 2 on"),
@@ -335,7 +337,10 @@ def test_bad_arguments_end_in_one_line(change, said):
         (lambda f: f.head(19), "19 patients are too few"),
         (lambda f: f.assign(death=0), "'death' has no events"),
         (lambda f: f.assign(death=2), "has values other than 0 and 1"),
-        (lambda f: f.assign(months=-1.0), "that are not positive"),
+        (
+            lambda f: f.assign(months=-1.0),
+            "60 values of 'months' are negative, first those of P000, P001",
+        ),
         (lambda f: f.assign(patient="P"), "stands in several rows"),
         (lambda f: f.assign(f0=f["f0"].where(f.index > 2)), "3 patients have no 'f0'"),
         (lambda f: f.assign(**{f"f{j}": 1.0 for j in range(5)}), "is the same for every patient"),
@@ -509,7 +514,7 @@ def test_many_missing_covariates_are_a_warning_and_a_class_of_their_own():
     frame = table()
     frame.loc[::4, "age"], frame.loc[1::4, "sex"] = np.nan, None
     found = stratify(frame, **ROLES, **FAST, k=2)
-    (finding,) = (f for f in found.findings if f.code == "covariates-imputed")
+    (finding,) = (f for f in found.findings if f.code == "covariates-missing")
     assert (finding.severity, finding.evidence) == ("warning", "age: 15 missing (25 %), sex: 15 missing (25 %)")
     assert {"age", "age missing", "sex=missing"} <= set(found.outcome.effects["term"])
 
@@ -569,3 +574,93 @@ def test_days_are_written_out():
         "–",
         "2e+07",
     ]
+
+
+# -- few events, shares and references -----------------------------------------------------------------------------
+
+
+def few(n):
+    return table(40).assign(death=lambda f: (np.arange(40) < n).astype(int))
+
+
+def test_with_fewer_than_five_events_nothing_is_compared(tmp_path):
+    found = stratify(few(4), **ROLES, **FAST, k=2, features="f.")
+    said = {f.code: f for f in found.findings}
+    assert said["too-few-events"].evidence == "4 events in all, and 5 are the least"
+    assert "no-permutation" not in said
+    assert np.isnan(found.outcome.p)
+    assert found.outcome.effects.empty
+    assert set(found.outcome.test) == {"p_follow_up"}
+    assert "follow_up" in found.outcome.summary
+    assert "Survival cannot be tested: 4 events in all, and 5 are the least." in verdict(found)[1]
+    page = (found.write(tmp_path) / "report.html").read_text()
+    assert "The groups are not compared: 4 events in all" in page
+    five = stratify(few(5), **ROLES, **FAST, k=2, features="f.")
+    assert np.isfinite(five.outcome.p)
+    assert "too-few-events" not in {f.code for f in five.findings}
+
+
+def test_one_event_is_written_as_one(tmp_path):
+    found = stratify(few(1), **ROLES, **FAST, k=2, features="f.")
+    said = " ".join(verdict(found)) + (found.write(tmp_path) / "report.html").read_text()
+    assert "1 event among" in said
+    assert "1 event in all" in said
+    assert "1 events" not in said
+
+
+def test_few_patients_of_a_class_are_not_compared(tmp_path):
+    frame = table(40).assign(response=np.where(np.arange(40) < 4, "yes", "no"))
+    found = stratify(frame, unit="patient", label="response", features="f.", **FAST, k=2)
+    (finding,) = (f for f in found.findings if f.code == "too-few-events")
+    assert finding.evidence == "4 of another class than the most frequent one, and 5 are the least"
+    assert found.outcome.test == {}
+    assert "Groups are not compared." in (found.write(tmp_path) / "report.html").read_text()
+
+
+def test_events_per_variable_and_few_events_are_on_the_console(tmp_path, monkeypatch, capsys):
+    for n, wanted in ((12, "warning: the adjusted model has 12 events for 3 coefficients, 4.0 each"),
+                      (3, "warning: there are too few events to compare groups")):  # fmt: skip
+        few(n).to_csv(tmp_path / "patients.csv", index=False)
+        monkeypatch.chdir(tmp_path)
+        given = (
+            "stratify patients.csv --id patient --time months --event death --covariates age,sex --features f. --k 2 "
+            "--max-k 2 --repeats 1 --folds 3 --n-boot 100 --n-null 19 --n-permutations 99 --out out"
+        )
+        monkeypatch.setattr(sys, "argv", ["mmcell", *given.split()])
+        with pytest.raises(SystemExit):
+            main()
+        assert wanted in capsys.readouterr().out
+
+
+def test_a_label_without_a_positive_class_has_every_share(tmp_path):
+    frame = table().assign(stage=np.resize(["I", "II", "III"], 60))
+    found = stratify(frame, unit="patient", label="stage", features="f.", **FAST, k=2)
+    row = found.outcome.summary.iloc[0]
+    assert f"{100 * row['share I']:.0f} % I, {100 * row['share II']:.0f} % II" in verdict(found)[1]
+    assert {"share I", "share II", "share III"} <= set(pd.read_csv(found.write(tmp_path) / "groups.csv"))
+    one = stratify(frame.assign(f0=1.0), unit="patient", label="stage", features="f[2-4]", **FAST)
+    if one.k == 1:
+        assert "33 % I, 33 % II, 33 % III" in verdict(one)[1]
+
+
+def test_every_ratio_of_a_class_says_what_it_is_compared_with(tmp_path):
+    frame = table(90).assign(stage=np.resize(["I", "I", "II", "II", "II", "III"], 90))
+    frame.loc[frame["stage"] == "II", "death"] = 0
+    found = stratify(frame, **ROLES | {"covariates": ["age", "stage"]}, **FAST, k=2, features="f.")
+    effects = found.outcome.effects.set_index("term")
+    assert effects.loc["stage=III", "reference"] == "I"
+    assert effects.loc["stage=II", "reason"] == "stage=II has no event"
+    page = (found.write(tmp_path) / "report.html").read_text()
+    assert "stage III (vs I)" in page
+    assert 'stage=III <span class="soft">(vs I)</span>' in page
+    assert pd.read_csv(tmp_path / "hazards.csv").set_index("term").loc["stage=III", "n"] == 45
+
+
+def test_features_are_of_tables_and_say_what_there_is_elsewhere(tmp_path):
+    with pytest.raises(MmcellError, match="choose the columns of a table, and dataset 'tiny-cohort' is none"):
+        stratify(tiny_cohort(24, 6), features="f.", **FAST)
+    cells = tiny_cohort(24, 6).anndata("rna").copy()
+    cells.obsm["X_scgpt"] = np.zeros((cells.n_obs, 2))
+    cells.write_h5ad(tmp_path / "cells.h5ad")
+    with pytest.raises(MmcellError, match="there is --embedding FILE:obsm/X_scgpt, an encoder by name"):
+        stratify(tmp_path / "cells.h5ad", unit="donor", features="f.", **FAST)

@@ -63,7 +63,7 @@ def test_with_donors_held_out_nothing_is_left(noise):
 
 
 def test_no_way_of_asking_puts_a_donor_on_both_sides(noise, refused):
-    with refused("1 units are in training and in test", "D002"):
+    with refused("1 unit is in training and in test", "D002"):
         Split(pd.Index(["D001", "D002"]), pd.Index(["D002", "D003"]))
     for kind, by in (("group-kfold", None), ("stratified-group-kfold", "label"), ("leave-one-group-out", "label")):
         for split in make_splits(noise, kind, by):

@@ -91,7 +91,7 @@ def kbet(neighbors: Neighbors, batch: Values, label: Values | None = None, *, al
 
     Without labels as `kbet` of scib-metrics on the same neighbours. With labels its `kbet_per_label`, with two
     differences: neighbours in diffusion space are exact, where scib-metrics takes pynndescent (so that numbers differ
-    by the tests which those few neighbours turn over, under 0.01); and every label has the same number of coordinates,
+    by the tests which those few neighbours turn over, about 0.01); and every label has the same number of coordinates,
     where scib-metrics goes on with those of the smallest label that came before in alphabetical order.
 
     Parameters

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -79,7 +79,7 @@ def kmeans_clusters(
     from sklearn.cluster import KMeans
 
     values = points(x)
-    counts = [n_clusters] if isinstance(n_clusters, int) else sorted(n_clusters)
+    counts = sorted(n_clusters) if isinstance(n_clusters, Iterable) else [int(n_clusters)]
     if not counts or counts[0] < 2:
         raise MmcellError(f"n_clusters: {counts} asks for fewer than 2 clusters; give 2 or more")
     if (values == values[0]).all():
@@ -139,7 +139,7 @@ def leiden_clusters(
     import random
 
     values = points(x)
-    tried = [float(resolution)] if isinstance(resolution, int | float) else sorted(map(float, resolution))
+    tried = sorted(map(float, resolution)) if isinstance(resolution, Iterable) else [float(resolution)]
     if not tried or tried[0] <= 0:
         raise MmcellError(f"resolution: {tried} holds none above 0; give at least one")
     if len(values) != len(neighbors):

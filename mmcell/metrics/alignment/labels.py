@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import pandas as pd
@@ -11,7 +11,7 @@ import pandas as pd
 from mmcell.errors import MmcellError
 
 #: One value a cell: names, numbers or categories; missing where unknown.
-Values = np.ndarray | pd.Series | pd.Categorical | Sequence[Any]
+Values: TypeAlias = np.ndarray | pd.Series | pd.Categorical | Sequence[Any]
 
 
 def coded(values: Values, n: int, what: str) -> tuple[np.ndarray, pd.Index]:

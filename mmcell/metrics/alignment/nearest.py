@@ -32,6 +32,7 @@ def nearest(query: np.ndarray, gallery: np.ndarray, own: np.ndarray, k: int) -> 
     indices, distances
         (n, k) positions in the gallery; Euclidean distances, exactly 0 between equal rows.
     """
+    query, gallery = np.ascontiguousarray(query), np.ascontiguousarray(gallery)
     n, d = query.shape
     middle = gallery.mean(axis=0)
     left, right = query - middle, gallery - middle

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numba import njit
 
@@ -108,7 +110,7 @@ def _sums(x: np.ndarray, start: np.ndarray) -> np.ndarray:
 
 @njit(cache=True, nogil=True)
 def _add(
-    block: np.ndarray, x: np.ndarray, first: int, start: np.ndarray, length: np.ndarray, near: float, scale: float,
+    block: np.ndarray, x: np.ndarray, first: int, start: np.ndarray, length: np.ndarray, near: Any, scale: float,
     out: np.ndarray,
 ) -> None:  # fmt: skip
     """Write the sums of each row; distances of near cells are computed anew."""
@@ -132,7 +134,7 @@ def _add(
 
 
 @njit(cache=True, nogil=True, fastmath=True)
-def _run(row: np.ndarray, length: np.ndarray, own: float, near: float) -> tuple[float, int]:
+def _run(row: np.ndarray, length: np.ndarray, own: Any, near: Any) -> tuple[Any, Any]:
     """Return the sum of the distances, and how many are too near to be trusted."""
     part, n_near = np.float32(0), np.int32(0)
     for c in range(len(row)):

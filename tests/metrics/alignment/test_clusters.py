@@ -71,7 +71,7 @@ def test_kmeans_finds_as_many_clusters_as_there_are():
 
 def test_labels_take_no_part_and_a_given_number_is_taken():
     x, _, _ = world(0)
-    found = kmeans_clusters(x, n_clusters=7)
+    found = kmeans_clusters(x, n_clusters=np.int64(7))
     assert found.parameter == 7
     assert len(np.unique(found.codes)) == 7
     assert not len(found.silhouettes)

@@ -1,17 +1,12 @@
 import anndata as ad
 import numpy as np
 import pandas as pd
-import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 import mmcell
 from mmcell import stratify
-from mmcell.metrics.competing import aalen_johansen
-from mmcell.metrics.kaplan_meier import kaplan_meier
 from mmcell.roles import DatasetCard, ModalityCard, Outcome, Roles
-from mmcell.stratification.incidence import incidence
 from mmcell.stratification.survival import incidence_by_group
+from tests.metrics.test_incidence import races
 
 FAST = {
     "scale": "centre",
@@ -24,57 +19,6 @@ FAST = {
     "max_k": 2,
     "k": 2,
 }
-ROWS = st.lists(st.tuples(st.integers(1, 8), st.integers(0, 2)), min_size=1, max_size=25).map(
-    lambda rows: tuple(map(np.array, zip(*rows, strict=True)))
-)
-
-
-@given(ROWS)
-def test_it_is_aalen_johansen(rows):
-    time, cause = rows
-    found = incidence(time, cause)
-    np.testing.assert_allclose(found.values, aalen_johansen(time, cause, found.times)[0])
-    shuffled = incidence(time[::-1], cause[::-1])
-    np.testing.assert_allclose(shuffled.values, found.values)
-
-
-@given(ROWS)
-def test_without_rivals_it_is_one_minus_kaplan_meier(rows):
-    time, cause = rows[0], (rows[1] == 1).astype(int)
-    found, twin = incidence(time, cause), kaplan_meier(time, cause)
-    np.testing.assert_allclose(found.values, 1 - twin.survival, atol=1e-12)
-    spread = twin.survival**2 * np.cumsum(twin.events / twin.at_risk**2)
-    np.testing.assert_allclose(found._variance(), spread, atol=1e-12)
-
-
-def races(n=200, seed=0):
-    rng = np.random.default_rng(seed)
-    ends = np.stack([rng.exponential(s, n) for s in (25, 12, 18)])
-    return ends.min(axis=0), ends.argmin(axis=0)
-
-
-def test_variances_are_those_of_resampled_patients():
-    time, cause = races()
-    rng, until, draws = np.random.default_rng(1), 10.0, []
-    for _ in range(600):
-        at = rng.integers(len(time), size=len(time))
-        again = incidence(time[at], cause[at])
-        draws.append((again.at(until)[0], again.time_lost(until)[0]))
-    found = incidence(time, cause)
-    place = np.searchsorted(found.times, until, "right") - 1
-    spread = np.std(draws, axis=0)
-    assert np.sqrt(found._variance()[place]) == pytest.approx(spread[0], rel=0.1)
-    assert np.sqrt(found.time_lost(until)[1]) == pytest.approx(spread[1], rel=0.1)
-    value, low, high = found.at(until)
-    assert low < value < high
-
-
-def test_time_lost_is_the_area_below_the_incidence():
-    time, cause = races(80)
-    found, grid = incidence(time, cause), np.linspace(0, 9, 90_001)
-    heights = np.append(0.0, found.values)[np.searchsorted(found.times, grid, "right")]
-    assert found.time_lost(9.0)[0] == pytest.approx(heights[:-1].sum() * (grid[1] - grid[0]), abs=1e-3)
-    assert found.at(0.0)[0] == 0.0
 
 
 def test_rivals_are_counted_by_group():
