@@ -83,8 +83,6 @@ def grade(
     if items.kind == "multiclass":
         # Classes are text, whatever a task returned, so that truth and prediction meet.
         graded = graded.astype({"y_true": str, "y_pred": str})
-        if "y_knn" in graded:
-            graded["y_knn"] = graded["y_knn"].where(graded["y_knn"].isna(), graded["y_knn"].astype(str))
     if "vectors" in items.arrays:
         graded, facts = with_surroundings(graded, items, dataset, level)
         return Items(graded, items.kind, details={**items.details, "surroundings": facts})

@@ -196,9 +196,7 @@ KBET = _metric("kbet", _mean_of_labels("accepted"), "no label can be tested")
 BRAS = _metric("bras", _mean_of_labels("bras"), "points are equal, or no label lies in two batches")
 BATCH_VARIANCE = _metric("batch_variance", _between, "the embedding does not vary", higher=False)
 CLISI = _metric("clisi", lambda g: _median("clisi")(g.known("label")), f"one label only, or {_SAME}")
-UNSHARED_CLISI = _metric(
-    "unshared_clisi", _unshared(_median("clisi")), f"every label lies in two batches, or {_SAME}"
-)
+UNSHARED_CLISI = _metric("unshared_clisi", _unshared(_median("clisi")), f"every label lies in two batches, or {_SAME}")
 GRAPH_CONNECTIVITY = _metric("graph_connectivity", _mean_of_labels("joined"), "every label has one cell")
 LABEL_ASW = _metric("label_asw", _scaled(_mean("silhouette")), _EQUAL)
 ISOLATED_ASW = _metric("isolated_asw", _scaled(_isolated(_mean_of_labels("silhouette"))), _EQUAL)

@@ -47,9 +47,14 @@ class Alignment(Task):
         for target in view.labels:
             ids, y = view.training(target)
             known = x.align(ids).values
-            found = {"item": view.test, "target": target, "y_pred": fit_discriminant(known, y).predict(held)}
+            # Classes are text, so that those of several targets stand in one column.
+            found = {
+                "item": view.test,
+                "target": target,
+                "y_pred": fit_discriminant(known, y).predict(held).astype(str),
+            }
             if target != "batch":
-                found["y_knn"] = fit_nearest(known, y).predict(held)
+                found["y_knn"] = fit_nearest(known, y).predict(held).astype(str)
             frames.append(pd.DataFrame(found).assign(group=split.group))
-        arrays = {"vectors": np.asarray(held)} if "batch" in split.spec.targets else {}
+        arrays = {"vectors": np.asarray(held)} if {"batch"} < set(split.spec.targets) else {}
         return Items(pd.concat(frames, ignore_index=True), "multiclass", arrays)
