@@ -1,9 +1,9 @@
 """Do tumours of three cohorts on three platforms lie by their biology, or by their cohort?
 
-ER status is carried over to a cohort never seen, by a linear probe and by nearest neighbours; and among held-out patients
-of all cohorts one neighbour graph says how cohorts are mixed and ER status kept: two axes, never one total. Every
-cohort's genes are z-scored within it beforehand, without labels, so that the raw platform effect is gone; ``centre``
-takes off what is left of the cohorts' means.
+ER status is carried over to a cohort never seen, by a linear probe and by nearest neighbours; and among held-out
+patients of all cohorts one neighbour graph says how cohorts are mixed and ER status kept: two axes, never one total.
+Every cohort's genes are z-scored within it beforehand, without labels, so that the raw platform effect is gone;
+``centre`` takes off what is left of the cohorts' means.
 """
 
 from mmcell.protocols.alignment import BIOLOGY, MIXING, Alignment
