@@ -66,6 +66,7 @@ def _drawn(unit: np.ndarray) -> np.ndarray:
 
 def _at(column: pd.Series, at: np.ndarray) -> np.ndarray:
     """Return the values of a column at some positions, missing where a position is below 0."""
-    values = np.append(column.to_numpy(dtype=object), None)
+    values = np.full(len(column) + 1, None, dtype=object)
+    values[:-1] = column.to_numpy(dtype=object)
     found = values[at]
     return pd.Series(found).astype(float).to_numpy() if column.dtype.kind == "f" else np.asarray(found)
