@@ -19,6 +19,7 @@ from mmcell.metrics.survival import Span, with_censoring
 from mmcell.plan import Plan
 from mmcell.records import Gap, Score, Versus, Worst
 from mmcell.splits import Split
+from mmcell.standing import with_surroundings
 from mmcell.stats.bootstrap import Estimate, bootstrap
 from mmcell.stats.comparison import difference
 from mmcell.stats.permutation import p_value
@@ -82,6 +83,9 @@ def grade(
     if items.kind == "multiclass":
         # Classes are text, whatever a task returned, so that truth and prediction meet.
         graded = graded.astype({"y_true": str, "y_pred": str})
+    if "vectors" in items.arrays:
+        graded, facts = with_surroundings(graded, items, dataset, level)
+        return Items(graded, items.kind, details={**items.details, "surroundings": facts})
     if items.kind == "survival":
         span = dataset.once(("span", *keys), lambda: Span.of([_outcome(dataset, s) for s in folds]))
         graded = with_censoring(graded, items, *_outcome(dataset, split), span)

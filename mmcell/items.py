@@ -62,7 +62,8 @@ class Items:
     =============  =============================================================================================
     binary         ``y_pred`` (higher = more likely the positive class), ``y_true``; ``p_event``, its probability;
                    ``threshold``, the risk at which net benefit is scored
-    multiclass     ``y_pred y_true``, as text
+    multiclass     ``y_pred y_true``, as text; ``y_knn``, what nearest neighbours say; of alignment, from grading, what
+                   stands around an item (see `mmcell.metrics.alignment.surroundings`)
     regression     ``y_pred y_true``
     survival       ``y_pred`` (risk: higher = shorter survival), ``time``, ``event`` (1 = the event, 0 = none seen);
                    ``cause`` (2 = a competing event, 1, 0) where one is declared; ``risk_group`` (high, low). From

@@ -101,7 +101,15 @@ def truth_of(kind, rng, n):
             truth = {"y_true": rng.integers(0, 2, n), "y_pred": rng.integers(0, 5, n) / 4}
             return truth | {"p_event": rng.integers(1, 6, n) / 8, "threshold": 0.375}
         case "multiclass":
-            return {"y_true": rng.choice(list("abc"), n), "y_pred": rng.choice(list("abcd"), n)}
+            truth = {"y_true": rng.choice(list("abc"), n), "y_pred": rng.choice(list("abcd"), n)}
+            # What stands around a cell, in eighths; some have no label, and some no number.
+            near = {c: rng.integers(0, 9, n) / 8 for c in ("ilisi", "clisi", "silhouette", "bras")}
+            passed = {c: rng.choice([0.0, 1.0], n) for c in ("accepted", "joined")}
+            spread = {"spread": rng.integers(4, 9, n) / 1.0, "batch_spread": rng.integers(0, 4, n) / 1.0}
+            label = rng.choice([*"abc", None], n)
+            of_label = {"label": label, "shared": np.isin(label, ["b", "c"]), "isolated": label == "a"}
+            beside = {"y_knn": rng.choice(list("abcd"), n), "cluster": rng.integers(0, 3, n)}
+            return truth | near | passed | spread | of_label | beside
         case "regression":
             return {"y_true": rng.integers(0, 6, n), "y_pred": rng.normal(size=n).round(1)}
         case "features":

@@ -22,6 +22,20 @@ METRICS = Registry(
         "macro_f1": "mmcell.metrics.classification:MACRO_F1",
         "batch_predictability": "mmcell.metrics.classification:BATCH_PREDICTABILITY",
         "batch_auroc": "mmcell.metrics.classification:BATCH_AUROC",
+        "knn_balanced_accuracy": "mmcell.metrics.classification:KNN_BALANCED_ACCURACY",
+        "knn_macro_f1": "mmcell.metrics.classification:KNN_MACRO_F1",
+        "ilisi": "mmcell.metrics.mixing:ILISI",
+        "kbet": "mmcell.metrics.mixing:KBET",
+        "bras": "mmcell.metrics.mixing:BRAS",
+        "batch_variance": "mmcell.metrics.mixing:BATCH_VARIANCE",
+        "clisi": "mmcell.metrics.mixing:CLISI",
+        "unshared_clisi": "mmcell.metrics.mixing:UNSHARED_CLISI",
+        "graph_connectivity": "mmcell.metrics.mixing:GRAPH_CONNECTIVITY",
+        "isolated_asw": "mmcell.metrics.mixing:ISOLATED_ASW",
+        "isolated_f1": "mmcell.metrics.mixing:ISOLATED_F1",
+        "nmi": "mmcell.metrics.mixing:NMI",
+        "ari": "mmcell.metrics.mixing:ARI",
+        "label_asw": "mmcell.metrics.mixing:LABEL_ASW",
         "feature_pearson": "mmcell.metrics.features:FEATURE_PEARSON",
         "feature_r2": "mmcell.metrics.features:FEATURE_R2",
         "features_beyond": "mmcell.metrics.features:FEATURES_BEYOND",
@@ -136,7 +150,9 @@ class Metric:
 
     def scores(self, panel: Items, target: str) -> bool:
         """Whether it is computed on a panel of `Items.panels`: within subgroups only what compares pairs differs."""
-        return self.reads(panel.kind, target, panel.frame) and (self.within_fold or not panel.is_within)
+        # A column of another split of the same task is there, and empty.
+        there = [c for c in panel.frame if c not in self.needs or panel.frame[c].notna().any()]
+        return self.reads(panel.kind, target, there) and (self.within_fold or not panel.is_within)
 
     def chance_of(self, items: Items) -> float:
         """Return the value without skill on these items, NaN where there is none."""

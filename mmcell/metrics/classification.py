@@ -237,16 +237,18 @@ def _table(y_true: np.ndarray, y_pred: np.ndarray) -> np.ndarray:
     return table
 
 
-def _labels(items: Items) -> tuple[np.ndarray, np.ndarray]:
-    y_true, y_pred = items.column("y_true"), items.column("y_pred")
+def _labels(items: Items, column: str = "y_pred") -> tuple[np.ndarray, np.ndarray]:
+    y_true, y_pred = items.column("y_true"), items.column(column)
     if items.kind == "binary":
         return y_true.astype(int), (y_pred.astype(float) >= THRESHOLD).astype(int)
     return y_true, y_pred
 
 
-def _from_tables(summary: Callable[[np.ndarray], np.ndarray]) -> tuple[Callable[[Items], float], Resampled]:
+def _from_tables(
+    summary: Callable[[np.ndarray], np.ndarray], column: str = "y_pred"
+) -> tuple[Callable[[Items], float], Resampled]:
     def resampled(items: Items, weights: np.ndarray) -> np.ndarray:
-        classes, codes = confusion(*_labels(items))
+        classes, codes = confusion(*_labels(items, column))
         k, u = len(classes), len(items.units)
         repeat = items.column("repeat")
         values, count = [], []
@@ -287,11 +289,11 @@ def smaller_class(items: Items) -> int:
     return int(truth.value_counts().min())
 
 
-def _shuffled(summary: Callable[[np.ndarray], np.ndarray]) -> Callable[[Items], float]:
+def _shuffled(summary: Callable[[np.ndarray], np.ndarray], column: str = "y_pred") -> Callable[[Items], float]:
     """Return the chance level: the summary of what is expected when predictions are shuffled within their fold."""
 
     def chance(items: Items) -> float:
-        classes, codes = confusion(*_labels(items))
+        classes, codes = confusion(*_labels(items, column))
         expected: dict[object, np.ndarray] = {}
         for repeat, rows in items.folds:
             truth, predicted = (np.bincount(codes[rows, side], minlength=len(classes)) for side in (0, 1))
@@ -314,6 +316,14 @@ BALANCED_ACCURACY = Metric(
 )  # fmt: skip
 MACRO_F1 = Metric(
     "macro_f1", _f1_fn, True, _shuffled(_f1_mean), (0, 1), _f1_fast, ("binary", "multiclass"), size=smaller_class
+)  # fmt: skip
+#: The same of labels that nearest neighbours carry over, beside those of a linear probe.
+KNN_BALANCED_ACCURACY, KNN_MACRO_F1 = (
+    Metric(
+        f"knn_{like.name}", *_from_tables(summary, "y_knn")[:1], True, _shuffled(summary, "y_knn"), (0, 1),
+        _from_tables(summary, "y_knn")[1], ("multiclass",), size=smaller_class, needs=("y_knn",),
+    )
+    for like, summary in ((BALANCED_ACCURACY, _recall_mean), (MACRO_F1, _f1_mean))
 )  # fmt: skip
 #: Leaks: how well a probe of the same embedding tells the batch of held-out donors. Better low.
 BATCH_PREDICTABILITY = Metric(

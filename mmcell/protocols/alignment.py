@@ -10,15 +10,25 @@ import pandas as pd
 from mmcell.embedding import Embedding
 from mmcell.items import Items
 from mmcell.probes.linear import fit_discriminant
+from mmcell.probes.neighbours import fit_nearest
 from mmcell.splits import Split
 from mmcell.task import MethodView, Task, TaskSpec
 
+#: How well batches are mixed, and what of the biology is kept: two axes, never one total.
+MIXING = ("ilisi", "kbet", "bras", "batch_variance", "batch_predictability")
+BIOLOGY = (
+    "balanced_accuracy", "macro_f1", "knn_balanced_accuracy", "knn_macro_f1", "clisi", "unshared_clisi",
+    "graph_connectivity", "label_asw", "isolated_asw", "isolated_f1", "nmi", "ari",
+)  # fmt: skip
+
 
 class Alignment(Task):
-    """A linear discriminant carries a label over to held-out units.
+    """Labels carried over to held-out units and to batches never seen, and how batches are mixed around every item.
 
-    Under a split that leaves a batch out, the label is the cell type: biology that should be kept. Under a split of
-    donors, the label is the batch: what should not show. The two are reported side by side and never averaged.
+    Under a split that leaves a batch out the label is carried over to it, by a linear discriminant (``y_pred``) and by
+    nearest neighbours (``y_knn``): biology that should be kept. Under a split of donors whose targets are the label and
+    ``batch`` the discriminant tells both for held-out donors, and the vectors of their items go to grading, where batch
+    and label meet them in one neighbour graph: no method sees either.
     """
 
     required = ("random", "constant", "technical-only", "pca", "label-permuted")
@@ -32,12 +42,19 @@ class Alignment(Task):
     ) -> Items:  # fmt: skip
         """See `Task.run`; a type that the training units lack cannot be predicted, and its cells count as missed."""
         x = embeddings[self.spec.slot[0]]
+        held = x.align(view.test).values
         frames = []
         for target in view.labels:
             ids, y = view.training(target)
-            probe = fit_discriminant(x.align(ids).values, y)
-            predicted = probe.predict(x.align(view.test).values)
-            frames.append(
-                pd.DataFrame({"item": view.test, "target": target, "y_pred": predicted, "group": split.group})
-            )
-        return Items(pd.concat(frames, ignore_index=True), "multiclass")
+            known = x.align(ids).values
+            # Classes are text, so that those of several targets stand in one column.
+            found = {
+                "item": view.test,
+                "target": target,
+                "y_pred": fit_discriminant(known, y).predict(held).astype(str),
+            }
+            if target != "batch":
+                found["y_knn"] = fit_nearest(known, y).predict(held).astype(str)
+            frames.append(pd.DataFrame(found).assign(group=split.group))
+        arrays = {"vectors": np.asarray(held)} if {"batch"} < set(split.spec.targets) else {}
+        return Items(pd.concat(frames, ignore_index=True), "multiclass", arrays)

@@ -1,57 +1,79 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
-from mmcell import Embedding, MethodView
-from mmcell.splits import splits_of
+import mmcell
+from mmcell import SplitSpec
+from mmcell.protocols.alignment import BIOLOGY, MIXING, Alignment
 from tests.toys import ALIGNMENT, cite
 
-TOY = cite(8, 12)
-BATCH_OUT, DONORS = (splits_of(TOY, spec) for spec in ALIGNMENT.spec.splits)
+FULL = Alignment(
+    replace(
+        ALIGNMENT.spec,
+        split=(
+            SplitSpec("batch-out", "leave-one-group-out", "batch", targets=("cell_type",)),
+            SplitSpec("donors", "stratified-group-kfold", "batch", n_splits=2, targets=("cell_type", "batch")),
+        ),
+        metrics=(*BIOLOGY, *MIXING),
+    )
+)
 
 
-def answered(values, split, toy=TOY):
-    view = MethodView.of(toy, split, "cell")
-    x = Embedding.from_array("x", toy.ids, values)
-    return view, ALIGNMENT.run(view, {"x": x}, split, np.random.default_rng(0))
+@pytest.fixture(scope="module")
+def table():
+    results = mmcell.evaluate("pca", FULL, dataset=cite(24, 20), corrections="centre", n_boot=100)
+    found = results.table(details=True)
+    return found[found["stratum"] == "all"]
 
 
-def marks(column):
-    """An embedding that says the class, with some noise."""
-    classes = TOY.obs[column].to_numpy()
-    return (classes[:, None] == np.unique(classes)) + 0.1 * np.random.default_rng(0).normal(size=(len(classes), 1))
+def test_graphs_are_scored_where_donors_are_held_out_and_labels_everywhere(table):
+    places = table.groupby("metric")["split"].agg(set).to_dict()
+    assert set(places) == {*BIOLOGY, *MIXING}
+    for name in ("balanced_accuracy", "macro_f1", "knn_balanced_accuracy", "knn_macro_f1"):
+        assert places[name] == {"batch-out", "donors"}
+    for name in {*BIOLOGY, *MIXING} - {"balanced_accuracy", "macro_f1", "knn_balanced_accuracy", "knn_macro_f1"}:
+        assert places[name] == {"donors"}
 
 
-def test_a_type_is_carried_over_to_another_batch():
-    split = BATCH_OUT[0]
-    view, items = answered(marks("kind"), split)
-    assert items.kind == "multiclass"
-    assert list(items.frame["item"]) == list(view.test)
-    assert set(items.frame["target"]) == {"cell_type"}
-    assert set(items.frame["group"]) == {split.group}
-    assert (items.frame["y_pred"].to_numpy() == TOY.obs.loc[view.test, "kind"]).all()
+def test_values_have_intervals_over_donors(table):
+    mine = table[(table["encoder"] == "pca") & (table["correction"] == "") & (table["split"] == "donors")]
+    assert (mine["n_units"] == 24).all()
+    known = mine[mine["status"] == "ok"]
+    assert {"ilisi", "clisi", "kbet", "bras", "label_asw"} <= set(known["metric"])
+    assert (known["ci_low"] <= known["value"]).all()
 
 
-def test_the_batch_of_held_out_donors_is_read():
-    view, items = answered(marks("batch"), DONORS[0])
-    assert set(items.frame["target"]) == {"batch"}
-    assert (items.frame["y_pred"].to_numpy() == TOY.obs.loc[view.test, "batch"]).all()
+def test_a_constant_embedding_is_undefined_or_worst(table):
+    split = table[table["split"] == "donors"]
+    same = split[split["encoder"] == "constant"].set_index("metric")
+    real = split[(split["encoder"] == "pca") & (split["correction"] == "")].set_index("metric")
+    assert (same.loc[["ilisi", "clisi", "bras", "label_asw"], "status"] == "undefined").all()
+    assert "distance 0" in same.loc["ilisi", "reason"]
+    for name in ("kbet", "graph_connectivity", "nmi", "ari"):
+        assert same.loc[name, "value"] < real.loc[name, "value"]
 
 
-def test_a_type_of_the_held_out_batch_alone_is_never_predicted():
-    kind = TOY.obs["kind"].mask((TOY.obs["kind"] == "T") & (TOY.obs["batch"] == "b1"), "B")
-    toy = cite(8, 12, kind=kind)
-    split = next(s for s in splits_of(toy, ALIGNMENT.spec.splits[0]) if s.group == "b2")
-    predicted = answered(marks("kind"), split, toy)[1].frame["y_pred"]
-    assert set(predicted) <= {"B", "NK"}
+def test_no_method_sees_a_held_out_batch_or_label(monkeypatch):
+    seen = []
+    run = Alignment.run
+
+    def spy(self, view, embeddings, split, rng):
+        seen.append(view)
+        return run(self, view, embeddings, split, rng)
+
+    monkeypatch.setattr(Alignment, "run", spy)
+    mmcell.evaluate("pca", FULL, dataset=cite(12, 10), controls=["random"], n_boot=100)
+    for view in seen:
+        assert not set(view.columns) & set(view.targets)
+        for truth in view.labels.values():
+            assert truth.index.isin(view.train).all()
+            assert not truth.index.isin(view.test).any()
 
 
-@pytest.mark.parametrize("split", [BATCH_OUT[0], DONORS[0]])
-def test_a_collapsed_embedding_names_one_class(split):
-    assert answered(np.ones((96, 3)), split)[1].frame["y_pred"].nunique() == 1
-
-
-def test_values_of_test_items_do_not_train_the_probe():
-    split = BATCH_OUT[0]
-    view, items = answered(marks("kind"), split)
-    far = np.where(TOY.ids.isin(view.test[:10])[:, None], 1e3, marks("kind"))
-    assert (answered(far, split)[1].frame["y_pred"][10:] == items.frame["y_pred"][10:]).all()
+def test_one_batch_among_the_held_out_has_no_graph():
+    results = mmcell.evaluate("pca", FULL, dataset=cite(12, 3), controls=["random"], n_boot=100)
+    rows = results.table(details=True)
+    rows = rows[(rows["encoder"] == "pca") & (rows["metric"] == "ilisi")]
+    assert (rows["status"] == "undefined").all()
+    assert np.isnan(rows["value"].astype(float)).all()

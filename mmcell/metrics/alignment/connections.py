@@ -146,3 +146,20 @@ def _weigh(distances: np.ndarray, everywhere: float, weight: np.ndarray) -> None
         width = max(width, _LEAST * (mean if nearest > 0 else everywhere))
         for j in range(k):
             weight[i, j] = np.exp(-max(row[j] - nearest, 0.0) / width) if row[j] > nearest else 1.0
+
+
+def joined_of_cells(neighbors: Neighbors, label: Values) -> np.ndarray:
+    """Return (n,) 1 where a cell is in the largest piece of its label, else 0; NaN for labels of one cell, or none.
+
+    Its means within labels are `graph_connectivity_of_labels`, whose parameters and errors it has. Of pieces of one
+    size the first counts.
+    """
+    code, names = coded(label, len(neighbors), "label")
+    graph = _graph(neighbors, np.ones(neighbors.indices.shape))
+    found = np.full(len(code), np.nan)
+    for i in range(len(names)):
+        rows = np.flatnonzero(code == i)
+        if len(rows) > 1:
+            piece = components(graph[rows][:, rows])
+            found[rows] = piece == np.bincount(piece).argmax()
+    return found
