@@ -76,6 +76,9 @@ def grade(
         truth = dataset.truth(str(target), level)
         known = part[part["item"].isin(truth.index)]
         known = known.assign(**{c: truth.loc[known["item"], c].to_numpy() for c in truth})
+        if "distance" in known:
+            held = set(truth.loc[dataset.units_of(level).reindex(truth.index).isin(split.train), "y_true"].astype(str))
+            known["in_reference"] = known["y_true"].astype(str).isin(held)
         if items.kind == "binary" and "p_event" in known:
             known["threshold"] = _prevalence(dataset, truth["y_true"], level, split)
         parts.append(known)
@@ -85,7 +88,7 @@ def grade(
         graded = graded.astype({"y_true": str, "y_pred": str})
     if "vectors" in items.arrays:
         graded, facts = with_surroundings(graded, items, dataset, level)
-        return Items(graded, items.kind, details={**items.details, "surroundings": facts})
+        items = replace(items, details={**items.details, "surroundings": facts})
     if items.kind == "survival":
         span = dataset.once(("span", *keys), lambda: Span.of([_outcome(dataset, s) for s in folds]))
         graded = with_censoring(graded, items, *_outcome(dataset, split), span)
@@ -238,8 +241,7 @@ def scores_of(
             difference=gap,
             worst=worsts.get(place),
             skill=None if metric.is_test else _skill(value, beside, place),
-            # Of a leak the question is whether it is there at all, so its far side is the high one.
-            p_null=p_value(null, value.value, metric.higher_is_better or metric.target in LEAKS),
+            p_null=p_value(null, value.value, _far_side(metric)),
             n_null=len(drawn),
             null_mean=float(drawn.mean()) if len(drawn) else None,
             n_gallery=float(panel.frame["n_gallery"].median()) if "n_gallery" in panel.frame else None,
@@ -283,6 +285,13 @@ def _worsts(estimates: Estimates, primary: str) -> dict[tuple[str, ...], Worst]:
             asked[tuple(panel)].append(metric)
             panels[tuple(panel)] = items
     return {(*key, name): w for key, metrics in asked.items() for name, w in worst(panels[key], metrics).items()}
+
+
+def _far_side(metric: Metric) -> bool:
+    """Whether p asks how often the null is as high: of a leak the question is whether it is there at all."""
+    if metric.axis == "mixing":
+        return not metric.higher_is_better
+    return metric.higher_is_better or metric.target in LEAKS
 
 
 def _gap(value: Estimate, other: Estimates | None, place: tuple[str, ...]) -> Gap | None:

@@ -24,6 +24,9 @@ METRICS = Registry(
         "batch_auroc": "mmcell.metrics.classification:BATCH_AUROC",
         "knn_balanced_accuracy": "mmcell.metrics.classification:KNN_BALANCED_ACCURACY",
         "knn_macro_f1": "mmcell.metrics.classification:KNN_MACRO_F1",
+        "known_balanced_accuracy": "mmcell.metrics.classification:KNOWN_BALANCED_ACCURACY",
+        "unknown_auroc": "mmcell.metrics.classification:UNKNOWN_AUROC",
+        "sample_retrieval": "mmcell.metrics.mixing:SAMPLE_RETRIEVAL",
         "ilisi": "mmcell.metrics.mixing:ILISI",
         "kbet": "mmcell.metrics.mixing:KBET",
         "bras": "mmcell.metrics.mixing:BRAS",
@@ -118,6 +121,9 @@ class Metric:
     deviation
         Of an error that is how far something is from its ideal, on either side: the metric of that distance with its
         sign. The interval is that of the deviation, folded at 0: draws of an error itself all lie above a true 0.
+    axis
+        Of alignment: ``mixing`` of batches or ``biology`` kept, never added up. Where batches are permuted nothing but
+        chance keeps them apart, so that for mixing the far side of that null is the bad one.
     """
 
     name: str
@@ -136,6 +142,7 @@ class Metric:
     is_test: bool = False
     undefined: str = ""
     deviation: Metric | None = None
+    axis: str = ""
 
     def facts(self) -> dict[str, object]:
         """Return all fields but functions and other metrics; ``chance`` where it is a number."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 from numba import njit
@@ -303,7 +304,17 @@ def _shuffled(summary: Callable[[np.ndarray], np.ndarray], column: str = "y_pred
     return chance
 
 
+def _unknown_kernel(items: Items, rows: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    unknown = ~items.column("in_reference")[rows].astype(bool)
+    return _by_score(_pairs, unknown.astype(float), items.column("distance")[rows].astype(float), weights)
+
+
+def _findable(items: Items) -> Items:
+    return items.where(items.column("in_reference").astype(bool))
+
+
 _auroc_fn, _auroc_fast = within_folds(_auroc_kernel)
+_unknown_fn, _unknown_fast = within_folds(_unknown_kernel)
 _auprc_fn, _auprc_fast = within_folds(_auprc_kernel)
 _balanced_fn, _balanced_fast = _from_tables(_recall_mean)
 _f1_fn, _f1_fast = _from_tables(_f1_mean)
@@ -324,6 +335,20 @@ KNN_BALANCED_ACCURACY, KNN_MACRO_F1 = (
         _from_tables(summary, "y_knn")[1], ("multiclass",), size=smaller_class, needs=("y_knn",),
     )
     for like, summary in ((BALANCED_ACCURACY, _recall_mean), (MACRO_F1, _f1_mean))
+)  # fmt: skip
+#: The same of labels that training units hold: what they lack cannot be predicted, and counts as missed above.
+KNOWN_BALANCED_ACCURACY = replace(
+    BALANCED_ACCURACY, name="known_balanced_accuracy", fn=lambda items: _balanced_fn(_findable(items)),
+    resampled=lambda items, weights: _balanced_fast(_findable(items), weights),
+    chance=lambda items: _shuffled(_recall_mean)(_findable(items)),
+    size=lambda items: smaller_class(_findable(items)), kinds=("multiclass",), needs=("in_reference",),
+    undefined="training units hold no label of these items",
+)  # fmt: skip
+#: Whether items of labels that training units lack lie further from these than others.
+UNKNOWN_AUROC = Metric(
+    "unknown_auroc", _unknown_fn, True, 0.5, (0, 1), _unknown_fast, ("multiclass",), within_fold=True,
+    size=lambda items: int(items.frame.groupby(~items.frame["in_reference"].astype(bool))["unit"].nunique().min()),
+    needs=("in_reference", "distance"), undefined="training units hold every label of these items, or none",
 )  # fmt: skip
 #: Leaks: how well a probe of the same embedding tells the batch of held-out donors. Better low.
 BATCH_PREDICTABILITY = Metric(

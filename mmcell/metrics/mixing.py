@@ -182,19 +182,19 @@ _EQUAL = "one label only, or points are equal"
 
 
 def _metric(
-    name: str, kernel: Kernel, undefined: str, *, higher: bool = True,
-    bounds: tuple[float, float] = (0, 1), chance: float | None = None,
+    name: str, kernel: Kernel, undefined: str, *, axis: str = "biology", higher: bool = True,
+    bounds: tuple[float, float] = (0, 1), chance: float | Callable[[Items], float] | None = None, needs: str = "cluster",
 ) -> Metric:  # fmt: skip
     fn, fast = _each_fold(kernel)
     return Metric(
-        name, fn, higher, chance, bounds, fast, ("multiclass",), needs=("cluster",), undefined=undefined
+        name, fn, higher, chance, bounds, fast, ("multiclass",), needs=(needs,), undefined=undefined, axis=axis
     )  # fmt: skip
 
 
-ILISI = _metric("ilisi", _shared(_median("ilisi")), f"no label lies in two batches, or {_SAME}")
-KBET = _metric("kbet", _mean_of_labels("accepted"), "no label can be tested")
-BRAS = _metric("bras", _mean_of_labels("bras"), "points are equal, or no label lies in two batches")
-BATCH_VARIANCE = _metric("batch_variance", _between, "the embedding does not vary", higher=False)
+ILISI = _metric("ilisi", _shared(_median("ilisi")), f"no label lies in two batches, or {_SAME}", axis="mixing")
+KBET = _metric("kbet", _mean_of_labels("accepted"), "no label can be tested", axis="mixing")
+BRAS = _metric("bras", _mean_of_labels("bras"), "points are equal, or no label lies in two batches", axis="mixing")
+BATCH_VARIANCE = _metric("batch_variance", _between, "the embedding does not vary", axis="mixing", higher=False)
 CLISI = _metric("clisi", lambda g: _median("clisi")(g.known("label")), f"one label only, or {_SAME}")
 UNSHARED_CLISI = _metric("unshared_clisi", _unshared(_median("clisi")), f"every label lies in two batches, or {_SAME}")
 GRAPH_CONNECTIVITY = _metric("graph_connectivity", _mean_of_labels("joined"), "every label has one cell")
@@ -203,3 +203,9 @@ ISOLATED_ASW = _metric("isolated_asw", _scaled(_isolated(_mean_of_labels("silhou
 ISOLATED_F1 = _metric("isolated_f1", _isolated_f1, "no label is known")
 NMI = _metric("nmi", lambda g: nmi_of_tables(_tables(g)[0]), "one label only")
 ARI = _metric("ari", lambda g: ari_of_tables(_tables(g)[0]), "one label only", bounds=(-1, 1), chance=0.0)
+_BY_CHANCE, _ = _each_fold(_mean("found_by_chance"))
+#: Whether a patient's nearest neighbour in another batch shares the label.
+SAMPLE_RETRIEVAL = _metric(
+    "sample_retrieval", _mean("found"), "one label only, or it is not known in two batches", chance=_BY_CHANCE,
+    needs="found",
+)  # fmt: skip

@@ -1,12 +1,15 @@
-"""Nearest neighbours: a probe that fits nothing but how many of them are asked."""
+"""Nearest neighbours: probes that fit nothing but how many of them are asked."""
 
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import StratifiedKFold
 from sklearn.neighbors import KNeighborsClassifier
 
+from mmcell.metrics.alignment.label_transfer import vote
+from mmcell.metrics.alignment.nearest import nearest
 from mmcell.probes.linear import INNER_FOLDS, Classifier
 from mmcell.probes.scale import Scale
 
@@ -37,8 +40,10 @@ def fit_neighbours(x: np.ndarray, y: np.ndarray) -> Classifier:
     return Classifier(scale, classes, KNeighborsClassifier(_chosen(z, y == classes[-1])).fit(z, y))
 
 
-def fit_nearest(x: np.ndarray, y: np.ndarray) -> KNeighborsClassifier:
-    """Fit a vote of the 15 nearest training rows (Euclidean) in the embedding as it is, for many cells and classes.
+def carried_over(x: np.ndarray, y: np.ndarray, held: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Carry labels over to held-out rows: each gets that of most of its 15 nearest training rows (Euclidean).
+
+    Of equally many votes the label of the nearest voter counts. For many rows and classes, in the embedding as it is.
 
     Parameters
     ----------
@@ -46,8 +51,22 @@ def fit_nearest(x: np.ndarray, y: np.ndarray) -> KNeighborsClassifier:
         (n, d) training rows only.
     y
         (n,) classes.
+    held
+        (m, d) rows to be named.
+
+    Returns
+    -------
+    label : numpy.ndarray
+        (m,) as text; "" where all voters lie at distance 0, which tells nothing.
+    distance : numpy.ndarray
+        (m,) mean distance to the voters: far from all training rows lies what they have no name for.
     """
-    return KNeighborsClassifier(min(VOTES, len(x)), algorithm="brute").fit(x, y)
+    codes, names = pd.factorize(np.asarray(y).astype(str), sort=True)
+    rows = np.asarray(x, dtype=np.float64), np.asarray(held, dtype=np.float64)
+    near, distance = nearest(rows[1], rows[0], np.full(len(held), -1), min(VOTES, len(x)))
+    voters = np.where((distance[:, -1] == 0)[:, None], -1, codes[near])
+    best, votes = vote(voters, len(names))
+    return np.where(votes > 0, np.asarray(names)[best], ""), distance.mean(axis=1)
 
 
 def _chosen(z: np.ndarray, y: np.ndarray) -> int:

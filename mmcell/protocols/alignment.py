@@ -10,15 +10,16 @@ import pandas as pd
 from mmcell.embedding import Embedding
 from mmcell.items import Items
 from mmcell.probes.linear import fit_discriminant
-from mmcell.probes.neighbours import fit_nearest
+from mmcell.probes.neighbours import carried_over
 from mmcell.splits import Split
 from mmcell.task import MethodView, Task, TaskSpec
 
 #: How well batches are mixed, and what of the biology is kept: two axes, never one total.
 MIXING = ("ilisi", "kbet", "bras", "batch_variance", "batch_predictability")
 BIOLOGY = (
-    "balanced_accuracy", "macro_f1", "knn_balanced_accuracy", "knn_macro_f1", "clisi", "unshared_clisi",
-    "graph_connectivity", "label_asw", "isolated_asw", "isolated_f1", "nmi", "ari",
+    "balanced_accuracy", "macro_f1", "known_balanced_accuracy", "knn_balanced_accuracy", "knn_macro_f1",
+    "unknown_auroc", "clisi", "unshared_clisi", "graph_connectivity", "label_asw", "isolated_asw", "isolated_f1", "nmi",
+    "ari",
 )  # fmt: skip
 
 
@@ -26,9 +27,9 @@ class Alignment(Task):
     """Labels carried over to held-out units and to batches never seen, and how batches are mixed around every item.
 
     Under a split that leaves a batch out the label is carried over to it, by a linear discriminant (``y_pred``) and by
-    nearest neighbours (``y_knn``): biology that should be kept. Under a split of donors whose targets are the label and
-    ``batch`` the discriminant tells both for held-out donors, and the vectors of their items go to grading, where batch
-    and label meet them in one neighbour graph: no method sees either.
+    nearest neighbours (``y_knn``, and how far they are): biology that should be kept. Under a split of donors whose
+    targets are labels and ``batch`` the discriminant tells both for held-out donors, and the vectors of their items go
+    to grading, where batch and label meet them in one neighbour graph: no method sees either.
     """
 
     required = ("random", "constant", "technical-only", "pca", "label-permuted")
@@ -54,7 +55,7 @@ class Alignment(Task):
                 "y_pred": fit_discriminant(known, y).predict(held).astype(str),
             }
             if target != "batch":
-                found["y_knn"] = fit_nearest(known, y).predict(held).astype(str)
+                found["y_knn"], found["distance"] = carried_over(known, y, held)
             frames.append(pd.DataFrame(found).assign(group=split.group))
         arrays = {"vectors": np.asarray(held)} if {"batch"} < set(split.spec.targets) else {}
         return Items(pd.concat(frames, ignore_index=True), "multiclass", arrays)

@@ -65,14 +65,8 @@ def transfer(neighbors: Neighbors, label: Values, batch: Values) -> Transfer:
             "neighbors: some are of the cell's own dataset; compute them with neighbors(x, k, apart=batch)"
         )
     near = np.where(neighbors.collapsed[:, None], -1, of_label[neighbors.indices])
-    votes, rank = np.zeros((n, len(names))), np.empty((n, len(names)))
-    for i in range(len(names)):
-        own = near == i
-        votes[:, i] = own.sum(axis=1)
-        # More votes first, then the nearer first voter.
-        rank[:, i] = votes[:, i] * (neighbors.k + 1) - own.argmax(axis=1)
-    best, total = rank.argmax(axis=1), votes.sum(axis=1)
-    voted = total > 0
+    best, votes = vote(near, len(names))
+    voted = votes > 0
     known = of_label >= 0
     holds = np.zeros((len(names), len(datasets)), dtype=bool)
     holds[of_label[known], of_batch[known]] = True
@@ -80,7 +74,7 @@ def transfer(neighbors: Neighbors, label: Values, batch: Values) -> Transfer:
     text = names.astype(str).to_numpy()
     predicted, truth = np.where(voted, text[best], ""), np.where(known, text[of_label], "")
     share = np.full(n, np.nan)
-    share[voted] = votes[voted, best[voted]] / total[voted]
+    share[voted] = votes[voted] / (near >= 0).sum(axis=1)[voted]
     rows = []
     for i in range(len(datasets)):
         own = known & (of_batch == i)
@@ -97,3 +91,29 @@ def transfer(neighbors: Neighbors, label: Values, batch: Values) -> Transfer:
         )
     correct = np.where(known, (voted & (best == of_label)).astype(float), np.nan)
     return Transfer(predicted, share, correct, in_reference, pd.DataFrame(rows, index=datasets))
+
+
+def vote(near: np.ndarray, n_labels: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return for every row the label with most votes, and how many it has.
+
+    Parameters
+    ----------
+    near
+        (n, k) codes of the voters' labels, nearest first; −1 for who does not vote.
+    n_labels
+        Labels there are.
+
+    Returns
+    -------
+    best, votes
+        (n,) code; of equally many votes that of the nearest voter. 0 votes where nobody votes.
+    """
+    n, k = near.shape
+    votes, rank = np.zeros((n, n_labels), dtype=np.int64), np.empty((n, n_labels), dtype=np.int64)
+    for label in range(n_labels):
+        own = near == label
+        votes[:, label] = own.sum(axis=1)
+        # More votes first, then the nearer first voter.
+        rank[:, label] = votes[:, label] * (k + 1) - own.argmax(axis=1)
+    best = rank.argmax(axis=1)
+    return best, votes[np.arange(n), best]

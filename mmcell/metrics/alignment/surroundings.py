@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -9,11 +10,12 @@ import pandas as pd
 
 from mmcell.metrics.alignment.acceptance import kbet_of_cells
 from mmcell.metrics.alignment.batch_silhouette import bras_of_cells
-from mmcell.metrics.alignment.clusters import kmeans_clusters
+from mmcell.metrics.alignment.clusters import Clustering, kmeans_clusters
 from mmcell.metrics.alignment.connections import joined_of_cells
 from mmcell.metrics.alignment.graph import Neighbors, neighbors
 from mmcell.metrics.alignment.isolated import isolated_labels
 from mmcell.metrics.alignment.labels import shared
+from mmcell.metrics.alignment.samples import sample_retrieval
 from mmcell.metrics.alignment.silhouette import silhouette_of_cells
 from mmcell.metrics.alignment.simpson import clisi_of_cells, ilisi_of_cells
 
@@ -23,58 +25,87 @@ LISI, KBET, PIECES, PART = 89, 49, 14, 5
 FEWEST = 50
 
 
-def surroundings(
-    x: np.ndarray, batch: np.ndarray, label: np.ndarray, ids: np.ndarray, seed: int = 0
-) -> tuple[pd.DataFrame, dict[str, Any]]:
-    """Return a row per cell with all that metrics of alignment read, and facts about the graph.
+@dataclass(frozen=True, eq=False)
+class Ground:
+    """What labels and batches do not change: cells, who is near whom, and clusters.
+
+    Attributes
+    ----------
+    x
+        (n, d) embedding.
+    near
+        Its neighbour graph, which all metrics share.
+    clusters
+        By k-means, their number chosen without labels.
+    """
+
+    x: np.ndarray
+    near: Neighbors
+    clusters: Clustering
+
+    @classmethod
+    def of(cls, x: np.ndarray, ids: np.ndarray, seed: int = 0) -> Ground:
+        """Find neighbours and clusters of (n, d) cells; `ids` (n,) break ties, `seed` is that of approximations."""
+        k = max(min(LISI, len(x) // PART), PIECES)
+        return cls(x, neighbors(x, k, ids=ids, seed=seed), kmeans_clusters(x, ids=ids, seed=seed))
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """How many cells, neighbours and clusters there are, and whether neighbours are exact."""
+        near = self.near
+        return {
+            "cells": len(near), "neighbours": near.k, "exact": near.exact, "recall": near.recall,
+            "clusters": int(self.clusters.codes.max()) + 1,
+        }  # fmt: skip
+
+
+def surroundings(ground: Ground, batch: np.ndarray, label: np.ndarray, *, samples: bool = False) -> pd.DataFrame:
+    """Return a row per cell with all that metrics of alignment read.
 
     Parameters
     ----------
-    x
-        (n, d) embedding of held-out cells.
+    ground
+        Of n cells.
     batch
         (n,) at least two of them, none missing.
     label
         (n,) biology; missing where unknown.
-    ids
-        (n,) names, which break ties.
-    seed
-        Of an approximate search.
+    samples
+        Whether a row is a sample or a patient: then also whether its nearest of other batches shares its label.
 
     Returns
     -------
-    frame : pandas.DataFrame
+    pandas.DataFrame
         ``batch label cluster``; ``shared`` (the label lies in several batches) and ``isolated`` (in as few as any
-        does); ``ilisi clisi accepted joined silhouette bras``
-        as the functions of these names give them; ``spread`` and ``batch_spread``, squared distances from the mean of
-        all cells and from that of the batch. NaN where a cell has no such number.
-    facts : dict
-        How many neighbours, and whether they are exact.
+        does); ``ilisi clisi accepted joined silhouette bras`` as the functions of these names give them; ``spread`` and
+        ``batch_spread``, squared distances from the mean of all cells and from that of the batch; of samples ``found``
+        and ``found_by_chance``. NaN where a cell has no such number.
     """
-    n = len(x)
-    k = max(min(LISI, n // PART), PIECES)
-    graph = neighbors(x, k, ids=ids, seed=seed)
+    x, near = ground.x, ground.near
+    perplexity = (near.k + 1) / 3
     frame = pd.DataFrame({"batch": batch.astype(str), "label": pd.Series(label, dtype=object).to_numpy()})
-    clusters = kmeans_clusters(x, ids=ids, seed=seed)
-    frame["cluster"] = clusters.codes
-    frame["ilisi"] = ilisi_of_cells(graph, batch, perplexity=(k + 1) / 3)
+    frame["cluster"] = ground.clusters.codes
+    frame["ilisi"] = ilisi_of_cells(near, batch, perplexity=perplexity)
     frame["spread"], frame["batch_spread"] = _squares(x, batch)
     known = frame["label"].notna().to_numpy()
-    for column in ("clisi", "accepted", "joined", "silhouette", "bras"):
-        frame[column] = np.nan
+    of_samples = ["found", "found_by_chance"] if samples else []
+    frame[["clisi", "accepted", "joined", "silhouette", "bras", *of_samples]] = np.nan
     frame["shared"] = frame["isolated"] = False
     if known.any():
         frame["shared"] = shared(label, batch)
         frame["isolated"] = frame["label"].isin(isolated_labels(label, batch))
-        frame["accepted"] = kbet_of_cells(graph.first(min(KBET, k)), batch, label)
-        frame["joined"] = joined_of_cells(graph.first(PIECES), label)
+        frame["accepted"] = kbet_of_cells(near.first(min(KBET, near.k)), batch, label)
+        frame["joined"] = joined_of_cells(near.first(PIECES), label)
         # Who is alone of its batch in its label has no distance to the others of it.
         several = frame.groupby(["label", "batch"])["batch"].transform("size").to_numpy() > 1
         frame["bras"] = _whole(bras_of_cells(x, label, batch), frame["shared"].to_numpy() & several)
     if len(frame["label"].dropna().unique()) > 1:
-        frame["clisi"] = np.where(known, clisi_of_cells(graph, label, perplexity=(k + 1) / 3), np.nan)
+        frame["clisi"] = np.where(known, clisi_of_cells(near, label, perplexity=perplexity), np.nan)
         frame["silhouette"] = _whole(silhouette_of_cells(x, label), known)
-    return frame, _facts(graph, n) | {"clusters": int(clusters.codes.max()) + 1}
+        if samples:
+            retrieved = sample_retrieval(x, label, batch)
+            frame["found"], frame["found_by_chance"] = retrieved.hit, retrieved.chance
+    return frame
 
 
 def _whole(values: np.ndarray, asked: np.ndarray) -> np.ndarray:
@@ -92,7 +123,3 @@ def _squares(x: np.ndarray, batch: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     means = np.stack([np.bincount(code, column) / sizes for column in values.T], axis=1)
     centred, inside = values - values.mean(axis=0), values - means[code]
     return (centred**2).sum(axis=1), (inside**2).sum(axis=1)
-
-
-def _facts(graph: Neighbors, n: int) -> dict[str, Any]:
-    return {"cells": n, "neighbours": graph.k, "exact": graph.exact, "recall": graph.recall}

@@ -4,7 +4,7 @@ import pytest
 
 from mmcell.metrics import alignment
 from mmcell.metrics.alignment.connections import joined_of_cells
-from mmcell.metrics.alignment.surroundings import surroundings
+from mmcell.metrics.alignment.surroundings import Ground, surroundings
 
 
 def cells(n=400, seed=0, strength=1.0):
@@ -22,7 +22,8 @@ def cells(n=400, seed=0, strength=1.0):
 
 def test_every_column_is_that_of_its_function():
     x, batch, label, ids = cells()
-    frame, facts = surroundings(x, batch, label, ids)
+    ground = Ground.of(x, ids)
+    frame, facts = surroundings(ground, batch, label), ground.facts
     graph = alignment.neighbors(x, 80, ids=ids)
     known = frame["label"].notna().to_numpy()
     assert facts["neighbours"] == 80
@@ -49,7 +50,7 @@ def test_cells_in_the_largest_piece_add_up_to_connectivity():
 
 def test_equal_points_have_no_surroundings():
     x, batch, label, ids = cells()
-    frame, _ = surroundings(np.ones_like(x), batch, label, ids)
+    frame = surroundings(Ground.of(np.ones_like(x), ids), batch, label)
     assert frame[["ilisi", "clisi", "silhouette", "bras"]].isna().all(axis=None)
     assert (frame["accepted"].dropna() == 0).all()
     assert (frame["cluster"] == 0).all()
@@ -58,7 +59,7 @@ def test_equal_points_have_no_surroundings():
 @pytest.mark.parametrize("label", [None, "A"])
 def test_one_label_or_none_leaves_what_does_not_need_them(label):
     x, batch, _, ids = cells()
-    frame, _ = surroundings(x, batch, np.full(len(x), label, dtype=object), ids)
+    frame = surroundings(Ground.of(x, ids), batch, np.full(len(x), label, dtype=object))
     assert frame[["clisi", "silhouette"]].isna().all(axis=None)
     assert frame[["ilisi", "spread"]].notna().all(axis=None)
     assert frame["bras"].notna().any() == (label is not None)
