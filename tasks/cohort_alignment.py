@@ -28,6 +28,6 @@ task = Alignment(
         reference="pca",
         roles={"label": "er", "ordered": "grade"},
         encoders=("pca", "features"),
-        corrections=("centre", "harmony"),
+        corrections=("centre",),
     )
 )

@@ -25,6 +25,6 @@ task = Alignment(
         reference="pca",
         roles={"label": "debulking"},
         encoders=("pca", "features"),
-        corrections=("centre", "harmony"),
+        corrections=("centre",),
     )
 )

@@ -182,8 +182,8 @@ _EQUAL = "one label only, or points are equal"
 
 
 def _metric(
-    name: str, kernel: Kernel, undefined: str, *, axis: str = "biology", higher: bool = True,
-    bounds: tuple[float, float] = (0, 1), chance: float | Callable[[Items], float] | None = None, needs: str = "cluster",
+    name: str, kernel: Kernel, undefined: str, *, axis: str = "biology", higher: bool = True, needs: str = "cluster",
+    bounds: tuple[float, float] = (0, 1), chance: float | Callable[[Items], float] | None = None,
 ) -> Metric:  # fmt: skip
     fn, fast = _each_fold(kernel)
     return Metric(
