@@ -108,7 +108,11 @@ def truth_of(kind, rng, n):
             spread = {"spread": rng.integers(4, 9, n) / 1.0, "batch_spread": rng.integers(0, 4, n) / 1.0}
             label = rng.choice([*"abc", None], n)
             of_label = {"label": label, "shared": np.isin(label, ["b", "c"]), "isolated": label == "a"}
-            beside = {"y_knn": rng.choice(list("abcd"), n), "cluster": rng.integers(0, 3, n)}
+            beside = {
+                "y_knn": rng.choice(list("abcd"), n), "cluster": rng.integers(0, 3, n),
+                "in_reference": rng.choice([True, False], n), "distance": rng.integers(1, 6, n) / 4,
+                "found": rng.integers(0, 3, n) / 2, "found_by_chance": rng.integers(1, 4, n) / 4,
+            }  # fmt: skip
             return truth | near | passed | spread | of_label | beside
         case "regression":
             return {"y_true": rng.integers(0, 6, n), "y_pred": rng.normal(size=n).round(1)}

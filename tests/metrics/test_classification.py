@@ -1,4 +1,5 @@
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -263,3 +264,39 @@ def test_chance_is_the_mean_over_predictions_shuffled_within_folds(random_items,
         shuffled = of_repeat.transform(lambda p: rng.permutation(p.to_numpy()))
         null.append(metric.fn(Items(items.frame.assign(y_pred=shuffled), "multiclass")))
     assert abs(np.mean(null) - metric.chance_of(items)) < 4 * np.std(null) / np.sqrt(len(null))
+
+
+def with_unknown(seed=0, n=120):
+    """Items of five labels, one of which the training units lack; those lie further away, most of them."""
+    rng = np.random.default_rng(seed)
+    truth = rng.choice(list("abcde"), n)
+    known = truth != "e"
+    frame = pd.DataFrame(
+        {
+            "item": np.arange(n), "unit": rng.choice(list("stuvwxyz"), n), "y_true": truth,
+            "y_pred": np.where(rng.random(n) < 0.7, truth, "a"), "in_reference": known,
+            "distance": np.where(known, 1.0, 1.5) + rng.integers(0, 4, n) / 4,
+        }
+    )  # fmt: skip
+    frame.loc[~known, "y_pred"] = "a"
+    return Items(frame, "multiclass")
+
+
+def test_labels_that_training_units_lack_are_missed_unless_they_are_left_out():
+    items = with_unknown()
+    frame = items.frame
+    found = frame[frame["in_reference"]]
+    whole, known = get_metric("balanced_accuracy"), get_metric("known_balanced_accuracy")
+    assert known.fn(items) == pytest.approx(balanced_accuracy_score(found["y_true"], found["y_pred"]))
+    assert whole.fn(items) == pytest.approx(known.fn(items) * 4 / 5)
+    assert known.chance_of(items) == pytest.approx(1 / 4)
+
+
+def test_what_has_no_name_is_noticed_by_its_distance():
+    items = with_unknown()
+    metric = get_metric("unknown_auroc")
+    frame = items.frame
+    assert metric.fn(items) == pytest.approx(roc_auc_score(~frame["in_reference"], frame["distance"]))
+    all_known = items.where(frame["in_reference"])
+    assert np.isnan(metric.fn(all_known))
+    assert "every label" in metric.undefined

@@ -7,7 +7,7 @@ from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
 
 from mmcell import Items
 from mmcell.metrics import alignment
-from mmcell.metrics.alignment.surroundings import surroundings
+from mmcell.metrics.alignment.surroundings import Ground, surroundings
 from mmcell.metrics.base import get_metric
 from mmcell.metrics.mixing import ari_of_tables, nmi_of_tables, weighted_median
 from tests.metrics.alignment.test_surroundings import cells
@@ -18,11 +18,12 @@ NAMES = (
 )  # fmt: skip
 
 
-def items(seed=0, folds=1, constant=False, strength=1.0):
+def items(seed=0, folds=1, constant=False, strength=1.0, samples=False):
     parts = []
     for fold in range(folds):
         x, batch, label, ids = cells(seed=seed + fold, strength=strength)
-        frame, _ = surroundings(np.ones_like(x) if constant else x, batch, label, ids)
+        ground = Ground.of(np.ones_like(x) if constant else x, ids)
+        frame = surroundings(ground, batch, label, samples=samples)
         unit = np.random.default_rng(seed + fold).choice(list("abcdefghij"), len(x))
         facts = {"item": [f"{fold}{i}" for i in ids], "unit": [f"{fold}{u}" for u in unit], "fold": fold}
         parts.append(frame.assign(**facts, y_true="A", y_pred="A"))
@@ -84,6 +85,19 @@ def test_a_stronger_batch_mixes_worse():
     for name in ("ilisi", "kbet", "bras"):
         assert get_metric(name).fn(strong) < get_metric(name).fn(weak)
     assert get_metric("batch_variance").fn(strong) > get_metric("batch_variance").fn(weak)
+
+
+def test_samples_are_retrieved_from_other_batches():
+    found, metric = items(samples=True), get_metric("sample_retrieval")
+    x, batch, label, _ = cells()
+    expected = alignment.sample_retrieval(x, label, batch)
+    assert metric.fn(found) == pytest.approx(expected.value)
+    assert metric.chance_of(found) == pytest.approx(expected.expected)
+    weights = np.random.default_rng(1).integers(0, 3, (5, len(found.units)))
+    np.testing.assert_allclose(metric.draws(found, weights), [metric.fn(found.resample(row)) for row in weights])
+    assert not metric.scores(items(), "cell_type")
+    same = items(samples=True, constant=True)
+    assert metric.fn(same) == pytest.approx(metric.chance_of(same))
 
 
 @given(st.integers(0, 1000))

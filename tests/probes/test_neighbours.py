@@ -4,7 +4,7 @@ from sklearn.metrics import roc_auc_score
 from sklearn.neighbors import KNeighborsClassifier
 
 from mmcell.probes.linear import fit_logistic
-from mmcell.probes.neighbours import COUNTS, fit_neighbours
+from mmcell.probes.neighbours import COUNTS, VOTES, carried_over, fit_neighbours
 
 
 def ring(n=120, seed=0):
@@ -56,3 +56,27 @@ def test_scale_and_order_do_not_matter():
     )
     assert a in COUNTS
     assert fit_neighbours(x[order], y[order]).model.n_neighbors in COUNTS
+
+
+def test_carried_over_labels_are_those_of_scikit_learn_where_votes_differ():
+    rng = np.random.default_rng(0)
+    x, held = rng.normal(size=(200, 4)), rng.normal(size=(60, 4))
+    y = np.array(["a", "b"])[(x[:, 0] > 0).astype(int)]
+    label, distance = carried_over(x, y, held)
+    # Fifteen voters of two classes are never tied.
+    peer = KNeighborsClassifier(VOTES, algorithm="kd_tree").fit(x, y)
+    np.testing.assert_array_equal(label, peer.predict(held))
+    np.testing.assert_allclose(distance, peer.kneighbors(held)[0].mean(axis=1))
+
+
+def test_of_equally_many_votes_the_nearest_voter_counts():
+    x = np.array([[1.0], [2.0], [-3.0], [-4.0]])
+    label, distance = carried_over(x, np.array(["b", "b", "a", "a"]), np.array([[0.0], [-1.5]]))
+    assert list(label) == ["b", "a"]
+    assert distance[0] == 2.5
+
+
+def test_equal_points_are_named_by_nobody():
+    label, distance = carried_over(np.ones((30, 3)), np.repeat(["a", "b"], 15), np.ones((4, 3)))
+    assert set(label) == {""}
+    assert (distance == 0).all()
