@@ -21,7 +21,7 @@ COUNTS = (2, 3, 4, 5, 6, 8, 10, 12, 15, 20, 25, 30)
 #: Resolutions that are tried, as in scib-metrics.
 RESOLUTIONS = (0.2, 0.4, 0.6, 0.8, 1.0, 1.2, 1.4, 1.6, 1.8, 2.0)
 #: Cells on which k-means is fitted and on which silhouettes are taken, drawn at random where there are more.
-_FITTED, _JUDGED = 10_000, 4_000
+_FITTED, _JUDGED = 5_000, 2_500
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,7 +51,7 @@ def kmeans_clusters(
 ) -> Clustering:
     """Cluster cells by k-means, of several numbers of clusters the one whose clusters have the greatest silhouette.
 
-    No label takes part: each number is fitted on at most 10,000 cells, and the mean silhouette of at most 4,000 of them
+    No label takes part: each number is fitted on at most 5,000 cells, and the mean silhouette of at most 2,500 of them
     decides (of equal ones the smaller number). All cells then go to the nearest centre. scib-metrics takes as many
     clusters as there are labels: give that number for its rule.
 
