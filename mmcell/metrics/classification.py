@@ -306,7 +306,21 @@ def _shuffled(summary: Callable[[np.ndarray], np.ndarray], column: str = "y_pred
 
 def _unknown_kernel(items: Items, rows: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     unknown = ~items.column("in_reference")[rows].astype(bool)
-    return _by_score(_pairs, unknown.astype(float), items.column("distance")[rows].astype(float), weights)
+    distance = items.column("distance")[rows].astype(float)
+    if np.ptp(distance) == 0:
+        # Where all points are equal nothing lies far away, and half is more than some that see types get.
+        return np.zeros(len(weights)), np.zeros(len(weights))
+    return _by_score(_pairs, unknown.astype(float), distance, weights)
+
+
+def _told(fast: Resampled) -> tuple[Callable[[Items], float], Resampled]:
+    """Return the same, undefined where a fold predicts nothing (""), for want of anything to read."""
+
+    def resampled(items: Items, weights: np.ndarray) -> np.ndarray:
+        found = fast(items, weights)
+        return np.full(len(found), np.nan) if (items.column("y_pred") == "").any() else found
+
+    return plain(resampled), resampled
 
 
 def _findable(items: Items) -> Items:
@@ -348,12 +362,14 @@ KNOWN_BALANCED_ACCURACY = replace(
 UNKNOWN_AUROC = Metric(
     "unknown_auroc", _unknown_fn, True, 0.5, (0, 1), _unknown_fast, ("multiclass",), within_fold=True,
     size=lambda items: int(items.frame.groupby(~items.frame["in_reference"].astype(bool))["unit"].nunique().min()),
-    needs=("in_reference", "distance"), undefined="training units hold every label of these items, or none",
+    needs=("in_reference", "distance"),
+    undefined="training units hold every label of these items, or none, or all items lie equally far from them",
 )  # fmt: skip
+_told_fn, _told_fast = _told(_balanced_fast)
 #: Leaks: how well a probe of the same embedding tells the batch of held-out donors. Better low.
 BATCH_PREDICTABILITY = Metric(
-    "batch_predictability", _balanced_fn, False, _shuffled(_recall_mean), (0, 1), _balanced_fast, ("multiclass",),
-    "batch", size=smaller_class,
+    "batch_predictability", _told_fn, False, _shuffled(_recall_mean), (0, 1), _told_fast, ("multiclass",),
+    "batch", size=smaller_class, undefined="the embedding does not vary",
 )  # fmt: skip
 BATCH_AUROC = Metric(
     "batch_auroc", _auroc_fn, False, 0.5, (0, 1), _auroc_fast, ("binary",), "batch", True, smaller_class

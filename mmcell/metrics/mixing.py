@@ -167,6 +167,9 @@ def ari_of_tables(tables: np.ndarray) -> np.ndarray:
 
 def _isolated_f1(graph: Graph) -> np.ndarray:
     tables, names = _tables(graph)
+    if tables.shape[2] == 1:
+        # One cluster of all cells tells nothing apart.
+        return np.full(len(tables), np.nan)
     few = names.isin(graph.frame.loc[graph.frame["isolated"].to_numpy(dtype=bool), "label"])
     own, n = tables[:, few], tables.shape[2]
     # Cells without a label count in the size of their cluster.
@@ -200,7 +203,7 @@ UNSHARED_CLISI = _metric("unshared_clisi", _unshared(_median("clisi")), f"every 
 GRAPH_CONNECTIVITY = _metric("graph_connectivity", _mean_of_labels("joined"), "every label has one cell")
 LABEL_ASW = _metric("label_asw", _scaled(_mean("silhouette")), _EQUAL)
 ISOLATED_ASW = _metric("isolated_asw", _scaled(_isolated(_mean_of_labels("silhouette"))), _EQUAL)
-ISOLATED_F1 = _metric("isolated_f1", _isolated_f1, "no label is known")
+ISOLATED_F1 = _metric("isolated_f1", _isolated_f1, "no label is known, or all cells are in one cluster")
 NMI = _metric("nmi", lambda g: nmi_of_tables(_tables(g)[0]), "one label only")
 ARI = _metric("ari", lambda g: ari_of_tables(_tables(g)[0]), "one label only", bounds=(-1, 1), chance=0.0)
 _BY_CHANCE, _ = _each_fold(_mean("found_by_chance"))

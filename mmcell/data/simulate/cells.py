@@ -60,7 +60,8 @@ def draw_cells(patients: pd.DataFrame, dials: Dials, reference: Reference, progr
     Parameters
     ----------
     what
-        ``cohort``, ``studies``, or ``perturbation``: each patient's cells are then shared out to the treatments in equal numbers.
+        ``cohort``, ``studies``, or ``perturbation``: each patient's cells are then shared out to the treatments in
+        equal numbers.
     """
     from scipy.special import gammaincinv
 
@@ -85,7 +86,8 @@ def draw_cells(patients: pd.DataFrame, dials: Dials, reference: Reference, progr
     level = dials.state_effect * severity[patient] + moved[:, 0]
     latent[:, 0] = CELL_SPREAD * latent[:, 0] + own[patient] + programme.response[kind] * level
     latent[:, -1] = moved[:, 1]
-    return Cells(patient, batch[patient], kind, treatment, latent, _positions(patient, kind, len(reference.types), dials, what))
+    position = _positions(patient, kind, len(reference.types), dials, what)
+    return Cells(patient, batch[patient], kind, treatment, latent, position)
 
 
 def _positions(patient: np.ndarray, kind: np.ndarray, n_types: int, dials: Dials, what: str) -> np.ndarray:

@@ -8,6 +8,7 @@ from mmcell.data.simulate.programme import TREATMENTS
 from mmcell.dataset import Dataset
 from mmcell.roles import DatasetCard
 
+
 def simulate_cohort(
     n_patients: int = 60,
     cells_per_patient: int = 200,

@@ -11,8 +11,8 @@ import numpy as np
 from mmcell.digest import stream
 from mmcell.errors import MmcellError
 
-#: Types that live in one batch each, as many of them as are asked for. Frequent ones: in one batch, too, there are enough
-#: of them to fill the neighbourhoods of a graph (about 90 cells) by themselves.
+#: Types that live in one batch each, as many of them as are asked for. They are frequent: in one batch, too, there are
+#: enough of them to fill neighbourhoods of a graph (about 90 cells) by themselves.
 UNSHARED = ("Dendritic", "CD14+ Monocyte", "CD19+ B")
 #: Of every card.
 SOURCE = (

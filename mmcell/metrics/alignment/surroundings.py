@@ -117,7 +117,8 @@ def _whole(values: np.ndarray, asked: np.ndarray) -> np.ndarray:
 
 def _squares(x: np.ndarray, batch: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return squared distances (n,) from the mean, and from the mean of the own batch."""
-    values = np.asarray(x, dtype=np.float64)
+    # Where all points are equal that is exactly 0, and their mean may be off by a rounding.
+    values = np.asarray(x, dtype=np.float64) - x[0]
     code, _ = pd.factorize(batch)
     sizes = np.bincount(code)
     means = np.stack([np.bincount(code, column) / sizes for column in values.T], axis=1)
