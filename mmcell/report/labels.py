@@ -8,14 +8,21 @@ import numpy as np
 
 #: Half the size of a point, the width of a letter and half the height of a line, in points.
 _POINT, _LETTER, _HALF = 4.5, 6.6, 5.5
+#: Of a line every so many points must be kept free, with that much around it.
+_STEP, _THIN = 3.0, 1.0
 _DISTANCES = (11.0, 16.0, 22.0, 29.0, 37.0, 46.0)
 _ANGLES = np.deg2rad([45, 135, 315, 225, 90, 0, 180, 270, 67, 22, 112, 157, 292, 337, 247, 202])
 
 
-def spread(points: np.ndarray, texts: Sequence[str], box: tuple[float, float, float, float]) -> np.ndarray:
+def spread(
+    points: np.ndarray,
+    texts: Sequence[str],
+    box: tuple[float, float, float, float],
+    lines: Sequence[tuple[np.ndarray, np.ndarray]] = (),
+) -> np.ndarray:
     """Return the middles (n, 2) of labels beside points (n, 2), as near as they lie on nothing.
 
-    Each takes, one after another, the place that covers least of the points and of the labels before it, and of these
+    Each takes, one after another, the place that covers least of points, lines and the labels before it, and of these
     the nearest.
 
     Parameters
@@ -26,8 +33,13 @@ def spread(points: np.ndarray, texts: Sequence[str], box: tuple[float, float, fl
         One a point.
     box
         Left, bottom, right and top of where labels may stand.
+    lines
+        From where to where something else is drawn.
     """
     taken = [np.concatenate([p - _POINT, p + _POINT]) for p in points]
+    for start, end in lines:
+        n = int(np.hypot(*(end - start)) / _STEP) + 1
+        taken += [np.concatenate([p - _THIN, p + _THIN]) for p in np.linspace(start, end, n)]
     found = np.empty((len(points), 2))
     for i, (point, text) in enumerate(zip(points, texts, strict=True)):
         half = np.array([_LETTER * len(text) / 2, _HALF])

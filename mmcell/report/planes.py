@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from string import ascii_lowercase
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from markupsafe import Markup
@@ -21,7 +22,7 @@ from mmcell.report.words import any_of, heading, metric_name, number
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-#: Types of one batch: they have nothing to be mixed with, so that they are drawn on their own.
+#: Labels of one batch: they have nothing to be mixed with, so that they are drawn on their own.
 _ALONE = "unshared_clisi"
 #: Metric of mixing -> the one of biology it is drawn against, fixed before any result; the next in `BIOLOGY` where a
 #: task does not score that.
@@ -66,7 +67,8 @@ class Point:
 class Plane:
     """One metric of mixing against one of biology, in one split and of one label.
 
-    `figure` is "" where no record has both; `absent` are (reason, names) of those that are not in the picture.
+    `figure` is "" where no record has both; `absent` are (reason, names) of those that are not in the picture, `beyond`
+    those whose batch is told worse than by guessing.
     """
 
     mixing: str
@@ -76,6 +78,7 @@ class Plane:
     figure: Markup
     chance: str
     absent: tuple[tuple[str, str], ...]
+    beyond: str
 
     @property
     def title(self) -> str:
@@ -85,7 +88,7 @@ class Plane:
 
 @dataclass(frozen=True)
 class Planes:
-    """Those of one label in one split: of all types, and of types in one batch only, or why there is none of them."""
+    """Those of one label in one split: of all, and of labels in one batch only, or why there is none of them."""
 
     place: str
     every: tuple[Plane, ...]
@@ -97,30 +100,25 @@ def planes(task: TaskView) -> list[Planes]:
     """Return what is drawn of a task; nothing where it has no metrics of both axes in one split."""
     marks = _marks(task.records)
     biology = [p for m in BIOLOGY if m != _ALONE for p in _whole(task, m)]
-    found = []
+    found: list[Planes] = []
     for place in dict.fromkeys(p.place for p in biology):
         there = {p.metric: p for p in biology if p.place == place}
-        pairs = []
-        for metric in MIXING:
-            across = next((p for p in _whole(task, metric) if _beside(p, place)), None)
-            up = there.get(_PARTNERS.get(metric, "")) or next(iter(there.values()))
-            if across is not None:
-                pairs.append((across, up))
-        if not pairs:
-            continue
-        ident = f"{task.ident}-plane-{len(found) + 1}"
-        name = f"{place[0].replace('_', ' ')}, {place[4]}"
-        every = tuple(_plane(*pair, marks, name, f"{ident}-{i}") for i, pair in enumerate(pairs, start=1))
-        across = next((a for a, _ in pairs if a.metric == "ilisi"), None)
-        up = next((p for p in _whole(task, _ALONE) if p.place == place), None)
-        alone, why_not = None, ""
-        if across is not None and up is not None:
-            if up.scored:
-                alone = _plane(across, up, marks, name, f"{ident}-alone")
-            else:
-                why_not = next((r.score.reason for r in up.rows if r.score is not None and r.score.reason), "")
-        found.append(Planes(name, every, alone, why_not))
+        across = {m: p for m in MIXING for p in _whole(task, m) if _beside(p, place)}
+        if across:
+            ups = {m: there.get(_PARTNERS.get(m, "")) or next(iter(there.values())) for m in across}
+            ident, name = f"{task.ident}-plane-{len(found) + 1}", _name_of(task, place)
+            every = tuple(_plane(across[m], ups[m], marks, name, f"{ident}-{i}") for i, m in enumerate(across, start=1))
+            of_alone = [p for p in _whole(task, _ALONE) if p.place == place and "ilisi" in across]
+            scored = [_plane(across["ilisi"], p, marks, name, f"{ident}-alone") for p in of_alone if p.scored]
+            reasons = [r.score.reason for p in of_alone if not p.scored for r in p.rows if r.score is not None]
+            found.append(Planes(name, every, next(iter(scored), None), next(filter(None, reasons), "")))
     return found
+
+
+def _name_of(task: TaskView, place: tuple[str, ...]) -> str:
+    """Name a label, by its column where the task fixes it, and a split."""
+    role, column = place[0].replace("_", " "), (task.spec.get("roles") or {}).get(place[0])
+    return f"{f'{column} ({role})' if column else role}, {place[4]}"
 
 
 def _whole(task: TaskView, metric: str) -> list[Panel]:
@@ -133,13 +131,19 @@ def _beside(panel: Panel, place: tuple[str, ...]) -> bool:
 
 
 def _marks(records: Sequence[RunRecord]) -> dict[str, tuple[str, str]]:
-    """Return key -> (mark, mark of the same encoder as it is): 1, 1a, 1b, 2, …"""
-    families = [(r.encoder, r.patient_encoder, r.probe) for r in records]
+    """Return key -> (mark, mark of the same encoder as it is): 1, 1a, 1b, 2 and so on."""
+    seen: Counter[tuple[str, ...]] = Counter()
+    families = []
+    for r in records:
+        family = (r.encoder, r.patient_encoder, r.probe)
+        # The same once more, in another role, has a number of its own.
+        families.append((*family, seen[*family, r.correction]))
+        seen[*family, r.correction] += 1
     order = list(dict.fromkeys(families))
     corrections = sorted({r.correction for r in records if r.correction})
     found = {}
-    for record, family in zip(records, families, strict=True):
-        of_encoder = str(order.index(family) + 1)
+    for record, numbered in zip(records, families, strict=True):
+        of_encoder = str(order.index(numbered) + 1)
         letter = _letter(corrections.index(record.correction)) if record.correction else ""
         found[record.key] = (of_encoder + letter, of_encoder if letter else "")
     return found
@@ -178,8 +182,16 @@ def _plane(across: Panel, up: Panel, marks: dict[str, tuple[str, str]], place: s
                                (up.metric, _chances(p.biology for p in shown)))
         if levels
     ]  # fmt: skip
+    beyond = [f"{p.mark} {p.name}" for p in shown if _is_beyond(p.mixing)]
     named = tuple((reason, any_of(names, 40)) for reason, names in absent.items())
-    return Plane(across.metric, up.metric, place, tuple(points), figure, ", ".join(chance), named)
+    return Plane(across.metric, up.metric, place, tuple(points), figure, ", ".join(chance), named, any_of(beyond, 40))
+
+
+def _is_beyond(score: Score | None) -> bool:
+    """Whether a leak lies below chance with its whole interval."""
+    if score is None or not score.is_leak or score.high is None or score.chance is None:
+        return False
+    return score.high < score.chance
 
 
 def _why(score: Score | None, reason: str) -> str:
@@ -188,7 +200,7 @@ def _why(score: Score | None, reason: str) -> str:
     return ", ".join(filter(None, (score.status.replace("_", " "), score.reason)))
 
 
-def _chances(scores: Iterator[Score | None]) -> list[float]:
+def _chances(scores: Iterable[Score | None]) -> list[float]:
     """Return the lowest and the highest level of chance; it may hang on what was predicted."""
     known = [s.chance for s in scores if s is not None and s.chance is not None]
     return [min(known), max(known)] if known else []
@@ -206,9 +218,8 @@ def _range(levels: Sequence[float]) -> str:
 
 
 def _draw(points: Sequence[Point], across: str, up: str, ident: str, title: str) -> str:
-    left, top, right, foot = _MARGINS
     with style():
-        figure, axes = canvas(top + _PLOT + foot, _MARGINS)
+        figure, axes = canvas(_MARGINS[1] + _PLOT + _MARGINS[3], _MARGINS)
         for points_of, set_limits, line, label, metric in (
             ([p.mixing for p in points], axes.set_xlim, axes.axvline, axes.set_xlabel, across),
             ([p.biology for p in points], axes.set_ylim, axes.axhline, axes.set_ylabel, up),
@@ -217,7 +228,7 @@ def _draw(points: Sequence[Point], across: str, up: str, ident: str, title: str)
             higher = scores[0].higher_is_better
             ends = _limits(scores, higher)
             set_limits(*ends)
-            for level in _apart(_chances(iter(scores)), abs(ends[1] - ends[0])):
+            for level in _apart(_chances(scores), abs(ends[1] - ends[0])):
                 line(level, color=INK, lw=0.9, ls=(0, (3, 2)), zorder=1)
             label(f"{metric_name(metric)}{'' if higher else ' (axis reversed)'}: better →", labelpad=3)
         at = {p.mark: _at(p) for p in points}
@@ -253,7 +264,7 @@ def _limits(scores: Sequence[Score], higher_is_better: bool) -> tuple[float, flo
 
 def _cross(axes: Axes, point: Point) -> None:
     (x, y), colour = _at(point), COLOURS[point.kind]
-    fine = {"color": colour, "lw": 1, "alpha": 0.4, "zorder": 2}
+    fine: dict[str, Any] = {"color": colour, "lw": 1, "alpha": 0.4, "zorder": 2}
     if point.mixing is not None and point.mixing.ci is not None:
         axes.plot(point.mixing.ci, [y, y], **fine)
     if point.biology is not None and point.biology.ci is not None:
@@ -273,8 +284,10 @@ def _arrow(axes: Axes, start: tuple[float, float], end: tuple[float, float]) -> 
 def _name(axes: Axes, points: Sequence[Point]) -> None:
     """Write marks beside points, so that they lie on nothing; a line leads to those further away."""
     anchors = axes.transData.transform(np.array([_at(p) for p in points]))
+    of = {p.mark: anchor for p, anchor in zip(points, anchors, strict=True)}
+    arrows = [(of[p.start], of[p.mark]) for p in points if p.start in of]
     box = axes.bbox
-    places = spread(anchors, [p.mark for p in points], (box.x0, box.y0, box.x1, box.y1))
+    places = spread(anchors, list(of), (box.x0, box.y0, box.x1, box.y1), arrows)
     for point, anchor, place in zip(points, anchors, places, strict=True):
         away = place - anchor
         lead = {"arrowstyle": "-", "color": SOFT, "lw": 0.6, "shrinkA": 0, "shrinkB": 4}
@@ -289,4 +302,4 @@ def _in_words(score: Score | None) -> str:
     if score is None:
         return "–"
     value = number(score.value)
-    return value if score.ci is None else f"{value} ({number(score.low)} to {number(score.high)})"
+    return f"{value} (no interval)" if score.ci is None else f"{value} ({number(score.low)} to {number(score.high)})"

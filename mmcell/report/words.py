@@ -39,7 +39,7 @@ _METRICS = {
     "kbet": "kBET",
     "bras": "BRAS",
     "clisi": "cLISI",
-    "unshared_clisi": "cLISI of types in one batch",
+    "unshared_clisi": "cLISI of labels in one batch",
     "label_asw": "label ASW",
     "isolated_asw": "isolated label ASW",
     "isolated_f1": "isolated label F1",
