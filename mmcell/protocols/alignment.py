@@ -13,6 +13,7 @@ from mmcell.probes.linear import fit_discriminant
 from mmcell.probes.neighbours import carried_over
 from mmcell.splits import Split
 from mmcell.task import MethodView, Task, TaskSpec
+from mmcell.truth import class_names
 
 #: How well batches are mixed, and what of the biology is kept: two axes, never one total.
 MIXING = ("ilisi", "kbet", "bras", "batch_variance", "batch_predictability")
@@ -47,13 +48,9 @@ class Alignment(Task):
         frames = []
         for target in view.labels:
             ids, y = view.training(target)
-            known = x.align(ids).values
             # Classes are text, so that those of several targets stand in one column.
-            found = {
-                "item": view.test,
-                "target": target,
-                "y_pred": fit_discriminant(known, y).predict(held).astype(str),
-            }
+            known, y = x.align(ids).values, class_names(pd.Series(y)).to_numpy(dtype=str)
+            found = {"item": view.test, "target": target, "y_pred": fit_discriminant(known, y).predict(held)}
             if target != "batch":
                 found["y_knn"], found["distance"] = carried_over(known, y, held)
             frames.append(pd.DataFrame(found).assign(group=split.group))
