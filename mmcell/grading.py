@@ -266,9 +266,9 @@ def scores_of(
 def _asked(plan: Plan, target: str, split: Split) -> str:
     """Return the column of a target that is one of several of its split, leaks not counted."""
     several = [t for t in split.spec.targets if t.partition("=")[0] not in LEAKS]
-    return (
-        plan.dataset.roles.columns.get(target.partition("=")[0], "") if len(several) > 1 and target in several else ""
-    )
+    if len(several) < 2 or target not in several:
+        return ""
+    return plan.dataset.roles.columns.get(target.partition("=")[0], "")
 
 
 def _counted(plan: Plan, panel: Items, query: str, splits: Sequence[Split]) -> tuple[int, int]:

@@ -20,7 +20,8 @@ FULL = Alignment(
 )
 #: What is asked wherever a label is carried over.
 CARRIED = {
-    "balanced_accuracy", "macro_f1", "known_balanced_accuracy", "knn_balanced_accuracy", "knn_macro_f1", "unknown_auroc",
+    "balanced_accuracy", "macro_f1", "known_balanced_accuracy", "knn_balanced_accuracy", "knn_macro_f1",
+    "unknown_auroc",
 }  # fmt: skip
 
 
