@@ -220,5 +220,6 @@ NMI = _metric("nmi", lambda g: nmi_of_tables(_tables(g)[0]), "one label only")
 ARI = _metric("ari", lambda g: ari_of_tables(_tables(g)[0]), "one label only", bounds=(-1, 1), chance=0.0)
 #: Whether a patient's nearest neighbour in another batch shares the label.
 SAMPLE_RETRIEVAL = _metric(
-    "sample_retrieval", _mean("found"), "one label only, or it is not known in two batches", chance=_each_fold(_mean("found_by_chance"))[0], needs="found",
+    "sample_retrieval", _mean("found"), "one label only, or it is not known in two batches", needs="found",
+    chance=_each_fold(_mean("found_by_chance"))[0],
 )  # fmt: skip
