@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from mmcell.embedding import Embedding
+from mmcell.errors import MmcellError, number_of
 from mmcell.items import Items
 from mmcell.probes.linear import fit_discriminant
 from mmcell.probes.neighbours import carried_over
@@ -38,6 +39,16 @@ class Alignment(Task):
 
     def __init__(self, spec: TaskSpec) -> None:
         self.spec = spec
+
+    def check(self, view: MethodView) -> None:
+        """See `Task.check`: two classes of every target among the training items of every fold."""
+        for target in view.labels:
+            _, y = view.training(target)
+            if (n := len(np.unique(class_names(pd.Series(y))))) < 2:
+                raise MmcellError(
+                    f"task {self.spec.name!r}: the training items of a fold know {number_of(n, 'value', 'values')} of "
+                    f"{target}; name it in more batches, or leave the unnamed batch out of the data"
+                )
 
     def run(
         self, view: MethodView, embeddings: Mapping[str, Embedding], split: Split, rng: np.random.Generator  # noqa: ARG002
