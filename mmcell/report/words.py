@@ -141,6 +141,8 @@ def place_name(score: Score) -> str:
     elif score.stratum != "all":
         parts.append(f"{score.stratum} held out" if score.shift else score.stratum)
     target, is_value, value = score.target.partition("=")
+    if score.asked:
+        parts.append(score.asked)
     if is_value:
         parts.append(f"{target} {value} against the rest")
     return " · ".join(filter(None, parts))
