@@ -106,7 +106,7 @@ def planes(task: TaskView) -> list[Planes]:
         across = {m: p for m in MIXING for p in _whole(task, m) if _beside(p, place)}
         if across:
             ups = {m: there.get(_PARTNERS.get(m, "")) or next(iter(there.values())) for m in across}
-            ident, name = f"{task.ident}-plane-{len(found) + 1}", _name_of(task, place)
+            ident, name = f"{task.ident}-plane-{len(found) + 1}", _name_of(next(iter(there.values())))
             every = tuple(_plane(across[m], ups[m], marks, name, f"{ident}-{i}") for i, m in enumerate(across, start=1))
             of_alone = [p for p in _whole(task, _ALONE) if p.place == place and "ilisi" in across]
             scored = [_plane(across["ilisi"], p, marks, name, f"{ident}-alone") for p in of_alone if p.scored]
@@ -115,10 +115,10 @@ def planes(task: TaskView) -> list[Planes]:
     return found
 
 
-def _name_of(task: TaskView, place: tuple[str, ...]) -> str:
-    """Name a label, by its column where the task fixes it, and a split."""
-    role, column = place[0].replace("_", " "), (task.spec.get("roles") or {}).get(place[0])
-    return f"{f'{column} ({role})' if column else role}, {place[4]}"
+def _name_of(panel: Panel) -> str:
+    """Name a label, by its column where there are several, and a split."""
+    asked = next((r.score.asked for r in panel.rows if r.score is not None and r.score.asked), "")
+    return f"{asked or panel.place[0].replace('_', ' ')}, {panel.place[4]}"
 
 
 def _whole(task: TaskView, metric: str) -> list[Panel]:

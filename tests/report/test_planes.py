@@ -203,9 +203,10 @@ def test_every_label_has_panels_of_its_own(made):
     assert [[p.mixing for p in g.every] for g in groups] == [["ilisi", "batch_predictability"]] * 2
     titles = re.findall(r'aria-label="([^"]*)"', "".join(str(p.figure) for g in groups for p in g.every))
     assert len(set(titles)) == 4
-    named = made("toy", "candidate", values, targets=("label", "ordered"))
-    named = named.model_copy(update={"task": named.task | {"roles": {"label": "er"}}})
-    assert [g.place for g in only([named])] == ["er (label), donors", "ordered, donors"]
+    record = made("toy", "candidate", values, targets=("label", "ordered"))
+    columns = {"label": "er", "ordered": "grade"}
+    scores = tuple(s.model_copy(update={"asked": columns.get(s.target, "")}) for s in record.scores)
+    assert [g.place for g in only([record.model_copy(update={"scores": scores})])] == ["er, donors", "grade, donors"]
 
 
 def test_another_metric_of_biology_stands_in_for_one_that_is_not_scored(made):
