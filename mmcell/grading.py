@@ -25,6 +25,7 @@ from mmcell.stats.comparison import difference
 from mmcell.stats.permutation import p_value
 from mmcell.strata import within_strata
 from mmcell.subgroups import groups, worst
+from mmcell.truth import class_names
 from mmcell.verdict import verdict
 
 #: (target, query, gallery, stratum, split, metric) -> the items, the metric and its estimate there.
@@ -76,16 +77,16 @@ def grade(
         truth = dataset.truth(str(target), level)
         known = part[part["item"].isin(truth.index)]
         known = known.assign(**{c: truth.loc[known["item"], c].to_numpy() for c in truth})
+        if items.kind == "multiclass":
+            # Classes are text, whatever a task returned, so that truth and prediction meet.
+            known = known.assign(y_true=class_names(known["y_true"]), y_pred=class_names(known["y_pred"]))
         if "distance" in known:
-            held = set(truth.loc[dataset.units_of(level).reindex(truth.index).isin(split.train), "y_true"].astype(str))
-            known["in_reference"] = known["y_true"].astype(str).isin(held)
+            trained = dataset.units_of(level).reindex(truth.index).isin(split.train)
+            known["in_reference"] = known["y_true"].isin(set(class_names(truth.loc[trained, "y_true"])))
         if items.kind == "binary" and "p_event" in known:
             known["threshold"] = _prevalence(dataset, truth["y_true"], level, split)
         parts.append(known)
     graded = pd.concat(parts)
-    if items.kind == "multiclass":
-        # Classes are text, whatever a task returned, so that truth and prediction meet.
-        graded = graded.astype({"y_true": str, "y_pred": str})
     if "vectors" in items.arrays:
         graded, facts = with_surroundings(graded, items, dataset, level)
         items = replace(items, details={**items.details, "surroundings": facts})
@@ -227,6 +228,7 @@ def scores_of(
             stratum=stratum,
             split=split,
             shift=of_spec[0].spec.shift,
+            asked=_asked(plan, target, of_spec[0]),
             value=value.value,
             status=value.status,
             reason=value.reason,
@@ -259,6 +261,14 @@ def scores_of(
             score = score.model_copy(update={"verdict": words})
         found.append(score)
     return found
+
+
+def _asked(plan: Plan, target: str, split: Split) -> str:
+    """Return the column of a target that is one of several of its split, leaks not counted."""
+    several = [t for t in split.spec.targets if t.partition("=")[0] not in LEAKS]
+    if len(several) < 2 or target not in several:
+        return ""
+    return plan.dataset.roles.columns.get(target.partition("=")[0], "")
 
 
 def _counted(plan: Plan, panel: Items, query: str, splits: Sequence[Split]) -> tuple[int, int]:

@@ -22,6 +22,7 @@ from mmcell.encoders.coverage import coverage, coverage_findings
 from mmcell.errors import MmcellError
 from mmcell.grading import Beside, Estimates, estimate, scores_of
 from mmcell.items import Items
+from mmcell.metrics.alignment.surroundings import FEWEST
 from mmcell.pictures import pictures
 from mmcell.plan import Plan
 from mmcell.provenance import provenance
@@ -213,6 +214,13 @@ def _coverage(plan: Plan, candidate: Candidate) -> Mapping[str, float] | None:
     return coverage(candidate.source, plan.dataset, modality_of(plan.task.spec.slot[1], plan.dataset))
 
 
+#: Why there are no items that a metric of alignment reads.
+_NO_GRAPH = (
+    f"no neighbour graph: held-out items of a fold are of one batch or fewer than {FEWEST}, or no split asks for batch "
+    "and label of the same items"
+)
+
+
 def _undefined(plan: Plan, scores: list[Score]) -> list[Score]:
     """Return a row for every metric of the task that nothing could be scored with, and why."""
     level, scored = plan.task.spec.slot[2], {s.metric for s in scores}
@@ -221,7 +229,8 @@ def _undefined(plan: Plan, scores: list[Score]) -> list[Score]:
         if metric.name in scored:
             continue
         why = unasked(plan.dataset, metric.target, level) if metric.target else ""
-        reason = why or f"no items that it reads{f' (it needs {metric.needs[0]})' if metric.needs else ''}"
+        lacks = f"no items that it reads{f' (it needs {metric.needs[0]})' if metric.needs else ''}"
+        reason = why or (_NO_GRAPH if metric.axis else lacks)
         found.append(
             Score(
                 metric=metric.name, higher_is_better=metric.higher_is_better, target=metric.target or "label",

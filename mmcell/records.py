@@ -114,6 +114,8 @@ class Score(_Record):
     target, query, gallery, stratum, split, shift
         Of what: what is predicted, the two modalities of a retrieval, the gallery or group, the split and what it
         leaves out.
+    asked
+        The column of what is predicted, where a split asks several things of which none is a leak.
     value, status, reason
         The estimate; ``ok``, ``boundary``, ``undefined``, ``too_few_units`` or ``failed``; why, or what to mind.
     low, high, method
@@ -146,6 +148,7 @@ class Score(_Record):
     stratum: str = "all"
     split: str = ""
     shift: str = ""
+    asked: str = ""
     value: Number = None
     status: Status = "ok"
     reason: str = ""

@@ -50,6 +50,11 @@ def as_text(values: pd.Series) -> pd.Series:
     return values.astype(str)
 
 
+def class_names(values: pd.Series) -> pd.Series:
+    """Return classes as text, value by value, so that what is written 1 in one column is no 1.0 in another."""
+    return values.map(lambda v: f"{v:.0f}" if isinstance(v, float | np.floating) and v.is_integer() else str(v))
+
+
 def _ordered(dataset: Dataset, column: str, known: pd.Series) -> pd.DataFrame:
     """Return an ordered state as numbers: its own, or the places of its values in roles.order."""
     order = dataset.roles.order

@@ -224,3 +224,20 @@ def test_competing_events_among_training_patients_are_no_censoring(cohort, monke
     # Nobody left early: everybody counts once, up to the last of them.
     tau = truth["time"][split.train].max()
     np.testing.assert_array_equal(found["ipcw"], np.where(truth["time"][split.test] < tau, 1.0, 0.0))
+
+
+def test_numbers_of_one_target_do_not_change_the_text_of_another():
+    # One target is 0 or 1, the other a number with missing values: in one column they would be 0.0 and 1.0.
+    grade_of = TOY.unit.map({u: float(i % 3) for i, u in enumerate(TOY.patients.index)})
+    toy = cite(24, 5, roles={"ordered": "grade"}, grade=grade_of.where(TOY.obs["donor"] != "D03").to_numpy())
+    split = fold(targets=("label", "ordered"))
+    truth = toy.truth("label", "patient")["y_true"]
+    parts = [
+        pd.DataFrame({"item": split.test, "target": "label", "y_pred": truth.reindex(split.test).to_numpy()}),
+        pd.DataFrame({"item": split.test, "target": "ordered", "y_pred": 1.0}),
+    ]
+    frame = grade(Items(pd.concat(parts), "multiclass"), toy, split, "patient").frame
+    label = frame[frame["target"] == "label"]
+    assert set(label["y_true"]) == {"0", "1"}
+    assert (label["y_true"] == label["y_pred"]).all()
+    assert set(frame.loc[frame["target"] == "ordered", "y_true"]) == {"0", "1", "2"}

@@ -167,9 +167,6 @@ def ari_of_tables(tables: np.ndarray) -> np.ndarray:
 
 def _isolated_f1(graph: Graph) -> np.ndarray:
     tables, names = _tables(graph)
-    if tables.shape[2] == 1:
-        # One cluster of all cells tells nothing apart.
-        return np.full(len(tables), np.nan)
     few = names.isin(graph.frame.loc[graph.frame["isolated"].to_numpy(dtype=bool), "label"])
     own, n = tables[:, few], tables.shape[2]
     # Cells without a label count in the size of their cluster.
@@ -177,7 +174,17 @@ def _isolated_f1(graph: Graph) -> np.ndarray:
     of_label = own.sum(axis=2)
     f1 = ratio(2 * own, of_label[:, :, None] + size[:, None, :])
     best = np.where(np.isnan(f1), 0.0, f1).max(axis=2, initial=0.0)
-    return ratio(best.sum(axis=1), (of_label > 0).sum(axis=1))
+    # One cluster tells nothing apart.
+    return np.where((size > 0).sum(axis=1) > 1, ratio(best.sum(axis=1), (of_label > 0).sum(axis=1)), np.nan)
+
+
+def _of_one_cluster(graph: Graph) -> np.ndarray:
+    """Return what `_isolated_f1` would be if all cells were one cluster: a frequent label fits that well."""
+    there = graph.where(graph.frame["isolated"].to_numpy(dtype=bool))
+    label, names = pd.factorize(there.frame["label"])
+    own, all_cells = there.sums(label, len(names)), graph.sums(np.zeros(len(graph.code), dtype=np.int64), 1)
+    f1 = np.where(own > 0, 2 * own / np.maximum(own + all_cells, 1), 0.0)
+    return ratio(f1.sum(axis=1), (own > 0).sum(axis=1))
 
 
 _SAME = "where all neighbours of a cell lie at distance 0 nothing can be said of it"
@@ -203,12 +210,16 @@ UNSHARED_CLISI = _metric("unshared_clisi", _unshared(_median("clisi")), f"every 
 GRAPH_CONNECTIVITY = _metric("graph_connectivity", _mean_of_labels("joined"), "every label has one cell")
 LABEL_ASW = _metric("label_asw", _scaled(_mean("silhouette")), _EQUAL)
 ISOLATED_ASW = _metric("isolated_asw", _scaled(_isolated(_mean_of_labels("silhouette"))), _EQUAL)
-ISOLATED_F1 = _metric("isolated_f1", _isolated_f1, "no label is known, or all cells are in one cluster")
+ISOLATED_F1 = _metric(
+    "isolated_f1",
+    _isolated_f1,
+    "no label is known, or there is one cluster only",
+    chance=_each_fold(_of_one_cluster)[0],
+)
 NMI = _metric("nmi", lambda g: nmi_of_tables(_tables(g)[0]), "one label only")
 ARI = _metric("ari", lambda g: ari_of_tables(_tables(g)[0]), "one label only", bounds=(-1, 1), chance=0.0)
-_BY_CHANCE, _ = _each_fold(_mean("found_by_chance"))
 #: Whether a patient's nearest neighbour in another batch shares the label.
 SAMPLE_RETRIEVAL = _metric(
-    "sample_retrieval", _mean("found"), "one label only, or it is not known in two batches", chance=_BY_CHANCE,
-    needs="found",
+    "sample_retrieval", _mean("found"), "one label only, or it is not known in two batches", needs="found",
+    chance=_each_fold(_mean("found_by_chance"))[0],
 )  # fmt: skip

@@ -92,14 +92,17 @@ def fit_discriminant(x: np.ndarray, y: np.ndarray) -> Classifier:
     if not scale.keep.any():
         return Classifier(scale, classes, None)
     z = scale.transform(x)
+    d = z.shape[1]
+    # The training rows span all that counts: of more dimensions than rows only those are turned to.
+    turned = np.linalg.qr(z.T)[0] if d > len(z) else None
+    z = z if turned is None else z @ turned
     member = csr_array((np.ones(len(z)), (code, np.arange(len(z)))))
     means = (member @ z) / np.bincount(code)[:, None]
     within = (z.T @ z - (means.T * np.bincount(code)) @ means) / max(1, len(z) - len(classes))
-    d = len(within)
-    shrunk = (1 - SHRINKAGE) * within + SHRINKAGE * (np.trace(within) / d + 1e-12) * np.eye(d)
+    shrunk = (1 - SHRINKAGE) * within + SHRINKAGE * (np.trace(within) / d + 1e-12) * np.eye(len(within))
     weights = np.linalg.solve(shrunk, means.T)
     offsets = -0.5 * np.einsum("kd,dk->k", means, weights)
-    return Classifier(scale, classes, _Discriminant(weights, offsets))
+    return Classifier(scale, classes, _Discriminant(weights if turned is None else turned @ weights, offsets))
 
 
 @dataclass(frozen=True, eq=False)

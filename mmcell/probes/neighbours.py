@@ -50,18 +50,18 @@ def carried_over(x: np.ndarray, y: np.ndarray, held: np.ndarray) -> tuple[np.nda
     x
         (n, d) training rows only.
     y
-        (n,) classes.
+        (n,) classes as text.
     held
         (m, d) rows to be named.
 
     Returns
     -------
     label : numpy.ndarray
-        (m,) as text; "" where all voters lie at distance 0, which tells nothing.
+        (m,); "" where all voters lie at distance 0, which tells nothing.
     distance : numpy.ndarray
         (m,) mean distance to the voters: far from all training rows lies what they have no name for.
     """
-    codes, names = pd.factorize(np.asarray(y).astype(str), sort=True)
+    codes, names = pd.factorize(y, sort=True)
     rows = np.asarray(x, dtype=np.float64), np.asarray(held, dtype=np.float64)
     near, distance = nearest(rows[1], rows[0], np.full(len(held), -1), min(VOTES, len(x)))
     voters = np.where((distance[:, -1] == 0)[:, None], -1, codes[near])

@@ -8,12 +8,14 @@ import numpy as np
 import pandas as pd
 
 from mmcell.embedding import Embedding
+from mmcell.errors import MmcellError, number_of
 from mmcell.items import Items
 from mmcell.probes.linear import fit_discriminant
 from mmcell.probes.neighbours import carried_over
 from mmcell.probes.scale import settled
 from mmcell.splits import Split
 from mmcell.task import MethodView, Task, TaskSpec
+from mmcell.truth import class_names
 
 #: How well batches are mixed, and what of the biology is kept: two axes, never one total.
 MIXING = ("ilisi", "kbet", "bras", "batch_variance", "batch_predictability")
@@ -39,6 +41,16 @@ class Alignment(Task):
     def __init__(self, spec: TaskSpec) -> None:
         self.spec = spec
 
+    def check(self, view: MethodView) -> None:
+        """See `Task.check`: two classes of every target among the training items of every fold."""
+        for target in view.labels:
+            _, y = view.training(target)
+            if (n := len(np.unique(class_names(pd.Series(y))))) < 2:
+                raise MmcellError(
+                    f"task {self.spec.name!r}: the training items of a fold know {number_of(n, 'value', 'values')} of "
+                    f"{target}; name it in more batches, or leave the unnamed batch out of the data"
+                )
+
     def run(
         self, view: MethodView, embeddings: Mapping[str, Embedding], split: Split, rng: np.random.Generator  # noqa: ARG002
     ) -> Items:  # fmt: skip
@@ -48,10 +60,10 @@ class Alignment(Task):
         frames = []
         for target in view.labels:
             ids, y = view.training(target)
-            known = settled(x.align(ids).values)
+            known, y = settled(x.align(ids).values), class_names(pd.Series(y)).to_numpy(dtype=str)
             probe = fit_discriminant(known, y)
             # Classes are text, so that those of several targets stand in one column.
-            found = {"item": view.test, "target": target, "y_pred": probe.predict(held).astype(str)}
+            found = {"item": view.test, "target": target, "y_pred": probe.predict(held)}
             if target == "batch" and probe.model is None:
                 # Not to know the batch because nothing is known is no merit.
                 found["y_pred"] = ""

@@ -167,7 +167,7 @@ def _left_out(records: list[RunRecord]) -> list[str]:
 def _of(score: Score) -> str:
     ways = f"{score.query}→{score.gallery}" if score.query else ""
     group = score.target.partition("=")[2] or (score.stratum if score.stratum != "all" else "")
-    return ", ".join(filter(None, (ways, group, score.split)))
+    return ", ".join(filter(None, (ways, group, score.split, score.asked)))
 
 
 def _cells(record: RunRecord, score: Score, reference: str) -> dict[str, str]:

@@ -80,6 +80,14 @@ def test_equal_points_win_nowhere():
         assert np.isnan(value) or (value < other) == metric.higher_is_better
 
 
+def test_an_isolated_label_fits_one_cluster_by_chance(one):
+    metric, frame = get_metric("isolated_f1"), one.frame
+    flat = one.having({"cluster": np.zeros(len(frame))})
+    assert np.isnan(metric.fn(flat))
+    n = (frame["label"] == "E").sum()
+    assert metric.chance_of(one) == pytest.approx(2 * n / (n + len(frame)))
+
+
 def test_a_stronger_batch_mixes_worse():
     weak, strong = items(strength=0.5), items(strength=4.0)
     for name in ("ilisi", "kbet", "bras"):

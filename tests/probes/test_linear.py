@@ -1,10 +1,11 @@
 import numpy as np
 import pytest
+from scipy.special import softmax
 from sklearn.linear_model import LogisticRegression
 from sklearn.linear_model import Ridge as SklearnRidge
 from sklearn.model_selection import GroupKFold
 
-from mmcell.probes.linear import ALPHAS, INNER_FOLDS, fit_discriminant, fit_logistic, fit_ridge
+from mmcell.probes.linear import ALPHAS, INNER_FOLDS, SHRINKAGE, fit_discriminant, fit_logistic, fit_ridge
 from mmcell.probes.scale import Scale
 
 RNG = np.random.default_rng(0)
@@ -93,3 +94,18 @@ def test_a_rare_class_is_not_drowned(fit):
     y = np.where(np.arange(60) < 6, "rare", "common")
     x = np.random.default_rng(3).normal(size=(60, 1)) + 2 * (y == "rare")[:, None]
     assert np.mean(fit(x, y).predict(x[:6]) == "rare") > 0.5
+
+
+def test_a_discriminant_of_more_dimensions_than_rows_is_the_one_of_all_dimensions():
+    rng = np.random.default_rng(3)
+    x, new = rng.normal(size=(30, 80)), rng.normal(size=(20, 80))
+    classes = CLASSES[:30]
+    scale = Scale.fit(x)
+    z = scale.transform(x)
+    means = np.stack([z[classes == c].mean(axis=0) for c in "abc"])
+    centred = z - means[np.searchsorted(["a", "b", "c"], classes)]
+    within = centred.T @ centred / (30 - 3)
+    shrunk = (1 - SHRINKAGE) * within + SHRINKAGE * (np.trace(within) / 80 + 1e-12) * np.eye(80)
+    weights = np.linalg.solve(shrunk, means.T)
+    scores = scale.transform(new) @ weights - 0.5 * np.einsum("kd,dk->k", means, weights)
+    np.testing.assert_allclose(fit_discriminant(x, classes).probability(new), softmax(scores, axis=1), atol=1e-9)

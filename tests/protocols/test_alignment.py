@@ -20,7 +20,8 @@ FULL = Alignment(
 )
 #: What is asked wherever a label is carried over.
 CARRIED = {
-    "balanced_accuracy", "macro_f1", "known_balanced_accuracy", "knn_balanced_accuracy", "knn_macro_f1", "unknown_auroc",
+    "balanced_accuracy", "macro_f1", "known_balanced_accuracy", "knn_balanced_accuracy", "knn_macro_f1",
+    "unknown_auroc",
 }  # fmt: skip
 
 
@@ -79,3 +80,61 @@ def test_one_batch_among_the_held_out_has_no_graph():
     rows = rows[(rows["encoder"] == "pca") & (rows["metric"] == "ilisi")]
     assert (rows["status"] == "undefined").all()
     assert np.isnan(rows["value"].astype(float)).all()
+
+
+def rows_of(dataset):
+    found = mmcell.evaluate("pca", FULL, dataset=dataset, controls=["random", "constant"], n_boot=100)
+    table = found.table(details=True)
+    return found, table[(table["encoder"] == "pca") & (table["stratum"] == "all")].set_index(["split", "metric"])
+
+
+TOY = cite(24, 20)
+KIND, BATCH = TOY.obs["kind"].to_numpy(dtype=object), TOY.obs["batch"].to_numpy(dtype=object)
+
+
+def test_one_batch_leaves_what_needs_no_batch():
+    found, rows = rows_of(cite(24, 20, batch="b1"))
+    assert rows.loc[("donors", "balanced_accuracy"), "status"] == "ok"
+    assert (rows.loc[[("donors", name) for name in MIXING], "status"] == "undefined").all()
+    assert "one batch" in rows.loc[("donors", "ilisi"), "reason"]
+    assert {"split-not-run", "leak-not-asked"} <= {f.code for f in found.records[0].findings}
+
+
+def test_a_label_of_one_cell_is_missed_and_spoils_nothing():
+    kind = KIND.copy()
+    kind[0] = "rare"
+    _, rows = rows_of(cite(24, 20, kind=kind))
+    known = rows["value"].notna()
+    assert known[[("donors", n) for n in ("ilisi", "kbet", "clisi", "bras", "label_asw", "graph_connectivity")]].all()
+    value = rows["value"].astype(float)
+    assert value["donors", "balanced_accuracy"] == pytest.approx(value["donors", "known_balanced_accuracy"] * 3 / 4)
+
+
+def test_a_batch_without_labels_cannot_teach_them():
+    found, rows = rows_of(cite(24, 20, kind=np.where(BATCH == "b1", KIND, None)))
+    said = [f.message for f in found.records[0].findings if f.code == "split-not-run"]
+    assert "know 0 values of cell_type; name it in more batches" in said[0]
+    assert rows.loc[("donors", "clisi"), "status"] == "ok"
+    # All labels lie in the one batch that has any: nothing can be mixed.
+    assert rows.loc[("donors", "ilisi"), "status"] == "undefined"
+
+
+def test_types_of_one_batch_are_scored_apart():
+    kind = np.where((BATCH == "b2") & (KIND == "T"), "B", KIND)
+    _, rows = rows_of(cite(24, 20, kind=kind))
+    value = rows["value"].astype(float)
+    assert value["donors", "unshared_clisi"] > 0
+    assert value["batch-out", "known_balanced_accuracy"] > value["batch-out", "balanced_accuracy"]
+    assert 0 <= value["batch-out", "unknown_auroc"] <= 1
+
+
+def test_duplicates_and_batches_of_very_different_size_have_defined_results():
+    donor = TOY.obs["donor"].to_numpy()
+    dataset = cite(24, 20, batch=np.where(np.isin(donor, ["D00", "D01"]), "small", "big"))
+    first = dataset.rows("rna")[::2]
+    values = np.random.default_rng(0).normal(size=(len(first), 5)).repeat(2, axis=0)
+    twice = mmcell.Embedding.from_array("twice", dataset.rows("rna"), values)
+    found = mmcell.evaluate(twice, FULL, dataset=dataset, controls=["random"], n_boot=100).table(details=True)
+    rows = found[(found["encoder"] == "twice") & (found["stratum"] == "all") & (found["split"] == "donors")]
+    asked = rows.set_index("metric").loc[["ilisi", "kbet", "bras", "clisi", "label_asw", "nmi", "batch_variance"]]
+    assert asked["value"].astype(float).between(-1, 1).all()
