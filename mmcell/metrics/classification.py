@@ -313,14 +313,17 @@ def _unknown_kernel(items: Items, rows: np.ndarray, weights: np.ndarray) -> tupl
     return _by_score(_pairs, unknown.astype(float), distance, weights)
 
 
-def _told(fast: Resampled) -> tuple[Callable[[Items], float], Resampled]:
-    """Return the same, undefined where a fold predicts nothing (""), for want of anything to read."""
+def _unread(items: Items) -> bool:
+    """Whether a fold predicts nothing (""), for want of anything to read."""
+    return bool((items.column("y_pred") == "").any())
 
-    def resampled(items: Items, weights: np.ndarray) -> np.ndarray:
-        found = fast(items, weights)
-        return np.full(len(found), np.nan) if (items.column("y_pred") == "").any() else found
 
-    return plain(resampled), resampled
+def _told_fast(items: Items, weights: np.ndarray) -> np.ndarray:
+    return np.full(len(weights), np.nan) if _unread(items) else _balanced_fast(items, weights)
+
+
+def _told_by_chance(items: Items) -> float:
+    return float("nan") if _unread(items) else _shuffled(_recall_mean)(items)
 
 
 def _findable(items: Items) -> Items:
@@ -365,10 +368,9 @@ UNKNOWN_AUROC = Metric(
     needs=("in_reference", "distance"),
     undefined="training units hold every label of these items, or none, or all items lie equally far from them",
 )  # fmt: skip
-_told_fn, _told_fast = _told(_balanced_fast)
 #: Leaks: how well a probe of the same embedding tells the batch of held-out donors. Better low.
 BATCH_PREDICTABILITY = Metric(
-    "batch_predictability", _told_fn, False, _shuffled(_recall_mean), (0, 1), _told_fast, ("multiclass",),
+    "batch_predictability", plain(_told_fast), False, _told_by_chance, (0, 1), _told_fast, ("multiclass",),
     "batch", size=smaller_class, undefined="the embedding does not vary",
 )  # fmt: skip
 BATCH_AUROC = Metric(
