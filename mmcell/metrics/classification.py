@@ -307,10 +307,11 @@ def _shuffled(summary: Callable[[np.ndarray], np.ndarray], column: str = "y_pred
 def _unknown_kernel(items: Items, rows: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     unknown = ~items.column("in_reference")[rows].astype(bool)
     distance = items.column("distance")[rows].astype(float)
-    if np.ptp(distance) == 0:
-        # Where all points are equal nothing lies far away, and half is more than some that see types get.
-        return np.zeros(len(weights)), np.zeros(len(weights))
-    return _by_score(_pairs, unknown.astype(float), distance, weights)
+    won, pairs = _by_score(_pairs, unknown.astype(float), distance, weights)
+    drawn = np.asarray(weights) > 0
+    least, most = (f(np.where(drawn, distance, end), axis=1) for f, end in ((np.min, np.inf), (np.max, -np.inf)))
+    # Where all points are equal nothing lies far away, and half is more than some get that see types.
+    return np.where(least < most, won, 0.0), np.where(least < most, pairs, 0.0)
 
 
 def _unread(items: Items) -> bool:
