@@ -50,7 +50,8 @@ def test_cells_in_the_largest_piece_add_up_to_connectivity():
 
 def test_equal_points_have_no_surroundings():
     x, batch, label, ids = cells()
-    frame = surroundings(Ground.of(np.ones_like(x), ids), batch, label)
+    frame = surroundings(Ground.of(np.full_like(x, 0.1), ids), batch, label)
+    assert (frame["spread"] == 0).all()
     assert frame[["ilisi", "clisi", "silhouette", "bras"]].isna().all(axis=None)
     assert (frame["accepted"].dropna() == 0).all()
     assert (frame["cluster"] == 0).all()
