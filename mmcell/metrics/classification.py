@@ -335,6 +335,16 @@ _auroc_fn, _auroc_fast = within_folds(_auroc_kernel)
 _unknown_fn, _unknown_fast = within_folds(_unknown_kernel)
 _auprc_fn, _auprc_fast = within_folds(_auprc_kernel)
 _balanced_fn, _balanced_fast = _from_tables(_recall_mean)
+
+
+def _known_fast(items: Items, weights: np.ndarray) -> np.ndarray:
+    known = items.column("in_reference").astype(bool)
+    if not known.any():
+        return np.full(len(weights), np.nan)
+    # Units without such an item are no columns of what is left.
+    return _balanced_fast(_findable(items), np.asarray(weights)[:, np.unique(items.codes[known])])
+
+
 _f1_fn, _f1_fast = _from_tables(_f1_mean)
 
 AUROC = Metric("auroc", _auroc_fn, True, 0.5, (0, 1), _auroc_fast, ("binary",), "", True, smaller_class)
@@ -356,8 +366,7 @@ KNN_BALANCED_ACCURACY, KNN_MACRO_F1 = (
 )  # fmt: skip
 #: The same of labels that training units hold: what they lack cannot be predicted, and counts as missed above.
 KNOWN_BALANCED_ACCURACY = replace(
-    BALANCED_ACCURACY, name="known_balanced_accuracy", fn=lambda items: _balanced_fn(_findable(items)),
-    resampled=lambda items, weights: _balanced_fast(_findable(items), weights),
+    BALANCED_ACCURACY, name="known_balanced_accuracy", fn=plain(_known_fast), resampled=_known_fast,
     chance=lambda items: _shuffled(_recall_mean)(_findable(items)),
     size=lambda items: smaller_class(_findable(items)), kinds=("multiclass",), needs=("in_reference",),
     undefined="training units hold no label of these items",
