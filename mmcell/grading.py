@@ -33,12 +33,14 @@ Estimates = Mapping[tuple[str, ...], tuple[Items, Metric, Estimate]]
 
 
 def grade(
-    items: Items, dataset: Dataset, split: Split, level: str, unit: str = "unit", splits: Sequence[Split] = ()
-) -> Items:
+    items: Items, dataset: Dataset, split: Split, level: str, unit: str = "unit", splits: Sequence[Split] = (), *,
+    real: Dataset | None = None, resampled: bool = True,
+) -> Items:  # fmt: skip
     """Return the items of one split with unit, repeat, fold and truth attached by id.
 
     Items whose truth is missing are left out; they are counted as excluded when the split is scored. Where the dataset
-    has strata, items are there a second time, to be compared within these: see `mmcell.strata`.
+    has strata, items are there a second time, to be compared within these: see `mmcell.strata`. `real` is the dataset
+    as it is, where labels are permuted in the one given; `resampled` whether intervals are wanted.
 
     Raises
     ------
@@ -88,7 +90,7 @@ def grade(
         parts.append(known)
     graded = pd.concat(parts)
     if "vectors" in items.arrays:
-        graded, facts = with_surroundings(graded, items, dataset, level)
+        graded, facts = with_surroundings(graded, items, dataset, level, real or dataset, resampled=resampled)
         items = replace(items, details={**items.details, "surroundings": facts})
     if items.kind == "survival":
         span = dataset.once(("span", *keys), lambda: Span.of([_outcome(dataset, s) for s in folds]))

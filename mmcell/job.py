@@ -230,7 +230,8 @@ def _undefined(plan: Plan, scores: list[Score]) -> list[Score]:
             continue
         why = unasked(plan.dataset, metric.target, level) if metric.target else ""
         lacks = f"no items that it reads{f' (it needs {metric.needs[0]})' if metric.needs else ''}"
-        reason = why or (_NO_GRAPH if metric.axis else lacks)
+        has_graph = any(m.axis for m in plan.metrics if m.name in scored)
+        reason = why or ((metric.undefined if has_graph else _NO_GRAPH) if metric.axis else lacks)
         found.append(
             Score(
                 metric=metric.name, higher_is_better=metric.higher_is_better, target=metric.target or "label",

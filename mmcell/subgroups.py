@@ -34,8 +34,8 @@ def worst(items: Items, metrics: Sequence[Metric]) -> dict[str, Worst]:
     every = _parts(items)
     parts = [part for part in every if part[2].units.independent >= MINIMUM]
     found = {}
-    # A count of tests is least where it has the least power.
-    for metric in (m for m in metrics if m.interval):
+    # A count of tests is least where it has the least power, and a number of a graph is no subgroup's.
+    for metric in (m for m in metrics if m.interval and not m.axis):
         values = [
             np.nan if _one_class(part) and metric.name not in _RECALLS else metric.fn(part) for _, _, part in parts
         ]

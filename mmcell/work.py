@@ -298,7 +298,9 @@ class Work:
         facts = {"patient_encoder": made.facts, "correction": made.corrected}
         if not seeds:
             items = replace(items, details={**items.details, **{k: jsonable(v) for k, v in facts.items() if v}})
-        return grade(items, dataset, split, level, task.spec.unit, plan.splits)
+        return grade(
+            items, dataset, split, level, task.spec.unit, plan.splits, real=plan.dataset, resampled=not null
+        )  # fmt: skip
 
     def _fold(self, split: Split, *, null: bool) -> pd.Series:
         """Return unit -> code of what must not mix: sides of one split; in a null, the folds that all splits share.

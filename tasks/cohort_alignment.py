@@ -26,6 +26,7 @@ task = Alignment(
         primary="balanced_accuracy",
         controls=("random", "constant", "technical-only", "pca"),
         reference="pca",
+        null_within=("batch",),
         roles={"label": "er", "ordered": "grade"},
         encoders=("pca", "features"),
         corrections=("centre",),

@@ -23,6 +23,7 @@ task = Alignment(
         primary="balanced_accuracy",
         controls=("random", "constant", "technical-only", "pca"),
         reference="pca",
+        null_within=("batch",),
         roles={"label": "debulking"},
         encoders=("pca", "features"),
         corrections=("centre",),

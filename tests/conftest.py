@@ -13,6 +13,7 @@ from hypothesis import settings
 from mmcell import Items, MmcellError, Roles
 from mmcell.dataset import Dataset
 from mmcell.metrics.features import moments
+from mmcell.metrics.mixing import BY_CHANCE, GRAPH, NAMES
 from mmcell.roles import DatasetCard, Outcome
 
 settings.register_profile("mmcell", deadline=None, max_examples=40)
@@ -102,18 +103,13 @@ def truth_of(kind, rng, n):
             return truth | {"p_event": rng.integers(1, 6, n) / 8, "threshold": 0.375}
         case "multiclass":
             truth = {"y_true": rng.choice(list("abc"), n), "y_pred": rng.choice(list("abcd"), n)}
-            # What stands around a cell, in eighths; some have no label, and some no number.
-            near = {c: rng.integers(0, 9, n) / 8 for c in ("ilisi", "clisi", "silhouette", "bras")}
-            passed = {c: rng.choice([0.0, 1.0], n) for c in ("accepted", "joined")}
-            spread = {"spread": rng.integers(4, 9, n) / 1.0, "batch_offset": rng.integers(0, 4, n) / 1.0}
-            label = rng.choice([*"abc", None], n)
-            of_label = {"label": label, "shared": np.isin(label, ["b", "c"]), "isolated": label == "a"}
+            # Pseudo-values of what a graph says, in eighths.
+            of_graph = {name: rng.integers(0, 9, n) / 8 for name in (*NAMES, *BY_CHANCE.values())} | {GRAPH: 1.0}
             beside = {
-                "y_knn": rng.choice(list("abcd"), n), "cluster": rng.integers(0, 3, n),
-                "in_reference": rng.choice([True, False], n), "distance": rng.integers(1, 6, n) / 4,
-                "found": rng.integers(0, 3, n) / 2, "found_by_chance": rng.integers(1, 4, n) / 4,
+                "y_knn": rng.choice(list("abcd"), n), "in_reference": rng.choice([True, False], n),
+                "distance": rng.integers(1, 6, n) / 4,
             }  # fmt: skip
-            return truth | near | passed | spread | of_label | beside
+            return truth | of_graph | beside
         case "regression":
             return {"y_true": rng.integers(0, 6, n), "y_pred": rng.normal(size=n).round(1)}
         case "features":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -56,11 +57,13 @@ class Alignment(Task):
     ) -> Items:  # fmt: skip
         """See `Task.run`; a type that the training units lack cannot be predicted, and its cells count as missed."""
         x = embeddings[self.spec.slot[0]]
-        held = settled(x.align(view.test).values)
+        # Points that are equal up to rounding are told by all of them: one held-out item alone has no spread.
+        x = replace(x, values=settled(x.values))
+        held = x.align(view.test).values
         frames = []
         for target in view.labels:
             ids, y = view.training(target)
-            known, y = settled(x.align(ids).values), class_names(pd.Series(y)).to_numpy(dtype=str)
+            known, y = x.align(ids).values, class_names(pd.Series(y)).to_numpy(dtype=str)
             probe = fit_discriminant(known, y)
             # Classes are text, so that those of several targets stand in one column.
             found = {"item": view.test, "target": target, "y_pred": probe.predict(held)}

@@ -8,6 +8,7 @@ import mmcell
 from mmcell import Items, get_metric, get_task, list_metrics, list_tasks
 from mmcell.metrics.matching import foscttm
 from mmcell.metrics.mechanism import known_relationship_recall
+from mmcell.metrics.mixing import BY_CHANCE
 from mmcell.metrics.patients import anosim, replicate_robustness
 from mmcell.metrics.perturbation import centroid_accuracy, discrimination_score, pearson_delta
 from mmcell.metrics.precision import chance_precision
@@ -64,9 +65,9 @@ def saying_nothing(items):
     same = np.full(len(items.frame), "a" if items.kind == "multiclass" else 0.3)
     beside = {"risk_group": np.full(len(same), "low")} if items.kind == "survival" else {}
     if items.kind == "multiclass":
-        # What stands around equal points: nobody votes, all are one cluster, and every sample is as near as any other.
-        beside = {"y_knn": np.full(len(same), ""), "cluster": np.zeros(len(same)), "distance": np.zeros(len(same))}
-        beside["found"] = items.column("found_by_chance")
+        # Of equal points nobody votes, and what a graph says is by chance, or nothing (see test_surroundings).
+        beside = {"y_knn": np.full(len(same), ""), "distance": np.zeros(len(same)), "ari": np.zeros(len(same))}
+        beside |= {name: items.column(column) for name, column in BY_CHANCE.items()}
     return items.having({"y_pred": same, **beside})
 
 

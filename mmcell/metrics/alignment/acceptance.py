@@ -60,16 +60,45 @@ def kbet_of_cells(
     n = len(neighbors)
     of_batch, _ = batches(batch, n)
     if label is None:
-        return np.where(neighbors.collapsed, 0.0, _accepted(of_batch, neighbors.indices, alpha))
-    of_label, names = coded(label, n, "label")
-    graph = connections(neighbors)
+        every = np.ones(n, dtype=bool)
+        return np.where(neighbors.collapsed, 0.0, accepted(of_batch, np.arange(n), neighbors.indices, every, alpha))
     found = np.full(n, np.nan)
+    for rows, tested, indices in neighbourhoods(neighbors, of_batch, label):
+        found[rows] = 0.0
+        if len(tested):
+            found[rows] = np.nan
+            found[tested] = accepted(of_batch, tested, indices, np.ones(n, dtype=bool), alpha)
+    return found
+
+
+def neighbourhoods(
+    neighbors: Neighbors, batch: np.ndarray, label: Values
+) -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    """Return, for every label that can be tested, its cells, those that are tested, and their neighbours.
+
+    Parameters
+    ----------
+    neighbors, label
+        As in `kbet_of_cells`.
+    batch
+        (n,) codes.
+
+    Returns
+    -------
+    list of (rows, tested, indices)
+        Rows of the cells; (m,) rows; (m, k) rows of the nearest tested cells by diffusion distance. None are tested of
+        a label of which more than a quarter lies in small parts.
+    """
+    code, names = coded(label, len(neighbors), "label")
+    graph = connections(neighbors)
+    found = []
     # Many small products, which threads only slow down.
     with threadpool_limits(1, user_api="blas"):
         for i in range(len(names)):
-            rows = np.flatnonzero(of_label == i)
-            if len(rows) >= _FEWEST and np.ptp(of_batch[rows]) > 0:
-                found[rows] = _within(graph[rows][:, rows], of_batch[rows], alpha)
+            rows = np.flatnonzero(code == i)
+            if len(rows) >= _FEWEST and np.ptp(batch[rows]) > 0:
+                tested, indices = _within(graph[rows][:, rows], len(np.unique(batch[rows])))
+                found.append((rows, rows[tested], rows[tested[indices]]))
     return found
 
 
@@ -114,34 +143,49 @@ def kbet(neighbors: Neighbors, batch: Values, label: Values | None = None, *, al
     return float(kbet_of_labels(neighbors, batch, label, alpha=alpha).mean())
 
 
-def _within(graph: csr_matrix, batch: np.ndarray, alpha: float) -> np.ndarray:
-    """Return (cells,) acceptance among the cells of one label."""
-    n = len(batch)
-    k = min(70, max(10, n // len(np.unique(batch)) // 4))
+def _within(graph: csr_matrix, n_batches: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return which cells of one label are tested, and (tested, k) positions of their neighbours among these."""
+    n = graph.shape[0]
+    k = min(70, max(10, n // n_batches // 4))
     part = components(graph)
     size = np.bincount(part)
     # Of one part all are tested; of several those that are large enough for neighbourhoods of their own.
     tested = np.flatnonzero((size[part] >= 3 * k) | (size[part] == n))
     if len(tested) < 0.75 * n or len(tested) <= k:
-        return np.zeros(n)
+        return np.empty(0, dtype=np.int64), np.empty((0, k), dtype=np.int64)
     coordinates = diffusion(graph[tested][:, tested], part[tested], min(_COORDINATES, len(tested) - 1))
     indices, _ = nearest(coordinates, coordinates, np.arange(len(tested)), k)
-    found = np.full(n, np.nan)
-    found[tested] = _accepted(batch[tested], indices, alpha)
-    return found
+    return tested, indices
 
 
-def _accepted(batch: np.ndarray, indices: np.ndarray, alpha: float) -> np.ndarray:
-    """Return (cells,) whether the batches of neighbours and the cell pass the test, 0 or 1."""
-    kinds, code = np.unique(batch, return_inverse=True)
+def accepted(
+    batch: np.ndarray, rows: np.ndarray, indices: np.ndarray, keep: np.ndarray, alpha: float = 0.05
+) -> np.ndarray:
+    """Return (m,) whether the batches of a cell and its neighbours pass the test against those of all m cells, 0 or 1.
+
+    Parameters
+    ----------
+    batch
+        (n,) codes.
+    rows, indices
+        (m,) cells that are tested, and (m, k) their neighbours, as rows of all n cells.
+    keep
+        (n,) which neighbours there are.
+    alpha
+        Level of the test.
+    """
+    kinds, code = np.unique(batch[rows], return_inverse=True)
     if len(kinds) == 1:
         # Of a label in several batches what holds together is of one: that is no mixing.
-        return np.zeros(len(batch))
+        return np.zeros(len(rows))
     share = np.bincount(code) / len(code)
-    expected = share * (indices.shape[1] + 1)
-    statistic = np.zeros(len(code))
-    for kind in range(len(kinds)):
-        own = code == kind
-        statistic += (own[indices].sum(axis=1) + own - expected[kind]) ** 2 / expected[kind]
-    accepted: np.ndarray = (chdtrc(len(kinds) - 1, statistic) >= alpha).astype(float)
-    return accepted
+    there = keep[indices]
+    size = there.sum(axis=1) + 1
+    of_neighbours = batch[indices]
+    statistic = np.zeros(len(rows))
+    for i, kind in enumerate(kinds):
+        expected = share[i] * size
+        seen = ((of_neighbours == kind) & there).sum(axis=1) + (code == i)
+        statistic += (seen - expected) ** 2 / expected
+    found: np.ndarray = (chdtrc(len(kinds) - 1, statistic) >= alpha).astype(float)
+    return found

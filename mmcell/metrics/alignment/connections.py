@@ -148,18 +148,39 @@ def _weigh(distances: np.ndarray, everywhere: float, weight: np.ndarray) -> None
             weight[i, j] = np.exp(-max(row[j] - nearest, 0.0) / width) if row[j] > nearest else 1.0
 
 
-def joined_of_cells(neighbors: Neighbors, label: Values) -> np.ndarray:
-    """Return (n,) 1 where a cell is in the largest piece of its label, else 0; NaN for labels of one cell, or none.
+def within_labels(neighbors: Neighbors, code: np.ndarray, keep: np.ndarray, k: int) -> csr_matrix:
+    """Return the (n, n) graph of neighbours of one label; its strong components are the pieces of labels.
 
-    Its means within labels are `graph_connectivity_of_labels`, whose parameters and errors it has. Of pieces of one
-    size the first counts.
+    Parameters
+    ----------
+    neighbors
+        Of all cells.
+    code
+        (n,) labels; −1 where missing.
+    keep
+        (n,) which cells there are.
+    k
+        Each has the nearest so many of those that are left.
     """
-    code, names = coded(label, len(neighbors), "label")
-    graph = _graph(neighbors, np.ones(neighbors.indices.shape))
-    found = np.full(len(code), np.nan)
-    for i in range(len(names)):
-        rows = np.flatnonzero(code == i)
-        if len(rows) > 1:
-            piece = components(graph[rows][:, rows])
-            found[rows] = piece == np.bincount(piece).argmax()
-    return found
+    n = len(neighbors)
+    # Cells whose neighbours all lie at distance 0 are joined to nothing.
+    left, right = _nearest_kept(neighbors.indices, keep & ~neighbors.collapsed, keep, k)
+    inside = (code[left] == code[right]) & (code[left] >= 0)
+    return csr_matrix((np.ones(inside.sum()), (left[inside], right[inside])), shape=(n, n))
+
+
+@njit(cache=True, nogil=True)
+def _nearest_kept(indices: np.ndarray, chooses: np.ndarray, keep: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return the edges from cells that choose to the first k of their neighbours that are kept."""
+    left, right = np.empty(len(indices) * k, np.int64), np.empty(len(indices) * k, np.int64)
+    n = 0
+    for i in range(len(indices)):
+        found = 0
+        for j in range(indices.shape[1]):
+            if found == k or not chooses[i]:
+                break
+            if keep[indices[i, j]]:
+                left[n], right[n] = i, indices[i, j]
+                n += 1
+                found += 1
+    return left[:n], right[:n]

@@ -112,6 +112,12 @@ def isolated_f1_of_labels(
     return found
 
 
+def isolated_f1_of_table(table: np.ndarray, size: np.ndarray) -> np.ndarray:
+    """Return the same (labels,) of counts per label and cluster (labels, clusters), and per cluster, of all cells."""
+    own = table.sum(axis=1, keepdims=True)
+    return np.asarray(np.divide(2 * table, size + own, out=np.zeros(table.shape), where=size + own > 0).max(axis=1))
+
+
 def isolated_f1(cluster: Values, label: Values, batch: Values, *, most: int | None = None) -> float:
     """Return the mean over isolated labels of `isolated_f1_of_labels`; higher is better.
 

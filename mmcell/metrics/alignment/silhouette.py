@@ -51,18 +51,34 @@ def silhouette_of_cells(x: np.ndarray, label: Values) -> np.ndarray:
     code, names = several(label, len(values), "label")
     order = np.argsort(code, kind="stable")[(code < 0).sum() :]
     own, size = code[order], np.bincount(code[order], minlength=len(names))
-    total = _sums(values[order], np.concatenate([[0], np.cumsum(size)]))
-    rows = np.arange(len(order))
+    found = np.full(len(values), np.nan)
+    found[order] = silhouettes(distance_sums(values[order], size), own, size)
+    return found
+
+
+def silhouettes(total: np.ndarray, own: np.ndarray, size: np.ndarray) -> np.ndarray:
+    """Return the silhouettes (n,) of cells by sums of their distances.
+
+    Parameters
+    ----------
+    total
+        (n, labels) sums of distances to the cells of each label.
+    own
+        (n,) code of the own label.
+    size
+        (labels,) cells; labels without any do not count.
+    """
+    rows = np.arange(len(own))
     alone = size[own] == 1
     within = total[rows, own] / np.where(alone, 1, size[own] - 1)
-    mean = total / size
+    mean = np.divide(total, size, out=np.full(total.shape, np.inf), where=size > 0)
     mean[rows, own] = np.inf
     other = mean.min(axis=1)
     greatest = np.maximum(within, other)
-    found = np.full(len(values), np.nan)
-    same = greatest == 0
-    found[order[~same]] = (other - within)[~same] / greatest[~same]
-    found[order[alone]] = 0.0
+    found = np.full(len(own), np.nan)
+    told = (greatest > 0) & np.isfinite(greatest)
+    found[told] = (other - within)[told] / greatest[told]
+    found[alone] = 0.0
     return found
 
 
@@ -86,9 +102,10 @@ def label_asw(x: np.ndarray, label: Values) -> float:
     return float((found[code >= 0].mean() + 1) / 2)
 
 
-def _sums(x: np.ndarray, start: np.ndarray) -> np.ndarray:
-    """Return (n, labels) sums of distances to the cells of each label, of cells sorted by label."""
+def distance_sums(x: np.ndarray, size: np.ndarray) -> np.ndarray:
+    """Return (n, groups) sums of distances to the cells of each group, of cells sorted by group; `size` of each."""
     n, d = x.shape
+    start = np.concatenate([[0], np.cumsum(size)])
     middle = x - x.mean(axis=0)
     scale = np.abs(middle).max(initial=0.0) * np.sqrt(d)
     if scale > 0:

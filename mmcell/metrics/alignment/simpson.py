@@ -153,6 +153,101 @@ def _median(values: np.ndarray, cells: np.ndarray | None) -> float:
     return float(np.median(values[chosen(cells, len(values))]))
 
 
+def sharpness(neighbors: Neighbors, perplexity: float) -> np.ndarray:
+    """Return the β (n,) of each cell's weights in LISI; NaN where all neighbours lie at distance 0."""
+    found = np.full(len(neighbors), np.nan)
+
+    def solve(part: slice) -> None:
+        _solve_rows(neighbors.distances[part], perplexity, found[part])
+
+    in_blocks(solve, len(found), _STEP)
+    return found
+
+
+def effective_kinds(
+    neighbors: Neighbors, beta: np.ndarray, code: np.ndarray, keep: np.ndarray, perplexity: float
+) -> np.ndarray:
+    """Return the LISI of kept cells (n,) over their kept neighbours; NaN for others, and where `lisi` is.
+
+    Parameters
+    ----------
+    neighbors
+        Of all cells.
+    beta
+        (n,) of all neighbours (`sharpness`), from which that of fewer is found in a few steps of Newton's.
+    code
+        (n,) values; −1 where missing.
+    keep
+        (n,) which cells there are.
+    perplexity
+        As in `lisi`.
+    """
+    found = np.full(len(code), np.nan)
+
+    def index(part: slice) -> None:
+        _effective(
+            neighbors.indices[part], neighbors.distances[part], beta[part], code, keep, part.start,
+            int(code.max()) + 1, perplexity, found[part],
+        )  # fmt: skip
+
+    in_blocks(index, len(found), _STEP)
+    return found
+
+
+@njit(cache=True, nogil=True)
+def _solve_rows(distances: np.ndarray, perplexity: float, out: np.ndarray) -> None:
+    weight = np.empty(distances.shape[1])
+    for i in range(len(distances)):
+        if distances[i, -1] > 0:
+            out[i] = _weigh(distances[i], np.log(perplexity), weight)
+
+
+@njit(cache=True, nogil=True)
+def _effective(
+    indices: np.ndarray, distances: np.ndarray, beta: np.ndarray, code: np.ndarray, keep: np.ndarray, first: int,
+    n_kinds: int, perplexity: float, out: np.ndarray,
+) -> None:  # fmt: skip
+    k = indices.shape[1]
+    share, weight, away, kind = np.empty(n_kinds), np.empty(k), np.empty(k), np.empty(k, np.int64)
+    for i in range(len(indices)):
+        if not keep[first + i] or np.isnan(beta[i]):
+            continue
+        n = 0
+        for j in range(k):
+            if keep[indices[i, j]]:
+                away[n], kind[n] = distances[i, j], code[indices[i, j]]
+                n += 1
+        if n == 0:
+            continue
+        _sharpen(away[:n], beta[i], np.log(perplexity), n < k, weight)
+        share[:] = 0.0
+        for j in range(n):
+            if kind[j] >= 0:
+                share[kind[j]] += weight[j]
+        total = share.sum()
+        if total > 0:
+            out[i] = total**2 / (share**2).sum()
+
+
+@njit(cache=True, nogil=True)
+def _sharpen(away: np.ndarray, beta: float, wanted: float, anew: bool, weight: np.ndarray) -> None:
+    """Write weights ∝ exp(−β d); where neighbours were taken away β is moved until the entropy is the wanted one."""
+    for _ in range(12):
+        total, one, two = 0.0, 0.0, 0.0
+        for j in range(len(away)):
+            apart = (away[j] - away[0]) * beta
+            weight[j] = np.exp(-apart)
+            total += weight[j]
+            one += weight[j] * apart
+            two += weight[j] * apart**2
+        gap = np.log(total) + one / total - wanted
+        spread = two / total - (one / total) ** 2
+        if not anew or abs(gap) < 1e-4 or spread < 1e-9:
+            break
+        # Newton's step in log β, no further than threefold.
+        beta *= np.exp(min(max(gap / spread, -1.1), 1.1))
+
+
 @njit(cache=True, nogil=True)
 def _index(
     indices: np.ndarray, distances: np.ndarray, code: np.ndarray, n_kinds: int, perplexity: float, out: np.ndarray
@@ -174,8 +269,8 @@ def _index(
 
 
 @njit(cache=True, nogil=True)
-def _weigh(distance: np.ndarray, wanted: float, weight: np.ndarray) -> None:
-    """Write weights ∝ exp(−β d) of the wanted entropy, by bisection for β."""
+def _weigh(distance: np.ndarray, wanted: float, weight: np.ndarray) -> float:
+    """Write weights ∝ exp(−β d) of the wanted entropy, and return β, found by bisection."""
     nearest, spread = distance[0], distance.mean() - distance[0]
     beta, low, high = 1.0 / spread if spread > 0 else 1.0, 0.0, np.inf
     for _ in range(64):
@@ -195,3 +290,4 @@ def _weigh(distance: np.ndarray, wanted: float, weight: np.ndarray) -> None:
             high = beta
             beta = (low + high) / 2
     weight /= total
+    return beta
