@@ -52,6 +52,7 @@ METRICS = Registry(
         "foscttm": "mmcell.metrics.retrieval:FOSCTTM",
         "mrr": "mmcell.metrics.retrieval:MRR",
         "normalised_ap": "mmcell.metrics.precision:NORMALISED_AP",
+        "retrieved_share": "mmcell.metrics.precision:RETRIEVED_SHARE",
         "median_rank": "mmcell.metrics.retrieval:MEDIAN_RANK",
         "percentile": "mmcell.metrics.retrieval:PERCENTILE",
         "harrell_c": "mmcell.metrics.survival:HARRELL_C",
