@@ -20,6 +20,8 @@ from mmcell.task import MethodView, Task, TaskSpec
 
 _COLUMNS = ("above", "tied", "tied_correct", "n_correct", "n_gallery", "percentile", "precision")
 _REPLICATES = "perturbation"
+#: Strata of a search for replicates whose gallery is controls alone: for replicates, and for controls themselves.
+CONTROLS = ("controls", "between controls")
 
 
 class Mechanism(Task):
@@ -125,7 +127,7 @@ class Mechanism(Task):
             if len(layout):
                 here = plate[layout["at"].to_numpy()] == name
                 found = _asked(layout[here], layout[~here], values, True, self.similarity)
-                frames += [frame.assign(stratum="between controls") for frame in found[:1]]
+                frames += [frame.assign(stratum=CONTROLS[1]) for frame in found[:1]]
         if not frames:
             raise MmcellError(
                 f"task {self.spec.name!r}: none of {len(ids)} held-out profiles has a partner on another plate"
@@ -173,7 +175,7 @@ def _asked(
     strata = {"all": (np.zeros(len(query), dtype=np.int64), np.zeros(len(gallery), dtype=np.int64))}
     if replicates:
         asked, of_gallery = _codes(query["own"], gallery["partner"])
-        strata["controls"] = asked, np.where(gallery["control"], EVERYBODY, of_gallery)
+        strata[CONTROLS[0]] = asked, np.where(gallery["control"], EVERYBODY, of_gallery)
     ranked = ranks_within(
         values[query["at"].to_numpy()], items, correct, list(strata.values()),
         apart=_codes(query["apart"], gallery["apart"]), similarity=similarity,
