@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import lru_cache
 
 import numpy as np
@@ -12,7 +13,7 @@ from mmcell.errors import MmcellError
 from mmcell.items import Items
 from mmcell.metrics.base import Metric, mean_of, plain, ratio
 
-__all__ = ["FDR", "NORMALISED_AP", "RETRIEVED_SHARE", "chance_precision", "normalised", "precision_p"]
+__all__ = ["FDR", "LAYOUT_AP", "NORMALISED_AP", "RETRIEVED_SHARE", "chance_precision", "normalised", "precision_p"]
 
 #: Expected share of false ones among what `RETRIEVED_SHARE` counts.
 FDR = 0.05
@@ -111,6 +112,11 @@ def _per_item(items: Items) -> np.ndarray:
 
 _fn, _fast = mean_of(_per_item)
 NORMALISED_AP = Metric("normalised_ap", _fn, True, 0.0, (-1, 1), _fast, ("retrieval",), needs=("precision",))
+#: The same of control wells that seek those of their own position on other plates: what of replicates is the layout.
+LAYOUT_AP = replace(
+    NORMALISED_AP, name="layout_ap", higher_is_better=False, target="position",
+    undefined="no control has a unit of its own, such as its position, on two plates",
+)  # fmt: skip
 
 
 def _retrieved(items: Items, weights: np.ndarray) -> np.ndarray:

@@ -20,8 +20,8 @@ from mmcell.task import MethodView, Task, TaskSpec
 
 _COLUMNS = ("above", "tied", "tied_correct", "n_correct", "n_gallery", "percentile", "precision")
 _REPLICATES = "perturbation"
-#: Strata of a search for replicates whose gallery is controls alone: for replicates, and for controls themselves.
-CONTROLS = ("controls", "between controls")
+#: The stratum of replicates among controls alone.
+CONTROLS = "controls"
 
 
 class Mechanism(Task):
@@ -34,7 +34,8 @@ class Mechanism(Task):
     With `matched_by` ``perturbation`` its partners are its replicates. Others are all profiles of the other plates
     (stratum ``all``), and controls alone (``controls``): is it told from other perturbations, does it do anything?
     What of that is its position on the plate, which replicates often share, is seen where control wells have units of
-    their own on several plates (their position): these then seek each other, too (``between controls``).
+    their own on several plates (their position): these then seek each other among controls, too, as a leak (target
+    ``position``).
 
     With ``unit`` they are other perturbations of its unit, such as compounds of one target. The gallery is then the
     mean profile of every perturbation on the other plates, without its own and without controls.
@@ -123,18 +124,19 @@ class Mechanism(Task):
         for name in pd.unique(plate[pd.notna(plate)]):
             query = rows[known & (plate == name)]
             gallery = rows[(known | control) & pd.notna(plate) & (plate != name)]
-            frames += _asked(query, gallery, values, self.matched_by == _REPLICATES, self.similarity)
+            found = _asked(query, gallery, values, self.matched_by == _REPLICATES, self.similarity)
+            frames += [frame.assign(target="pairs") for frame in found]
             if len(layout):
                 here = plate[layout["at"].to_numpy()] == name
                 found = _asked(layout[here], layout[~here], values, True, self.similarity)
-                frames += [frame.assign(stratum=CONTROLS[1]) for frame in found[:1]]
+                frames += [frame.assign(target="position") for frame in found[:1]]
         if not frames:
             raise MmcellError(
                 f"task {self.spec.name!r}: none of {len(ids)} held-out profiles has a partner on another plate"
             )
         frame = pd.concat(frames, ignore_index=True)
-        parts = [_tested(part) for _, part in frame.groupby("stratum", sort=False)]
-        frame = pd.concat(parts, ignore_index=True).assign(target="pairs")
+        parts = [_tested(part) for _, part in frame.groupby(["target", "stratum"], sort=False)]
+        frame = pd.concat(parts, ignore_index=True)
         frame["item"] = ids[frame.pop("at").to_numpy()]
         return Items(frame.drop(columns="group"), "retrieval")
 
@@ -175,7 +177,7 @@ def _asked(
     strata = {"all": (np.zeros(len(query), dtype=np.int64), np.zeros(len(gallery), dtype=np.int64))}
     if replicates:
         asked, of_gallery = _codes(query["own"], gallery["partner"])
-        strata[CONTROLS[0]] = asked, np.where(gallery["control"], EVERYBODY, of_gallery)
+        strata[CONTROLS] = asked, np.where(gallery["control"], EVERYBODY, of_gallery)
     ranked = ranks_within(
         values[query["at"].to_numpy()], items, correct, list(strata.values()),
         apart=_codes(query["apart"], gallery["apart"]), similarity=similarity,

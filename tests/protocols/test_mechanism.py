@@ -54,7 +54,7 @@ def slow(view, x, stratum, others):
     for item, q in obs.iterrows():
         there = obs[obs["plate"] != q["plate"]]
         controls = there["named"] == "DMSO"
-        if stratum == "between controls":
+        if stratum == "layout":
             there = there[controls]
             correct = (there["unit"] == q["unit"]).to_numpy()
         elif others:
@@ -64,7 +64,7 @@ def slow(view, x, stratum, others):
             correct = (there["named"] == q["named"]).to_numpy()
             if stratum == "controls":
                 there, correct = there[correct | controls], correct[correct | controls]
-        if (q["named"] == "DMSO") != (stratum == "between controls"):
+        if (q["named"] == "DMSO") != (stratum == "layout"):
             continue
         if others:
             names = there["named"].unique()
@@ -83,10 +83,10 @@ def slow(view, x, stratum, others):
 @given(seed=st.integers(0, 1000), coarse=st.booleans())
 @pytest.mark.parametrize(
     ("task", "stratum"),
-    [(REPLICATES, "all"), (REPLICATES, "controls"), (REPLICATES, "between controls"), (TARGETS, "all")],
+    [(REPLICATES, "all"), (REPLICATES, "controls"), (REPLICATES, "layout"), (TARGETS, "all")],
 )
 def test_ranks_are_those_of_one_query_after_the_other(task, stratum, seed, coarse):
-    data = assay(8, 3, 2, effect=1.0, seed=seed)
+    data, of = assay(8, 3, 2, effect=1.0, seed=seed), "all" if stratum == "layout" else stratum
     rng = np.random.default_rng(seed)
     kept = rng.random(len(data.ids)) < 0.8
     data = Dataset("assay", data.data[kept].copy(), data.roles, data.card)
@@ -95,7 +95,8 @@ def test_ranks_are_those_of_one_query_after_the_other(task, stratum, seed, coars
         view, x, frame = asked(task, data, values.astype(np.float64))
     except mmcell.MmcellError:
         reject()
-    frame = frame[frame["stratum"] == stratum].set_index("item")
+    frame = frame[(frame["stratum"] == of) & (frame["target"] == ("position" if stratum == "layout" else "pairs"))]
+    frame = frame.set_index("item")
     expected = slow(view, x, stratum, task is TARGETS)
     assert set(frame.index) == set(expected.index)
     if len(expected):
@@ -131,11 +132,17 @@ def test_a_plate_of_its_own_helps_nobody_and_hides_no_effect():
 
 
 def test_what_a_position_does_shows_between_controls():
-    rows = scores(assay(60, 3, 12, layout=1.5))
-    assert rows.loc[("", "between controls"), "ci_low"] > 0.1
+    data = assay(60, 3, 12, layout=1.5)
+    layout = scores(data, metric="layout_ap").loc[("", "all")]
+    assert layout["ci_low"] > 0.1
     # Compounds do nothing here: all that is found of them is where they lie.
-    assert rows.loc[("", "controls"), "value"] == pytest.approx(rows.loc[("", "between controls"), "value"], abs=0.12)
-    assert scores(assay(60, 3, 12, effect=1.5)).loc[("", "between controls"), "ci_low"] < 0.02
+    assert scores(data).loc[("", "controls"), "value"] == pytest.approx(layout["value"], abs=0.12)
+    none = scores(assay(60, 3, 12, effect=1.5), metric="layout_ap").loc[("", "all")]
+    assert none["ci_low"] < 0.02
+    # With one control position there is nothing to be told from, and the row says so.
+    moved = changed(target=lambda o: o["target"].where(o["compound"] != "DMSO", "DMSO at " + o.index.astype(str)))
+    row = scores(moved, metric="layout_ap").iloc[0]
+    assert (row["status"], "two plates" in row["reason"]) == ("undefined", True)
 
 
 def test_compounds_of_one_target_find_each_other_where_the_target_shows():
@@ -174,7 +181,7 @@ def test_tvn_takes_plates_away_and_is_fitted_on_training_units():
 def test_every_group_carries_one_p_and_the_number_of_its_queries():
     _, _, frame = asked(REPLICATES, assay(effect=2.0))
     named = frame["item"].str.rpartition(":")[2]
-    for _, part in frame.groupby(["stratum", named]):
+    for _, part in frame.groupby(["target", "stratum", named]):
         assert part["p"].nunique() == part["q"].nunique() == 1
         assert (part["n_queries"] == len(part)).all()
         assert (part["q"] >= part["p"] - 1e-12).all()
@@ -244,7 +251,7 @@ def test_equals_copairs(seed, tmp_path):
     for stratum, differ in (("controls", ["plate", "named", "kind"]), ("all", ["plate", "named"])):
         theirs = average_precision(held, features, ["named"], ["plate"], [], differ, progress_bar=False)
         theirs = theirs[treated & (theirs["n_pos_pairs"] > 0)]
-        mine = frame[frame["stratum"] == stratum].set_index("item").loc[theirs["id"]]
+        mine = frame[(frame["stratum"] == stratum) & (frame["target"] == "pairs")].set_index("item").loc[theirs["id"]]
         np.testing.assert_array_equal(mine["n_correct"], theirs["n_pos_pairs"])
         np.testing.assert_array_equal(mine["n_gallery"], theirs["n_total_pairs"])
         np.testing.assert_allclose(mine["precision"], theirs["average_precision"], atol=1e-6)
@@ -260,7 +267,7 @@ def test_equals_copairs(seed, tmp_path):
 @pytest.mark.realdata
 def test_what_the_proteins_say_of_real_compounds():
     results = mmcell.evaluate("features", "replicate-retrieval", n_boot=200, controls=["technical-only"])
-    rows = results.table().query("encoder == 'features' and metric == 'normalised_ap' and correction == ''")
-    rows = rows.set_index("stratum")
-    assert rows.loc["all", "value"] == pytest.approx(0.18, abs=0.03)
-    assert rows.loc["controls", "ci_low"] > rows.loc["between controls", "ci_high"] > 0.1
+    rows = results.table().query("encoder == 'features' and correction == ''").set_index(["metric", "stratum"])
+    assert rows.loc[("normalised_ap", "all"), "value"] == pytest.approx(0.18, abs=0.03)
+    layout = rows.loc[("layout_ap", "all")]
+    assert rows.loc[("normalised_ap", "controls"), "ci_low"] > layout["ci_high"] > layout["ci_low"] > 0.05
