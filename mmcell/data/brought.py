@@ -152,7 +152,7 @@ def load_nelisa(folder: str | Path | None = None) -> Dataset:
             "One cell line, one time, one dose, one experiment: batches are replicate plates, not laboratories.",
         ),
     )
-    roles = Roles(unit="target", batch="plate", perturbation="compound", control="DMSO")
+    roles = Roles(unit="target", batch="plate", perturbation="compound", control="DMSO", relevant=("targets",))
     return Dataset("nelisa", data, roles, card, digest_file(path))
 
 
