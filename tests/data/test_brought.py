@@ -73,6 +73,7 @@ def test_another_label_of_the_same_data():
     assert mmcell.load_dataset("covid-cite").roles.label == "cond_group"
 
 
+@HERE
 @pytest.mark.realdata
 def test_nelisa_holds_compounds_of_targets_and_positions_of_controls():
     data = load_nelisa()

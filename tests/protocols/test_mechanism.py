@@ -235,6 +235,14 @@ def replace_similarity(task, similarity):
     return other
 
 
+def test_the_report_draws_ranks_where_a_control_leads(tmp_path):
+    data = assay(effect=1.0)
+    results = mmcell.evaluate(["random", "pca"], REPLICATES, dataset=data, n_boot=100, corrections=[])
+    page = results.report(tmp_path / "report.html").read_text()
+    assert "Ranks of the partner" in page
+    assert "layout_ap" in page
+
+
 @pytest.mark.oracle
 @pytest.mark.parametrize("seed", range(3))
 def test_equals_copairs(seed, tmp_path):
@@ -265,6 +273,7 @@ def test_equals_copairs(seed, tmp_path):
 
 
 @pytest.mark.realdata
+@pytest.mark.usefixtures("data_folder")
 def test_what_the_proteins_say_of_real_compounds():
     results = mmcell.evaluate("features", "replicate-retrieval", n_boot=200, controls=["technical-only"])
     rows = results.table().query("encoder == 'features' and correction == ''").set_index(["metric", "stratum"])
