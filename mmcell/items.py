@@ -71,7 +71,8 @@ class Items:
                    part of the integrated score, ``own_survival``, the curve at its own time, and by the ``horizon``
                    ``p_event``, ``log_hazard``, ``brier_horizon`` and ``threshold``; where events compete ``p_net``,
                    the probability if nothing else befell
-    retrieval      ``above tied tied_correct n_correct n_gallery percentile``
+    retrieval      ``above tied tied_correct n_correct n_gallery percentile``; ``precision``; of groups that are tested
+                   (replicates, targets) ``p``, ``q`` and ``n_queries``, see `mmcell.protocols.mechanism`
     features       ``row``, where the sums of one unit and stratum stand in ``arrays["moments"]``, ``within``, what they
                    are centred in, and ``n_items``, how many items they are
     =============  =============================================================================================

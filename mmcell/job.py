@@ -228,7 +228,8 @@ def _undefined(plan: Plan, scores: list[Score]) -> list[Score]:
     for metric in plan.metrics:
         if metric.name in scored:
             continue
-        why = unasked(plan.dataset, metric.target, level) if metric.target else ""
+        is_role = hasattr(plan.dataset.roles, metric.target)
+        why = unasked(plan.dataset, metric.target, level) if is_role else metric.undefined if metric.target else ""
         lacks = f"no items that it reads{f' (it needs {metric.needs[0]})' if metric.needs else ''}"
         has_graph = any(m.axis for m in plan.metrics if m.name in scored)
         reason = why or ((metric.undefined if has_graph else _NO_GRAPH) if metric.axis else lacks)

@@ -140,7 +140,7 @@ def permuted_groups(
     view
         Roles of the items.
     group
-        The role whose values are the groups.
+        The role, or ``unit``, whose values are the groups.
     within
         Roles within whose groups they are exchanged: a group with those that were measured in the same set of batches.
     fold
@@ -154,8 +154,8 @@ def permuted_groups(
         Gallery id -> group; missing for controls and items without a group.
     """
     member = view.role(group)[ids].astype(object)
-    if view.control is not None:
-        member = member.where(member.astype(str) != view.control)
+    if view.control is not None and "perturbation" in view.columns:
+        member = member.where(view.role("perturbation")[ids].astype(str) != view.control)
     known = member.dropna()
     table = pd.DataFrame({"group": known, "fold": fold[view.unit[known.index]].astype(str).to_numpy()})
     for role in within:

@@ -208,13 +208,15 @@ class MethodView:
         )
 
     def role(self, name: str) -> pd.Series:
-        """Return the column of a role, all ids.
+        """Return the column of a role, ``unit`` included, all ids.
 
         Raises
         ------
         MmcellError
             The role is not set, or it is what is to be predicted.
         """
+        if name == "unit":
+            return self.unit
         if name not in self.columns:
             predicted = {t.partition("=")[0] for t in self.targets}
             why = "is what this split predicts" if name in predicted else "is not set in the dataset's roles"
@@ -257,7 +259,7 @@ class Task(ABC):
     spec: TaskSpec
     #: The one of `TaskSpec.probes` in use.
     probe: str = "default"
-    #: The role whose equal values are partners in a retrieval, where the data have it; "" for equal ids.
+    #: The role (or ``unit``) whose equal values are partners in a retrieval, where the data have it; "" for equal ids.
     matched_by: str = ""
     #: Controls without which a result is incomplete; of several names joined by ``|`` one is enough.
     required: ClassVar[tuple[str, ...]] = ("random", "constant", "technical-only")

@@ -280,9 +280,9 @@ class Work:
         embeddings = dict(made.embeddings)
         view = MethodView.of(dataset, split, level)
         if seeds and "pairs" in split.spec.targets:
-            slot = list(task.spec.slots)[1]
+            slot = list(task.spec.slots)[-1]
             rng = stream(plan.seed, "partners", *seeds)
-            if task.matched_by in view.columns:
+            if task.matched_by in ("unit", *view.columns):
                 ids = view.unit.index[view.unit.index.isin(embeddings[slot].ids)]
                 moved = permuted_groups(ids, view, task.matched_by, within, self._fold(split, null=null), rng)
                 view = replace(view, columns=view.columns.assign(partner=moved.reindex(view.columns.index)))

@@ -126,8 +126,8 @@ def truth_of(kind, rng, n):
     above = rng.integers(0, 6, n)
     return {
         "above": above, "tied": tied, "tied_correct": correct, "n_correct": correct, "n_gallery": 15,
-        "percentile": rng.random(n).round(2),
-        "precision": rng.random(n).round(2),
+        "percentile": rng.random(n).round(2), "precision": rng.random(n).round(2),
+        "q": rng.choice([0.01, 0.05, 0.3], n), "n_queries": rng.choice([1, 2, 4], n),
     }  # fmt: skip
 
 

@@ -50,7 +50,9 @@ def test_help_loads_nothing_heavy():
     assert loaded("import mmcell.cli, contextlib, io\ntry:\n    pass\nfinally:\n    pass") == "[]"
 
 
-@pytest.mark.parametrize("command", ["run", "evaluate", "score", "compare", "list", "show", "report", "stratify"])
+@pytest.mark.parametrize(
+    "command", ["run", "evaluate", "score", "compare", "list", "show", "report", "relations", "stratify"]
+)
 def test_every_command_has_help_with_an_example(command):
     found = run(command, "--help")
     assert found.returncode == 0

@@ -9,7 +9,7 @@ import mmcell
 from mmcell.config import plans_of, read_config
 
 #: Tasks on data that a user brings.
-BROUGHT = ("patient-severity-cytometry", "treatment-response")
+BROUGHT = ("patient-severity-cytometry", "replicate-retrieval", "target-retrieval", "treatment-response")
 CONFIGS = sorted(Path(mmcell_configs.__file__).parent.glob("*.yaml"))
 
 

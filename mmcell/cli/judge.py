@@ -1,4 +1,4 @@
-"""`mmcell score`, `compare` and `audit`: what tables and finished runs say."""
+"""`mmcell score`, `compare`, `relations` and `audit`: what tables, maps and finished runs say."""
 
 from __future__ import annotations
 
@@ -83,6 +83,46 @@ def compare(
         n_permutations=n_permutations, **one,
     )  # fmt: skip
     show_comparison(found, shape, notes_of(found, adjust, n_permutations))
+
+
+@app.command()
+def relations(
+    maps: Annotated[list[str], typer.Argument(help="Maps, [NAME=]FILE[:KEY]; all are compared with the first.")],
+    source: Annotated[list[str], typer.Option(help="[NAME=]FILE of pairs, columns entity1 and entity2; several too.")],
+    dataset: Annotated[
+        str | None, typer.Option(help="Whose profiles the rows are: averaged by roles.perturbation.")
+    ] = None,
+    correction: Annotated[str | None, typer.Option(help="What takes batches out of them first, such as tvn.")] = None,
+    tail: Annotated[float, typer.Option(help="Share of all pairs at each end that counts as found.")] = 0.05,
+    seed: Seed = None,
+    n_boot: Boot = None,
+    shape: Shape = "table",
+) -> None:
+    """Say how many known relationships between genes a map of them shows, per source, with intervals over genes.
+
+    Example: mmcell relations map.parquet --source CORUM.txt --source Reactome.txt
+    """
+    from mmcell.corrections import resolve_corrections
+    from mmcell.data.catalog import load_dataset
+    from mmcell.relations import Source, gene_map
+    from mmcell.relations import relations as relations_
+    from mmcell.report.relations import show_relations
+
+    data = None if dataset is None else load_dataset(dataset)
+    way = resolve_corrections(correction)[-1]
+    found = {}
+    for text in maps:
+        name, embedding = embedding_of(text, None)
+        name = name or embedding.name
+        if name in found:
+            raise MmcellError(f"two maps are called {name!r}; write NAME=FILE")
+        found[name] = gene_map(embedding, data, way)
+    named = [text.rpartition("=")[::2] if not Path(text).exists() else ("", text) for text in source]
+    table = relations_(
+        found, [Source.read(path, name) for name, path in named], tail=tail, seed=0 if seed is None else seed,
+        n_boot=1000 if n_boot is None else n_boot,
+    )  # fmt: skip
+    show_relations(table, shape)
 
 
 @app.command()

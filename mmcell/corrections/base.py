@@ -95,7 +95,9 @@ class Correcting:
             return ""
         return digest(code, sorted(state.items()), self.is_transductive)
 
-    def apply(self, embedding: Embedding, dataset: Dataset, split: Split) -> tuple[Embedding, dict[str, Any]]:
+    def apply(
+        self, embedding: Embedding, dataset: Dataset, split: Split | None = None
+    ) -> tuple[Embedding, dict[str, Any]]:
         """Return an embedding without its batches, and what was seen on the way.
 
         Parameters
@@ -105,7 +107,8 @@ class Correcting:
         dataset
             Whose roles name the batches, and the controls among perturbations.
         split
-            Whose training units it is fitted on; a transductive one is fitted on all rows.
+            Whose training units it is fitted on; a transductive one is fitted on all rows, and so is any where nothing
+            is held out (None).
 
         Raises
         ------
@@ -115,7 +118,7 @@ class Correcting:
         of_patients = embedding.level == "patient"
         batch = _batches(embedding, dataset, self.name, of_patients=of_patients)
         owner = embedding.ids.to_series() if of_patients else dataset.unit.reindex(embedding.ids)
-        trains = owner.isin(split.train).to_numpy()
+        trains = np.ones(len(owner), dtype=bool) if split is None else owner.isin(split.train).to_numpy()
         control = _controls(embedding, dataset, of_patients=of_patients)
         x = settled(np.asarray(embedding.values, dtype=np.float64))
         seen = np.ones(len(x), dtype=bool) if self.is_transductive else trains

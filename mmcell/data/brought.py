@@ -17,6 +17,7 @@ from mmcell.readers import read_table
 from mmcell.roles import DatasetCard, ModalityCard, Roles
 
 _CYTOMETRY = "covid-cytometry/cd8_covid.h5ad"
+_SECRETED = "nelisa/nelisa_profiles.parquet"
 _NEOADJUVANT = "breast-tme/NAC.csv"
 #: The columns that follow are sums of these.
 _LAST_FRACTION = "T.cells.CD8."
@@ -99,6 +100,60 @@ def load_neoadjuvant(folder: str | Path | None = None) -> Dataset:
         unit="Mixture", batch="Trial", label="Response", positive="pCR", clinical=("ER", "PAM50"), strata=("PAM50",)
     )
     return Dataset("breast-neoadjuvant", data, roles, card, digest_file(path))
+
+
+def load_nelisa(folder: str | Path | None = None) -> Dataset:
+    """Return ``nelisa``: proteins secreted by A549 cells under 301 compounds, four plates.
+
+    The unit is the target: compounds of one target are chosen to resemble each other, so they are no independent
+    evidence, and they must be held out together for one to be sought with the other. A control well is its position's.
+
+    Raises
+    ------
+    MmcellError
+        The file is not there; the message says where it is to be had.
+    """
+    import anndata as ad
+
+    where = "github.com/alxndrkalinin/2024_Kalinin_mAP: the nELISA profiles, as one parquet"
+    path = brought_file("nelisa", _SECRETED, where, folder)
+    table = read_table(path)
+    proteins = [c for c in table if not c.startswith("Metadata_")]
+    control = (table["Metadata_control_type"] == "negcon").to_numpy()
+    well = table["Metadata_nelisa_well_loc"].astype(str)
+    named = table["Metadata_pert_iname"].astype(str).mask(control, "DMSO")
+    obs = pd.DataFrame(
+        {
+            "compound": named,
+            "target": table["Metadata_target"].astype(str).mask(control, "DMSO at " + well),
+            "plate": table["Metadata_Plate"].astype(str),
+            "well": well,
+            "targets": table["Metadata_target_list"].astype(str).mask(control, ""),
+            "smiles": table["Metadata_smiles"].astype(str),
+        }
+    )
+    obs.index = pd.Index(obs["plate"] + ":" + well, name=None)
+    data = ad.AnnData(table[proteins].to_numpy(np.float32), obs=obs)
+    data.var_names = [c.removesuffix(" [NSU]") for c in proteins]
+    card = DatasetCard(
+        name="nelisa",
+        description="191 secreted proteins of A549 cells after 24 h: 1,269 wells of 301 compounds and 256 of DMSO, on "
+        "four replicate plates",
+        source="Kalinin et al., Nature Communications 16, 5181 (2025): github.com/alxndrkalinin/2024_Kalinin_mAP",
+        licence="BSD-3-Clause (the repository)",
+        level="profile",
+        modalities={"protein": ModalityCard(preprocessing="values", identifiers="other")},
+        caveats=(
+            "Normalised by the makers: on every plate the median of the DMSO wells is 0.",
+            "A compound lies in the same well of every plate, so what a position does is replicated like a compound: "
+            "DMSO wells of one position find each other, too.",
+            "Compounds were picked two a target. A compound has further targets (column 'targets'), and one that "
+            "shares such a one counts as wrong.",
+            "One cell line, one time, one dose, one experiment: batches are replicate plates, not laboratories.",
+        ),
+    )
+    roles = Roles(unit="target", batch="plate", perturbation="compound", control="DMSO", relevant=("targets",))
+    return Dataset("nelisa", data, roles, card, digest_file(path))
 
 
 def twins(values: np.ndarray, group: np.ndarray, label: np.ndarray) -> np.ndarray:

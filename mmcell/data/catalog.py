@@ -26,6 +26,7 @@ DATASETS = Registry(
         "breast-tcga": "mmcell.data.tumours:load_breast_tcga",
         "tcga-composition": "mmcell.data.tumours:load_tcga",
         "tcga-composition-dss": "mmcell.data.tumours:load_tcga_dss",
+        "nelisa": "mmcell.data.brought:load_nelisa",
         "hlca": "mmcell.data.cohorts:load_hlca",
         "lupus": "mmcell.data.cohorts:load_lupus",
         "onek1k": "mmcell.data.cohorts:load_onek1k",

@@ -52,6 +52,8 @@ METRICS = Registry(
         "foscttm": "mmcell.metrics.retrieval:FOSCTTM",
         "mrr": "mmcell.metrics.retrieval:MRR",
         "normalised_ap": "mmcell.metrics.precision:NORMALISED_AP",
+        "layout_ap": "mmcell.metrics.precision:LAYOUT_AP",
+        "retrieved_share": "mmcell.metrics.precision:RETRIEVED_SHARE",
         "median_rank": "mmcell.metrics.retrieval:MEDIAN_RANK",
         "percentile": "mmcell.metrics.retrieval:PERCENTILE",
         "harrell_c": "mmcell.metrics.survival:HARRELL_C",
@@ -71,7 +73,7 @@ METRICS = Registry(
 )
 
 #: Roles that no task asks for, but that are predicted to see whether an embedding shows them.
-LEAKS = ("batch",)
+LEAKS = ("batch", "position")
 
 Resampled = Callable[[Items, np.ndarray], np.ndarray]
 
@@ -99,7 +101,7 @@ class Metric:
         The kinds of items it reads.
     target
         Which target's items it reads, by its role; "" stands for whatever the task asks, which leaves out the leaks
-        (``batch``) that are watched beside it.
+        (``batch``, ``position``) that are watched beside it.
     within_fold
         Whether it ranks, so that only pairs of one fold are compared.
     size

@@ -42,12 +42,18 @@ def known_relationship_recall(embedding: np.ndarray, pairs: np.ndarray, tail: fl
     Celik et al.: Building, benchmarking, and exploring perturbative maps of transcriptional and morphological data.
     PLoS Comput. Biol. 20, e1012463 (2024).
     """
+    found = recalled(embedding, pairs, tail)
+    return float(found.mean()) if len(found) else float("nan")
+
+
+def recalled(embedding: np.ndarray, pairs: np.ndarray, tail: float = 0.05) -> np.ndarray:
+    """Return what each annotated pair (m,) counts in `known_relationship_recall`: 1, 0, or between where it ties."""
     x = np.asarray(embedding, dtype=np.float64)
     known = _checked(np.asarray(pairs), len(x))
     if not 0 < tail <= 0.5:
         raise MmcellError(f"known_relationship_recall: the tail {tail} is not in (0, 0.5]; the usual one is 0.05")
     if not len(known):
-        return float("nan")
+        return np.zeros(0)
     length = np.linalg.norm(x, axis=1)
     void = length == 0
     unit = x / np.where(void, 1.0, length)[:, None]
@@ -60,7 +66,7 @@ def known_relationship_recall(embedding: np.ndarray, pairs: np.ndarray, tail: fl
     reached = np.clip(low - below, 0, upto - below) + np.clip(upto - (total - low), 0, upto - below)
     found = np.full(len(known), 2 * tail)
     found[usable] = np.minimum(reached / (upto - below), 1.0)
-    return float(found.mean())
+    return found
 
 
 def _places(unit: np.ndarray, cosine: np.ndarray) -> tuple[np.ndarray, np.ndarray, int]:

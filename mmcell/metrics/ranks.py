@@ -13,6 +13,8 @@ from numba import njit
 from mmcell.errors import MmcellError
 from mmcell.metrics.similarity import Similarity, similarities
 
+#: Code of an item that stands in the gallery of every query that has one, whatever the query's own code.
+EVERYBODY = -2
 #: Bytes of similarities in one block, of which each thread holds one.
 _BLOCK = 1 << 25
 _THREADS = min(4, os.cpu_count() or 1)
@@ -79,16 +81,23 @@ def _tied_precision(above: int, found: int, correct: int, wrong: int) -> float:
 
 
 @njit(cache=True, nogil=True)
+def _in_gallery(scope: int, own: int, apart: int, mine: int) -> bool:
+    """Whether an item is of the query's scope and not left out of its gallery; without branches, to run wide."""
+    return ((scope == own) | (scope == EVERYBODY)) & ((apart != mine) | (mine < 0))
+
+
+@njit(cache=True, nogil=True)
 def _several(
     similarity: np.ndarray, void: np.ndarray, correct: np.ndarray, mark: np.ndarray, scope: np.ndarray, own: int,
-    void_query: bool, tolerance: float,
+    apart: np.ndarray, mine: int, void_query: bool, tolerance: float,
 ) -> tuple[float, float]:  # fmt: skip
     """Return the pairs (correct, incorrect) in the right order, ties one half, and the average precision.
 
     Parameters
     ----------
-    similarity, void, scope
-        (m,) of one query to the gallery; rows without direction; the gallery is the rows whose scope is `own`.
+    similarity, void, scope, apart
+        (m,) of one query to the gallery; rows without direction; the gallery is the rows whose scope is `own` and that
+        are not apart from it as `mine`.
     correct, mark
         Positions of its correct items; (m,) those of them that are in the gallery are marked.
     void_query, tolerance
@@ -113,7 +122,7 @@ def _several(
     for p in range(n):
         c = inside[p]
         for j in range(len(similarity)):
-            if mark[j] or scope[j] != own:
+            if mark[j] or not _in_gallery(scope[j], own, apart[j], mine):
                 continue
             gap = similarity[c] - similarity[j]
             if void_query or void[c] or void[j] or abs(gap) <= tolerance:
@@ -141,8 +150,8 @@ def _several(
 @njit(cache=True, nogil=True)
 def _count(
     similarity: np.ndarray, void_query: np.ndarray, void: np.ndarray, start: np.ndarray, correct: np.ndarray,
-    scope_query: np.ndarray, scope: np.ndarray, whole: bool, mark: np.ndarray, tolerance: float, out: np.ndarray,
-    percentile: np.ndarray, precision: np.ndarray,
+    scope_query: np.ndarray, scope: np.ndarray, apart_query: np.ndarray, apart: np.ndarray, whole: bool,
+    mark: np.ndarray, tolerance: float, out: np.ndarray, percentile: np.ndarray, precision: np.ndarray,
 ) -> None:  # fmt: skip
     """Fill (above, tied, tied_correct, n_correct, n_gallery), percentile and, of several, precision for some queries.
 
@@ -151,12 +160,12 @@ def _count(
     """
     n, m = similarity.shape
     for i in range(n):
-        own = scope_query[i]
+        own, mine = scope_query[i], apart_query[i]
         best = -np.inf
         n_correct = 0
         for p in range(start[i], start[i + 1]):
             c = correct[p]
-            if own >= 0 and scope[c] == own:
+            if own >= 0 and _in_gallery(scope[c], own, apart[c], mine):
                 mark[c] = 1
                 n_correct += 1
                 if not void[c] and similarity[i, c] > best:
@@ -173,7 +182,7 @@ def _count(
         elif own >= 0:
             # Without branches, so that it runs as wide as the machine allows; the correct items are taken out below.
             for j in range(m):
-                inside = scope[j] == own
+                inside = _in_gallery(scope[j], own, apart[j], mine)
                 gap = similarity[i, j] - best
                 level = void[j] | (abs(gap) <= tolerance) | all_tied
                 n_gallery += inside
@@ -195,8 +204,9 @@ def _count(
             percentile[i] = (wrong - above - 0.5 * tied) / wrong
         elif wrong > 0 and n_correct > 1:
             good, precision[i] = _several(
-                similarity[i], void, correct[start[i] : start[i + 1]], mark, scope, own, void_query[i], tolerance
-            )
+                similarity[i], void, correct[start[i] : start[i + 1]], mark, scope, own, apart, mine, void_query[i],
+                tolerance,
+            )  # fmt: skip
             percentile[i] = good / (wrong * n_correct)
         for p in range(start[i], start[i + 1]):
             mark[correct[p]] = 0
@@ -240,6 +250,7 @@ def ranks_within(
     correct: np.ndarray | Sequence[np.ndarray],
     scopes: Sequence[tuple[np.ndarray, np.ndarray]],
     *,
+    apart: tuple[np.ndarray, np.ndarray] | None = None,
     block: int | None = None,
     similarity: Similarity = "cosine",
 ) -> list[Ranks]:
@@ -251,7 +262,12 @@ def ranks_within(
         As in `ranks`.
     scopes
         Per gallery the codes (n,) of queries and (m,) of items, such as their batch: a query's gallery is the items of
-        its own code. A code below 0 belongs to no gallery; such a query has ``n_gallery`` 0.
+        its own code. A query with a code below 0 has no gallery (``n_gallery`` 0), an item with one is in none, but for
+        the code `EVERYBODY`, which is in all (controls).
+    apart
+        Codes (n,) and (m,) of what a query is not to be asked about: items of its own code (replicates of the query's
+        perturbation, where others of its target are sought) are left out of its galleries. A code below 0 leaves none
+        out.
 
     Raises
     ------
@@ -269,11 +285,13 @@ def ranks_within(
         raise MmcellError("ranks: a query lists one correct index twice; list each correct item once")
     of_rows, void_query, void, tolerance, itemsize = similarities(query, gallery, similarity)
     n, m = len(void_query), len(void)
+    apart_query, apart_item = apart or (np.full(n, -1), np.zeros(m))
     block = block or max(1, _BLOCK // (itemsize * max(m, 1)))
     start = np.concatenate([[0], np.cumsum(lengths)])
     out, shares = np.empty((len(scopes), n, 5), dtype=np.int64), np.empty((len(scopes), 2, n))
     wholes = [
-        m > 0 and not void.any() and of_item[0] >= 0 and bool((of_item == of_item[0]).all()) for _, of_item in scopes
+        m > 0 and apart is None and not void.any() and of_item[0] >= 0 and bool((of_item == of_item[0]).all())
+        for _, of_item in scopes
     ]
 
     def count(a: int) -> None:
@@ -283,7 +301,9 @@ def ranks_within(
             _count(
                 found, void_query[a:b], void, start[a : b + 1] - start[a], flat[start[a] : start[b]],
                 np.ascontiguousarray(of_query[a:b], dtype=np.int64), np.ascontiguousarray(of_item, dtype=np.int64),
-                wholes[s], mark, tolerance, out[s, a:b], shares[s, 0, a:b], shares[s, 1, a:b],
+                np.ascontiguousarray(apart_query[a:b], dtype=np.int64),
+                np.ascontiguousarray(apart_item, dtype=np.int64), wholes[s], mark,
+                tolerance, out[s, a:b], shares[s, 0, a:b], shares[s, 1, a:b],
             )  # fmt: skip
 
     # Products and counts leave the interpreter free, and blocks are cut alike however many threads there are.

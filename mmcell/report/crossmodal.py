@@ -19,7 +19,12 @@ from mmcell.report.words import number, plain, whole
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-_LINES: dict[str, Any] = {"candidate": "-", "reference": (0, (5, 1.5)), "ceiling": (0, (1.5, 1.5))}
+_LINES: dict[str, Any] = {
+    "candidate": "-",
+    "control": (0, (3, 1)),
+    "reference": (0, (5, 1.5)),
+    "ceiling": (0, (1.5, 1.5)),
+}
 _MOST = 6
 _ADDRESS = re.compile(r"data:image/jpeg;base64,[A-Za-z0-9+/=]+")
 _POINTS = 201

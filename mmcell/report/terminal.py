@@ -11,6 +11,7 @@ from rich.table import Table
 
 from mmcell.audit.patients import CODES
 from mmcell.errors import first
+from mmcell.protocols.mechanism import CONTROLS
 from mmcell.records import RunRecord, Score
 from mmcell.report.words import group_name, unseen
 from mmcell.results import Results
@@ -58,7 +59,7 @@ def headline(record: RunRecord) -> list[Score]:
     not.
     """
     primary = record.task["primary"]
-    shown = ("all", "batch", "batch×cell_type")
+    shown = ("all", "batch", "batch×cell_type", CONTROLS)
     own = [s for s in record.scores if s.metric == primary and (s.stratum in shown or s.stratum.startswith(WITHIN))]
     return own + [s for s in record.scores if s.stratum == "all" and s.is_leak and s.metric != primary]
 

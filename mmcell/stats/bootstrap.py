@@ -21,11 +21,11 @@ ALPHA = 0.05
 #: Fewer draws than this say nothing about the tails.
 MINIMUM_DRAWS = 100
 #: With more undefined draws than this share, an interval would describe the lucky draws only.
-_UNDEFINED_SHARE = 0.2
+UNDEFINED_SHARE = 0.2
 #: What tells one item from another; see `Estimate.rows`.
 _ROWS = ("item", "repeat", "fold", "n_items")
 #: Draws that differ by less do not differ: rounding is not spread.
-_SPREAD = 1e-9
+SPREAD = 1e-9
 
 
 @dataclass(frozen=True, eq=False)
@@ -146,14 +146,14 @@ def _interval(
     if not metric.interval:
         return *nothing, "ok", "a test over units, or a count of such; it has no interval of its own"
     undefined = np.isnan(draws)
-    if undefined.mean() > _UNDEFINED_SHARE:
+    if undefined.mean() > UNDEFINED_SHARE:
         return *nothing, "ok", f"no interval: undefined in {undefined.sum()} of {len(draws)} draws"
     notes = [f"{number_of(units, 'unit')}: read the interval with care"] if units < FEW else []
     if undefined.any():
         notes.append(f"undefined in {undefined.sum()} of {len(draws)} draws")
     defined = draws[~undefined]
-    if np.ptp(defined) < _SPREAD:
-        bound = next((b for b in metric.bounds if abs(value - b) < _SPREAD), None)
+    if np.ptp(defined) < SPREAD:
+        bound = next((b for b in metric.bounds if abs(value - b) < SPREAD), None)
         if bound is None:
             notes.insert(0, "no interval: no draw differs from the value")
             return *nothing, "ok", "; ".join(notes)
@@ -161,7 +161,7 @@ def _interval(
         notes.insert(0, "every draw lies on the bound; one-sided 95 % score interval")
         return low, high, "score", "boundary", "; ".join(notes)
     low, high, how = interval(value, defined, jackknife, method)
-    if not low - _SPREAD <= value <= high + _SPREAD:
+    if not low - SPREAD <= value <= high + SPREAD:
         # Draws of an absolute error near 0 lie above it: no correction brings them back.
         notes.insert(0, "no interval: the draws lie to one side of the value")
         return *nothing, "ok", "; ".join(notes)

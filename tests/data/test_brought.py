@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 import mmcell
-from mmcell.data.brought import load_cytometry, load_neoadjuvant, twins
+from mmcell.data.brought import load_cytometry, load_nelisa, load_neoadjuvant, twins
 
 HERE = pytest.mark.skipif(not os.environ.get("MMCELL_DATA"), reason="MMCELL_DATA does not name a folder of real data")
 
@@ -71,3 +71,21 @@ def test_another_label_of_the_same_data():
     assert truth.sum() == 18
     assert plan.dataset.roles.clinical == ("cond_group",)
     assert mmcell.load_dataset("covid-cite").roles.label == "cond_group"
+
+
+@HERE
+@pytest.mark.realdata
+def test_nelisa_holds_compounds_of_targets_and_positions_of_controls():
+    data = load_nelisa()
+    obs = data.obs
+    control = obs["compound"] == "DMSO"
+    assert (len(obs), control.sum(), obs.loc[~control, "compound"].nunique()) == (1525, 256, 301)
+    # A control unit is a position on all four plates; a compound has one target.
+    assert (obs[control].groupby("target")["plate"].nunique() == 4).all()
+    assert len(obs.loc[~control, ["compound", "target"]].drop_duplicates()) == 301
+    assert np.isfinite(data.anndata("protein").X).all()
+
+
+def test_nelisa_that_is_not_there_says_where_it_is_to_be_had(tmp_path, refused):
+    with refused("dataset 'nelisa' is yours to bring", "nelisa_profiles.parquet", "2024_Kalinin_mAP"):
+        load_nelisa(tmp_path)

@@ -1,4 +1,4 @@
-from itertools import pairwise, permutations
+from itertools import combinations, pairwise, permutations
 
 import numpy as np
 import pandas as pd
@@ -7,9 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mmcell import Items, get_metric
-from mmcell.metrics.precision import chance_precision, normalised
+from mmcell.metrics.precision import chance_precision, normalised, precision_p
 from mmcell.metrics.ranks import _tied_precision
-from mmcell.metrics.retrieval import average_precision, ranks
+from mmcell.metrics.retrieval import average_precision, ranks, ranks_within
 
 SEEDS = st.integers(0, 10_000)
 
@@ -116,6 +116,51 @@ def test_the_metric_is_left_out_of_items_that_lack_the_precision():
     items = Items(frame.assign(percentile=1.0, precision=1.0), "retrieval")
     assert metric.reads("retrieval", "pairs", items.frame)
     assert metric.fn(items) == 1.0
+
+
+@pytest.mark.parametrize(("p", "m"), [(1, 12), (2, 9), (3, 8)])
+def test_p_is_the_share_of_all_lists_that_are_as_good(p, m):
+    every = [of_list(np.isin(np.arange(m), places)) for places in combinations(range(m), p)]
+    values = np.unique(np.round(every, 12))
+    found = precision_p(values, np.full(len(values), p), np.full(len(values), m), np.arange(len(values)))["p"]
+    exact = np.array([np.mean(np.array(every) >= v - 1e-9) for v in values])
+    np.testing.assert_allclose(found, exact, atol=0.02)
+    assert (np.diff(found) < 0).all()
+
+
+def test_lists_of_a_group_are_good_together():
+    one = precision_p(np.ones(1), np.ones(1), np.full(1, 40), np.zeros(1)).loc[0]
+    both = precision_p(np.ones(2), np.ones(2), np.full(2, 40), np.zeros(2)).loc[0]
+    assert both["n_queries"] == 2
+    assert both["p"] == one["p"] == pytest.approx(1 / 40, abs=0.005)
+    # Where the lists differ in size, the best of one stand beside the best of the other.
+    mixed = precision_p(np.ones(2), np.ones(2), np.array([20, 40]), np.zeros(2)).loc[0]
+    assert both["p"] <= mixed["p"] < 1 / 15
+
+
+@pytest.mark.parametrize(("per_group", "n_groups"), [(2, 40), (4, 20)])
+def test_of_noise_no_more_p_are_small_than_should_be(per_group, n_groups):
+    rng, found = np.random.default_rng(0), []
+    group = np.repeat(np.arange(n_groups), per_group)
+    for _ in range(25):
+        x = rng.normal(size=(len(group), 5))
+        others = [np.flatnonzero((group == g) & (np.arange(len(group)) != i)) for i, g in enumerate(group)]
+        own = np.arange(len(group))
+        everything = [(np.zeros(len(group)), np.zeros(len(group)))]
+        (r,) = ranks_within(x, x, others, everything, apart=(own, own))
+        found.append(precision_p(r.precision, r.n_correct, r.n_gallery, group)["p"])
+    p = np.concatenate(found)
+    for level in (0.01, 0.05, 0.2):
+        assert (p <= level).mean() < level + 3 * np.sqrt(level / len(p))
+    # Independent lists would call a pair that finds each other one in 79², and there is one in about 100.
+    assert (p <= 0.05).mean() > 0.01
+
+
+def test_the_share_counts_groups_and_not_their_queries():
+    frame = pd.DataFrame(
+        {"item": [*"abcde"], "unit": [*"uuuvw"], "above": 0, "tied": 0, "tied_correct": 1, "n_correct": 1}
+    ).assign(n_gallery=3, percentile=1.0, precision=1.0, n_queries=[3, 3, 3, 1, 1], q=[0.01, 0.01, 0.01, 0.2, 0.9])
+    assert get_metric("retrieved_share").fn(Items(frame, "retrieval")) == pytest.approx(1 / 3)
 
 
 @pytest.mark.oracle

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mmcell import Items, get_metric
+from mmcell.metrics.ranks import EVERYBODY
 from mmcell.metrics.retrieval import (
     chance_recall,
     enrichment_resampled,
@@ -367,3 +368,23 @@ def test_the_median_rank_is_that_of_the_repeated_queries(percentile, data):
     found = median_rank_resampled(values, times[None])[0]
     repeated = np.repeat(1 - values, times)
     assert np.isnan(found) if not len(repeated) else found == pytest.approx(np.median(repeated))
+
+
+@given(seed=st.integers(0, 10_000))
+def test_what_is_left_out_and_what_is_in_every_gallery(seed):
+    rng = np.random.default_rng(seed)
+    n, m = 9, 14
+    query, gallery = rng.integers(-1, 2, size=(n, 2)).astype(float), rng.integers(-1, 2, size=(m, 2)).astype(float)
+    scope_query, scope = rng.integers(-1, 3, n), rng.choice([0, 1, 2, -1, EVERYBODY], m)
+    apart_query, apart = rng.integers(-1, 3, n), rng.integers(-1, 3, m)
+    correct = [np.sort(rng.choice(m, rng.integers(1, 6), replace=False)) for _ in range(n)]
+    (found,) = ranks_within(query, gallery, correct, [(scope_query, scope)], apart=(apart_query, apart))
+    for i in range(n):
+        left = np.isin(scope, [scope_query[i], EVERYBODY]) & ((apart != apart_query[i]) | (apart_query[i] < 0))
+        inside = np.flatnonzero(left & (scope_query[i] >= 0))
+        own = np.flatnonzero(np.isin(inside, correct[i]))
+        assert (found.n_correct[i], found.n_gallery[i]) == (len(own), len(inside))
+        if len(own):
+            alone = ranks(query[[i]], gallery[inside], [own])
+            for name in ("above", "tied", "tied_correct", "percentile", "precision"):
+                np.testing.assert_allclose(getattr(found, name)[i], getattr(alone, name)[0])

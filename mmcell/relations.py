@@ -1,0 +1,235 @@
+"""Known relationships in maps of genes: recall per source of annotations, with intervals over genes.
+
+A map is final: nothing is fitted to it and nothing held out, so it is no task. What stands in for a control is exact: a
+map that knows nothing has recall 2·tail, ties included.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from mmcell.corrections.base import Correcting
+from mmcell.dataset import Dataset
+from mmcell.embedding import Embedding
+from mmcell.errors import MmcellError, did_you_mean, first, number_of
+from mmcell.metrics.base import ratio
+from mmcell.metrics.mechanism import recalled
+from mmcell.readers import UNREADABLE, existing, unreadable
+from mmcell.stats.bootstrap import MINIMUM_DRAWS, SPREAD, UNDEFINED_SHARE, interval
+from mmcell.stats.units import MINIMUM, Units
+
+_COLUMNS = ("entity1", "entity2")
+
+
+@dataclass(frozen=True, eq=False)
+class Source:
+    """Pairs of genes that are known to belong together.
+
+    Attributes
+    ----------
+    name
+        Of the source.
+    pairs
+        (m, 2) names, each pair once, in sorted order.
+    n_left_out
+        Rows that named one gene twice, or repeated a pair, perhaps turned round.
+    """
+
+    name: str
+    pairs: np.ndarray
+    n_left_out: int = 0
+
+    @classmethod
+    def read(cls, path: str | Path, name: str = "") -> Source:
+        """Read a comma-separated file with the columns ``entity1`` and ``entity2``, as EFAAR's benchmark has them.
+
+        Raises
+        ------
+        MmcellError
+            No such file, no such columns, a missing name, or no pair.
+        """
+        path = existing(Path(path))
+        try:
+            table = pd.read_csv(path, dtype=str, keep_default_na=False)
+        except UNREADABLE as error:
+            raise unreadable(path, error) from error
+        for column in _COLUMNS:
+            if column not in table:
+                raise MmcellError(f"{path}: has no column {column!r}; {did_you_mean(column, list(table))}")
+        pairs = np.sort(table[list(_COLUMNS)].apply(lambda c: c.str.strip()).to_numpy(dtype=str), axis=1)
+        empty = np.flatnonzero((pairs == "").any(axis=1))
+        if len(empty):
+            raise MmcellError(
+                f"{path}: {number_of(len(empty), 'row lacks', 'rows lack')} a name (first: row {empty[0] + 2}); fill "
+                "it in or remove the row"
+            )
+        once = np.unique(pairs[pairs[:, 0] != pairs[:, 1]], axis=0)
+        if not len(once):
+            raise MmcellError(f"{path}: holds no pair of two genes")
+        return cls(name or path.name.partition(".")[0], once, len(pairs) - len(once))
+
+
+def gene_map(profiles: Embedding, dataset: Dataset | None = None, correction: Correcting | None = None) -> pd.DataFrame:
+    """Return one row a gene: the rows of an embedding, or the mean of a dataset's profiles by roles.perturbation.
+
+    Parameters
+    ----------
+    profiles
+        Its ids are genes, or with `dataset` those of its items.
+    dataset
+        Says which profiles are of which gene, and which are controls: these are left out of the map.
+    correction
+        What takes batches out of profiles first; fitted on all of them, for nothing is held out.
+
+    Raises
+    ------
+    MmcellError
+        A correction without a dataset, no roles.perturbation, or what the correction raises.
+    """
+    if dataset is None:
+        if correction is not None:
+            raise MmcellError(f"correction {correction.name!r}: a map of genes has no batches; name the dataset")
+        return pd.DataFrame(np.asarray(profiles.values, dtype=np.float64), index=profiles.ids.astype(str))
+    column = dataset.roles.perturbation
+    if column is None:
+        raise MmcellError(f"dataset {dataset.name!r}: roles.perturbation is not set; name the column of genes")
+    if correction is not None:
+        profiles, _ = correction.apply(profiles, dataset)
+    named = dataset.obs[column].reindex(profiles.ids)
+    kept = (named.notna() & (named.astype(str) != str(dataset.roles.control))).to_numpy()
+    values = pd.DataFrame(np.asarray(profiles.values, dtype=np.float64)[kept])
+    return values.groupby(named.astype(str).to_numpy()[kept], sort=True).mean()
+
+
+def relations(
+    maps: Mapping[str, pd.DataFrame], sources: Sequence[Source], *, tail: float = 0.05, n_boot: int = 1000,
+    seed: int = 0,
+) -> pd.DataFrame:  # fmt: skip
+    """Score how many known relationships lie in the tails of all pairs of each map, per source.
+
+    Several maps are compared on the genes that all of them hold. Genes are resampled, not pairs: a pair counts as often
+    as its two genes are drawn together, so that one well-studied complex does not pass for many observations. The tails
+    are those of the whole map in every draw.
+
+    Parameters
+    ----------
+    maps
+        Name -> one row a gene, see `gene_map`.
+    sources
+        Of annotations.
+    tail
+        As in `mmcell.metrics.mechanism.known_relationship_recall`.
+    n_boot, seed
+        Draws, at least 100, and their seed; all maps share them.
+
+    Returns
+    -------
+    pandas.DataFrame
+        One row a map and source: ``map source value ci_low ci_high chance difference difference_low difference_high``
+        (from the first map) ``n_genes n_pairs n_annotated status reason``; `n_genes` are those of the pairs that the
+        map holds, `n_annotated` all pairs of the source.
+
+    Raises
+    ------
+    MmcellError
+        No map, no source, repeated names or genes, fewer than three shared genes, too few draws.
+    """
+    if not maps or not sources:
+        raise MmcellError("relations: give at least one map and one source of annotations")
+    if n_boot < MINIMUM_DRAWS:
+        raise MmcellError(f"n_boot is {n_boot}; use at least {MINIMUM_DRAWS} draws for a 95 % interval")
+    names = [source.name for source in sources]
+    if len(set(names)) < len(names):
+        raise MmcellError(f"relations: two sources are called {next(n for n in names if names.count(n) > 1)!r}")
+    for name, table in maps.items():
+        twice = table.index[table.index.duplicated()].unique()
+        if len(twice):
+            raise MmcellError(
+                f"map {name!r}: {number_of(len(twice), 'gene stands', 'genes stand')} in several rows "
+                f"({first(twice)}); name the dataset whose roles.perturbation they are, and they are averaged"
+            )
+    genes = pd.Index(sorted(set.intersection(*(set(table.index) for table in maps.values()))))
+    if len(genes) < 3:
+        raise MmcellError(f"relations: the maps share {number_of(len(genes), 'gene')}; at least 3 are needed")
+    rows = []
+    for source in sources:
+        at = genes.get_indexer(source.pairs.ravel()).reshape(-1, 2)
+        known = at[(at >= 0).all(axis=1)]
+        base: _Recall | None = None
+        for name, table in maps.items():
+            found = _Recall.of(recalled(table.loc[genes].to_numpy(), known, tail), genes, known, n_boot, seed)
+            row = {"map": name, "source": source.name, **found.facts(), "chance": 2 * tail}
+            if base is not None:
+                row |= found.beyond(base)
+            rows.append({**row, "n_pairs": len(known), "n_annotated": len(source.pairs)})
+            base = base or found
+    table = pd.DataFrame(rows)
+    order = [
+        "map", "source", "value", "ci_low", "ci_high", "chance", "difference", "difference_low", "difference_high",
+        "n_genes", "n_pairs", "n_annotated", "status", "reason",
+    ]  # fmt: skip
+    return table.reindex(columns=order)
+
+
+@dataclass(frozen=True, eq=False)
+class _Recall:
+    value: float
+    n_genes: int
+    draws: np.ndarray | None
+    jackknife: np.ndarray
+    reason: str
+
+    @classmethod
+    def of(cls, share: np.ndarray, genes: pd.Index, pairs: np.ndarray, n_boot: int, seed: int) -> _Recall:
+        """Return the recall with its draws; `share` is what each of the pairs (m, 2), rows of genes, counts."""
+        there = np.unique(pairs)
+        if not len(pairs):  # Every other map has none either: they share their genes.
+            return cls(float("nan"), 0, None, np.empty(0), "no annotated pair is in the map")
+        value = float(share.mean())
+        if len(there) < MINIMUM:
+            reason = f"{number_of(len(there), 'gene')}; an interval needs at least {MINIMUM}"
+            return cls(value, len(there), None, np.empty(0), reason)
+        units, ends = Units.of(genes[there]), np.searchsorted(there, pairs)
+
+        def under(weights: np.ndarray) -> np.ndarray:
+            of_pairs = (w[ends[:, 0]] * w[ends[:, 1]] for w in weights)
+            return np.array([ratio(np.array([p @ share]), np.array([p.sum()]))[0] for p in of_pairs], dtype=float)
+
+        draws = under(units.bootstrap(n_boot, seed))
+        return cls(value, len(there), draws, under(units.jackknife()), "")
+
+    def facts(self) -> dict[str, Any]:
+        """Return the value with its interval, and what it rests on."""
+        status = "undefined" if np.isnan(self.value) else "ok" if self.draws is not None else "too_few_units"
+        low, high, reason = _limits(self.value, self.draws, self.jackknife)
+        return {
+            "value": self.value, "ci_low": low, "ci_high": high, "n_genes": self.n_genes, "status": status,
+            "reason": self.reason or reason,
+        }  # fmt: skip
+
+    def beyond(self, base: _Recall) -> dict[str, float]:
+        """Return the difference from another map on the same pairs, draw by draw."""
+        draws = None if self.draws is None or base.draws is None else self.draws - base.draws
+        jackknife = self.jackknife - base.jackknife
+        low, high, _ = _limits(self.value - base.value, draws, jackknife)
+        return {"difference": self.value - base.value, "difference_low": low, "difference_high": high}
+
+
+def _limits(value: float, draws: np.ndarray | None, jackknife: np.ndarray) -> tuple[float, float, str]:
+    """Return a 95 % interval, or why there is none."""
+    nothing = float("nan"), float("nan")
+    if draws is None:
+        return *nothing, ""
+    undefined = np.isnan(draws)
+    if undefined.mean() > UNDEFINED_SHARE:
+        return *nothing, f"no interval: undefined in {undefined.sum()} of {len(draws)} draws"
+    if np.ptp(draws[~undefined]) < SPREAD:
+        return *nothing, "no interval: no draw differs from the value"
+    low, high, _ = interval(value, draws[~undefined], jackknife)
+    return low, high, f"undefined in {undefined.sum()} of {len(draws)} draws" if undefined.any() else ""
