@@ -117,14 +117,14 @@ def _refuse_twice(genes: Sequence[str] | pd.Index, where: str) -> None:
 
 
 def _of_table(frame: pd.DataFrame, name: str, where: str, control: str) -> list[Prediction]:
+    if isinstance(frame.index, pd.RangeIndex):
+        frame = frame.set_index(frame.columns[0])
     if "predictor" in frame:
         return [
             one
             for model, part in frame.groupby("predictor", sort=False)
             for one in _of_table(part.drop(columns="predictor"), str(model), where, control)
         ]
-    if isinstance(frame.index, pd.RangeIndex):
-        frame = frame.set_index(frame.columns[0])
     _refuse_twice(frame.columns.astype(str), where)
     text = [c for c in frame if not pd.api.types.is_numeric_dtype(frame[c])]
     if text:

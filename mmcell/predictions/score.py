@@ -196,7 +196,7 @@ def baselines(truth: Truth) -> dict[str, Predicted]:
     trained = truth.trained.shape[1] > 0
     if not trained and p < 2:
         return found
-    means, significant = truth.trained if trained else (truth.observed, truth.significant.astype(float))
+    means, significant = truth.trained if trained else (truth.observed, truth.voting.astype(float))
     forms = {"perturbed-mean": _means(means - base), "gene-majority": _majorities((means - base) * significant)}
     for name, (of_all, of_others) in forms.items():
         everything = _from(np.tile(of_all, (p, 1)), truth, name)

@@ -27,6 +27,8 @@ Controls = Literal["halves", "shared"]
 FDR = 0.05
 #: Fewer controls cannot be halved so that each half has a variance.
 _FEWEST = 4
+#: With fewer, the two halves of the controls resemble or oppose each other by chance.
+_FEW = 200
 #: Cells a side of an energy distance; more make it slower and hardly more exact.
 CELLS = 250
 _ROWS = 1 << 14
@@ -50,10 +52,13 @@ class Truth:
         (2, d) means of two disjoint halves of the controls: the truth's, and the predictions'. Both are the mean of all
         of them where they are shared.
     significant
-        (P, d) genes with a Welch test at a false discovery rate of 5 % within the perturbation.
+        (P, d) genes that differ from the truth's controls at a false discovery rate of 5 % within the perturbation.
+    voting
+        (P, d) genes that differ from the other half of the controls: what a baseline may read, for genes chosen beside
+        the truth's controls know their noise.
     trained
-        (2, T, d) the means of the perturbations that models were trained on, and which of their genes are significant;
-        T is 0 where none are named.
+        (2, T, d) the means of the perturbations that models were trained on, and which of their genes vote; T is 0
+        where none are named.
     level, linear
         (d,) mean of the controls as they are, and of their exponentials less one where they are logarithms.
     largest
@@ -71,6 +76,7 @@ class Truth:
     halves: np.ndarray
     controls: np.ndarray
     significant: np.ndarray
+    voting: np.ndarray
     trained: np.ndarray
     level: np.ndarray
     linear: np.ndarray | None
@@ -92,6 +98,7 @@ class Truth:
         return replace(
             self, genes=genes, observed=self.observed[:, at], halves=self.halves[:, :, at],
             controls=self.controls[:, at], significant=self.significant[:, at],
+            voting=self.voting[:, at],
             trained=self.trained[:, :, at], level=self.level[at],
             linear=None if self.linear is None else self.linear[at], _columns=self._columns[at],
         )  # fmt: skip
@@ -174,6 +181,15 @@ def measure(dataset: Dataset, *, controls: Controls, training: Collection[str], 
             f"{_FEWEST} or more; name them with --control ({did_you_mean(control, found)})"
         )
     out, findings = _left_out(dataset, names, unknown, control, rows.ids)
+    if n_control < _FEW:
+        findings.append(
+            Finding(
+                severity="warning", code="few-controls", evidence=f"{n_control} cells",
+                message="all perturbations share the noise of few controls, which intervals over perturbations do not "
+                "know",
+                cure=f"measure more: from {_FEW} on it is small",
+            )
+        )  # fmt: skip
     kept = pd.Index([n for n in found if n != control and n not in out])
     if not len(kept.difference(pd.Index(list(training)))):
         raise MmcellError(f"{who}: no perturbation with two cells and controls is left to be scored; check {column!r}")
@@ -184,12 +200,12 @@ def measure(dataset: Dataset, *, controls: Controls, training: Collection[str], 
     pair_n, total, square = n.reshape(-1, 2), sums.reshape(-1, 2, len(genes)), squares.reshape(-1, 2, len(genes))
     mean = total.sum(axis=1) / pair_n.sum(axis=1)[:, None]
     base = means[-2:] if controls == "halves" else np.repeat(mean[-1:], 2, axis=0)
-    # The tests choose genes for the truth, and see its controls alone.
-    side = slice(0, 1) if controls == "halves" else slice(0, 2)
-    significant = _welch(
-        mean[:-1], square[:-1].sum(axis=1), pair_n[:-1].sum(axis=1),
-        base[0], square[-1, side].sum(axis=0), float(pair_n[-1, side].sum()),
-    )  # fmt: skip
+    cells = (mean[:-1], square[:-1].sum(axis=1), pair_n[:-1].sum(axis=1))
+    sides = (slice(0, 1), slice(1, 2)) if controls == "halves" else (slice(0, 2), slice(0, 2))
+    significant, voting = (
+        _welch(*cells, b, square[-1, s].sum(axis=0), float(pair_n[-1, s].sum()))
+        for b, s in zip(base, sides, strict=True)
+    )
     members = tuple(np.flatnonzero(codes == i) for i in range(len(n)))
     log = dataset.modality(modality).preprocessing in ("counts", "log1p")
     trained = kept.isin(list(training))
@@ -198,7 +214,7 @@ def measure(dataset: Dataset, *, controls: Controls, training: Collection[str], 
     taken = [m for i in (*scored, len(kept)) for m in members[2 * i : 2 * i + 2]]
     return Truth(
         dataset, kept[scored], genes, mean[scored], halves[:, scored], base, significant[scored],
-        np.stack([mean[:-1][trained], significant[trained]]), mean[-1],
+        voting[scored], np.stack([mean[:-1][trained], voting[trained]]), mean[-1],
         _linear(rows, np.sort(np.concatenate(members[-2:]))) if log else None, largest, whole, tuple(findings),
         rows, tuple(taken), np.arange(len(genes)),
     )  # fmt: skip
