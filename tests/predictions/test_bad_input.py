@@ -127,7 +127,7 @@ def test_profiles_called_effects_are_refused_and_huge_effects_are_named(world, r
     with refused("where no measured cell is beyond"):
         score_predictions({"m": 100 * effects}, dataset, values="effects", **FEW)
     assert "large-effects" not in findings(score_predictions({"m": effects}, dataset, values="effects", **FEW))
-    small = screen(14, cells=200, size=0.05, common=0.0)[0]
+    small = screen(14, cells=400, controls=2000, size=0.02, common=0.0)[0]
     assert "large-effects" in findings(score_predictions({"m": 5 * effects}, small, values="effects", **FEW))
 
 

@@ -247,6 +247,7 @@ def test_few_perturbations_have_no_interval_and_one_has_nobody_to_be_told_from()
     dataset, perfect = screen(1)
     found = score_predictions({"m": perfect.drop("ctrl")}, dataset, **FEW)
     assert value(found, "m", "discrimination_cosine", column="status") == "undefined"
+    assert value(found, "m", "discrimination_cosine", column="reason").startswith("one perturbation")
     assert value(found, "m", "pearson_delta", column="status") == "too_few_units"
     assert value(found, "m", "pearson_delta") > 0.8
     assert found.records[0].missing_controls == ("perturbed-mean",)

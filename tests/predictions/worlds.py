@@ -33,8 +33,10 @@ def screen(n=20, cells=40, controls=300, size=0.35, common=0.3, seed=0, strong=N
     return of(data), expected(rate, ["ctrl", *names], data.var_names, seed)
 
 
-def of(data, **roles):
-    card = DatasetCard(name="screen", modalities={"rna": ModalityCard(preprocessing="counts", identifiers="other")})
+def of(data, preprocessing="counts", **roles):
+    card = DatasetCard(
+        name="screen", modalities={"rna": ModalityCard(preprocessing=preprocessing, identifiers="other")}
+    )
     return Dataset("screen", data, Roles(**{"unit": "drug", "perturbation": "drug", "control": "ctrl"} | roles), card)
 
 
