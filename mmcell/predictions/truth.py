@@ -9,7 +9,7 @@ from typing import Any, Literal, Self
 
 import numpy as np
 import pandas as pd
-from scipy.sparse import csr_matrix, issparse
+from scipy.sparse import issparse
 from scipy.stats import false_discovery_control
 from scipy.stats import t as student
 
@@ -20,6 +20,7 @@ from mmcell.digest import stream
 from mmcell.errors import MmcellError, did_you_mean, first, number_of
 from mmcell.features import refuse_contradicted
 from mmcell.metrics.perturbation import control_halves
+from mmcell.predictions.moments import add_sums
 from mmcell.records import Finding
 from mmcell.roles import DatasetCard, ModalityCard, Roles
 
@@ -202,10 +203,11 @@ def measure(dataset: Dataset, *, controls: Controls, training: Collection[str], 
     base = means[-2:] if controls == "halves" else np.repeat(mean[-1:], 2, axis=0)
     cells = (mean[:-1], square[:-1].sum(axis=1), pair_n[:-1].sum(axis=1))
     sides = (slice(0, 1), slice(1, 2)) if controls == "halves" else (slice(0, 2), slice(0, 2))
-    significant, voting = (
+    tested = [
         _welch(*cells, b, square[-1, s].sum(axis=0), float(pair_n[-1, s].sum()))
-        for b, s in zip(base, sides, strict=True)
-    )
+        for b, s in zip(base, sides if controls == "halves" else sides[:1], strict=False)
+    ]
+    significant, voting = tested[0], tested[-1]
     members = tuple(np.flatnonzero(codes == i) for i in range(len(n)))
     log = dataset.modality(modality).preprocessing in ("counts", "log1p")
     trained = kept.isin(list(training))
@@ -284,12 +286,7 @@ def _moments(
     for start in range(0, len(rows), _ROWS):
         x = rows.x[start : start + _ROWS]
         refuse_contradicted(x, "log1p" if stated == "counts" else stated, f"dataset {dataset.name!r}")
-        of = codes[start : start + _ROWS]
-        inside = np.flatnonzero(of >= 0)
-        groups = csr_matrix((np.ones(len(inside)), (of[inside], inside)), (n, len(of)))
-        square = x.multiply(x) if issparse(x) else np.square(x, dtype=np.float64)
-        for total, part in ((sums, groups @ x), (squares, groups @ square)):
-            total += part.toarray() if issparse(part) else part
+        add_sums(x, codes[start : start + _ROWS], sums, squares)
         flat = x.data if issparse(x) else np.asarray(x).ravel()
         if flat.size:
             largest = max(largest, float(flat.max()))

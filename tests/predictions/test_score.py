@@ -3,11 +3,13 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.sparse import csc_matrix, csr_matrix
 
 from mmcell import Results, get_metric
 from mmcell.metrics.classification import auroc
 from mmcell.metrics.perturbation import discrimination_score, energy_distance, pearson_delta
 from mmcell.predictions import score_predictions
+from mmcell.predictions.moments import add_sums
 from mmcell.predictions.score import METRICS, baselines, views
 from mmcell.predictions.truth import measure
 from tests.predictions.worlds import GENES, cells_like, of, screen, value
@@ -251,3 +253,15 @@ def test_few_perturbations_have_no_interval_and_one_has_nobody_to_be_told_from()
     assert value(found, "m", "pearson_delta", column="status") == "too_few_units"
     assert value(found, "m", "pearson_delta") > 0.8
     assert found.records[0].missing_controls == ("perturbed-mean",)
+
+
+@pytest.mark.parametrize("make", [np.asarray, csr_matrix, csc_matrix])
+def test_sums_by_group_equal_those_of_a_loop(make):
+    rng = np.random.default_rng(0)
+    x = rng.poisson(0.7, (50, 6)).astype(np.float32)
+    codes = rng.integers(-1, 4, 50)
+    sums, squares = np.ones((2, 4, 6))
+    add_sums(make(x), codes, sums, squares)
+    for group in range(4):
+        np.testing.assert_allclose(sums[group], 1 + x[codes == group].sum(axis=0))
+        np.testing.assert_allclose(squares[group], 1 + (x[codes == group] ** 2).sum(axis=0))
