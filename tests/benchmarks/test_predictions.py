@@ -55,6 +55,9 @@ def test_effects_are_scored_faster_than_by_cell_eval(against, tmp_path):
         found = evaluator.compute(profile="anndata", skip_metrics=other, write_csv=False)[0]
         return found.to_pandas().set_index("perturbation")
 
-    found, expected = against("200 perturbations × 5,000 genes × 50,000 cells", ours, theirs, at_least=5, rounds=2)
-    for mine, name in (("pearson_delta", "pearson_delta"), ("discrimination_l2", "discrimination_score_l2")):
-        np.testing.assert_allclose(found[mine], expected.loc[found.index, name], atol=1e-4)
+    found, expected = against(f"{P} perturbations × {D:,} genes × {N:,} cells", ours, theirs, at_least=5, rounds=2)
+    np.testing.assert_allclose(found["pearson_delta"], expected.loc[found.index, "pearson_delta"], atol=1e-3)
+    # Of effects that are noise, sums in float32 turn a rank round here and there.
+    for name in ("l1", "l2", "cosine"):
+        theirs_ = expected.loc[found.index, f"discrimination_score_{name}"]
+        np.testing.assert_allclose(found[f"discrimination_{name}"], theirs_, atol=2.5 / P)
