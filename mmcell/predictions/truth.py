@@ -141,6 +141,8 @@ def truth_of(
         roles = Roles(unit=perturbation, perturbation=perturbation, control=control)
         return Dataset(card.name, data, roles, card)
     found = source if isinstance(source, Dataset) else load_dataset(source)
+    if preprocessing is not None:
+        raise MmcellError(f"dataset {found.name!r}: says itself what its values are; leave out --preprocessing")
     if perturbation is not None or control is not None:
         old = found.roles
         roles = replace(old, perturbation=perturbation or old.perturbation, control=control or old.control)
@@ -192,6 +194,20 @@ def measure(dataset: Dataset, *, controls: Controls, training: Collection[str], 
             )
         )  # fmt: skip
     kept = pd.Index([n for n in found if n != control and n not in out])
+    unseen = sorted(set(training) - set(kept))
+    if unseen and len(unseen) == len(set(training)):
+        raise MmcellError(
+            f"training: none of its names is a measured perturbation ({first(unseen)}); name them as {column!r} does, "
+            f"such as {first(kept)}"
+        )
+    if unseen:
+        findings.append(
+            Finding(
+                severity="warning", code="training-unmeasured", evidence=first(unseen, 6),
+                message=f"{number_of(len(unseen), 'training perturbation is', 'training perturbations are')} not "
+                "measured, and no part of the baselines",
+            )
+        )  # fmt: skip
     if not len(kept.difference(pd.Index(list(training)))):
         raise MmcellError(f"{who}: no perturbation with two cells and controls is left to be scored; check {column!r}")
     codes = _dealt(rows.ids, names, kept, control, seed)

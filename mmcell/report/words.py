@@ -35,6 +35,16 @@ _METRICS = {
     "calibration_slope_error": "|calibration slope − 1|",
     "ici": "integrated calibration index",
     "d_calibration": "p of D-calibration",
+    "discrimination_cosine": "discrimination by cosine",
+    "discrimination_l1": "discrimination by ℓ1",
+    "discrimination_l2": "discrimination by ℓ2",
+    "pearson_delta": "Pearson-Δ from controls",
+    "pearson_delta_perturbed": "Pearson-Δ from the perturbed mean",
+    "de_overlap": "overlap of changed genes",
+    "de_overlap@50": "overlap of the 50 most changed genes",
+    "de_direction": "share of right directions",
+    "strong_auroc": "AUROC of strong perturbations by predicted size",
+    "strong_enrichment": "enrichment of strong perturbations in the first tenth",
 }
 #: How a verdict begins that says nothing, for want of units.
 _FEW = "too few"

@@ -94,6 +94,18 @@ def test_a_difference_is_from_the_reference_on_the_same_perturbations(world):
     assert findings(found)["not-predicted"].evidence == "drug12, drug13"
 
 
+def test_predictions_and_training_names_that_nobody_measured_are_named(world, refused):
+    dataset, table = world
+    more = pd.concat([table, table.iloc[:1].rename(index={"drug00": "new"})])
+    found = score_predictions({"m": more}, dataset, training=["drug03", "other"], **FEW)
+    assert findings(found)["not-scored"].evidence == "drug03, new"
+    assert findings(found)["training-unmeasured"].evidence == "other"
+    with refused("training: none of its names is a measured perturbation (other)", "drug00"):
+        score_predictions({"m": table}, dataset, training=["other"], **FEW)
+    with refused("says itself what its values are"):
+        score_predictions({"m": table}, dataset, preprocessing="log1p", **FEW)
+
+
 def test_names_that_do_not_meet_are_refused_with_those_that_are_near(world, refused):
     dataset, table = world
     with refused("no perturbation of the truth is predicted", "drug00+ctrl", "drug00"):

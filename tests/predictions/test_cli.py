@@ -46,6 +46,17 @@ def test_a_table_is_printed_and_a_run_is_written(files, tmp_path):
     assert rows["good", "pearson_delta", "all"] == pytest.approx(table["good", "pearson_delta", "all"])
 
 
+def test_a_truth_on_disk_is_read_in_blocks_and_gives_the_same(files):
+    text = (files / "screen.yaml").read_text()
+    (files / "disk.yaml").write_text(f"{text}backed: true\n")
+    given = ("--predictions", files / "good.csv", "--n-boot", 100, "--format", "csv", "--dataset")
+    one, two = (run(*given, files / name) for name in ("screen.yaml", "disk.yaml"))
+    assert two.returncode == 0, two.stderr
+    values = [[line.split(",")[13] for line in found.stdout.splitlines()] for found in (one, two)]
+    assert values[0][0] == "value"
+    assert values[0] == values[1]
+
+
 def test_training_and_strong_change_what_is_scored(files):
     found = run("--predictions", files / "good.csv", "--dataset", files / "screen.yaml", "--n-boot", 100, "--training",
                 files / "training.txt", "--strong", 80)  # fmt: skip
