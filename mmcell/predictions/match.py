@@ -200,8 +200,8 @@ def matched(prediction: Prediction, truth: Truth, n_genes: int, values: Values) 
         findings.append(
             Finding(
                 severity="info", code="not-scored", evidence=first(extra, 6),
-                message=f"{number_of(len(extra), 'predicted perturbation is', 'predicted perturbations are')} not scored: "
-                "not measured, or trained on",
+                message=f"{number_of(len(extra), 'predicted perturbation is', 'predicted perturbations are')} not "
+                "scored: not measured, or trained on",
             )
         )  # fmt: skip
     own_genes = int(_genes(prediction).isin(truth.genes).sum())

@@ -173,7 +173,7 @@ def curves(predicted: Predicted, view: View) -> dict[str, dict[str, Any]]:
 
 
 def energies(predicted: Predicted, truth: Truth) -> np.ndarray:
-    """Return the energy distance (P,) between predicted and measured cells, of 250 a side at most."""
+    """Return the energy distance (P,) between predicted and measured cells, of 128 a side at most."""
     found = np.full(len(truth.perturbations), np.nan)
     if predicted.has_cells:
         for i in np.flatnonzero(predicted.known):

@@ -31,7 +31,7 @@ _FEWEST = 4
 #: With fewer, the two halves of the controls resemble or oppose each other by chance.
 _FEW = 200
 #: Cells a side of an energy distance; more make it slower and hardly more exact.
-CELLS = 250
+CELLS = 128
 _ROWS = 1 << 14
 
 
@@ -110,7 +110,7 @@ class Truth:
         rows = np.sort(np.concatenate(parts) if half is None else parts[half])
         # Rows were dealt to halves at random; spread over the file, the first of them would be no sample.
         chosen = rows[np.unique(np.linspace(0, len(rows) - 1, min(len(rows), CELLS)).astype(int))]
-        found = self._rows[chosen].X
+        found = self._rows.x[chosen]
         return np.asarray(found.toarray() if issparse(found) else found, dtype=np.float64)[:, self._columns]
 
 
@@ -313,7 +313,7 @@ def _moments(
 def _linear(rows: Any, at: np.ndarray) -> np.ndarray:
     total = np.zeros(rows.width)
     for start in range(0, len(at), _ROWS):
-        x = rows[at[start : start + _ROWS]].X
+        x = rows.x[at[start : start + _ROWS]]
         total += np.asarray((x.expm1() if issparse(x) else np.expm1(x)).sum(axis=0), dtype=np.float64).ravel()
     return total / len(at)
 
