@@ -35,6 +35,7 @@ _LAZY = {
     "list_tasks": "mmcell.task",
     "load_dataset": "mmcell.data.catalog",
     "make_splits": "mmcell.splits",
+    "score_predictions": "mmcell.predictions",
     "stratify": "mmcell.stratification.study",
 }
 __all__ = [*_LAZY, "__version__"]
@@ -52,6 +53,7 @@ if TYPE_CHECKING:
     from mmcell.metrics.base import Metric as Metric
     from mmcell.metrics.base import get_metric as get_metric
     from mmcell.metrics.base import list_metrics as list_metrics
+    from mmcell.predictions import score_predictions as score_predictions
     from mmcell.records import RunRecord as RunRecord
     from mmcell.records import Score as Score
     from mmcell.registry import Registry as Registry

@@ -23,6 +23,7 @@ KINDS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "survival": (("y_pred",), ("time", "event")),
     "retrieval": (("above", "tied", "tied_correct", "n_correct", "n_gallery", "percentile"), ()),
     "features": (("row", "n_items"), ()),
+    "effects": ((), ()),
 }
 #: Columns whose combinations are scored apart.
 PANEL = ("target", "query", "gallery", "stratum", "split")
@@ -42,7 +43,7 @@ class Items:
     frame
         One row per scored item; see Notes.
     kind
-        ``binary``, ``multiclass``, ``regression``, ``survival``, ``retrieval`` or ``features``.
+        ``binary``, ``multiclass``, ``regression``, ``survival``, ``retrieval``, ``features`` or ``effects``.
     arrays
         Named arrays that belong to the table: of survival items ``survival`` (items, k), the predicted probability of
         being without the event beyond each of the rising ``times`` (k,), and where events compete ``incidence``, that
@@ -75,6 +76,9 @@ class Items:
                    (replicates, targets) ``p``, ``q`` and ``n_queries``, see `mmcell.protocols.mechanism`
     features       ``row``, where the sums of one unit and stratum stand in ``arrays["moments"]``, ``within``, what they
                    are centred in, and ``n_items``, how many items they are
+    effects        one column a metric, its value for this perturbation, NaN where it is undefined (see
+                   `mmcell.metrics.effects`); ``n_gallery``, how many effects a prediction is compared with;
+                   ``effect_size``, as predicted, and ``strong``, whether the measured effect is
     =============  =============================================================================================
 
     Of binary, regression and survival items ``within`` is the subgroup of units that a row is compared in, "" for all

@@ -12,6 +12,7 @@ from hypothesis import settings
 
 from mmcell import Items, MmcellError, Roles
 from mmcell.dataset import Dataset
+from mmcell.metrics.base import METRICS
 from mmcell.metrics.features import moments
 from mmcell.metrics.mixing import BY_CHANCE, GRAPH, NAMES
 from mmcell.roles import DatasetCard, Outcome
@@ -114,6 +115,15 @@ def truth_of(kind, rng, n):
             return {"y_true": rng.integers(0, 6, n), "y_pred": rng.normal(size=n).round(1)}
         case "features":
             return {"row": 0, "n_items": 4}
+        case "effects":
+            # Eighths, so that sums are exact; of some perturbations a score is undefined.
+            names = [name for name, at in METRICS.references.items() if at.startswith("mmcell.metrics.effects:")]
+            values = {name: rng.choice([np.nan, *np.arange(9) / 8], n) for name in names}
+            return values | {
+                "n_gallery": 8,
+                "effect_size": rng.integers(0, 4, n) / 1.0,
+                "strong": rng.integers(0, 2, n),
+            }
         case "survival":
             truth = {"time": rng.integers(1, 6, n), "event": rng.integers(0, 2, n), "y_pred": rng.integers(0, 4, n)}
             # Weights as censoring gives them: 0 from some time on, and quarters, whose sums are exact.

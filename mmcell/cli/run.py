@@ -69,7 +69,9 @@ def run(
 
 @app.command()
 def evaluate(
-    task: Annotated[list[str], typer.Option(help="Task; may be given several times.")],
+    task: Annotated[
+        list[str] | None, typer.Option(help="Task; may be given several times. Not with --predictions.")
+    ] = None,
     embedding: Annotated[
         list[str] | None, typer.Option(help="[SLOT=]FILE[:KEY], a file of precomputed embeddings; several are allowed.")
     ] = None,
@@ -92,6 +94,29 @@ def evaluate(
         typer.Option(help="Level of the embedding files; default: cell, or what --model says."),
     ] = None,
     model: Annotated[str | None, typer.Option(help="Model whose own tool wrote the files: mmcell list models.")] = None,
+    predictions: Annotated[
+        list[str] | None,
+        typer.Option(help="[NAME=]FILE of predicted effects: perturbation × gene, or AnnData; several are allowed."),
+    ] = None,
+    perturbation: Annotated[str | None, typer.Option(help="Column of the perturbation, with --predictions.")] = None,
+    control: Annotated[str | None, typer.Option(help="Name of the controls in that column.")] = None,
+    preprocessing: Annotated[
+        Literal["counts", "log1p", "proportions", "values"] | None,
+        typer.Option(help="What a bare .h5ad as the --dataset of --predictions holds."),
+    ] = None,
+    values: Annotated[
+        Literal["profiles", "effects"] | None, typer.Option(help="What is predicted; default: profiles.")
+    ] = None,
+    controls: Annotated[
+        Literal["halves", "shared"] | None,
+        typer.Option(help="Disjoint halves of the controls for truth and predictions (default), or all for both."),
+    ] = None,
+    training: Annotated[
+        Path | None, typer.Option(help="Text file, one perturbation a line that models were trained on.")
+    ] = None,
+    strong: Annotated[
+        int | None, typer.Option(min=1, help="Significant genes that make a perturbation strong; default: 10.")
+    ] = None,
     out: Out = None,
     workers: Workers = 1,
     seed: Seed = None,
@@ -102,10 +127,29 @@ def evaluate(
     axes: Axes = None,
     shape: Shape = "table",
 ) -> None:
-    """Evaluate embeddings or encoders on tasks, with the controls that each task demands.
+    """Evaluate embeddings or encoders on tasks, with the controls that each task demands, or predicted effects.
 
     Example: mmcell evaluate --embedding cells.h5ad:obsm/X_scGPT --dataset cohort.yaml --task patient-severity
+
+    Example: mmcell evaluate --predictions gears.csv --predictions state.h5ad --dataset screen.yaml
     """
+    effects = {
+        "perturbation": perturbation, "control": control, "preprocessing": preprocessing, "values": values,
+        "controls": controls, "training": training, "strong": strong,
+    }  # fmt: skip
+    given_effects = {name: value for name, value in effects.items() if value is not None}
+    if predictions:
+        others = {
+            "--task": task, "--embedding": embedding, "--encoder": encoder, "--patient-encoder": patient_encoder,
+            "--probe": probe, "--correction": correction, "--level": level, "--model": model, "--null": null,
+            "--cache": cache, "--sensitivity": sensitivity, "--axes": axes, "--workers": workers != 1,
+        }  # fmt: skip
+        _predictions(predictions, dataset, given_effects, [n for n, v in others.items() if v], out, seed, n_boot, shape)
+        return
+    if given_effects:
+        raise MmcellError(f"--{next(iter(given_effects))}: is for predicted effects; give --predictions, too")
+    if not task:
+        raise MmcellError("evaluate: no --task was given; mmcell list tasks names them (or give --predictions)")
     from mmcell.plan import make_plan
     from mmcell.run import keeping, run_plans
 
@@ -136,6 +180,32 @@ def evaluate(
         results = run_plans(plans, executor=executor, out=out, progress=progress, command=_command())
         varied = _vary(plans, wanted, n_boot, out, executor, progress) if wanted else None
     _finish(results, shape, out, varied)
+
+
+def _predictions(
+    files: list[str], dataset: str | None, options: dict[str, Any], others: list[str], folder: Path | None,
+    seed: int | None, n_boot: int | None, shape: Format,
+) -> None:  # fmt: skip
+    """Score files of predicted effects, print them, and write the report where there is a folder."""
+    from mmcell.predictions import score_predictions
+    from mmcell.readers import existing
+    from mmcell.report.effects import show_effects
+
+    if others:
+        raise MmcellError(f"--predictions: {others[0]} does not go with it; leave it out")
+    if dataset is None:
+        raise MmcellError("--predictions: what was measured is not known; give --dataset, a name, a card or an .h5ad")
+    if "training" in options:
+        lines = existing(options["training"]).read_text(encoding="utf-8").splitlines()
+        options["training"] = [line.strip() for line in lines if line.strip()]
+    results = score_predictions(
+        files, dataset, n_boot=1000 if n_boot is None else n_boot, seed=0 if seed is None else seed, out=folder,
+        command=_command(), **options,
+    )  # fmt: skip
+    show_effects(results, shape)
+    if folder is not None:
+        page = results.report(folder / "report.html")
+        print(f"wrote {page} beside records/, items/ and table.csv", file=sys.stderr)
 
 
 def _command() -> str:

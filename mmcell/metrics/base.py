@@ -69,6 +69,18 @@ METRICS = Registry(
         "ici": "mmcell.metrics.probability:ICI",
         "d_calibration": "mmcell.metrics.probability:D_CALIBRATION",
         "net_benefit": "mmcell.metrics.probability:NET_BENEFIT",
+        "pearson_delta": "mmcell.metrics.effects:PEARSON_DELTA",
+        "pearson_delta_perturbed": "mmcell.metrics.effects:PEARSON_DELTA_PERTURBED",
+        "centroid_accuracy": "mmcell.metrics.effects:CENTROID_ACCURACY",
+        "discrimination_l1": "mmcell.metrics.effects:DISCRIMINATION_L1",
+        "discrimination_l2": "mmcell.metrics.effects:DISCRIMINATION_L2",
+        "discrimination_cosine": "mmcell.metrics.effects:DISCRIMINATION_COSINE",
+        "de_overlap": "mmcell.metrics.effects:DE_OVERLAP",
+        "de_overlap@50": "mmcell.metrics.effects:DE_OVERLAP_50",
+        "de_direction": "mmcell.metrics.effects:DE_DIRECTION",
+        "energy_distance": "mmcell.metrics.effects:ENERGY_DISTANCE",
+        "strong_auroc": "mmcell.metrics.effects:STRONG_AUROC",
+        "strong_enrichment": "mmcell.metrics.effects:STRONG_ENRICHMENT",
     },
 )
 

@@ -175,7 +175,7 @@ def test_leaks_and_errors_are_better_low():
     assert low == {
         "batch_predictability", "batch_auroc", "batch_variance", "brier", "brier@horizon",
         "calibration_intercept_error",
-        "calibration_slope_error", "foscttm", "ibs", "ici", "median_rank",
+        "calibration_slope_error", "energy_distance", "foscttm", "ibs", "ici", "median_rank",
     }  # fmt: skip
 
 

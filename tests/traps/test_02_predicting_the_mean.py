@@ -62,6 +62,13 @@ def saying_nothing(items):
         n, _, y = np.moveaxis(sums, 1, 0)[:3]
         sums[:, 1], sums[:, 3], sums[:, 5] = 0.3 * n, 0.09 * n, 0.3 * y
         return Items(items.frame, items.kind, {**items.arrays, "moments": sums})
+    if items.kind == "effects":
+        n = len(items.frame)
+        observed = np.random.default_rng(0).normal(size=(n, 30))
+        mean = np.tile(observed.mean(axis=0), (n, 1))
+        found = {f"discrimination_{d}": discrimination_score(mean, observed, d) for d in ("l1", "l2", "cosine")}
+        found |= {"centroid_accuracy": centroid_accuracy(mean, observed), "effect_size": np.ones(n)}
+        return items.having(found | {"n_gallery": np.full(n, n)})
     same = np.full(len(items.frame), "a" if items.kind == "multiclass" else 0.3)
     beside = {"risk_group": np.full(len(same), "low")} if items.kind == "survival" else {}
     if items.kind == "multiclass":

@@ -1,0 +1,120 @@
+"""Metrics of predicted perturbation effects: the mean over perturbations of a value that each of them has.
+
+The values come from the array functions of `mmcell.metrics.perturbation`, one column each; where one is undefined (no
+gene changes, one cell) the perturbation does not count for that metric, and is counted as excluded.
+
+Beside cell-eval, on the same input and with one pool of controls on both sides: ``pearson_delta`` and, where no
+perturbation is the name of a gene, ``discrimination_l1``, ``_l2`` and ``_cosine`` are equal to its ``pearson_delta``
+and ``discrimination_score_*`` (ties aside, which it breaks by order). What differs, on purpose:
+
+- a target gene is left out of both effects that are compared (cell-eval leaves it out of one, so that the marks of the
+  other targets stay, and predicting no change finds the right one);
+- ``de_overlap`` takes the genes with the largest effects (cell-eval: those that are significant in cells of the
+  prediction, which a table of means does not have, by fold change);
+- ``energy_distance`` is between predicted and observed cells of one perturbation, without bias (cell-eval: the
+  correlation over perturbations of distances from the controls, in which each cell is compared with itself, too);
+- by default the two sides have disjoint halves of the controls (cell-eval: the same).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from mmcell.items import Items
+from mmcell.metrics.base import Metric, Resampled, plain, ratio
+from mmcell.metrics.classification import auroc_resampled
+
+#: The share of candidates that is tried first.
+_FIRST = 0.1
+
+
+def mean_known(column: str) -> tuple[Callable[[Items], float], Resampled]:
+    """Return `fn` and its fast path for the mean of a column over the items that have a value in it."""
+
+    def resampled(items: Items, weights: np.ndarray) -> np.ndarray:
+        if column not in items.frame:
+            return np.full(len(weights), np.nan)
+        value = items.column(column).astype(float)
+        known = np.isfinite(value)
+        n = len(items.units)
+        total = np.bincount(items.codes[known], value[known], n)
+        return ratio(weights @ total, weights @ np.bincount(items.codes[known], minlength=n))
+
+    return plain(resampled), resampled
+
+
+def of_effects(
+    name: str,
+    chance: float | Callable[[Items], float] | None,
+    bounds: tuple[float, float],
+    undefined: str,
+    higher: bool = True,
+) -> Metric:
+    """Return the metric that is the mean of the column of its name."""
+    fn, fast = mean_known(name)
+    return Metric(name, fn, higher, chance, bounds, fast, ("effects",), needs=(name,), undefined=undefined)
+
+
+def _discrimination_chance(items: Items) -> float:
+    n = items.column("n_gallery").astype(float)
+    return float(((n + 1) / (2 * n)).mean())
+
+
+def _strong_auroc(items: Items, weights: np.ndarray) -> np.ndarray:
+    size, strong, of_item = _prioritised(items, weights)
+    return np.asarray(auroc_resampled(strong, size, of_item)) if len(size) else np.full(len(weights), np.nan)
+
+
+def _strong_enrichment(items: Items, weights: np.ndarray) -> np.ndarray:
+    """Share of strong perturbations among the first tenth, over their share in all; ties in random order."""
+    size, strong, of_item = _prioritised(items, weights)
+    _, block = np.unique(-size, return_inverse=True)
+    n = int(block.max()) + 1 if len(block) else 0
+    member = (block[:, None] == np.arange(n)).astype(float)
+    there, found = of_item @ member, (of_item * strong) @ member
+    total = there.sum(axis=1)
+    before = np.cumsum(there, axis=1) - there
+    places = _FIRST * total
+    taken = np.maximum(np.minimum(places[:, None] - before, there), 0.0)
+    share = ratio((ratio(found, there) * taken).sum(axis=1, where=there > 0), places)
+    return ratio(share, ratio(found.sum(axis=1), total))
+
+
+def _prioritised(items: Items, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return predicted sizes, whether effects are strong, and weights (draws, items), of what has both."""
+    if not {"effect_size", "strong"} <= set(items.frame):
+        return np.empty(0), np.empty(0), np.empty((len(weights), 0))
+    size, strong = items.column("effect_size").astype(float), items.column("strong").astype(float)
+    known = np.isfinite(size) & np.isfinite(strong)
+    return size[known], strong[known].astype(int), np.asarray(weights, dtype=float)[:, items.codes[known]]
+
+
+_FLAT = "no perturbation whose predicted and measured change vary over genes"
+_ALONE = "one perturbation; there is no other to tell it from"
+_NO_GENE = "no perturbation with a significant gene"
+_SAME = "all perturbations are strong, or none is"
+_SIZED = ("effect_size", "strong")
+
+# Without a chance level: predicting the mean of all perturbations scores here; what it scores stands beside.
+PEARSON_DELTA = of_effects("pearson_delta", None, (-1, 1), _FLAT)
+PEARSON_DELTA_PERTURBED = of_effects("pearson_delta_perturbed", None, (-1, 1), _FLAT)
+DE_OVERLAP = of_effects("de_overlap", None, (0, 1), _NO_GENE)
+DE_OVERLAP_50 = of_effects("de_overlap@50", None, (0, 1), _FLAT)
+DE_DIRECTION = of_effects("de_direction", None, (0, 1), _NO_GENE)
+CENTROID_ACCURACY = of_effects("centroid_accuracy", 0.5, (0, 1), _ALONE)
+DISCRIMINATION_L1 = of_effects("discrimination_l1", _discrimination_chance, (0, 1), _ALONE)
+DISCRIMINATION_L2 = of_effects("discrimination_l2", _discrimination_chance, (0, 1), _ALONE)
+DISCRIMINATION_COSINE = of_effects("discrimination_cosine", _discrimination_chance, (0, 1), _ALONE)
+ENERGY_DISTANCE = of_effects(
+    "energy_distance", None, (-np.inf, np.inf), "no predicted cells, two a perturbation at least", higher=False
+)
+#: Would trying the largest predicted effects first have found the strong perturbations sooner than chance?
+STRONG_AUROC = Metric(
+    "strong_auroc", plain(_strong_auroc), True, 0.5, (0, 1), _strong_auroc, ("effects",), needs=_SIZED, undefined=_SAME
+)
+STRONG_ENRICHMENT = Metric(
+    "strong_enrichment", plain(_strong_enrichment), True, 1.0, (0, np.inf), _strong_enrichment, ("effects",),
+    needs=_SIZED, undefined=_SAME,
+)  # fmt: skip
