@@ -84,6 +84,6 @@ def caveats(dials: Dials) -> tuple[str, ...]:
     planted = ", ".join(
         f"{name.replace('_', ' ')} {value:g}"
         for name, value in vars(dials).items()
-        if name.endswith("effect") or name in ("coupling", "confounding", "unshared_types")
+        if name.endswith("effect") or name in ("coupling", "confounding") or (name == "unshared_types" and value)
     )
     return (f"Simulated, so a score says what a method can find and nothing about patients; planted: {planted}.",)
