@@ -2,7 +2,7 @@
 
 A number belongs to the graph of all held-out items of a fold (see `mmcell.standing`), whose items carry pseudo-values
 of it: the metric is their mean, averaged over folds. Under a draw it is the number plus what the drawn donors add to
-it, to first order, as the jackknife says.
+it, to first order, as the jackknife says; an interval may therefore reach a little beyond a bound.
 """
 
 from __future__ import annotations
