@@ -20,8 +20,9 @@ from mmcell.metrics.mixing import BY_CHANCE, GRAPH, MIXED, NAMES
 
 #: More items than these are drawn from, equally many of each unit as far as they go.
 MOST = 20_000
-#: Units that are left out one at a time; of more, groups are.
-GROUPS = 60
+#: Units that are left out one at a time; of more, groups are, and of fewer where sums of distances (items × labels ×
+#: groups) would need more than 200 MB.
+GROUPS, _SUMS, _FEWEST_GROUPS = 60, 25_000_000, 10
 #: Graphs that are kept: labels that are permuted, and a second label of the same items, do not change them.
 _KEPT = 4
 _grounds: dict[tuple[str, str], Ground] = {}
@@ -71,10 +72,12 @@ def with_surroundings(
     there = ids[kept]
     ground = _ground(items.arrays["vectors"][kept], there.to_numpy().astype(str))
     units, code = np.unique(unit.to_numpy()[kept].astype(str), return_inverse=True)
-    group = code % GROUPS if len(units) > GROUPS else code
     parts = []
     for target, part in graded.groupby("target", sort=False):
         if target in targets:
+            n_labels = real.truth(str(target), level)["y_true"].nunique()
+            most = max(min(GROUPS, _SUMS // (len(kept) * n_labels)), _FEWEST_GROUPS)
+            group = code % min(most, len(units))
             found = [
                 Surroundings(
                     ground, *worlds, group, samples=level != "cell",
