@@ -106,7 +106,7 @@ def truth_of(kind, rng, n):
             # What stands around a cell, in eighths; some have no label, and some no number.
             near = {c: rng.integers(0, 9, n) / 8 for c in ("ilisi", "clisi", "silhouette", "bras")}
             passed = {c: rng.choice([0.0, 1.0], n) for c in ("accepted", "joined")}
-            spread = {"spread": rng.integers(4, 9, n) / 1.0, "batch_spread": rng.integers(0, 4, n) / 1.0}
+            spread = {"spread": rng.integers(4, 9, n) / 1.0, "batch_offset": rng.integers(0, 4, n) / 1.0}
             label = rng.choice([*"abc", None], n)
             of_label = {"label": label, "shared": np.isin(label, ["b", "c"]), "isolated": label == "a"}
             beside = {

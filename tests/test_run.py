@@ -62,6 +62,10 @@ def test_one_row_per_metric_and_stratum_of_every_candidate(name):
     assert not table.duplicated(ROW).any()
     for _, rows in table.groupby(["encoder", "patient_encoder", "probe"]):
         assert set(zip(rows["metric"], rows["stratum"], strict=True)) == EXPECTED[name]
+    # Whether it hides the batch cannot be said of what says nothing.
+    nothing = (table["encoder"] == "constant") & (table["metric"] == "batch_predictability")
+    assert (table.loc[nothing, "status"] == "undefined").all()
+    table = table[~nothing]
     assert set(table["status"]) <= {"ok", "boundary", "too_few_units"}
     assert table["value"].notna().all()
     assert not (table["ci_low"] > table["value"] + 1e-9).any()
@@ -286,6 +290,7 @@ def test_constant_and_random_embeddings_carry_no_type_and_show_no_batch():
     table = run(ALIGNMENT, NOISE, controls=["constant"]).table().astype({"value": float, "chance": float})
     constant = table[table["encoder"] == "constant"]
     np.testing.assert_allclose(constant["value"], constant["chance"])
+    assert list(constant.loc[constant["value"].isna(), "metric"]) == ["batch_predictability"]
     for _, rows in table.groupby(["metric", "stratum"]):
         assert abs((rows["value"] - rows["chance"]).mean()) < 0.03
 

@@ -121,7 +121,7 @@ def _audited(
 
 
 def _opened(source: str | Path) -> pd.DataFrame | Dataset | Results | tuple[Path, Any]:
-    from mmcell.data.catalog import DATASETS, load_dataset
+    from mmcell.data.catalog import DATASETS, in_catalogue, load_dataset
     from mmcell.data.cohort import read_data
     from mmcell.readers import existing, read_table
     from mmcell.results import Results
@@ -138,7 +138,7 @@ def _opened(source: str | Path) -> pd.DataFrame | Dataset | Results | tuple[Path
             return path, read_data(existing(path))
     if path.is_dir():
         return Results.read(path)
-    if str(source) in DATASETS.references:
+    if in_catalogue(str(source)):
         return load_dataset(str(source))
     raise MmcellError(
         f"{source}: is no dataset ({did_you_mean(str(source), DATASETS.names())}), no folder of a run, and ends in "

@@ -78,7 +78,9 @@ def evaluate(
     encoder: Annotated[
         list[str] | None, typer.Option(help="[SLOT=]NAME, an encoder by name or module:attribute; several are allowed.")
     ] = None,
-    dataset: Annotated[str | None, typer.Option(help="Dataset by name, or the YAML card of your cohort.")] = None,
+    dataset: Annotated[
+        str | None, typer.Option(help="Dataset by name (sim-studies:batch_effect=2), or the YAML card of your cohort.")
+    ] = None,
     patient_encoder: Annotated[
         list[str] | None, typer.Option(help="How cells become patients: a name, or file:PATH for vectors or distances.")
     ] = None,

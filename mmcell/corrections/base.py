@@ -16,6 +16,7 @@ from mmcell.dataset import Dataset
 from mmcell.digest import digest
 from mmcell.embedding import Embedding
 from mmcell.errors import MmcellError, first
+from mmcell.probes.scale import settled
 from mmcell.records import jsonable
 from mmcell.registry import Registry, load_attribute
 from mmcell.splits import Split
@@ -116,7 +117,7 @@ class Correcting:
         owner = embedding.ids.to_series() if of_patients else dataset.unit.reindex(embedding.ids)
         trains = owner.isin(split.train).to_numpy()
         control = _controls(embedding, dataset, of_patients=of_patients)
-        x = np.asarray(embedding.values, dtype=np.float64)
+        x = settled(np.asarray(embedding.values, dtype=np.float64))
         seen = np.ones(len(x), dtype=bool) if self.is_transductive else trains
         model = copy.deepcopy(self.correction).fit(x[seen], batch[seen], control[seen])
         found = np.asarray(model.transform(x, batch, control))

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import inspect
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 
 from mmcell.data.cohort import read_cohort
 from mmcell.dataset import Dataset
+from mmcell.errors import MmcellError, did_you_mean
 from mmcell.registry import Registry
+
+Dial = bool | int | float
 
 DATASETS = Registry(
     "dataset",
@@ -37,6 +41,7 @@ DATASETS = Registry(
         "rosetta-ta-orf": "mmcell.data.rosetta:load_ta_orf",
         "sim-cohort": "mmcell.data.simulate:load_cohort",
         "sim-null": "mmcell.data.simulate:load_null",
+        "sim-studies": "mmcell.data.simulate:simulate_studies",
     },
 )
 
@@ -46,20 +51,69 @@ def list_datasets() -> list[str]:
     return DATASETS.names()
 
 
+def in_catalogue(name: str) -> bool:
+    """Whether a name, with dials or without, is one of the catalogue."""
+    return name.partition(":")[0] in DATASETS.references
+
+
+def dials_of(name: str) -> dict[str, Dial]:
+    """Return the dials of a dataset of the catalogue and where they stand; none unless it is simulated."""
+    parameters = inspect.signature(DATASETS.get(name)).parameters.values()
+    return {p.name: p.default for p in parameters if isinstance(p.default, int | float)}
+
+
 def load_dataset(name: str | Path) -> Dataset:
     """Return a dataset by its name in the catalogue, or a user's own by the path of its YAML card.
+
+    A simulated one takes its dials after a colon: ``sim-studies:batch_effect=2,seed=1``.
 
     Raises
     ------
     MmcellError
-        No such name (the nearest are given) or file; a package to install; a file that is not the known one.
+        No such name (the nearest are given), dial or file; a value that is none; a package to install; a file that is
+        not the known one.
     """
     if isinstance(name, Path) or str(name).endswith((".yaml", ".yml")):
         return read_cohort(name)
-    return _load(str(name))
+    base, colon, asked = str(name).partition(":")
+    return _load(base, tuple(_read(base, asked).items()) if colon else ())
 
 
 @lru_cache(maxsize=4)
-def _load(name: str) -> Dataset:
-    dataset: Dataset = DATASETS.get(name)()
-    return replace(dataset, origin=name)
+def _load(name: str, dials: tuple[tuple[str, Dial], ...]) -> Dataset:
+    dataset: Dataset = DATASETS.get(name)(**dict(dials))
+    if not dials:
+        return replace(dataset, origin=name)
+    full = f"{name}:{','.join(f'{dial}={_text(value)}' for dial, value in dials)}"
+    return replace(dataset, name=full, card=dataset.card.model_copy(update={"name": full}), origin=full)
+
+
+def _read(name: str, asked: str) -> dict[str, Dial]:
+    """Return dial -> value, in the order of the signature, so that one dataset has one name."""
+    known = dials_of(name)
+    if not known:
+        raise MmcellError(f"dataset {name!r}: has no dials, only simulated data have; leave out {':' + asked!r}")
+    found: dict[str, Dial] = {}
+    for part in asked.split(","):
+        dial, _, value = (text.strip() for text in part.partition("="))
+        if dial not in known:
+            raise MmcellError(f"dataset {name!r}: unknown dial {dial!r}; {did_you_mean(dial, known)}")
+        if dial in found:
+            raise MmcellError(f"dataset {name!r}: {dial} is given twice; give it once")
+        found[dial] = _value(name, dial, value, known[dial])
+    return {dial: found[dial] for dial in known if dial in found}
+
+
+def _value(name: str, dial: str, text: str, default: Dial) -> Dial:
+    """Read a value of the kind that the default is of."""
+    try:
+        if isinstance(default, bool):
+            return {"true": True, "false": False}[text.lower()]
+        return type(default)(text)
+    except (KeyError, ValueError):
+        wanted = {bool: "true or false", int: "a whole number", float: "a number"}[type(default)]
+        raise MmcellError(f"dataset {name!r}: {dial} is {text!r}; give {wanted}") from None
+
+
+def _text(value: Dial) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value).removesuffix(".0")

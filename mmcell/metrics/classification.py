@@ -306,7 +306,25 @@ def _shuffled(summary: Callable[[np.ndarray], np.ndarray], column: str = "y_pred
 
 def _unknown_kernel(items: Items, rows: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     unknown = ~items.column("in_reference")[rows].astype(bool)
-    return _by_score(_pairs, unknown.astype(float), items.column("distance")[rows].astype(float), weights)
+    distance = items.column("distance")[rows].astype(float)
+    won, pairs = _by_score(_pairs, unknown.astype(float), distance, weights)
+    drawn = np.asarray(weights) > 0
+    least, most = (f(np.where(drawn, distance, end), axis=1) for f, end in ((np.min, np.inf), (np.max, -np.inf)))
+    # Where all points are equal nothing lies far away, and half is more than some get that see types.
+    return np.where(least < most, won, 0.0), np.where(least < most, pairs, 0.0)
+
+
+def _unread(items: Items) -> bool:
+    """Whether a fold predicts nothing (""), for want of anything to read."""
+    return bool((items.column("y_pred") == "").any())
+
+
+def _told_fast(items: Items, weights: np.ndarray) -> np.ndarray:
+    return np.full(len(weights), np.nan) if _unread(items) else _balanced_fast(items, weights)
+
+
+def _told_by_chance(items: Items) -> float:
+    return float("nan") if _unread(items) else _shuffled(_recall_mean)(items)
 
 
 def _findable(items: Items) -> Items:
@@ -317,6 +335,16 @@ _auroc_fn, _auroc_fast = within_folds(_auroc_kernel)
 _unknown_fn, _unknown_fast = within_folds(_unknown_kernel)
 _auprc_fn, _auprc_fast = within_folds(_auprc_kernel)
 _balanced_fn, _balanced_fast = _from_tables(_recall_mean)
+
+
+def _known_fast(items: Items, weights: np.ndarray) -> np.ndarray:
+    known = items.column("in_reference").astype(bool)
+    if not known.any():
+        return np.full(len(weights), np.nan)
+    # Units without such an item are no columns of what is left.
+    return _balanced_fast(_findable(items), np.asarray(weights)[:, np.unique(items.codes[known])])
+
+
 _f1_fn, _f1_fast = _from_tables(_f1_mean)
 
 AUROC = Metric("auroc", _auroc_fn, True, 0.5, (0, 1), _auroc_fast, ("binary",), "", True, smaller_class)
@@ -338,8 +366,7 @@ KNN_BALANCED_ACCURACY, KNN_MACRO_F1 = (
 )  # fmt: skip
 #: The same of labels that training units hold: what they lack cannot be predicted, and counts as missed above.
 KNOWN_BALANCED_ACCURACY = replace(
-    BALANCED_ACCURACY, name="known_balanced_accuracy", fn=lambda items: _balanced_fn(_findable(items)),
-    resampled=lambda items, weights: _balanced_fast(_findable(items), weights),
+    BALANCED_ACCURACY, name="known_balanced_accuracy", fn=plain(_known_fast), resampled=_known_fast,
     chance=lambda items: _shuffled(_recall_mean)(_findable(items)),
     size=lambda items: smaller_class(_findable(items)), kinds=("multiclass",), needs=("in_reference",),
     undefined="training units hold no label of these items",
@@ -348,12 +375,13 @@ KNOWN_BALANCED_ACCURACY = replace(
 UNKNOWN_AUROC = Metric(
     "unknown_auroc", _unknown_fn, True, 0.5, (0, 1), _unknown_fast, ("multiclass",), within_fold=True,
     size=lambda items: int(items.frame.groupby(~items.frame["in_reference"].astype(bool))["unit"].nunique().min()),
-    needs=("in_reference", "distance"), undefined="training units hold every label of these items, or none",
+    needs=("in_reference", "distance"),
+    undefined="training units hold every label of these items, or none, or all items lie equally far from them",
 )  # fmt: skip
 #: Leaks: how well a probe of the same embedding tells the batch of held-out donors. Better low.
 BATCH_PREDICTABILITY = Metric(
-    "batch_predictability", _balanced_fn, False, _shuffled(_recall_mean), (0, 1), _balanced_fast, ("multiclass",),
-    "batch", size=smaller_class,
+    "batch_predictability", plain(_told_fast), False, _told_by_chance, (0, 1), _told_fast, ("multiclass",),
+    "batch", size=smaller_class, undefined="the embedding does not vary",
 )  # fmt: skip
 BATCH_AUROC = Metric(
     "batch_auroc", _auroc_fn, False, 0.5, (0, 1), _auroc_fast, ("binary",), "batch", True, smaller_class

@@ -130,8 +130,8 @@ def _scaled(kernel: Kernel) -> Kernel:
 
 def _between(graph: Graph) -> np.ndarray:
     one = np.zeros(len(graph.code), dtype=np.int64)
-    total, inside = (graph.sums(one, 1, graph.numbers(c))[:, 0] for c in ("spread", "batch_spread"))
-    return ratio(total - inside, total)
+    total, between = (graph.sums(one, 1, graph.numbers(c))[:, 0] for c in ("spread", "batch_offset"))
+    return ratio(between, total)
 
 
 def _tables(graph: Graph) -> tuple[np.ndarray, pd.Index]:

@@ -12,6 +12,7 @@ from mmcell.errors import MmcellError, number_of
 from mmcell.items import Items
 from mmcell.probes.linear import fit_discriminant
 from mmcell.probes.neighbours import carried_over
+from mmcell.probes.scale import settled
 from mmcell.splits import Split
 from mmcell.task import MethodView, Task, TaskSpec
 from mmcell.truth import class_names
@@ -55,13 +56,17 @@ class Alignment(Task):
     ) -> Items:  # fmt: skip
         """See `Task.run`; a type that the training units lack cannot be predicted, and its cells count as missed."""
         x = embeddings[self.spec.slot[0]]
-        held = x.align(view.test).values
+        held = settled(x.align(view.test).values)
         frames = []
         for target in view.labels:
             ids, y = view.training(target)
+            known, y = settled(x.align(ids).values), class_names(pd.Series(y)).to_numpy(dtype=str)
+            probe = fit_discriminant(known, y)
             # Classes are text, so that those of several targets stand in one column.
-            known, y = x.align(ids).values, class_names(pd.Series(y)).to_numpy(dtype=str)
-            found = {"item": view.test, "target": target, "y_pred": fit_discriminant(known, y).predict(held)}
+            found = {"item": view.test, "target": target, "y_pred": probe.predict(held)}
+            if target == "batch" and probe.model is None:
+                # Not to know the batch because nothing is known is no merit.
+                found["y_pred"] = ""
             if target != "batch":
                 found["y_knn"], found["distance"] = carried_over(known, y, held)
             frames.append(pd.DataFrame(found).assign(group=split.group))

@@ -72,8 +72,12 @@ def show_card(name: str) -> None:
     MmcellError
         Nothing has this name.
     """
+    from mmcell.data.catalog import in_catalogue
+
     sources = _sources()
     kind = next((k for k, registry in sources.items() if name in registry.references), None)
+    if kind is None and in_catalogue(name):
+        kind = "datasets"
     if kind is None and name.endswith((".yaml", ".yml")):
         for key, value in {"dataset": name, **_dataset(name)}.items():
             _print_field(key, value)
@@ -83,7 +87,7 @@ def show_card(name: str) -> None:
             raise MmcellError(f"{name!r} is a command, and show prints what commands read; see mmcell {name} --help")
         known = [n for registry in sources.values() for n in registry.names()]
         raise MmcellError(f"nothing is called {name!r}; {did_you_mean(name, known)}")
-    found = sources[kind].get(name)
+    found = sources[kind].get(name.partition(":")[0] if kind == "datasets" else name)
     lines: dict[str, Any] = {kind.removesuffix("s"): name}
     if kind == "tasks":
         facts = found.spec.facts()
@@ -104,7 +108,7 @@ def show_card(name: str) -> None:
 
 def _dataset(name: str) -> dict[str, Any]:
     """Return what is known of a dataset; of a public cohort also before it is downloaded."""
-    from mmcell.data.catalog import load_dataset
+    from mmcell.data.catalog import dials_of, in_catalogue, load_dataset
     from mmcell.data.cohorts import COHORTS
 
     try:
@@ -116,9 +120,13 @@ def _dataset(name: str) -> dict[str, Any]:
         return {**facts, "now": str(error)}
     known = {**data.card.model_dump(exclude={"name"}), "roles": data.roles.columns, "fingerprint": data.fingerprint}
     found = {**known, "items": len(data.ids), "units": data.unit.nunique()}
+    base = name.partition(":")[0]
+    if in_catalogue(name) and (dials := dials_of(base)):
+        found["dials"] = {dial: str(value).lower() for dial, value in dials.items()}
+        found["with dials"] = f"--dataset {base}:{next(iter(dials))}={next(iter(dials.values()))},seed=1"
     if data.roles.outcome is not None or data.roles.label is not None:
         # The one command that takes a dataset and asks for no task.
-        found["groups of patients"] = f"mmcell stratify {name} --out runs/{name}-groups"
+        found["groups of patients"] = f"mmcell stratify {name} --out runs/{base}-groups"
     return found
 
 

@@ -25,6 +25,7 @@ from mmcell.report.groups import group_tables
 from mmcell.report.incremental import gains
 from mmcell.report.maps import bars, lying, maps
 from mmcell.report.panel import Panel, Row
+from mmcell.report.planes import planes
 from mmcell.report.risk_groups import asked_times, competes, risk_group_figures
 from mmcell.report.trust import retention, said
 from mmcell.report.varied import varied
@@ -122,6 +123,7 @@ def render(results: Results, sensitivity: Sensitivity | None = None) -> str:
         attended_to={t.ident: attended_tables(t.records) for t in tasks},
         read={t.ident: concept_tables(t.records, t.names) for t in tasks},
         grouped={t.ident: group_tables(t) for t in tasks},
+        planes={t.ident: planes(t) for t in tasks},
         both={t.ident: grids(t, both) for t in tasks},
         added={t.ident: gains(t, added) for t in tasks},
         decided={t.ident: [_plot(d) for d in islice(decision_figures(t, risks), _MOST_PANELS)] for t in tasks},

@@ -35,6 +35,20 @@ _METRICS = {
     "calibration_slope_error": "|calibration slope − 1|",
     "ici": "integrated calibration index",
     "d_calibration": "p of D-calibration",
+    "ilisi": "iLISI",
+    "kbet": "kBET",
+    "bras": "BRAS",
+    "clisi": "cLISI",
+    "unshared_clisi": "cLISI of labels in one batch",
+    "label_asw": "label ASW",
+    "isolated_asw": "isolated label ASW",
+    "isolated_f1": "isolated label F1",
+    "nmi": "NMI",
+    "ari": "ARI",
+    "knn_balanced_accuracy": "balanced accuracy of neighbours",
+    "knn_macro_f1": "macro-F1 of neighbours",
+    "known_balanced_accuracy": "balanced accuracy of known labels",
+    "unknown_auroc": "AUROC of unknown labels",
 }
 #: How a verdict begins that says nothing, for want of units.
 _FEW = "too few"
@@ -104,8 +118,9 @@ def metric_name(name: str) -> str:
 
 
 def heading(text: str) -> str:
-    """Return text with a capital at its beginning, the rest as it is."""
-    return text[:1].upper() + text[1:]
+    """Return text with a capital at its beginning, the rest as it is; a name like iLISI stays as it is written."""
+    word = text.partition(" ")[0]
+    return text if word[1:] != word[1:].lower() else text[:1].upper() + text[1:]
 
 
 def plain(text: str) -> str:

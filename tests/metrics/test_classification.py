@@ -300,3 +300,23 @@ def test_what_has_no_name_is_noticed_by_its_distance():
     all_known = items.where(frame["in_reference"])
     assert np.isnan(metric.fn(all_known))
     assert "every label" in metric.undefined
+
+
+def test_where_all_lie_equally_far_nobody_is_noticed_or_missed():
+    frame = with_unknown().frame.assign(distance=0.0)
+    metric, items = get_metric("unknown_auroc"), Items(frame, "multiclass")
+    assert np.isnan(metric.fn(items))
+    assert np.isnan(metric.draws(items, np.ones((3, len(items.units))))).all()
+    assert "equally far" in metric.undefined
+
+
+def test_a_batch_that_nobody_could_read_is_not_well_hidden():
+    read = with_unknown()
+    unread = Items(read.frame.assign(y_pred=""), "multiclass")
+    metric = get_metric("batch_predictability")
+    assert 0 < metric.fn(read) < 1
+    assert np.isnan(metric.fn(unread))
+    assert np.isnan(metric.draws(unread, np.ones((3, len(unread.units))))).all()
+    assert "does not vary" in metric.undefined
+    # What is predicted of labels is missed, as before.
+    assert get_metric("balanced_accuracy").fn(unread) == 0

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.preprocessing import StandardScaler
 
-from mmcell.probes.scale import Scale
+from mmcell.probes.scale import Scale, settled
 
 X = np.random.default_rng(0).normal(3.0, [1.0, 10.0, 0.1], (20, 3))
 
@@ -34,7 +34,19 @@ def test_rounding_noise_is_not_scaled_up(kind):
     assert Scale.fit(x).transform(x).shape == (50, 0)
 
 
+@pytest.mark.parametrize("kind", [np.float32, np.float64])
+def test_rows_that_differ_by_rounding_alone_are_equal(kind):
+    noise = np.random.default_rng(1).normal(size=(50, 3)) * np.finfo(kind).eps
+    found = settled((2.0 + noise).astype(kind))
+    assert (found == 0).all()
+    assert found.dtype == kind
+    # One column that varies is something to be read, and all stay as they are.
+    some = np.column_stack([2.0 + noise, np.arange(50.0)])
+    assert settled(some) is some
+
+
 def test_small_units_are_kept():
+    assert settled(X * 1e-9).any()
     assert Scale.fit(X * 1e-9).keep.all()
 
 

@@ -69,8 +69,12 @@ def saying_nothing(items):
         found |= {"centroid_accuracy": centroid_accuracy(mean, observed), "effect_size": np.ones(n)}
         return items.having(found | {"n_gallery": np.full(n, n)})
     same = np.full(len(items.frame), "a" if items.kind == "multiclass" else 0.3)
-    groups = {"risk_group": np.full(len(same), "low")} if items.kind == "survival" else {}
-    return items.having({"y_pred": same, **groups})
+    beside = {"risk_group": np.full(len(same), "low")} if items.kind == "survival" else {}
+    if items.kind == "multiclass":
+        # What stands around equal points: nobody votes, all are one cluster, and every sample is as near as any other.
+        beside = {"y_knn": np.full(len(same), ""), "cluster": np.zeros(len(same)), "distance": np.zeros(len(same))}
+        beside["found"] = items.column("found_by_chance")
+    return items.having({"y_pred": same, **beside})
 
 
 @pytest.mark.parametrize(("name", "kind"), PAIRS)

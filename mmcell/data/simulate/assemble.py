@@ -35,7 +35,7 @@ _CLINICAL = ("age", "sex", "stage")
 
 
 def measure(dials: Dials, card: DatasetCard, what: str) -> Dataset:
-    """Return the dataset of a ``cohort`` or a ``perturbation``; `card` need not list the modalities."""
+    """Return the dataset of a ``cohort``, of ``studies`` or a ``perturbation``; `card` need not list the modalities."""
     ref = reference()
     programme = Programme.draw(dials, ref)
     patients = draw_patients(dials)
@@ -62,20 +62,27 @@ def measure(dials: Dials, card: DatasetCard, what: str) -> Dataset:
 def _table(patients: pd.DataFrame, cells: Cells, types: Sequence[str], what: str) -> pd.DataFrame:
     owner = patients.index.to_numpy()[cells.patient]
     place = np.arange(len(owner)) - np.searchsorted(cells.patient, cells.patient)
-    prefix = "" if what == "cohort" else "treated-"
+    prefix = "treated-" if what == "perturbation" else ""
     ids = [f"{prefix}{p}-{i:04d}" for p, i in zip(owner, place, strict=True)]
     columns = {"patient": owner, "cell_type": np.array(types)[cells.kind]}
     if what == "perturbation":
         columns["treatment"] = np.array(list(TREATMENTS))[cells.treatment]
     shown = ["disease", "batch", *_CLINICAL, *(("months", "death") if what == "cohort" else ())]
-    return pd.DataFrame(columns | {c: patients[c].to_numpy()[cells.patient] for c in shown}, index=ids)
+    frame = pd.DataFrame(columns | {c: patients[c].to_numpy()[cells.patient] for c in shown}, index=ids)
+    if what == "studies":
+        frame["batch"] = frame["batch"].str.replace("batch", "study")
+    return frame.rename(columns={"batch": _batch(what)})
+
+
+def _batch(what: str) -> str:
+    return "study" if what == "studies" else "batch"
 
 
 def _planted(
     patients: pd.DataFrame, cells: Cells, obs: pd.DataFrame, dials: Dials, what: str
 ) -> dict[str, pd.DataFrame]:
     latent = pd.DataFrame(cells.latent, index=obs.index, columns=list(LATENTS))
-    if what == "cohort":
+    if what != "perturbation":
         latent = latent.drop(columns="unrelated")
     severity = patients["severity"]
     return {
@@ -94,8 +101,8 @@ def _planted(
 def _roles(what: str) -> Roles:
     treated = what == "perturbation"
     return Roles(
-        unit="patient", batch="batch", cell_type="cell_type", label="disease", positive="ill",
-        outcome=None if treated else Outcome("months", "death"), clinical=_CLINICAL, strata=("sex",),
+        unit="patient", batch=_batch(what), cell_type="cell_type", label="disease", positive="ill",
+        outcome=Outcome("months", "death") if what == "cohort" else None, clinical=_CLINICAL, strata=("sex",),
         perturbation="treatment" if treated else None, control="control" if treated else None,
     )  # fmt: skip
 

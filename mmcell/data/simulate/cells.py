@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import scipy.sparse as sp
 
-from mmcell.data.simulate.dials import Dials
+from mmcell.data.simulate.dials import UNSHARED, Dials
 from mmcell.data.simulate.programme import LATENTS, N_FEATURES, TREATMENTS, Programme
 from mmcell.data.simulate.reference import Reference
 
@@ -52,15 +52,16 @@ class Cells:
 def draw_cells(patients: pd.DataFrame, dials: Dials, reference: Reference, programme: Programme, what: str) -> Cells:
     """Draw the cells of every patient.
 
-    Composition: Dirichlet(25 · q), q ∝ proportion · exp(composition_effect · severity · shift). State: the disease's
-    programme is response · (state_effect · severity + treatment) + a patient's own level + a cell's own level; the
-    other states are standard normal. Every draw is the quantile of a uniform or a scaled normal, so a dial moves
-    values and does not reshuffle them.
+    Composition: Dirichlet(25 · q), q ∝ proportion · exp(composition_effect · severity · shift), 0 for a type that lives
+    in another batch. State: the disease's programme is response · (state_effect · severity + treatment) + a patient's
+    own level + a cell's own level; the other states are standard normal. Every draw is the quantile of a uniform or a
+    scaled normal, so a dial moves values and does not reshuffle them.
 
     Parameters
     ----------
     what
-        ``cohort``, or ``perturbation``: each patient's cells are then shared out to the treatments in equal numbers.
+        ``cohort``, ``studies``, or ``perturbation``: each patient's cells are then shared out to the treatments in
+        equal numbers.
     """
     from scipy.special import gammaincinv
 
@@ -68,8 +69,12 @@ def draw_cells(patients: pd.DataFrame, dials: Dials, reference: Reference, progr
     patient = np.repeat(np.arange(n), patients["n_cells"])
     severity = patients["severity"].to_numpy()
     expected = reference.proportion * np.exp(dials.composition_effect * severity[:, None] * programme.shift)
+    batch = patients["batch"].str.removeprefix("batch").astype(int).to_numpy() - 1
+    for i, name in enumerate(UNSHARED[: dials.unshared_types]):
+        expected[batch != i % dials.n_batches, reference.types.index(name)] = 0.0
     expected /= expected.sum(axis=1, keepdims=True)
-    weight = gammaincinv(CONCENTRATION * expected, dials.rng("composition").random(expected.shape))
+    drawn = gammaincinv(CONCENTRATION * expected, dials.rng("composition").random(expected.shape))
+    weight = np.where(expected > 0, drawn, 0.0)
     below = np.cumsum(weight / weight.sum(axis=1, keepdims=True), axis=1)
     kind = (dials.rng(what, "kind").random(len(patient))[:, None] > below[patient, :-1]).sum(axis=1)
     treatment = np.zeros(len(patient), dtype=int)
@@ -81,8 +86,8 @@ def draw_cells(patients: pd.DataFrame, dials: Dials, reference: Reference, progr
     level = dials.state_effect * severity[patient] + moved[:, 0]
     latent[:, 0] = CELL_SPREAD * latent[:, 0] + own[patient] + programme.response[kind] * level
     latent[:, -1] = moved[:, 1]
-    batch = patients["batch"].str.removeprefix("batch").astype(int).to_numpy()[patient] - 1
-    return Cells(patient, batch, kind, treatment, latent, _positions(patient, kind, len(reference.types), dials, what))
+    position = _positions(patient, kind, len(reference.types), dials, what)
+    return Cells(patient, batch[patient], kind, treatment, latent, position)
 
 
 def _positions(patient: np.ndarray, kind: np.ndarray, n_types: int, dials: Dials, what: str) -> np.ndarray:

@@ -3,15 +3,10 @@
 from __future__ import annotations
 
 from mmcell.data.simulate.assemble import measure
-from mmcell.data.simulate.dials import Dials
+from mmcell.data.simulate.dials import SOURCE, Dials, caveats
 from mmcell.data.simulate.programme import TREATMENTS
 from mmcell.dataset import Dataset
 from mmcell.roles import DatasetCard
-
-_SOURCE = (
-    "Simulated: mmcell.data.simulate; counts per cell type after pbmc68k_reduced in the scanpy wheel (Zheng et al., "
-    "Nature Communications 8, 14049, 2017)"
-)
 
 
 def simulate_cohort(
@@ -91,10 +86,10 @@ def simulate_cohort(
     card = DatasetCard(
         name="simulated-cohort",
         description=f"Simulated: {n_patients} patients, half of them ill, with about {cells_per_patient} cells each",
-        source=_SOURCE,
+        source=SOURCE,
         licence="BSD-3-Clause",
         time_unit="months",
-        caveats=_caveats(dials),
+        caveats=caveats(dials),
     )
     return measure(dials, card, "cohort")
 
@@ -141,58 +136,69 @@ def simulate_perturbation(
     card = DatasetCard(
         name="simulated-perturbation",
         description=f"Simulated: cells of {n_patients} patients under control and {len(TREATMENTS) - 1} treatments",
-        source=_SOURCE,
+        source=SOURCE,
         licence="BSD-3-Clause",
-        caveats=_caveats(dials),
+        caveats=caveats(dials),
     )
     return measure(dials, card, "perturbation")
 
 
-def _caveats(dials: Dials) -> tuple[str, ...]:
-    planted = ", ".join(
-        f"{name.replace('_', ' ')} {value:g}"
-        for name, value in vars(dials).items()
-        if name.endswith("effect") or name in ("coupling", "confounding")
-    )
-    return (f"Simulated, so a score says what a method can find and nothing about patients; planted: {planted}.",)
-
-
-def load_cohort() -> Dataset:
+def load_cohort(
+    *,
+    n_patients: int = 90,
+    cells_per_patient: int = 100,
+    composition_effect: float = 1.0,
+    state_effect: float = 1.0,
+    batch_effect: float = 0.5,
+    survival_effect: float = 1.0,
+    clinical_effect: float = 0.3,
+    coupling: float = 1.0,
+    cell_count_effect: float = 0.0,
+    confounding: float = 0.0,
+    censoring: float = 0.35,
+    n_batches: int = 3,
+    images: bool = True,
+    seed: int = 0,
+    severity_spread: float = 0.4,
+) -> Dataset:
     """Return ``sim-cohort``: a disease in composition and state, batches, and survival; the truth is in `planted`."""
     dials = Dials(
-        90, 100, composition_effect=1.0, state_effect=1.0, batch_effect=0.5, survival_effect=1.0, clinical_effect=0.3,
-        coupling=1.0, censoring=0.35, n_batches=3, images=True, seed=0,
+        n_patients, cells_per_patient, composition_effect, state_effect, batch_effect, survival_effect, clinical_effect,
+        cell_count_effect, 0.0, coupling, confounding, censoring, n_batches, images, seed, severity_spread,
     )  # fmt: skip
     card = DatasetCard(
         name="sim-cohort",
         description=(
-            "Simulated: 90 patients in 3 batches, half of them ill, with about 100 cells each of 7 types; RNA, "
-            "protein, morphology and images of the same cells; the disease changes composition and state, and shortens "
-            "survival"
+            f"Simulated: {n_patients} patients in {n_batches} batches, half of them ill, with about "
+            f"{cells_per_patient} cells each of 7 types; RNA, protein, morphology{' and images' if images else ''} of "
+            "the same cells; the disease changes composition and state, and shortens survival"
         ),
-        source=_SOURCE,
+        source=SOURCE,
         licence="BSD-3-Clause",
         time_unit="months",
-        caveats=_caveats(dials),
+        caveats=caveats(dials),
     )
     return measure(dials, card, "cohort")
 
 
-def load_null() -> Dataset:
+def load_null(
+    *, n_patients: int = 90, cells_per_patient: int = 100, n_batches: int = 3, images: bool = True, seed: int = 0
+) -> Dataset:
     """Return ``sim-null``: the same patients, in whose cells, batches and survival there is nothing to be found."""
-    dials = Dials(90, 100, censoring=0.35, n_batches=3, images=True, seed=0)
+    dials = Dials(n_patients, cells_per_patient, censoring=0.35, n_batches=n_batches, images=images, seed=seed)
     card = DatasetCard(
         name="sim-null",
         description=(
-            "Simulated: 90 patients with about 100 cells each, as in sim-cohort, and every effect 0: disease, batch "
-            "and survival are names without meaning, and a cell's modalities share its type alone"
+            f"Simulated: {n_patients} patients with about {cells_per_patient} cells each, as in sim-cohort, and every "
+            "effect 0: disease, batch and survival are names without meaning, and a cell's modalities share its type "
+            "alone"
         ),
-        source=_SOURCE,
+        source=SOURCE,
         licence="BSD-3-Clause",
         time_unit="months",
         caveats=(
             "Every score but that of a cell's type is at chance here, up to luck: of twenty intervals, one misses it.",
-            *_caveats(dials),
+            *caveats(dials),
         ),
     )
     return measure(dials, card, "cohort")

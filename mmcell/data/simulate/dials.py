@@ -11,8 +11,16 @@ import numpy as np
 from mmcell.digest import stream
 from mmcell.errors import MmcellError
 
+#: Types that live in one batch each, as many of them as are asked for. They are frequent: in one batch, too, there are
+#: enough of them to fill neighbourhoods of a graph (about 90 cells) by themselves.
+UNSHARED = ("Dendritic", "CD14+ Monocyte", "CD19+ B")
+#: Of every card.
+SOURCE = (
+    "Simulated: mmcell.data.simulate; counts per cell type after pbmc68k_reduced in the scanpy wheel (Zheng et al., "
+    "Nature Communications 8, 14049, 2017)"
+)
 #: Fields that count things, with the fewest that make sense.
-_COUNTS = {"n_patients": 4, "cells_per_patient": 5, "n_batches": 1, "seed": 0}
+_COUNTS = {"n_patients": 4, "cells_per_patient": 5, "n_batches": 1, "seed": 0, "unshared_types": 0}
 
 
 @dataclass(frozen=True)
@@ -41,6 +49,7 @@ class Dials:
     images: bool = False
     seed: int = 0
     severity_spread: float = 0.4
+    unshared_types: int = 0
 
     def __post_init__(self) -> None:
         for name in (f.name for f in fields(self) if f.name != "images"):
@@ -59,9 +68,22 @@ class Dials:
                 f"simulate: n_batches is {self.n_batches} for {self.n_patients} patients; a batch needs an ill and a "
                 f"well patient, give at most {self.n_patients // 2}"
             )
-        if self.confounding and self.n_batches == 1:
-            raise MmcellError("simulate: confounding needs at least 2 batches; raise n_batches or set it to 0")
+        if self.unshared_types > len(UNSHARED):
+            raise MmcellError(f"simulate: unshared_types is {self.unshared_types}; give at most {len(UNSHARED)}")
+        alone = [name for name in ("confounding", "unshared_types") if getattr(self, name) and self.n_batches == 1]
+        if alone:
+            raise MmcellError(f"simulate: {alone[0]} needs at least 2 batches; raise n_batches or set it to 0")
 
     def rng(self, *part: object) -> np.random.Generator:
         """Return the random stream of one part of the simulation: no dial but the seed reaches the others' draws."""
         return stream(self.seed, "simulate", *part)
+
+
+def caveats(dials: Dials) -> tuple[str, ...]:
+    """Return what a card must say: what was planted, and how strongly."""
+    planted = ", ".join(
+        f"{name.replace('_', ' ')} {value:g}"
+        for name, value in vars(dials).items()
+        if name.endswith("effect") or name in ("coupling", "confounding", "unshared_types")
+    )
+    return (f"Simulated, so a score says what a method can find and nothing about patients; planted: {planted}.",)

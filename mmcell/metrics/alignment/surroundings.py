@@ -78,15 +78,15 @@ def surroundings(ground: Ground, batch: np.ndarray, label: np.ndarray, *, sample
     pandas.DataFrame
         ``batch label cluster``; ``shared`` (the label lies in several batches) and ``isolated`` (in as few as any
         does); ``ilisi clisi accepted joined silhouette bras`` as the functions of these names give them; ``spread`` and
-        ``batch_spread``, squared distances from the mean of all cells and from that of the batch; of samples ``found``
-        and ``found_by_chance``. NaN where a cell has no such number.
+        ``batch_offset``, squared distances of the cell and of its batch's mean from the mean of all; of samples
+        ``found`` and ``found_by_chance``. NaN where a cell has no such number.
     """
     x, near = ground.x, ground.near
     perplexity = (near.k + 1) / 3
     frame = pd.DataFrame({"batch": batch.astype(str), "label": pd.Series(label, dtype=object).to_numpy()})
     frame["cluster"] = ground.clusters.codes
     frame["ilisi"] = ilisi_of_cells(near, batch, perplexity=perplexity)
-    frame["spread"], frame["batch_spread"] = _squares(x, batch)
+    frame["spread"], frame["batch_offset"] = _squares(x, batch)
     known = frame["label"].notna().to_numpy()
     of_samples = ["found", "found_by_chance"] if samples else []
     frame[["clisi", "accepted", "joined", "silhouette", "bras", *of_samples]] = np.nan
@@ -116,10 +116,13 @@ def _whole(values: np.ndarray, asked: np.ndarray) -> np.ndarray:
 
 
 def _squares(x: np.ndarray, batch: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return squared distances (n,) from the mean, and from the mean of the own batch."""
+    """Return squared distances (n,) of each cell, and of the mean of its batch, from the mean of all."""
     values = np.asarray(x, dtype=np.float64)
     code, _ = pd.factorize(batch)
     sizes = np.bincount(code)
-    means = np.stack([np.bincount(code, column) / sizes for column in values.T], axis=1)
-    centred, inside = values - values.mean(axis=0), values - means[code]
-    return (centred**2).sum(axis=1), (inside**2).sum(axis=1)
+    if (values == values[0]).all():
+        # Their mean may be another number, by rounding.
+        return np.zeros(len(values)), np.zeros(len(values))
+    centred = values - values.mean(axis=0)
+    offsets = np.stack([np.bincount(code, column) / sizes for column in centred.T], axis=1)
+    return (centred**2).sum(axis=1), (offsets**2).sum(axis=1)[code]

@@ -48,9 +48,12 @@ def test_cells_in_the_largest_piece_add_up_to_connectivity():
     )
 
 
-def test_equal_points_have_no_surroundings():
+@pytest.mark.parametrize("point", [1.0, 3.7, -1e6 / 3])
+def test_equal_points_have_no_surroundings(point):
     x, batch, label, ids = cells()
-    frame = surroundings(Ground.of(np.ones_like(x), ids), batch, label)
+    frame = surroundings(Ground.of(np.full_like(x, point), ids), batch, label)
+    # Exactly, or a rounding of their mean is all that there is, and is called a batch.
+    assert (frame[["spread", "batch_offset"]] == 0).all(axis=None)
     assert frame[["ilisi", "clisi", "silhouette", "bras"]].isna().all(axis=None)
     assert (frame["accepted"].dropna() == 0).all()
     assert (frame["cluster"] == 0).all()
