@@ -1,0 +1,62 @@
+"""Effects of several perturbations in several units: whose is a predicted one, and of which perturbation?
+
+Every prediction is compared with measured effects three ways: with its own alone (``all``), with those of the other
+perturbations of its unit (``unit``), and with those of the same perturbation in other held-out units
+(``perturbation``). The mean effect of a perturbation answers the second; nothing that is equal for all units answers
+the third.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from mmcell.metrics.perturbation import TOLERANCE, centroid_accuracy, de_overlap, discrimination_score, pearson_delta
+
+TOP = 50
+
+
+def compared(predicted: np.ndarray, observed: np.ndarray, frame: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows of `frame` once per stratum, with one column a metric.
+
+    Where effects are compared with others, ``discrimination_specific`` and ``pearson_delta_perturbed`` are of their
+    differences from the mean of these others and itself, on either side from its own mean: what all share counts for
+    nothing, and a baseline cannot win by the noise of a mean that it shares with the truth.
+
+    Parameters
+    ----------
+    predicted, observed
+        (n, genes) effects of one fold.
+    frame
+        (n,) ``unit``, ``perturbation`` and, where effects are those of one type of cells, ``cell_type``.
+    """
+    zero = np.zeros(observed.shape[1])
+    alone = {"pearson_delta": pearson_delta(predicted, observed, zero)}
+    if len(zero) > TOP:
+        alone[f"de_overlap@{TOP}"] = de_overlap(predicted, observed, TOP)
+    found = [frame.assign(stratum="all", **alone)]
+    types = ["cell_type"] if "cell_type" in frame else []
+    for stratum in ("unit", "perturbation"):
+        name = "×".join([stratum, *types])
+        for rows in frame.groupby([stratum, *types], sort=True).indices.values():
+            if len(rows) > 1:
+                values = _among(predicted[rows], observed[rows])
+                found.append(frame.iloc[rows].assign(stratum=name, n_gallery=float(len(rows)), **values))
+    return pd.concat(found, ignore_index=True)
+
+
+def _among(predicted: np.ndarray, observed: np.ndarray) -> dict[str, np.ndarray]:
+    a, b = _specific(predicted), _specific(observed)
+    return {
+        "discrimination_specific": discrimination_score(a, b, "cosine"),
+        "discrimination_cosine": discrimination_score(predicted, observed, "cosine"),
+        "centroid_accuracy": centroid_accuracy(predicted, observed),
+        "pearson_delta_perturbed": pearson_delta(a, b, np.zeros(b.shape[1])),
+    }
+
+
+def _specific(effects: np.ndarray) -> np.ndarray:
+    """Return differences from the mean; of equal effects nothing is left, not even rounding."""
+    rest = effects - effects.mean(axis=0)
+    rest[np.linalg.norm(rest, axis=1) <= TOLERANCE * np.sqrt(rest.shape[1]) * np.abs(effects).max()] = 0.0
+    return rest
