@@ -252,7 +252,7 @@ def scores_of(
             p_null=p_value(null, value.value, _far_side(metric)),
             n_null=len(drawn),
             null_mean=float(drawn.mean()) if len(drawn) else None,
-            n_gallery=float(panel.frame["n_gallery"].median()) if "n_gallery" in panel.frame else None,
+            n_gallery=_gallery(panel),
         )
         if primary and grouped:
             score = score.model_copy(update={"groups": groups(panel, metric, n_boot=plan.n_boot, seed=plan.seed)})
@@ -293,6 +293,12 @@ def _counted(plan: Plan, panel: Items, query: str, splits: Sequence[Split]) -> t
         return panel.n_items, int(wanted[wanted.index.isin(unit[expected])].sum()) - panel.n_items
     scored = pd.Index(panel.frame["item"].unique())
     return len(scored), int((~expected.isin(scored)).sum())
+
+
+def _gallery(panel: Items) -> float | None:
+    """Return the size of a typical gallery; None where items are compared with nothing."""
+    sizes = panel.frame["n_gallery"].dropna() if "n_gallery" in panel.frame else ()
+    return float(np.median(sizes)) if len(sizes) else None
 
 
 def _worsts(estimates: Estimates, primary: str) -> dict[tuple[str, ...], Worst]:

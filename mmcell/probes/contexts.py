@@ -110,7 +110,7 @@ def network(
     seed = int(rng.integers(2**31 - 1))
 
     def fitted(rows: np.ndarray, penalty: float) -> MLPRegressor:
-        model = MLPRegressor(HIDDEN, alpha=penalty, solver="lbfgs", max_iter=_STEPS, random_state=seed)
+        model = MLPRegressor(hidden_layer_sizes=(HIDDEN,), alpha=penalty, solver="lbfgs", max_iter=_STEPS, random_state=seed)
         with warnings.catch_warnings():
             # Stopping after so many steps is part of the budget, not a failure.
             warnings.simplefilter("ignore", ConvergenceWarning)
