@@ -9,11 +9,11 @@ import pandas as pd
 
 from mmcell.dataset import Dataset
 from mmcell.effects import (
+    control_of,
     half_effects,
     half_effects_by_type,
     known_effects,
     known_effects_by_type,
-    needs_perturbation,
     needs_types,
 )
 from mmcell.embedding import Embedding, ModelCard
@@ -154,9 +154,9 @@ BUILDERS: dict[str, Builder] = {
 #: that do not have it, and its builder.
 TARGETS: dict[str, tuple[Callable[[Dataset], object], Builder]] = {
     "niche": (positions, niche),
-    "effects": (needs_perturbation, known_effects),
+    "effects": (control_of, known_effects),
     "effects-by-type": (needs_types, known_effects_by_type),
-    "half-effects": (needs_perturbation, half_effects),
+    "half-effects": (control_of, half_effects),
     "half-effects-by-type": (needs_types, half_effects_by_type),
 }
 #: The task's own first encoder with labels, or with the partners of a retrieval, permuted on both sides of the split.

@@ -123,14 +123,16 @@ def effects_of(dataset: Dataset, modality: str, *, by_type: bool, repeat: int) -
 
 
 def _measured(dataset: Dataset, modality: str, by_type: bool, repeat: int) -> Effects:
-    parts = Parts.of(_cells(dataset, by_type), _needs(dataset), repeat)
+    parts = Parts.of(_cells(dataset, by_type), control_of(dataset), repeat)
     rows = dataset.reader(modality)
     names = {context: i for i, context in enumerate(parts.contexts.unique())}
     n = 2 * len(parts.groups)
     code = parts.code.reindex(rows.ids, fill_value=-1).to_numpy()
     of_context = parts.contexts.map(names).reindex(rows.ids).to_numpy(dtype=float)
     control = np.isfinite(of_context)
-    code[control] = n + 2 * of_context[control].astype(int) + parts.half.reindex(rows.ids).to_numpy()[control].astype(int)
+    code[control] = (
+        n + 2 * of_context[control].astype(int) + parts.half.reindex(rows.ids).to_numpy()[control].astype(int)
+    )
     sums, count = np.zeros((n + 2 * len(names), rows.width)), np.zeros(n + 2 * len(names))
     for start in range(0, len(rows), _ROWS):
         x: Any = rows.x[start : start + _ROWS]
@@ -160,22 +162,25 @@ def _cells(dataset: Dataset, by_type: bool) -> pd.DataFrame:
     return pd.DataFrame(table)
 
 
-def _needs(dataset: Dataset) -> str:
-    """Return the name of the controls, where the data say which cells are perturbed."""
+def control_of(dataset: Dataset) -> str:
+    """Return the name of the controls.
+
+    Raises
+    ------
+    MmcellError
+        The data do not say which cells are perturbed, or which are controls.
+    """
     if dataset.roles.perturbation is None or dataset.roles.control is None:
         lacks = "perturbation" if dataset.roles.perturbation is None else "control"
-        raise MmcellError(f"dataset {dataset.name!r}: roles.{lacks} is not set; an effect needs perturbed and control cells")
+        raise MmcellError(
+            f"dataset {dataset.name!r}: roles.{lacks} is not set; an effect needs perturbed cells and controls"
+        )
     return dataset.roles.control
-
-
-def needs_perturbation(dataset: Dataset) -> None:
-    """Raise `MmcellError` where the data do not say which cells are perturbed, and which are controls."""
-    _needs(dataset)
 
 
 def needs_types(dataset: Dataset) -> None:
     """Raise `MmcellError` where types of cells are not known, either."""
-    _needs(dataset)
+    control_of(dataset)
     _cells(dataset, by_type=True)
 
 

@@ -254,8 +254,8 @@ def _control(
     """Return one control as a candidate; `source` is an encoder or a name."""
     if name in task.models:
         given = {**partners, **task.models[name]}
-        own = "ceiling" if name in task.ceilings else "control"
-        return Candidate(name, make_encoder("constant"), own, None, name, key(name, None, name), given)
+        part: Role = "ceiling" if name in task.ceilings else "control"
+        return Candidate(name, make_encoder("constant"), part, None, name, key(name, None, name), given)
     if name in controls.PERMUTED:
         encoder = make_encoder(task.spec.encoders[0], _seeded(task.spec.encoders[0], {}, seed))
         own_key = key(identity(encoder), pooling, probe, name)

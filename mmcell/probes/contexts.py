@@ -46,9 +46,7 @@ class Contexts:
 
 #: Training contexts, their effects (n, genes), their units (n,), held-out contexts, randomness -> predicted effects
 #: (m, genes) of the held-out ones, all of whose perturbations occur in training; and facts of the fit.
-Probe = Callable[
-    [Contexts, np.ndarray, np.ndarray, Contexts, np.random.Generator], tuple[np.ndarray, dict[str, Any]]
-]
+Probe = Callable[[Contexts, np.ndarray, np.ndarray, Contexts, np.random.Generator], tuple[np.ndarray, dict[str, Any]]]
 
 
 def ridge(
@@ -110,7 +108,9 @@ def network(
     seed = int(rng.integers(2**31 - 1))
 
     def fitted(rows: np.ndarray, penalty: float) -> MLPRegressor:
-        model = MLPRegressor(hidden_layer_sizes=(HIDDEN,), alpha=penalty, solver="lbfgs", max_iter=_STEPS, random_state=seed)
+        model = MLPRegressor(
+            hidden_layer_sizes=(HIDDEN,), alpha=penalty, solver="lbfgs", max_iter=_STEPS, random_state=seed
+        )
         with warnings.catch_warnings():
             # Stopping after so many steps is part of the budget, not a failure.
             warnings.simplefilter("ignore", ConvergenceWarning)

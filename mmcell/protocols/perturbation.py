@@ -34,8 +34,9 @@ class PerturbationEffect(Task):
     Models that read no embedding stand beside it: ``no-change``; ``perturbed-mean``, the mean over all perturbations;
     ``matching-mean``, the mean effect of the perturbation in training (and type, where the training units have it);
     ``additive``, the mean effect of the perturbation and that of the type. (Without types it would be
-    ``matching-mean``, for of a held-out unit no other perturbation is seen.) The ceiling ``split-half`` predicts one half
-    of a unit's perturbed cells from the other.
+    ``matching-mean``, for of a held-out unit no other perturbation is seen.) The ceiling ``split-half`` predicts one
+    half of a unit's perturbed cells from the other; both are noisier than what probes meet, so that it is a ceiling
+    from below, and a mean of many units may lie above it.
     """
 
     probe = "ridge"

@@ -1,6 +1,12 @@
 """Simulated cohorts with a known truth: cells of patients in four modalities, and what was planted in them."""
 
-from mmcell.data.simulate.cohort import load_cohort, load_null, load_perturbation, simulate_cohort, simulate_perturbation
+from mmcell.data.simulate.cohort import (
+    load_cohort,
+    load_null,
+    load_perturbation,
+    simulate_cohort,
+    simulate_perturbation,
+)
 from mmcell.data.simulate.studies import simulate_studies
 
 __all__ = [
