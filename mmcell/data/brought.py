@@ -127,7 +127,7 @@ def load_gbm(folder: str | Path | None = None) -> Dataset:
         caveats=(
             "Five patients: an interval over them says next to nothing, and none is given.",
             "One treatment: which of several a prediction means cannot be asked.",
-            "300 genes, chosen by the makers among all cells, and 1,000 cells a patient; depth is of these genes alone.",
+            "300 genes, chosen by the makers on all cells; depth is of these alone. 1,000 cells a patient.",
             "Tumour and other cells are mixed, and not told apart here: an effect is also a change of the mixture.",
         ),
     )

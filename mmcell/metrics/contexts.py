@@ -40,12 +40,13 @@ def compared(predicted: np.ndarray, observed: np.ndarray, frame: pd.DataFrame) -
         name = "×".join([stratum, *types])
         for rows in frame.groupby([stratum, *types], sort=True).indices.values():
             if len(rows) > 1:
-                values = _among(predicted[rows], observed[rows])
+                values = among(predicted[rows], observed[rows])
                 found.append(frame.iloc[rows].assign(stratum=name, n_gallery=float(len(rows)), **values))
     return pd.concat(found, ignore_index=True)
 
 
-def _among(predicted: np.ndarray, observed: np.ndarray) -> dict[str, np.ndarray]:
+def among(predicted: np.ndarray, observed: np.ndarray) -> dict[str, np.ndarray]:
+    """Return what tells effects (n, genes) that are compared with each other apart, metric -> (n,)."""
     a, b = _specific(predicted), _specific(observed)
     return {
         "discrimination_specific": discrimination_score(a, b, "cosine"),

@@ -137,8 +137,8 @@ def simulate_perturbation(
     """
     dials = Dials(
         n_patients, cells_per_patient, composition_effect, state_effect, batch_effect, coupling=coupling,
-        treatment_effect=treatment_effect, response_effect=response_effect, confounding=confounding, n_batches=n_batches,
-        images=images, seed=seed,
+        treatment_effect=treatment_effect, response_effect=response_effect, confounding=confounding,
+        n_batches=n_batches, images=images, seed=seed,
     )  # fmt: skip
     card = DatasetCard(
         name="simulated-perturbation",
