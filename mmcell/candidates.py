@@ -17,6 +17,7 @@ from mmcell.encoders.base import Encoder, fits
 from mmcell.encoders.encode import columns_of, encode, fitted
 from mmcell.encoders.shelf import Shelf
 from mmcell.errors import MmcellError
+from mmcell.niche import niche
 from mmcell.patients.base import encode_patients
 from mmcell.poolings import Pooling, resolve_poolings
 from mmcell.records import Finding
@@ -211,6 +212,8 @@ def embeddings_of(
             pooling = candidate.pooling if own else resolve_poolings(PLAIN_POOLING)[0]
             if pooling is None:
                 raise MmcellError(f"candidate {candidate.label!r}: cells need a patient encoder; name one")
+            if pooling.reads_niche:
+                cells = niche(dataset, modality, cells.level, split)
             concepts = concept_scores(dataset, split.train) if pooling.reads_concepts else None
             labels = y if own else None
             made = encode_patients(

@@ -29,6 +29,7 @@ from mmcell.encoders.base import (
 from mmcell.encoders.broken import Broken
 from mmcell.encoders.foundation import RECIPES
 from mmcell.errors import MmcellError, did_you_mean
+from mmcell.niche import positions
 from mmcell.patients.base import PATIENT_ENCODERS
 from mmcell.poolings import Pooling, resolve_poolings
 from mmcell.registry import load_attribute
@@ -159,6 +160,8 @@ def build(
     there = pd.Index(sorted(dataset.unit.reindex(dataset.rows(modality)).unique()), name="id")
     for how in asked if pooled else ():
         how.check(there)
+        if how.reads_niche:
+            positions(dataset)
 
     def key(source: str, pooling: Pooling | None, *parts: str) -> str:
         if pooling is not None and not pooling.key:

@@ -59,6 +59,11 @@ class Pooling:
         """Whether scores of concepts are given to it when it is fitted."""
         return bool(getattr(self.encoder, "reads_concepts", False))
 
+    @property
+    def reads_niche(self) -> bool:
+        """Whether cells are given to it by what surrounds them."""
+        return bool(getattr(self.encoder, "reads_niche", False))
+
     def check(self, patients: pd.Index) -> None:
         """Let it refuse, before anything runs, what it can already see cannot work for these patients."""
         look = getattr(self.encoder, "check", None)

@@ -201,6 +201,8 @@ class Work:
         column = dataset.roles.cell_type
         if pooling is None or pooling.reads_embedding or self.candidate.permuted or column is None:
             return None
+        if pooling.reads_niche:
+            return None
         table = pd.crosstab(dataset.unit.to_numpy(), dataset.obs[column].astype(str).to_numpy(), normalize="index")
         facts = self._facts(pd.Index(table.index))
         states = facts.iloc[:, 0] if facts.shape[1] and facts.columns[0] != "batch" else pd.Series(index=table.index)

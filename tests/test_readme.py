@@ -111,3 +111,8 @@ def test_the_readme_shows_the_measured_coverage(row, study, design):
     measured = [r["covered"] for r in stored if r["study"] == study and r["cell"].rpartition(", ")[0] == design]
     shown = re.search(rf"^\| {row} \| (.*) \|$", README.read_text(), flags=re.MULTILINE).group(1).split(" | ")
     assert [float(v) for v in shown] == pytest.approx(measured, abs=0.00051)
+
+
+def test_the_functions_of_alignment_in_the_readme_run(capsys):
+    exec(block("alignment.neighbors"), {})
+    assert all(np.isfinite(float(v)) for v in capsys.readouterr().out.split())

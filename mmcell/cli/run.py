@@ -129,8 +129,9 @@ def evaluate(
 ) -> None:
     """Evaluate embeddings or encoders on tasks, with the controls that each task demands, or predicted effects.
 
-    Examples: mmcell evaluate --embedding cells.h5ad:obsm/X_scGPT --dataset cohort.yaml --task patient-severity;
-    mmcell evaluate --predictions gears.csv --predictions state.h5ad --dataset screen.yaml
+    Example: mmcell evaluate --embedding cells.h5ad:obsm/X_scGPT --dataset cohort.yaml --task patient-severity
+
+    Example: mmcell evaluate --predictions gears.csv --predictions state.h5ad --dataset screen.yaml
     """
     effects = {
         "perturbation": perturbation, "control": control, "preprocessing": preprocessing, "values": values,

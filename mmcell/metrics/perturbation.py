@@ -13,7 +13,6 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 from scipy.spatial.distance import cdist
-from scipy.stats import rankdata
 
 from mmcell.errors import MmcellError, first
 
@@ -362,10 +361,11 @@ def de_direction(predicted: np.ndarray, observed: np.ndarray, significant: np.nd
 
 def _among(effects: np.ndarray, n: int) -> np.ndarray:
     """Return the probability that each gene is among the `n` largest of its row, ties in random order."""
-    size = -np.abs(effects)
-    above = rankdata(size, method="min", axis=1) - 1
-    tied = rankdata(size, method="max", axis=1) - above
-    return np.asarray(np.minimum(np.maximum(n - above, 0), tied) / tied)
+    size = np.abs(effects)
+    least = np.partition(size, size.shape[1] - n, axis=1)[:, size.shape[1] - n][:, None]
+    above, tied = size > least, size == least
+    left = n - above.sum(axis=1, keepdims=True)
+    return np.asarray(above + tied * (left / tied.sum(axis=1, keepdims=True)))
 
 
 def _pair(predicted: np.ndarray, observed: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -24,6 +24,7 @@ PATIENT_ENCODERS = Registry(
     "mmcell.patient_encoders",
     {
         "composition": "mmcell.patients.composition:Composition",
+        "niche-composition": "mmcell.patients.niches:NicheComposition",
         "pseudobulk": "mmcell.patients.pseudobulk:Pseudobulk",
         "celltype-pseudobulk": "mmcell.patients.pseudobulk:CellTypePseudobulk",
         "moments": "mmcell.patients.moments:Moments",
@@ -49,10 +50,10 @@ class PatientEncoder(Protocol):
     More are optional: ``supervised`` (True where `fit` reads `y`; `transform` then gives training patients inner
     out-of-fold vectors), ``targets`` (what `y` may be: ``label``, which is the default, and ``outcome``, a table of
     time and event), ``reads_concepts`` (True where `fit` reads `concepts`), ``reads_types`` (True where
-    `transform` reads `cell_type` and leaves out types that training patients lack), ``reads_cells`` (False where the
-    cells say no more than who is there), ``check`` (called with the ids of all patients before anything runs, to refuse
-    what cannot work) and ``filled`` (vectors -> type -> patients for whom it was filled in). ``facts`` (JSON-able,
-    after `fit`) goes into the record.
+    `transform` reads `cell_type` and leaves out types that training patients lack), ``reads_niche`` (True where cells
+    are given by what surrounds them), ``reads_cells`` (False where the cells say no more than who is there), ``check``
+    (called with the ids of all patients before anything runs, to refuse what cannot work) and ``filled`` (vectors ->
+    type -> patients for whom it was filled in). ``facts`` (JSON-able, after `fit`) goes into the record.
     """
 
     reads_embedding: bool
@@ -258,7 +259,8 @@ def encode_patients(
     in_training = patients.isin(train)
     counts = pd.Series(np.bincount(code, minlength=len(patients)), patients)[in_training]
     fewest = int(counts.min())
-    seen = cells if encoder.reads_embedding else _labels_only(cells)
+    reads_values = encoder.reads_embedding or getattr(encoder, "reads_niche", False)
+    seen = cells if reads_values else _labels_only(cells)
     fitted = copy.deepcopy(encoder)
     if getattr(encoder.fit, "learns", True):
         # Fitting reads all cells of training patients, so that rare types are known whichever cells are drawn.

@@ -195,6 +195,15 @@ def matched(prediction: Prediction, truth: Truth, n_genes: int, values: Values) 
                 "predicted; others are told apart from them all the same",
             )
         )  # fmt: skip
+    extra = prediction.perturbations.difference(truth.perturbations)
+    if len(extra):
+        findings.append(
+            Finding(
+                severity="info", code="not-scored", evidence=first(extra, 6),
+                message=f"{number_of(len(extra), 'predicted perturbation is', 'predicted perturbations are')} not "
+                "scored: not measured, or trained on",
+            )
+        )  # fmt: skip
     own_genes = int(_genes(prediction).isin(truth.genes).sum())
     if n_genes > len(truth.genes):
         findings.append(

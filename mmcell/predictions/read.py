@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-from scipy.sparse import csr_matrix
 
 from mmcell.data.cohort import read_data
 from mmcell.errors import MmcellError, did_you_mean, first, number_of
+from mmcell.predictions.moments import add_sums
 from mmcell.readers import existing, read_table
 
 if TYPE_CHECKING:
@@ -117,14 +117,14 @@ def _refuse_twice(genes: Sequence[str] | pd.Index, where: str) -> None:
 
 
 def _of_table(frame: pd.DataFrame, name: str, where: str, control: str) -> list[Prediction]:
+    if isinstance(frame.index, pd.RangeIndex):
+        frame = frame.set_index(frame.columns[0])
     if "predictor" in frame:
         return [
             one
             for model, part in frame.groupby("predictor", sort=False)
             for one in _of_table(part.drop(columns="predictor"), str(model), where, control)
         ]
-    if isinstance(frame.index, pd.RangeIndex):
-        frame = frame.set_index(frame.columns[0])
     _refuse_twice(frame.columns.astype(str), where)
     text = [c for c in frame if not pd.api.types.is_numeric_dtype(frame[c])]
     if text:
@@ -165,9 +165,9 @@ def _of_anndata(data: AnnData, name: str, where: str, column: str | None, contro
     names = pd.Index(sorted(labels.unique()))
     codes = names.get_indexer(labels)
     count = np.bincount(codes, minlength=len(names))
-    of_rows = csr_matrix((np.ones(len(codes)), (codes, np.arange(len(codes)))), (len(names), len(codes)))
-    total = of_rows @ data.X
-    means = np.asarray(total.toarray() if hasattr(total, "toarray") else total, dtype=np.float64) / count[:, None]
+    total = np.zeros((2, len(names), len(genes)))
+    add_sums(data.X, codes, *total)
+    means = total[0] / count[:, None]
     kept = names != control
     members = {str(n): np.flatnonzero(codes == i) for i, n in enumerate(names)} if (count > 1).any() else None
     own = means[~kept][0] if not kept.all() else None

@@ -217,10 +217,11 @@ class _Job:
                 part = _known(items[name], metric, view.stratum)
                 value = self._estimate(part, metric)
                 gap = self._gap(part, items, REFERENCE, metric, view) if name != REFERENCE else None
+                reason = value.reason if len(part.frame) else metric.undefined
                 one = Score(
                     metric=metric.name, higher_is_better=metric.higher_is_better, target="effect",
                     stratum=view.stratum, split="from files", value=value.value, status=value.status,
-                    reason=value.reason, low=value.low, high=value.high, method=value.method, level="perturbation",
+                    reason=reason, low=value.low, high=value.high, method=value.method, level="perturbation",
                     n_items=len(part.frame), n_units=value.n_units, n_excluded=len(view.rows) - len(part.frame),
                     chance=metric.chance_of(part) if len(part.frame) else None, difference=gap,
                     skill=self._skill(part, items, metric, view) if role == "candidate" else None,

@@ -173,7 +173,7 @@ def curves(predicted: Predicted, view: View) -> dict[str, dict[str, Any]]:
 
 
 def energies(predicted: Predicted, truth: Truth) -> np.ndarray:
-    """Return the energy distance (P,) between predicted and measured cells, of 250 a side at most."""
+    """Return the energy distance (P,) between predicted and measured cells, of 128 a side at most."""
     found = np.full(len(truth.perturbations), np.nan)
     if predicted.has_cells:
         for i in np.flatnonzero(predicted.known):
@@ -196,7 +196,7 @@ def baselines(truth: Truth) -> dict[str, Predicted]:
     trained = truth.trained.shape[1] > 0
     if not trained and p < 2:
         return found
-    means, significant = truth.trained if trained else (truth.observed, truth.significant.astype(float))
+    means, significant = truth.trained if trained else (truth.observed, truth.voting.astype(float))
     forms = {"perturbed-mean": _means(means - base), "gene-majority": _majorities((means - base) * significant)}
     for name, (of_all, of_others) in forms.items():
         everything = _from(np.tile(of_all, (p, 1)), truth, name)

@@ -9,7 +9,7 @@ from typing import Any, Literal, Self
 
 import numpy as np
 import pandas as pd
-from scipy.sparse import csr_matrix, issparse
+from scipy.sparse import issparse
 from scipy.stats import false_discovery_control
 from scipy.stats import t as student
 
@@ -20,6 +20,7 @@ from mmcell.digest import stream
 from mmcell.errors import MmcellError, did_you_mean, first, number_of
 from mmcell.features import refuse_contradicted
 from mmcell.metrics.perturbation import control_halves
+from mmcell.predictions.moments import add_sums
 from mmcell.records import Finding
 from mmcell.roles import DatasetCard, ModalityCard, Roles
 
@@ -27,8 +28,10 @@ Controls = Literal["halves", "shared"]
 FDR = 0.05
 #: Fewer controls cannot be halved so that each half has a variance.
 _FEWEST = 4
+#: With fewer, the two halves of the controls resemble or oppose each other by chance.
+_FEW = 200
 #: Cells a side of an energy distance; more make it slower and hardly more exact.
-CELLS = 250
+CELLS = 128
 _ROWS = 1 << 14
 
 
@@ -50,10 +53,13 @@ class Truth:
         (2, d) means of two disjoint halves of the controls: the truth's, and the predictions'. Both are the mean of all
         of them where they are shared.
     significant
-        (P, d) genes with a Welch test at a false discovery rate of 5 % within the perturbation.
+        (P, d) genes that differ from the truth's controls at a false discovery rate of 5 % within the perturbation.
+    voting
+        (P, d) genes that differ from the other half of the controls: what a baseline may read, for genes chosen beside
+        the truth's controls know their noise.
     trained
-        (2, T, d) the means of the perturbations that models were trained on, and which of their genes are significant;
-        T is 0 where none are named.
+        (2, T, d) the means of the perturbations that models were trained on, and which of their genes vote; T is 0
+        where none are named.
     level, linear
         (d,) mean of the controls as they are, and of their exponentials less one where they are logarithms.
     largest
@@ -71,6 +77,7 @@ class Truth:
     halves: np.ndarray
     controls: np.ndarray
     significant: np.ndarray
+    voting: np.ndarray
     trained: np.ndarray
     level: np.ndarray
     linear: np.ndarray | None
@@ -92,6 +99,7 @@ class Truth:
         return replace(
             self, genes=genes, observed=self.observed[:, at], halves=self.halves[:, :, at],
             controls=self.controls[:, at], significant=self.significant[:, at],
+            voting=self.voting[:, at],
             trained=self.trained[:, :, at], level=self.level[at],
             linear=None if self.linear is None else self.linear[at], _columns=self._columns[at],
         )  # fmt: skip
@@ -102,7 +110,7 @@ class Truth:
         rows = np.sort(np.concatenate(parts) if half is None else parts[half])
         # Rows were dealt to halves at random; spread over the file, the first of them would be no sample.
         chosen = rows[np.unique(np.linspace(0, len(rows) - 1, min(len(rows), CELLS)).astype(int))]
-        found = self._rows[chosen].X
+        found = self._rows.x[chosen]
         return np.asarray(found.toarray() if issparse(found) else found, dtype=np.float64)[:, self._columns]
 
 
@@ -133,6 +141,8 @@ def truth_of(
         roles = Roles(unit=perturbation, perturbation=perturbation, control=control)
         return Dataset(card.name, data, roles, card)
     found = source if isinstance(source, Dataset) else load_dataset(source)
+    if preprocessing is not None:
+        raise MmcellError(f"dataset {found.name!r}: says itself what its values are; leave out --preprocessing")
     if perturbation is not None or control is not None:
         old = found.roles
         roles = replace(old, perturbation=perturbation or old.perturbation, control=control or old.control)
@@ -174,7 +184,30 @@ def measure(dataset: Dataset, *, controls: Controls, training: Collection[str], 
             f"{_FEWEST} or more; name them with --control ({did_you_mean(control, found)})"
         )
     out, findings = _left_out(dataset, names, unknown, control, rows.ids)
+    if n_control < _FEW:
+        findings.append(
+            Finding(
+                severity="warning", code="few-controls", evidence=f"{n_control} cells",
+                message="all perturbations share the noise of few controls, which intervals over perturbations do not "
+                "know",
+                cure=f"measure more: from {_FEW} on it is small",
+            )
+        )  # fmt: skip
     kept = pd.Index([n for n in found if n != control and n not in out])
+    unseen = sorted(set(training) - set(kept))
+    if unseen and len(unseen) == len(set(training)):
+        raise MmcellError(
+            f"training: none of its names is a measured perturbation ({first(unseen)}); name them as {column!r} does, "
+            f"such as {first(kept)}"
+        )
+    if unseen:
+        findings.append(
+            Finding(
+                severity="warning", code="training-unmeasured", evidence=first(unseen, 6),
+                message=f"{number_of(len(unseen), 'training perturbation is', 'training perturbations are')} not "
+                "measured, and no part of the baselines",
+            )
+        )  # fmt: skip
     if not len(kept.difference(pd.Index(list(training)))):
         raise MmcellError(f"{who}: no perturbation with two cells and controls is left to be scored; check {column!r}")
     codes = _dealt(rows.ids, names, kept, control, seed)
@@ -184,12 +217,13 @@ def measure(dataset: Dataset, *, controls: Controls, training: Collection[str], 
     pair_n, total, square = n.reshape(-1, 2), sums.reshape(-1, 2, len(genes)), squares.reshape(-1, 2, len(genes))
     mean = total.sum(axis=1) / pair_n.sum(axis=1)[:, None]
     base = means[-2:] if controls == "halves" else np.repeat(mean[-1:], 2, axis=0)
-    # The tests choose genes for the truth, and see its controls alone.
-    side = slice(0, 1) if controls == "halves" else slice(0, 2)
-    significant = _welch(
-        mean[:-1], square[:-1].sum(axis=1), pair_n[:-1].sum(axis=1),
-        base[0], square[-1, side].sum(axis=0), float(pair_n[-1, side].sum()),
-    )  # fmt: skip
+    cells = (mean[:-1], square[:-1].sum(axis=1), pair_n[:-1].sum(axis=1))
+    sides = (slice(0, 1), slice(1, 2)) if controls == "halves" else (slice(0, 2), slice(0, 2))
+    tested = [
+        _welch(*cells, b, square[-1, s].sum(axis=0), float(pair_n[-1, s].sum()))
+        for b, s in zip(base, sides if controls == "halves" else sides[:1], strict=False)
+    ]
+    significant, voting = tested[0], tested[-1]
     members = tuple(np.flatnonzero(codes == i) for i in range(len(n)))
     log = dataset.modality(modality).preprocessing in ("counts", "log1p")
     trained = kept.isin(list(training))
@@ -198,7 +232,7 @@ def measure(dataset: Dataset, *, controls: Controls, training: Collection[str], 
     taken = [m for i in (*scored, len(kept)) for m in members[2 * i : 2 * i + 2]]
     return Truth(
         dataset, kept[scored], genes, mean[scored], halves[:, scored], base, significant[scored],
-        np.stack([mean[:-1][trained], significant[trained]]), mean[-1],
+        voting[scored], np.stack([mean[:-1][trained], voting[trained]]), mean[-1],
         _linear(rows, np.sort(np.concatenate(members[-2:]))) if log else None, largest, whole, tuple(findings),
         rows, tuple(taken), np.arange(len(genes)),
     )  # fmt: skip
@@ -268,12 +302,7 @@ def _moments(
     for start in range(0, len(rows), _ROWS):
         x = rows.x[start : start + _ROWS]
         refuse_contradicted(x, "log1p" if stated == "counts" else stated, f"dataset {dataset.name!r}")
-        of = codes[start : start + _ROWS]
-        inside = np.flatnonzero(of >= 0)
-        groups = csr_matrix((np.ones(len(inside)), (of[inside], inside)), (n, len(of)))
-        square = x.multiply(x) if issparse(x) else np.square(x, dtype=np.float64)
-        for total, part in ((sums, groups @ x), (squares, groups @ square)):
-            total += part.toarray() if issparse(part) else part
+        add_sums(x, codes[start : start + _ROWS], sums, squares)
         flat = x.data if issparse(x) else np.asarray(x).ravel()
         if flat.size:
             largest = max(largest, float(flat.max()))
@@ -284,7 +313,7 @@ def _moments(
 def _linear(rows: Any, at: np.ndarray) -> np.ndarray:
     total = np.zeros(rows.width)
     for start in range(0, len(at), _ROWS):
-        x = rows[at[start : start + _ROWS]].X
+        x = rows.x[at[start : start + _ROWS]]
         total += np.asarray((x.expm1() if issparse(x) else np.expm1(x)).sum(axis=0), dtype=np.float64).ravel()
     return total / len(at)
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from rich.markup import escape
 from rich.table import Table
 
+from mmcell.errors import number_of
 from mmcell.records import RunRecord, Score
 from mmcell.report.terminal import console_of, interval, number, print_frame
 from mmcell.results import Results
@@ -77,7 +78,7 @@ def _lines(records: Sequence[RunRecord]) -> list[str]:
             lines.append(f"{record.label}: {primary.verdict}")
     parts = records[0].details["curation"]
     whole = parts["all"]
-    lines.append(f"as measured: {whole['perturbations']} perturbations, {whole['genes']} genes")
+    lines.append(f"as measured: {number_of(whole['perturbations'], 'perturbation')}, {whole['genes']} genes")
     if "curated" in parts:
         kept = parts["curated"]
         lines.append(
@@ -85,9 +86,8 @@ def _lines(records: Sequence[RunRecord]) -> list[str]:
             f"curated: these, and the {kept['genes']} genes that are significant in one of them"
         )
     lines.append("moves: the score changes when predicted effects are multiplied by a number, and may not headline")
-    said = {}
-    for record in records:
-        for f in record.findings:
-            if f.code != "moves-with-scale":
-                said.setdefault(f"{f.severity}: {f.message}" + (f" ({f.evidence})" if f.evidence else ""), record)
-    return [*lines, *said]
+    said = [
+        f"{f.severity}: {f.message}" + (f" ({f.evidence})" if f.evidence else "")
+        for record in records for f in record.findings if f.code != "moves-with-scale"
+    ]  # fmt: skip
+    return [*lines, *dict.fromkeys(said)]

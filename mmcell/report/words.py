@@ -49,6 +49,16 @@ _METRICS = {
     "knn_macro_f1": "macro-F1 of neighbours",
     "known_balanced_accuracy": "balanced accuracy of known labels",
     "unknown_auroc": "AUROC of unknown labels",
+    "discrimination_cosine": "discrimination by cosine",
+    "discrimination_l1": "discrimination by ℓ1",
+    "discrimination_l2": "discrimination by ℓ2",
+    "pearson_delta": "Pearson-Δ from controls",
+    "pearson_delta_perturbed": "Pearson-Δ from the perturbed mean",
+    "de_overlap": "overlap of changed genes",
+    "de_overlap@50": "overlap of the 50 most changed genes",
+    "de_direction": "share of right directions",
+    "strong_auroc": "AUROC of strong perturbations by predicted size",
+    "strong_enrichment": "enrichment of strong perturbations in the first tenth",
 }
 #: How a verdict begins that says nothing, for want of units.
 _FEW = "too few"

@@ -25,7 +25,7 @@ _UNDEFINED_SHARE = 0.2
 #: What tells one item from another; see `Estimate.rows`.
 _ROWS = ("item", "repeat", "fold", "n_items")
 #: Draws that differ by less do not differ: rounding is not spread.
-_SPREAD = 1e-9
+SPREAD = 1e-9
 
 
 @dataclass(frozen=True, eq=False)
@@ -152,8 +152,8 @@ def _interval(
     if undefined.any():
         notes.append(f"undefined in {undefined.sum()} of {len(draws)} draws")
     defined = draws[~undefined]
-    if np.ptp(defined) < _SPREAD:
-        bound = next((b for b in metric.bounds if abs(value - b) < _SPREAD), None)
+    if np.ptp(defined) < SPREAD:
+        bound = next((b for b in metric.bounds if abs(value - b) < SPREAD), None)
         if bound is None:
             notes.insert(0, "no interval: no draw differs from the value")
             return *nothing, "ok", "; ".join(notes)
@@ -161,7 +161,7 @@ def _interval(
         notes.insert(0, "every draw lies on the bound; one-sided 95 % score interval")
         return low, high, "score", "boundary", "; ".join(notes)
     low, high, how = interval(value, defined, jackknife, method)
-    if not low - _SPREAD <= value <= high + _SPREAD:
+    if not low - SPREAD <= value <= high + SPREAD:
         # Draws of an absolute error near 0 lie above it: no correction brings them back.
         notes.insert(0, "no interval: the draws lie to one side of the value")
         return *nothing, "ok", "; ".join(notes)

@@ -15,7 +15,7 @@ from mmcell.digest import stream
 from mmcell.errors import MmcellError, first
 from mmcell.items import Items
 from mmcell.metrics.base import Metric
-from mmcell.stats.bootstrap import ALPHA, Estimate, bootstrap, interval
+from mmcell.stats.bootstrap import ALPHA, SPREAD, Estimate, bootstrap, interval
 from mmcell.stats.multiplicity import Adjust as Adjust
 from mmcell.stats.multiplicity import adjusted, checked, letters
 from mmcell.stats.power import minimum_detectable_effect
@@ -82,7 +82,7 @@ def difference(a: Estimate, b: Estimate) -> Difference:
     draws = paired_draws(a, b)
     if not np.isfinite(value) or not len(draws):
         return Difference(value, np.nan, np.nan)
-    if np.ptp(draws) == 0 and np.isnan([a.low, b.low]).all():
+    if np.ptp(draws) < SPREAD and np.isnan([a.low, b.low]).all():
         # Neither moves under any draw: there is nothing to make an interval of.
         return Difference(value, np.nan, np.nan)
     if "boundary" in (a.status, b.status):
@@ -102,7 +102,7 @@ def _ends(estimate: Estimate) -> tuple[float, float]:
     if estimate.status == "boundary":
         return estimate.two_sided
     drawn = estimate.draws[np.isfinite(estimate.draws)]
-    if np.isnan(estimate.low) and len(drawn) and np.ptp(drawn) == 0:
+    if np.isnan(estimate.low) and len(drawn) and np.ptp(drawn) < SPREAD:
         return estimate.value, estimate.value
     return estimate.low, estimate.high
 
