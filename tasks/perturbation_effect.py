@@ -1,12 +1,12 @@
 """Do a patient's untreated cells say what a treatment would do to them, in a patient never seen?
 
 From the mean embedding of a held-out patient's control cells a probe predicts what every treatment changes, gene by
-gene. Three questions are asked of a prediction: how alike it is to what was measured (``all``); whether it lies nearest
-to the treatment it is of, among all treatments of that patient (``unit``), which the mean effect of each treatment
-answers well; and whether it lies nearest to the patient it is of, among all held-out patients under that treatment
-(``perturbation``). The last one is what an embedding can add, and no mean can win it: what is equal for all patients
-ties with all of them. The headline is scored on what is particular to each, so that the size of the shared effect does
-not matter.
+gene. The headline asks whether a prediction lies nearest to the patient it is of, among all held-out patients under
+that treatment: this is what an embedding can add, and no mean can win it, for what is equal for all patients ties with
+all of them. It is scored on what is particular to each patient, so that the size of the shared effect does not matter.
+Beside it stand how alike predicted and measured effects are, and, in the stratum ``unit``, whether a prediction lies
+nearest to the treatment it is of, among all treatments of that patient; both are what the mean effect of each
+treatment, ``matching-mean``, does well.
 
 Treatments are few and taken as given: intervals are over patients. The simulated treatments do more in the ill; with
 ``sim-perturbation:response_effect=0`` they do the same in everybody, and with ``treatment_effect=0`` nothing.

@@ -1,9 +1,8 @@
 """Effects of several perturbations in several units: whose is a predicted one, and of which perturbation?
 
-Every prediction is compared with measured effects three ways: with its own alone (``all``), with those of the other
-perturbations of its unit (``unit``), and with those of the same perturbation in other held-out units
-(``perturbation``). The mean effect of a perturbation answers the second; nothing that is equal for all units answers
-the third.
+In the stratum ``all`` a prediction is compared with its own measured effect, and with those of the same perturbation in
+other held-out units: nothing that is equal for all units tells these apart, so that no mean can. In the stratum
+``unit`` it is compared with those of the other perturbations of its unit, which the mean effect of each tells apart.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ TOP = 50
 
 
 def compared(predicted: np.ndarray, observed: np.ndarray, frame: pd.DataFrame) -> pd.DataFrame:
-    """Return the rows of `frame` once per stratum, with one column a metric.
+    """Return the rows of `frame` in every stratum that they can be scored in, with one column a metric.
 
     Where effects are compared with others, ``discrimination_specific`` and ``pearson_delta_perturbed`` are of their
     differences from the mean of these others and itself, on either side from its own mean: what all share counts for
@@ -31,18 +30,25 @@ def compared(predicted: np.ndarray, observed: np.ndarray, frame: pd.DataFrame) -
         (n,) ``unit``, ``perturbation`` and, where effects are those of one type of cells, ``cell_type``.
     """
     zero = np.zeros(observed.shape[1])
-    alone = {"pearson_delta": pearson_delta(predicted, observed, zero)}
+    own = {"pearson_delta": pearson_delta(predicted, observed, zero)}
     if len(zero) > TOP:
-        alone[f"de_overlap@{TOP}"] = de_overlap(predicted, observed, TOP)
-    found = [frame.assign(stratum="all", **alone)]
+        own[f"de_overlap@{TOP}"] = de_overlap(predicted, observed, TOP)
     types = ["cell_type"] if "cell_type" in frame else []
-    for stratum in ("unit", "perturbation"):
-        name = "×".join([stratum, *types])
-        for rows in frame.groupby([stratum, *types], sort=True).indices.values():
-            if len(rows) > 1:
-                values = among(predicted[rows], observed[rows])
-                found.append(frame.iloc[rows].assign(stratum=name, n_gallery=float(len(rows)), **values))
-    return pd.concat(found, ignore_index=True)
+    units = _within(predicted, observed, frame, ["perturbation", *types])
+    treatments = _within(predicted, observed, frame, ["unit", *types])
+    alone = frame.assign(stratum="all", **own)
+    found = [alone.join(units), frame.join(treatments, how="inner").assign(stratum="×".join(["unit", *types]))]
+    return pd.concat([part for part in found if len(part)], ignore_index=True)
+
+
+def _within(predicted: np.ndarray, observed: np.ndarray, frame: pd.DataFrame, by: list[str]) -> pd.DataFrame:
+    """Return the scores of the rows that share their group with another."""
+    groups = [rows for rows in frame.groupby(by, sort=True).indices.values() if len(rows) > 1]
+    parts = [
+        pd.DataFrame({**among(predicted[rows], observed[rows]), "n_gallery": float(len(rows))}, index=frame.index[rows])
+        for rows in groups
+    ]
+    return pd.concat(parts) if parts else pd.DataFrame(index=frame.index[:0])
 
 
 def among(predicted: np.ndarray, observed: np.ndarray) -> dict[str, np.ndarray]:

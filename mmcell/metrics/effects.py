@@ -59,7 +59,8 @@ def of_effects(
 
 def _discrimination_chance(items: Items) -> float:
     n = items.column("n_gallery").astype(float)
-    return float(((n + 1) / (2 * n)).mean())
+    n = n[np.isfinite(n)]
+    return float(((n + 1) / (2 * n)).mean()) if len(n) else np.nan
 
 
 def _strong_auroc(items: Items, weights: np.ndarray) -> np.ndarray:

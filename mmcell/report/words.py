@@ -50,6 +50,7 @@ _METRICS = {
     "known_balanced_accuracy": "balanced accuracy of known labels",
     "unknown_auroc": "AUROC of unknown labels",
     "discrimination_cosine": "discrimination by cosine",
+    "discrimination_specific": "discrimination by what is particular",
     "discrimination_l1": "discrimination by ℓ1",
     "discrimination_l2": "discrimination by ℓ2",
     "pearson_delta": "Pearson-Δ from controls",

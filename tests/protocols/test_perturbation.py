@@ -65,9 +65,9 @@ def test_the_matching_mean_knows_treatments_and_no_mean_knows_patients():
     for name in ("no-change", "perturbed-mean"):
         assert unit[name] == pytest.approx(chance[name, "discrimination_specific", "unit"])
     assert found["matching-mean", "pearson_delta", "all"] > found["perturbed-mean", "pearson_delta", "all"] + 0.1
-    patient = found.xs(("discrimination_specific", "perturbation"), level=("metric", "stratum"))
+    patient = found.xs(("discrimination_specific", "all"), level=("metric", "stratum"))
     for name in MODELS:
-        assert patient[name] == pytest.approx(chance[name, "discrimination_specific", "perturbation"])
+        assert patient[name] == pytest.approx(chance[name, "discrimination_specific", "all"])
     assert patient["split-half"] > patient["matching-mean"] + 0.1
 
 
@@ -75,13 +75,13 @@ def test_the_matching_mean_knows_treatments_and_no_mean_knows_patients():
 def test_an_effect_that_depends_on_the_patient_is_found_in_the_embedding(probe):
     data = treated(response=0.8)
     found = scores(data, probes=[probe], controls=[*MODELS, "random"])
-    patient = found.loc[("levels", "discrimination_specific", "perturbation")]
+    patient = found.loc[("levels", "discrimination_specific", "all")]
     assert patient["value"] > patient["chance"] + 0.08
     assert patient["ci_low"] > patient["chance"]
     assert patient["difference"] > 0.08
-    random = found.loc[("random", "discrimination_specific", "perturbation")]
+    random = found.loc[("random", "discrimination_specific", "all")]
     assert patient["value"] > random["value"] + 0.08
-    assert found.loc[("levels", "pearson_delta_perturbed", "perturbation"), "value"] > 0.1
+    assert found.loc[("levels", "pearson_delta_perturbed", "all"), "value"] > 0.1
 
 
 def test_a_constant_embedding_is_the_matching_mean():
@@ -96,7 +96,7 @@ def test_effects_exchanged_between_patients_leave_the_mean_effect_alone():
     data = treated(response=0.8)
     found = scores(data, "features", task(encoders=("features",)), [*MODELS, "partner-permuted"])
     assert found.loc[("partner-permuted", "discrimination_specific", "unit"), "value"] > 0.9
-    patient = found.xs(("discrimination_specific", "perturbation"), level=("metric", "stratum"))["value"]
+    patient = found.xs(("discrimination_specific", "all"), level=("metric", "stratum"))["value"]
     assert patient["features"] > patient["partner-permuted"] + 0.05
 
 
@@ -105,8 +105,8 @@ def test_the_null_exchanges_patients_under_the_same_treatment():
     found = mmcell.evaluate(levels(data), TASK, dataset=data, controls=["matching-mean"], n_boot=100, null=19)
     record = next(r for r in found.records if r.label == "levels")
     of = {s.stratum: s for s in record.scores if s.metric == "discrimination_specific"}
-    assert of["perturbation"].p_null == pytest.approx(0.05)
-    assert of["perturbation"].null_mean == pytest.approx(of["perturbation"].chance, abs=0.04)
+    assert of["all"].p_null == pytest.approx(0.05)
+    assert of["all"].null_mean == pytest.approx(of["all"].chance, abs=0.04)
     # Which treatment it is stays known.
     assert of["unit"].null_mean > of["unit"].chance + 0.2
 
@@ -114,7 +114,7 @@ def test_the_null_exchanges_patients_under_the_same_treatment():
 def test_types_of_cells_are_contexts_of_their_own():
     data = treated(12, 12, types=2, effect=1.0)
     found = scores(data, on=task("effects-by-type"), controls=[*MODELS, "additive", "split-half"])
-    assert set(found.index.get_level_values("stratum")) == {"all", "unit×cell_type", "perturbation×cell_type"}
+    assert set(found.index.get_level_values("stratum")) == {"all", "unit×cell_type"}
     alike = found["value"].xs(("pearson_delta", "all"), level=("metric", "stratum"))
     # The two types answer in opposite ways: with them the mean effect of a treatment is known, and not without.
     assert alike["matching-mean"] > 0.5
@@ -243,7 +243,7 @@ def test_a_treatment_that_training_never_saw_is_excluded():
 
 def test_of_one_treatment_patients_are_told_apart_and_treatments_are_not():
     found = scores(treated(12, 10, arms=ARMS[:2]))
-    assert set(found.index.get_level_values("stratum")) == {"all", "perturbation"}
+    assert set(found.index.get_level_values("stratum")) == {"all"}
 
 
 def test_what_cannot_be_asked_is_refused_in_one_line(refused):
@@ -296,14 +296,14 @@ def test_a_run_is_written_read_reported_and_compared(tmp_path):
     pd.testing.assert_frame_equal(again.table(), table)
     record = next(r for r in results.records if r.label == "levels" and r.probe == "neighbours")
     # Models that read no embedding stand beside every probe, and so does the ceiling.
-    primary = next(s for s in record.scores if s.metric == "discrimination_specific" and s.stratum == "perturbation")
+    primary = next(s for s in record.scores if s.metric == "discrimination_specific" and s.stratum == "all")
     assert {"matching-mean", "no-change", "perturbed-mean"} <= {v.control for v in primary.versus}
     assert primary.verdict
     assert not record.missing_controls
     assert primary.groups
     again.report(tmp_path / "report.html")
     assert "matching-mean" in (tmp_path / "report.html").read_text()
-    compared = again.compare("discrimination_specific", stratum="perturbation")
+    compared = again.compare("discrimination_specific", stratum="all")
     assert any("levels" in name for name in compared.letters)
 
 
