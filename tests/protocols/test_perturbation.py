@@ -312,3 +312,11 @@ def test_every_control_is_required():
     data = treated(8, 10)
     found = mmcell.evaluate(levels(data), TASK, dataset=data, controls=["matching-mean"], n_boot=100)
     assert "no-change" in next(r for r in found.records if r.label == "levels").missing_controls
+
+
+def test_units_may_be_crossed_with_perturbations():
+    data = treated(12, 10)
+    found = scores(data, on=task(unit="unit×perturbation"))
+    row = found.loc[("levels", "discrimination_specific", "all")]
+    # Three treatments are the fewer levels, and three of anything have no interval.
+    assert (row["n_units"], row["status"]) == (3, "too_few_units")
