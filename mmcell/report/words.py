@@ -145,7 +145,7 @@ def place_name(score: Score) -> str:
     parts = [score.split]
     if score.query:
         parts.append(f"{score.query} → {score.gallery}")
-        everything = "all items" if score.target == "features" else "global gallery"
+        everything = "all items" if score.target in ("features", "effect") else "global gallery"
         parts.append(everything if score.stratum == "all" else f"within {score.stratum.replace('×', ' × ')}")
     elif score.stratum.startswith(WITHIN):
         parts.append(score.stratum)

@@ -302,7 +302,10 @@ def test_a_run_is_written_read_reported_and_compared(tmp_path):
     assert not record.missing_controls
     assert primary.groups
     again.report(tmp_path / "report.html")
-    assert "matching-mean" in (tmp_path / "report.html").read_text()
+    text = (tmp_path / "report.html").read_text()
+    assert "matching-mean" in text
+    assert "36, each a unit under one perturbation" in text
+    assert "within unit" in text
     compared = again.compare("discrimination_specific", stratum="all")
     assert any("levels" in name for name in compared.letters)
 
