@@ -209,7 +209,7 @@ def make_plan(
         )
         null = 0
     lost = [role for role in spec.null_within if not _groups_units(role, task, data)]
-    if not null and spec.slot[2] == "patient":
+    if not null and (spec.slot[2] == "patient" or task.between_units):
         findings.append(
             Finding(
                 severity="info",
