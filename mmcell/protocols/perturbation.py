@@ -42,7 +42,7 @@ class PerturbationEffect(Task):
     probe = "ridge"
     between_units = True
     required: ClassVar[tuple[str, ...]] = (
-        "random", "technical-only", "pca", NO_CHANGE, PERTURBED_MEAN, MATCHING_MEAN, "partner-permuted",
+        "random", "constant", "technical-only", "pca", NO_CHANGE, PERTURBED_MEAN, MATCHING_MEAN, "partner-permuted",
     )  # fmt: skip
     ceilings: ClassVar[tuple[str, ...]] = (SPLIT_HALF, "oracle")
 
