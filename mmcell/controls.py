@@ -8,6 +8,14 @@ import numpy as np
 import pandas as pd
 
 from mmcell.dataset import Dataset
+from mmcell.effects import (
+    control_of,
+    half_effects,
+    half_effects_by_type,
+    known_effects,
+    known_effects_by_type,
+    needs_types,
+)
 from mmcell.embedding import Embedding, ModelCard
 from mmcell.errors import MmcellError, number_of
 from mmcell.niche import cell_type_only, niche, positions
@@ -144,7 +152,13 @@ BUILDERS: dict[str, Builder] = {
 }
 #: What a task may predict that is built from the dataset, not by an encoder: a partner's name -> what refuses data
 #: that do not have it, and its builder.
-TARGETS: dict[str, tuple[Callable[[Dataset], object], Builder]] = {"niche": (positions, niche)}
+TARGETS: dict[str, tuple[Callable[[Dataset], object], Builder]] = {
+    "niche": (positions, niche),
+    "effects": (control_of, known_effects),
+    "effects-by-type": (needs_types, known_effects_by_type),
+    "half-effects": (control_of, half_effects),
+    "half-effects-by-type": (needs_types, half_effects_by_type),
+}
 #: The task's own first encoder with labels, or with the partners of a retrieval, permuted on both sides of the split.
 PERMUTED = ("label-permuted", "partner-permuted")
 #: A gallery modality's counts split in two: how well a measurement finds its own repetition.

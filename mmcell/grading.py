@@ -11,6 +11,7 @@ import pandas as pd
 
 from mmcell.candidates import Candidate
 from mmcell.dataset import Dataset
+from mmcell.effects import effects_of, measured
 from mmcell.errors import MmcellError, first, number_of
 from mmcell.incremental import CLINICAL
 from mmcell.items import Items
@@ -64,11 +65,17 @@ def grade(
     if set(frame["target"]) == {"label"} and "label" not in split.spec.targets:
         frame["target"] = split.spec.targets[0]
     grouped = _groups(dataset, at, level)
-    if items.kind == "features":
+    if items.kind in ("features", "effects"):
         # A row stands for all items of a unit, batch and type: what varies within these has no place here.
         fixed = {"by:batch", "by:cell_type", *(f"by:{c}" for c in dataset.roles.strata if c in dataset.patients)}
+        if items.kind == "effects":
+            whole = {"by:cell_type"} if "cell_type" not in frame else set()
+            fixed -= whole | ({"by:batch"} if dataset.roles.batch not in dataset.patients else set())
         grouped = {name: values for name, values in grouped.items() if name in fixed}
     frame = frame.assign(**grouped)
+    if items.kind == "effects":
+        frame["by:perturbation"] = frame["perturbation"]
+        return measured(Items(frame, items.kind, items.arrays, items.details), dataset, split)
     if items.kind in ("retrieval", "features"):
         return Items(frame, items.kind, items.arrays, items.details)
     # One span of time for all folds, so that they are asked the same.
@@ -248,7 +255,7 @@ def scores_of(
             p_null=p_value(null, value.value, _far_side(metric)),
             n_null=len(drawn),
             null_mean=float(drawn.mean()) if len(drawn) else None,
-            n_gallery=float(panel.frame["n_gallery"].median()) if "n_gallery" in panel.frame else None,
+            n_gallery=_gallery(panel),
         )
         if primary and grouped:
             score = score.model_copy(update={"groups": groups(panel, metric, n_boot=plan.n_boot, seed=plan.seed)})
@@ -283,8 +290,18 @@ def _counted(plan: Plan, panel: Items, query: str, splits: Sequence[Split]) -> t
         expected = expected[expected.isin(plan.dataset.rows(query))]
     if panel.kind == "features":
         return panel.n_items, len(expected) - panel.n_items
+    if panel.kind == "effects":
+        modality, by_type = str(panel.frame["gallery"].iloc[0]), "cell_type" in panel.frame
+        wanted = effects_of(plan.dataset, modality, by_type=by_type, repeat=0).wanted
+        return panel.n_items, int(wanted[wanted.index.isin(unit[expected])].sum()) - panel.n_items
     scored = pd.Index(panel.frame["item"].unique())
     return len(scored), int((~expected.isin(scored)).sum())
+
+
+def _gallery(panel: Items) -> float | None:
+    """Return the size of a typical gallery; None where items are compared with nothing."""
+    sizes = panel.frame["n_gallery"].dropna() if "n_gallery" in panel.frame else ()
+    return float(np.median(sizes)) if len(sizes) else None
 
 
 def _worsts(estimates: Estimates, primary: str) -> dict[tuple[str, ...], Worst]:

@@ -216,7 +216,8 @@ def _with_controls(
         if name == controls.UNTRAINED:
             twins = _untrained(own, task, dataset, seed)
         else:
-            why = controls.applies(name, task, dataset) or _unpaired(name, task, dataset, partners)
+            why = "" if name in task.models else controls.applies(name, task, dataset)
+            why = why or _unpaired(name, task, dataset, partners)
             if why:
                 # A ceiling or a subgroup that data do not have is no loss to anybody who did not ask for it.
                 if name in task.spec.controls or name not in (*task.ceilings, "stratum-only"):
@@ -226,7 +227,10 @@ def _with_controls(
         if name == "random":
             twins |= _random_of_size(own, seed)
         for label, source, probe, pooling in (
-            (n, s, p, how) for n, s in twins.items() for how in _poolings_of(n, poolings, seed) for p in probes
+            (n, s, p, how)
+            for n, s in twins.items()
+            for how in _poolings_of(n, poolings, seed)
+            for p in ((name,) if name in task.models else probes)
         ):
             made = _control(label, source, task, pooling, probe, partners, key, seed)
             if made.permuted:
@@ -251,6 +255,10 @@ def _control(
     partners: Mapping[str, Encoder | Embedding | str], key: Callable[..., str], seed: int,
 ) -> Candidate:  # fmt: skip
     """Return one control as a candidate; `source` is an encoder or a name."""
+    if name in task.models:
+        given = {**partners, **task.models[name]}
+        part: Role = "ceiling" if name in task.ceilings else "control"
+        return Candidate(name, make_encoder("constant"), part, None, name, key(name, None, name), given)
     if name in controls.PERMUTED:
         encoder = make_encoder(task.spec.encoders[0], _seeded(task.spec.encoders[0], {}, seed))
         own_key = key(identity(encoder), pooling, probe, name)
@@ -286,6 +294,8 @@ def _pooled_alike(a: Candidate, b: Candidate) -> bool:
 
 def _unpaired(name: str, task: Task, dataset: Dataset, partners: Mapping[str, Encoder | Embedding | str]) -> str:
     """Return why a control that depends on the task's own encoder or partner cannot be built, "" when it can."""
+    if name in task.models:
+        return ""
     if name in controls.PERMUTED:
         _, wanted, _ = task.spec.slot
         return readable(make_encoder(task.spec.encoders[0]), dataset, modality_of(wanted, dataset))

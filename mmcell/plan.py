@@ -111,7 +111,8 @@ class Plan:
 
     def ceiling_for(self, probe: str) -> Candidate | None:
         """Return the first ceiling of the task's protocol through this probe; skill is measured against it."""
-        found = {c.encoder: c for c in self.candidates if c.role == "ceiling" and c.probe == probe}
+        # A ceiling that reads no embedding is a model of its own, and one for all probes.
+        found = {c.encoder: c for c in self.candidates if c.role == "ceiling" and c.probe in (probe, c.encoder)}
         return next((found[name] for name in self.task.ceilings if name in found), None)
 
     def lacking(self, candidate: Candidate, failed: Sequence[str]) -> tuple[str, ...]:
@@ -208,7 +209,7 @@ def make_plan(
         )
         null = 0
     lost = [role for role in spec.null_within if not _groups_units(role, task, data)]
-    if not null and spec.slot[2] == "patient":
+    if not null and (spec.slot[2] == "patient" or task.between_units):
         findings.append(
             Finding(
                 severity="info",

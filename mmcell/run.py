@@ -138,7 +138,8 @@ def run_plans(
         todo = [name for name, found in stored.items() if found is None]
         # Like is compared with like: every probe that controls went through has its own.
         none = Beside(reference_name=plan.reference.label if plan.reference else "")
-        through = list(dict.fromkeys(c.probe for c in order if c.role != "candidate"))
+        models = plan.task.models
+        through = list(dict.fromkeys(c.probe for c in order if c.role != "candidate" and c.probe not in models))
         besides = dict.fromkeys(through, none)
         failed: list[tuple[str, str]] = []
         of_plan: dict[tuple[str, str, str], tuple[RunRecord, Items | None]] = {}
@@ -163,10 +164,12 @@ def run_plans(
             elif candidate.role != "candidate" and found[1] is not None and todo:
                 estimates = estimate(found[1], plan.metrics, n_boot=plan.n_boot, seed=plan.seed)
             if candidate.role != "candidate":
-                if found[0].error:
-                    failed.append((candidate.encoder or candidate.patient_encoder, own))
-                elif todo:
-                    besides[own] = besides[own].joined(candidate, estimates, plan)
+                # What reads no embedding stands beside every probe.
+                for name in besides if candidate.probe in models else [own]:
+                    if found[0].error:
+                        failed.append((candidate.encoder or candidate.patient_encoder, name))
+                    elif todo:
+                        besides[name] = besides[name].joined(candidate, estimates, plan)
             of_plan[candidate.name] = found
         for candidate, outcome in waiting:
             lacks = plan.lacking(candidate, [name for name, probe in failed if probe == candidate.probe])

@@ -266,6 +266,14 @@ class Task(ABC):
     #: What a perfect embedding would score, where the data allow it; the first that can be built gives the skill.
     ceilings: ClassVar[tuple[str, ...]] = ()
 
+    #: Whether partners move between units, too, where a null permutes them: what is asked is which unit's they are.
+    between_units: ClassVar[bool] = False
+
+    @property
+    def models(self) -> Mapping[str, Mapping[str, str]]:
+        """Models of the protocol that read no embedding, controls or ceilings by name: slot -> what they are given."""
+        return {}
+
     @property
     def adds_to_covariates(self) -> bool:
         """Whether the probe in use reads covariates beside the embedding: its null then moves them with the labels."""

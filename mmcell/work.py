@@ -288,7 +288,8 @@ class Work:
                 view = replace(view, columns=view.columns.assign(partner=moved.reindex(view.columns.index)))
             else:
                 # A unit's offset in both spaces is no knowledge of its items.
-                strata, fold = (("unit", *within), self._fold(split, null=True)) if null else (within, None)
+                strata = ("unit", *within) if null and not task.between_units else within
+                fold = self._fold(split, null=True) if null else None
                 embeddings[slot] = permuted_partners(embeddings[slot], view, strata, rng, fold)
         # The same for every candidate: what a probe draws (inner folds) then adds nothing to their differences.
         rng = stream(plan.seed, task.spec.name, split.key)

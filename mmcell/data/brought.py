@@ -19,6 +19,7 @@ from mmcell.roles import DatasetCard, ModalityCard, Roles
 _CYTOMETRY = "covid-cytometry/cd8_covid.h5ad"
 _SECRETED = "nelisa/nelisa_profiles.parquet"
 _NEOADJUVANT = "breast-tme/NAC.csv"
+_GBM = "gbm-panobinostat/gbm.h5ad"
 #: The columns that follow are sums of these.
 _LAST_FRACTION = "T.cells.CD8."
 #: Root of the squared differences of 28 standardised fractions. The median distance to another trial is 1.8; 412 of the
@@ -154,6 +155,41 @@ def load_nelisa(folder: str | Path | None = None) -> Dataset:
     )
     roles = Roles(unit="target", batch="plate", perturbation="compound", control="DMSO", relevant=("targets",))
     return Dataset("nelisa", data, roles, card, digest_file(path))
+
+
+def load_gbm(folder: str | Path | None = None) -> Dataset:
+    """Return ``gbm-panobinostat``: cells of five glioblastomas with and without panobinostat.
+
+    Raises
+    ------
+    MmcellError
+        The file is not there; the message says where it is to be had.
+    """
+    import anndata as ad
+
+    path = brought_file(
+        "gbm-panobinostat", _GBM, "github.com/const-ae/lemur: its glioblastoma example as AnnData", folder
+    )
+    data = ad.read_h5ad(path)
+    # The same barcode may occur in two samples.
+    data.obs_names = data.obs["sample_id"].astype(str) + "-" + data.obs["id"].astype(str)
+    card = DatasetCard(
+        name="gbm-panobinostat",
+        description="Slices of five glioblastomas with 0.2 µM panobinostat or DMSO: 500 cells of each, 300 genes",
+        source="Zhao et al., Genome Medicine 13, 82 (2021), through the R package lemur",
+        licence="MIT (lemur)",
+        modalities={"rna": ModalityCard(preprocessing="counts", identifiers="ensembl")},
+        caveats=(
+            "Five patients: an interval over them says next to nothing, and none is given.",
+            "One treatment: which of several a prediction means cannot be asked.",
+            "300 genes, chosen by the makers on all cells; depth is of these alone. 1,000 cells a patient.",
+            "Tumour and other cells are mixed, and not told apart here: an effect is also a change of the mixture.",
+        ),
+    )
+    roles = Roles(
+        unit="patient_id", sample="sample_id", perturbation="condition", control="ctrl", clinical=("age", "gender"),
+    )  # fmt: skip
+    return Dataset("gbm-panobinostat", data, roles, card, digest_file(path))
 
 
 def twins(values: np.ndarray, group: np.ndarray, label: np.ndarray) -> np.ndarray:

@@ -27,6 +27,7 @@ DATASETS = Registry(
         "tcga-composition": "mmcell.data.tumours:load_tcga",
         "tcga-composition-dss": "mmcell.data.tumours:load_tcga_dss",
         "nelisa": "mmcell.data.brought:load_nelisa",
+        "gbm-panobinostat": "mmcell.data.brought:load_gbm",
         "hlca": "mmcell.data.cohorts:load_hlca",
         "lupus": "mmcell.data.cohorts:load_lupus",
         "onek1k": "mmcell.data.cohorts:load_onek1k",
@@ -42,6 +43,7 @@ DATASETS = Registry(
         "rosetta-ta-orf": "mmcell.data.rosetta:load_ta_orf",
         "sim-cohort": "mmcell.data.simulate:load_cohort",
         "sim-null": "mmcell.data.simulate:load_null",
+        "sim-perturbation": "mmcell.data.simulate:load_perturbation",
         "sim-studies": "mmcell.data.simulate:simulate_studies",
     },
 )

@@ -75,6 +75,7 @@ METRICS = Registry(
         "discrimination_l1": "mmcell.metrics.effects:DISCRIMINATION_L1",
         "discrimination_l2": "mmcell.metrics.effects:DISCRIMINATION_L2",
         "discrimination_cosine": "mmcell.metrics.effects:DISCRIMINATION_COSINE",
+        "discrimination_specific": "mmcell.metrics.effects:DISCRIMINATION_SPECIFIC",
         "de_overlap": "mmcell.metrics.effects:DE_OVERLAP",
         "de_overlap@50": "mmcell.metrics.effects:DE_OVERLAP_50",
         "de_direction": "mmcell.metrics.effects:DE_DIRECTION",

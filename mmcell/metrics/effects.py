@@ -59,7 +59,8 @@ def of_effects(
 
 def _discrimination_chance(items: Items) -> float:
     n = items.column("n_gallery").astype(float)
-    return float(((n + 1) / (2 * n)).mean())
+    n = n[np.isfinite(n)]
+    return float(((n + 1) / (2 * n)).mean()) if len(n) else np.nan
 
 
 def _strong_auroc(items: Items, weights: np.ndarray) -> np.ndarray:
@@ -107,6 +108,8 @@ CENTROID_ACCURACY = of_effects("centroid_accuracy", 0.5, (0, 1), _ALONE)
 DISCRIMINATION_L1 = of_effects("discrimination_l1", _discrimination_chance, (0, 1), _ALONE)
 DISCRIMINATION_L2 = of_effects("discrimination_l2", _discrimination_chance, (0, 1), _ALONE)
 DISCRIMINATION_COSINE = of_effects("discrimination_cosine", _discrimination_chance, (0, 1), _ALONE)
+#: The same of what is particular to each: its difference from the mean of those that it is compared with.
+DISCRIMINATION_SPECIFIC = of_effects("discrimination_specific", _discrimination_chance, (0, 1), _ALONE)
 ENERGY_DISTANCE = of_effects(
     "energy_distance", None, (-np.inf, np.inf), "no predicted cells, two a perturbation at least", higher=False
 )

@@ -59,7 +59,7 @@ def headline(record: RunRecord) -> list[Score]:
     not.
     """
     primary = record.task["primary"]
-    shown = ("all", "batch", "batch×cell_type", CONTROLS)
+    shown = ("all", "batch", "batch×cell_type", "unit", "unit×cell_type", CONTROLS)
     own = [s for s in record.scores if s.metric == primary and (s.stratum in shown or s.stratum.startswith(WITHIN))]
     return own + [s for s in record.scores if s.stratum == "all" and s.is_leak and s.metric != primary]
 

@@ -95,7 +95,11 @@ class TaskView:
     @property
     def level(self) -> str:
         """What an item is."""
-        return next((s.level for r in self.records for s in r.scores if s.level), "item")
+        score = next((s for r in self.records for s in r.scores if s.level), None)
+        if score is not None and score.target == "effect" and score.query:
+            # Cells are what is read, not what is scored.
+            return "unit under one perturbation"
+        return score.level if score is not None else "item"
 
     @property
     def n_units(self) -> int:

@@ -50,6 +50,7 @@ _METRICS = {
     "known_balanced_accuracy": "balanced accuracy of known labels",
     "unknown_auroc": "AUROC of unknown labels",
     "discrimination_cosine": "discrimination by cosine",
+    "discrimination_specific": "discrimination by what is particular",
     "discrimination_l1": "discrimination by ℓ1",
     "discrimination_l2": "discrimination by ℓ2",
     "pearson_delta": "Pearson-Δ from controls",
@@ -144,7 +145,7 @@ def place_name(score: Score) -> str:
     parts = [score.split]
     if score.query:
         parts.append(f"{score.query} → {score.gallery}")
-        everything = "all items" if score.target == "features" else "global gallery"
+        everything = "all items" if score.target in ("features", "effect") else "global gallery"
         parts.append(everything if score.stratum == "all" else f"within {score.stratum.replace('×', ' × ')}")
     elif score.stratum.startswith(WITHIN):
         parts.append(score.stratum)

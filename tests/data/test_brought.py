@@ -5,12 +5,12 @@ import pandas as pd
 import pytest
 
 import mmcell
-from mmcell.data.brought import load_cytometry, load_nelisa, load_neoadjuvant, twins
+from mmcell.data.brought import load_cytometry, load_gbm, load_nelisa, load_neoadjuvant, twins
 
 HERE = pytest.mark.skipif(not os.environ.get("MMCELL_DATA"), reason="MMCELL_DATA does not name a folder of real data")
 
 
-@pytest.mark.parametrize("load", [load_cytometry, load_neoadjuvant])
+@pytest.mark.parametrize("load", [load_cytometry, load_gbm, load_neoadjuvant])
 def test_what_is_not_there_says_where_it_is_to_be_had(load, tmp_path, monkeypatch, refused):
     with refused("is yours to bring", "github.com/", "does not have it"):
         load(tmp_path)
@@ -89,3 +89,18 @@ def test_nelisa_holds_compounds_of_targets_and_positions_of_controls():
 def test_nelisa_that_is_not_there_says_where_it_is_to_be_had(tmp_path, refused):
     with refused("dataset 'nelisa' is yours to bring", "nelisa_profiles.parquet", "2024_Kalinin_mAP"):
         load_nelisa(tmp_path)
+
+
+@HERE
+@pytest.mark.realdata
+def test_of_five_patients_there_is_a_number_and_no_interval():
+    found = mmcell.evaluate("pca", "gbm-effect", n_boot=100, controls=["matching-mean", "split-half"])
+    table = found.table().set_index(["encoder", "split", "metric"]).sort_index()
+    assert set(table["status"]) <= {"too_few_units", "undefined"}
+    alike = table["value"].xs(("patient-held-out", "pearson_delta"), level=("split", "metric"))
+    assert alike["split-half"] > 0.9
+    assert alike["matching-mean"] == pytest.approx(0.57, abs=0.03)
+    # What is equal for all patients ties with all of them.
+    headline = table.loc[("matching-mean", "half-held-out", "discrimination_specific")]
+    assert headline["value"] == pytest.approx(headline["chance"])
+    assert (table.loc[table["status"] != "undefined", "n_items"] == 5).all()

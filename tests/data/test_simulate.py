@@ -318,6 +318,27 @@ def test_treatments_at_zero_do_nothing():
     pd.testing.assert_frame_equal(none.planted["cells"][control], some.planted["cells"][control])
 
 
+def test_treatments_do_more_in_the_ill_where_that_is_planted():
+    alike, more = (simulate_perturbation(20, 60, response_effect=e) for e in (0.0, 1.0))
+    assert (alike.planted["patients"]["response"] == 1).all()
+    response = more.planted["patients"]["response"]
+    severity = more.planted["patients"]["severity"]
+    np.testing.assert_allclose(response, 1 + severity - 0.5)
+    of_cell = more.planted["cells"]["unrelated"].groupby(more.obs["patient"]).max()
+    pd.testing.assert_series_equal(of_cell, response.reindex(of_cell.index), check_names=False)
+    control = (more.obs["treatment"] == "control").to_numpy()
+    pd.testing.assert_frame_equal(alike.planted["cells"][control], more.planted["cells"][control])
+    assert "response effect 1" in more.card.caveats[0]
+
+
+def test_the_shipped_treatments_have_dials():
+    data = mmcell.load_dataset("sim-perturbation:n_patients=8,cells_per_patient=30,response_effect=0")
+    assert data.name == data.card.name == "sim-perturbation:n_patients=8,cells_per_patient=30,response_effect=0"
+    assert data.unit.nunique() == 8
+    assert (data.planted["patients"]["response"] == 1).all()
+    assert "treatment effect 2" in data.card.caveats[0]
+
+
 # -- the catalogue ------------------------------------------------------------------------------------------------
 
 

@@ -6,6 +6,7 @@ from scipy.spatial.distance import cdist
 
 import mmcell
 from mmcell import Items, get_metric, get_task, list_metrics, list_tasks
+from mmcell.metrics.contexts import among
 from mmcell.metrics.matching import foscttm
 from mmcell.metrics.mechanism import known_relationship_recall
 from mmcell.metrics.mixing import BY_CHANCE
@@ -68,6 +69,7 @@ def saying_nothing(items):
         mean = np.tile(observed.mean(axis=0), (n, 1))
         found = {f"discrimination_{d}": discrimination_score(mean, observed, d) for d in ("l1", "l2", "cosine")}
         found |= {"centroid_accuracy": centroid_accuracy(mean, observed), "effect_size": np.ones(n)}
+        found["discrimination_specific"] = among(mean, observed)["discrimination_specific"]
         return items.having(found | {"n_gallery": np.full(n, n)})
     same = np.full(len(items.frame), "a" if items.kind == "multiclass" else 0.3)
     beside = {"risk_group": np.full(len(same), "low")} if items.kind == "survival" else {}

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from mmcell.data.simulate.cells import Cells, draw_cells, morphology, protein, rna
+from mmcell.data.simulate.cells import Cells, draw_cells, morphology, protein, responses, rna
 from mmcell.data.simulate.dials import Dials
 from mmcell.data.simulate.images import CHANNELS, SIDE, images
 from mmcell.data.simulate.patients import draw_patients
@@ -85,17 +85,17 @@ def _planted(
     if what != "perturbation":
         latent = latent.drop(columns="unrelated")
     severity = patients["severity"]
-    return {
-        "cells": latent.assign(cell_type=obs["cell_type"]),
-        "patients": pd.DataFrame(
-            {
-                "severity": severity,
-                "composition_shift": dials.composition_effect * severity,
-                "programme_shift": dials.state_effect * severity,
-                "log_hazard": patients["log_hazard"],
-            }
-        ),
-    }
+    of_patients = pd.DataFrame(
+        {
+            "severity": severity,
+            "composition_shift": dials.composition_effect * severity,
+            "programme_shift": dials.state_effect * severity,
+            "log_hazard": patients["log_hazard"],
+        }
+    )
+    if what == "perturbation":
+        of_patients["response"] = responses(severity.to_numpy(), dials)
+    return {"cells": latent.assign(cell_type=obs["cell_type"]), "patients": of_patients}
 
 
 def _roles(what: str) -> Roles:

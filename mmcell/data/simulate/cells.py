@@ -81,6 +81,7 @@ def draw_cells(patients: pd.DataFrame, dials: Dials, reference: Reference, progr
     if what == "perturbation":
         treatment = np.concatenate([np.arange(m) % len(TREATMENTS) for m in patients["n_cells"]])
     moved = dials.treatment_effect * np.array(list(TREATMENTS.values()))[treatment]
+    moved *= responses(severity, dials)[patient, None]
     latent = dials.rng(what, "latent").standard_normal((len(patient), len(LATENTS)))
     own = PATIENT_SPREAD * dials.rng("patient state").standard_normal(n)
     level = dials.state_effect * severity[patient] + moved[:, 0]
@@ -88,6 +89,11 @@ def draw_cells(patients: pd.DataFrame, dials: Dials, reference: Reference, progr
     latent[:, -1] = moved[:, 1]
     position = _positions(patient, kind, len(reference.types), dials, what)
     return Cells(patient, batch[patient], kind, treatment, latent, position)
+
+
+def responses(severity: np.ndarray, dials: Dials) -> np.ndarray:
+    """Return by how much every patient's cells answer to a treatment: 1 + response_effect · (severity − ½)."""
+    return np.asarray(1.0 + dials.response_effect * (severity - 0.5))
 
 
 def _positions(patient: np.ndarray, kind: np.ndarray, n_types: int, dials: Dials, what: str) -> np.ndarray:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from mmcell.data.simulate.assemble import measure
 from mmcell.data.simulate.dials import SOURCE, Dials, caveats
 from mmcell.data.simulate.programme import TREATMENTS
@@ -99,6 +101,7 @@ def simulate_perturbation(
     cells_per_patient: int = 200,
     *,
     treatment_effect: float = 1.0,
+    response_effect: float = 0.0,
     composition_effect: float = 1.0,
     state_effect: float = 1.0,
     batch_effect: float = 0.5,
@@ -121,6 +124,9 @@ def simulate_perturbation(
         Patients, and cells of a typical one over all treatments.
     treatment_effect
         Of all treatments; at 1, `reversal` undoes what one unit of severity does at a state effect of 1.
+    response_effect
+        How much more a treatment does in the ill: its effect is multiplied by 1 + response_effect · (severity − ½).
+        At 0 all patients respond alike, and nothing about them can say how.
     composition_effect, state_effect, batch_effect, coupling, confounding, n_batches, images, seed
         As in `simulate_cohort`.
 
@@ -131,7 +137,8 @@ def simulate_perturbation(
     """
     dials = Dials(
         n_patients, cells_per_patient, composition_effect, state_effect, batch_effect, coupling=coupling,
-        treatment_effect=treatment_effect, confounding=confounding, n_batches=n_batches, images=images, seed=seed,
+        treatment_effect=treatment_effect, response_effect=response_effect, confounding=confounding,
+        n_batches=n_batches, images=images, seed=seed,
     )  # fmt: skip
     card = DatasetCard(
         name="simulated-perturbation",
@@ -141,6 +148,28 @@ def simulate_perturbation(
         caveats=caveats(dials),
     )
     return measure(dials, card, "perturbation")
+
+
+def load_perturbation(
+    *,
+    n_patients: int = 60,
+    cells_per_patient: int = 250,
+    treatment_effect: float = 2.0,
+    response_effect: float = 1.0,
+    composition_effect: float = 1.0,
+    state_effect: float = 1.0,
+    batch_effect: float = 0.5,
+    confounding: float = 0.0,
+    n_batches: int = 3,
+    seed: int = 0,
+) -> Dataset:
+    """Return ``sim-perturbation``: cells of patients under control and four treatments, which do more in the ill."""
+    made = simulate_perturbation(
+        n_patients, cells_per_patient, treatment_effect=treatment_effect, response_effect=response_effect,
+        composition_effect=composition_effect, state_effect=state_effect, batch_effect=batch_effect,
+        confounding=confounding, n_batches=n_batches, seed=seed,
+    )  # fmt: skip
+    return replace(made, name="sim-perturbation", card=made.card.model_copy(update={"name": "sim-perturbation"}))
 
 
 def load_cohort(

@@ -50,6 +50,7 @@ class Dials:
     seed: int = 0
     severity_spread: float = 0.4
     unshared_types: int = 0
+    response_effect: float = 0.0
 
     def __post_init__(self) -> None:
         for name in (f.name for f in fields(self) if f.name != "images"):
