@@ -9,7 +9,10 @@ import mmcell
 from mmcell.config import plans_of, read_config
 
 #: Tasks on data that a user brings.
-BROUGHT = ("patient-severity-cytometry", "replicate-retrieval", "target-retrieval", "treatment-response")
+BROUGHT = (
+    "breast-relapse", "gbm-effect", "patient-severity-cytometry", "replicate-retrieval", "target-retrieval",
+    "tcga-survival", "treatment-response",
+)  # fmt: skip
 CONFIGS = sorted(Path(mmcell_configs.__file__).parent.glob("*.yaml"))
 
 
