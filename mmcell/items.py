@@ -63,8 +63,9 @@ class Items:
     =============  =============================================================================================
     binary         ``y_pred`` (higher = more likely the positive class), ``y_true``; ``p_event``, its probability;
                    ``threshold``, the risk at which net benefit is scored
-    multiclass     ``y_pred y_true``, as text; ``y_knn``, what nearest neighbours say; of alignment, from grading, what
-                   stands around an item (see `mmcell.metrics.alignment.surroundings`)
+    multiclass     ``y_pred y_true``, as text; ``y_knn``, what nearest neighbours say, and their ``distance``. From
+                   grading: ``in_reference``, whether training units hold the label; of alignment pseudo-values of
+                   what a neighbour graph says (see `mmcell.standing`)
     regression     ``y_pred y_true``
     survival       ``y_pred`` (risk: higher = shorter survival), ``time``, ``event`` (1 = the event, 0 = none seen);
                    ``cause`` (2 = a competing event, 1, 0) where one is declared; ``risk_group`` (high, low). From

@@ -139,3 +139,16 @@ def test_duplicates_and_batches_of_very_different_size_have_defined_results():
     rows = found[(found["encoder"] == "twice") & (found["stratum"] == "all") & (found["split"] == "donors")]
     asked = rows.set_index("metric").loc[["ilisi", "kbet", "bras", "clisi", "label_asw", "nmi", "batch_variance"]]
     assert asked["value"].astype(float).between(-1, 1).all()
+
+
+@pytest.mark.parametrize("what", ["more items than are drawn", "a donor without a batch", "a fold of fewer than 50"])
+def test_items_without_a_graph_leave_the_others_theirs(what, monkeypatch):
+    batch = np.where(TOY.obs["donor"] == "D03", None, BATCH)
+    if what.startswith("more"):
+        monkeypatch.setattr("mmcell.standing.MOST", 120)
+    dataset = {"a donor": cite(24, 20, batch=batch), "a fold ": cite(11, 9)}.get(what[:7], TOY)
+    found, rows = rows_of(dataset)
+    assert not [r.error for r in found.records if r.error]
+    for name in ("ilisi", "nmi", "batch_variance", "label_asw"):
+        assert rows.loc[("donors", name), "status"] == "ok"
+        assert 0 <= float(rows.loc[("donors", name), "value"]) <= 1
