@@ -35,7 +35,8 @@ def content_of(dataset: Dataset) -> str:
         parts.append([name, *seen, *(digest_array(np.asarray(a)) for a in arrays if a is not None), *places])
     columns = sorted(set(dataset.roles.columns.values()))
     table = [[c, digest_ids(dataset.obs[c])] for c in columns]
-    return digest(parts, table, digest_ids(dataset.ids), repr(dataset.roles), dataset.card.model_dump())
+    more = [dataset.roles.reversing] if dataset.roles.reversing else []
+    return digest(parts, table, digest_ids(dataset.ids), repr(dataset.roles), dataset.card.model_dump(), *more)
 
 
 def _plain(value: Any) -> Any:

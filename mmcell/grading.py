@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from mmcell.candidates import Candidate
+from mmcell.chain import units_asked, with_truth
 from mmcell.dataset import Dataset
 from mmcell.effects import effects_of, measured
 from mmcell.errors import MmcellError, first, number_of
@@ -65,10 +66,10 @@ def grade(
     if set(frame["target"]) == {"label"} and "label" not in split.spec.targets:
         frame["target"] = split.spec.targets[0]
     grouped = _groups(dataset, at, level)
-    if items.kind in ("features", "effects"):
+    if items.kind in ("features", "effects", "chain"):
         # A row stands for all items of a unit, batch and type: what varies within these has no place here.
         fixed = {"by:batch", "by:cell_type", *(f"by:{c}" for c in dataset.roles.strata if c in dataset.patients)}
-        if items.kind == "effects":
+        if items.kind != "features":
             whole = {"by:cell_type"} if "cell_type" not in frame else set()
             fixed -= whole | ({"by:batch"} if dataset.roles.batch not in dataset.patients else set())
         grouped = {name: values for name, values in grouped.items() if name in fixed}
@@ -76,6 +77,8 @@ def grade(
     if items.kind == "effects":
         frame["by:perturbation"] = frame["perturbation"]
         return measured(Items(frame, items.kind, items.arrays, items.details), dataset, split)
+    if items.kind == "chain":
+        return Items(with_truth(frame, dataset), items.kind, items.arrays, items.details)
     if items.kind in ("retrieval", "features"):
         return Items(frame, items.kind, items.arrays, items.details)
     # One span of time for all folds, so that they are asked the same.
@@ -290,6 +293,9 @@ def _counted(plan: Plan, panel: Items, query: str, splits: Sequence[Split]) -> t
         expected = expected[expected.isin(plan.dataset.rows(query))]
     if panel.kind == "features":
         return panel.n_items, len(expected) - panel.n_items
+    if panel.kind == "chain":
+        asked = units_asked(plan.dataset, panel.frame).isin(unit.reindex(expected))
+        return panel.n_items, int(asked.sum()) - panel.n_items
     if panel.kind == "effects":
         modality, by_type = str(panel.frame["gallery"].iloc[0]), "cell_type" in panel.frame
         wanted = effects_of(plan.dataset, modality, by_type=by_type, repeat=0).wanted

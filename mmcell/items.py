@@ -24,6 +24,7 @@ KINDS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "retrieval": (("above", "tied", "tied_correct", "n_correct", "n_gallery", "percentile"), ()),
     "features": (("row", "n_items"), ()),
     "effects": ((), ()),
+    "chain": (("row",), ()),
 }
 #: Columns whose combinations are scored apart.
 PANEL = ("target", "query", "gallery", "stratum", "split")
@@ -43,11 +44,11 @@ class Items:
     frame
         One row per scored item; see Notes.
     kind
-        ``binary``, ``multiclass``, ``regression``, ``survival``, ``retrieval``, ``features`` or ``effects``.
+        ``binary``, ``multiclass``, ``regression``, ``survival``, ``retrieval``, ``features``, ``effects`` or ``chain``.
     arrays
         Named arrays that belong to the table: of survival items ``survival`` (items, k), the predicted probability of
         being without the event beyond each of the rising ``times`` (k,), and where events compete ``incidence``, that
-        the event has come by then; of feature items ``moments`` and ``features``.
+        the event has come by then; of feature items ``moments`` and ``features``; of chain items ``random``.
     details
         JSON-able facts about the fitted models, kept in the record.
 
@@ -80,6 +81,10 @@ class Items:
     effects        one column a metric, its value for this perturbation, NaN where it is undefined (see
                    `mmcell.metrics.effects`); ``n_gallery``, how many effects a prediction is compared with;
                    ``effect_size``, as predicted, and ``strong``, whether the measured effect is
+    chain          ``row``, where what random directions give stands in ``arrays["random"]``, −1 for nowhere; by target
+                   ``label`` and ``ordered`` ``y_pred y_true``; ``reversal`` ``perturbation``, ``connectivity``, and of
+                   the stratum ``all`` ``reversal_rank reversal_first n_gallery n_reversing``; ``outcome`` ``time event
+                   y_pred`` and ``beside``, the risk by covariates alone
     =============  =============================================================================================
 
     Of binary, regression and survival items ``within`` is the subgroup of units that a row is compared in, "" for all
@@ -231,16 +236,27 @@ class Items:
     @classmethod
     def concat(cls, parts: list[Items]) -> Items:
         """Join the items of several folds; details become a list, arrays are named by their part."""
-        if parts[0].kind == "features":
-            parts = _stacked(parts)
+        if parts[0].kind in _STACKED:
+            parts = _STACKED[parts[0].kind](parts)
         frames = [part.frame for part in parts]
         details = {"folds": [dict(part.details) for part in parts]} if any(part.details for part in parts) else {}
         named = {f"{i}/{name}": array for i, part in enumerate(parts) for name, array in part.arrays.items()}
-        arrays = parts[0].arrays if parts[0].kind == "features" else named
+        arrays = parts[0].arrays if parts[0].kind in _STACKED else named
         return cls(pd.concat(frames, ignore_index=True), parts[0].kind, arrays, details)
 
 
-def _stacked(parts: list[Items]) -> list[Items]:
+def _with_one_random(parts: list[Items]) -> list[Items]:
+    """Return parts whose rows point into one array of what random directions give."""
+    arrays = {"random": np.concatenate([part.arrays["random"] for part in parts])}
+    found, first = [], 0
+    for part in parts:
+        row = part.frame["row"].astype(int)
+        found.append(Items(part.frame.assign(row=row.where(row < 0, row + first)), part.kind, arrays, part.details))
+        first += len(part.arrays["random"])
+    return found
+
+
+def _with_one_sum(parts: list[Items]) -> list[Items]:
     """Return parts whose rows point into one array of sums; features meet by name, and one that is absent counts 0."""
     names = pd.Index(np.concatenate([part.arrays["features"] for part in parts])).unique()
     sums = np.zeros((sum(len(part.arrays["moments"]) for part in parts), 6, len(names)))
@@ -253,3 +269,7 @@ def _stacked(parts: list[Items]) -> list[Items]:
         found.append(Items(frame, part.kind, arrays, part.details))
         first += len(own)
     return found
+
+
+#: Kinds whose rows point into an array that all parts share.
+_STACKED = {"features": _with_one_sum, "chain": _with_one_random}

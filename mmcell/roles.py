@@ -48,6 +48,8 @@ class Roles:
         Whether several samples of one unit are replicates; otherwise they are taken for time points.
     control
         The value of `perturbation` that marks controls.
+    reversing
+        Values of `perturbation` that are known to reverse the disease: an approved treatment of it.
     label
         A class of the unit; `positive` is the class that scores point to (default: the last in sorted order).
     ordered, order
@@ -72,6 +74,7 @@ class Roles:
     cell_type: str | None = None
     perturbation: str | None = None
     control: str | None = None
+    reversing: tuple[str, ...] = Field(default=(), repr=False)
     label: str | None = None
     positive: str | None = None
     ordered: str | None = None

@@ -159,7 +159,7 @@ class MethodView:
     clinical
         Clinical covariates, one row per unit, missing values included.
     labels
-        Target -> truth (see `Dataset.truth`) of *training* ids only.
+        Target -> truth (see `Dataset.truth`) of *training* ids only; an ``outcome`` is that of training units.
     control
         The value of the role ``perturbation`` that marks controls; None where there is none.
     """
@@ -200,7 +200,8 @@ class MethodView:
             if target == "pairs" or (i > 0 and unasked(dataset, target, level)):
                 continue
             truth = dataset.truth(target, level)
-            labels[target] = truth[truth.index.isin(train)]
+            # An outcome is that of a unit, whatever the level.
+            labels[target] = truth[truth.index.isin(split.train if target == "outcome" else train)]
         clinical = dataset.covariates("clinical")
         clinical = clinical[[c for c in clinical if c not in hidden]]
         return cls(
@@ -276,8 +277,13 @@ class Task(ABC):
 
     @property
     def adds_to_covariates(self) -> bool:
-        """Whether the probe in use reads covariates beside the embedding: its null then moves them with the labels."""
+        """Whether the probe in use reads covariates beside the embedding: its null is then one of what is gained."""
         return False
+
+    @property
+    def moves_covariates(self) -> bool:
+        """Whether the labels of a null take a patient's covariates along, so that these still fit the outcome."""
+        return self.adds_to_covariates
 
     def plain(self, probe: str) -> str:
         """Return the same model without covariates beside the embedding: what controls are fitted with."""

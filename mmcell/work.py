@@ -100,7 +100,7 @@ class Work:
             (*facts.values(), metric.name): metric.fn(panel)
             for facts, panel in items.panels()
             for metric in self.plan.metrics
-            if metric.scores(panel, facts["target"])
+            if metric.scores(panel, facts["target"]) and not metric.is_test
         }
 
     @cached_property
@@ -323,6 +323,6 @@ class Work:
         if key not in self._worlds:
             self._worlds.clear()
             rng = stream(self.plan.seed, "labels", *seeds)
-            beside = MOVED_ALONG if self.task.adds_to_covariates and not self.candidate.permuted else ()
+            beside = MOVED_ALONG if self.task.moves_covariates and not self.candidate.permuted else ()
             self._worlds[key] = permuted_labels(self.plan.dataset, split.spec.targets, within, rng, beside)
         return self._worlds[key]

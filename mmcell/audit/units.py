@@ -168,14 +168,15 @@ def excluded(dataset: Dataset, targets: set[str], level: str) -> list[Finding]:
             continue
         if unasked(dataset, target, level):
             continue
-        known = dataset.truth(target, level).index
-        missing = dataset.units_of(level).index.difference(known)
+        # An outcome is that of a unit, whatever the level.
+        of = dataset.units_of("patient" if target == "outcome" else level).index
+        missing = of.difference(dataset.truth(target, level).index)
         if len(missing):
             found.append(
                 Finding(
                     severity="warning",
                     code="no-truth",
-                    message=f"{len(missing)} of {len(dataset.units_of(level))} have no {target} and are not scored",
+                    message=f"{len(missing)} of {len(of)} have no {target} and are not scored",
                     evidence=", ".join(map(str, missing[:5])),
                     cure="fill in the column, or remove them",
                 )

@@ -20,6 +20,7 @@ DATASETS = Registry(
     {
         "combat": "mmcell.data.cohorts:load_combat",
         "covid-cite": "mmcell.data.covid_cite:load",
+        "covid-in-silico": "mmcell.data.in_silico:load_covid",
         "covid-cytometry": "mmcell.data.brought:load_cytometry",
         "breast-neoadjuvant": "mmcell.data.brought:load_neoadjuvant",
         "breast-metabric": "mmcell.data.tumours:load_metabric",
@@ -41,6 +42,7 @@ DATASETS = Registry(
         "rosetta-lincs": "mmcell.data.rosetta:load_lincs",
         "rosetta-luad": "mmcell.data.rosetta:load_luad",
         "rosetta-ta-orf": "mmcell.data.rosetta:load_ta_orf",
+        "sim-chain": "mmcell.data.simulate:simulate_chain",
         "sim-cohort": "mmcell.data.simulate:load_cohort",
         "sim-null": "mmcell.data.simulate:load_null",
         "sim-perturbation": "mmcell.data.simulate:load_perturbation",

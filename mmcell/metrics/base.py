@@ -82,6 +82,16 @@ METRICS = Registry(
         "energy_distance": "mmcell.metrics.effects:ENERGY_DISTANCE",
         "strong_auroc": "mmcell.metrics.effects:STRONG_AUROC",
         "strong_enrichment": "mmcell.metrics.effects:STRONG_ENRICHMENT",
+        "severity_spearman": "mmcell.metrics.chain:SEVERITY_SPEARMAN",
+        "severity_p": "mmcell.metrics.chain:SEVERITY_P",
+        "disease_auroc": "mmcell.metrics.chain:DISEASE_AUROC",
+        "disease_p": "mmcell.metrics.chain:DISEASE_P",
+        "connectivity": "mmcell.metrics.chain:CONNECTIVITY",
+        "connectivity_p": "mmcell.metrics.chain:CONNECTIVITY_P",
+        "reversal_rank": "mmcell.metrics.chain:REVERSAL_RANK",
+        "reversal@1": "mmcell.metrics.chain:REVERSAL_FIRST",
+        "combined_c": "mmcell.metrics.chain:COMBINED_C",
+        "added_c": "mmcell.metrics.chain:ADDED_C",
     },
 )
 

@@ -1,5 +1,6 @@
 """Simulated cohorts with a known truth: cells of patients in four modalities, and what was planted in them."""
 
+from mmcell.data.simulate.chain import simulate_chain
 from mmcell.data.simulate.cohort import (
     load_cohort,
     load_null,
@@ -13,6 +14,7 @@ __all__ = [
     "load_cohort",
     "load_null",
     "load_perturbation",
+    "simulate_chain",
     "simulate_cohort",
     "simulate_perturbation",
     "simulate_studies",

@@ -1,0 +1,136 @@
+"""From a perturbation to patients: order, reversal and added value, each beside directions that mean nothing.
+
+Items are of the kind ``chain`` (see `mmcell.items`). Their array ``random`` (rows, k) holds what an item would have got
+from k random directions (see `mmcell.probes.signatures.spread_directions`), the same k in every fold, so that a mean
+over items is one of k experiments in which nothing was measured.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+from scipy.stats import rankdata
+
+from mmcell.items import Items
+from mmcell.metrics.base import Metric, within_folds
+from mmcell.metrics.classification import AUROC
+from mmcell.metrics.concordance import c_pairs
+from mmcell.metrics.effects import mean_known
+from mmcell.metrics.regression import SPEARMAN
+from mmcell.metrics.survival import HARRELL_C
+
+_NO_REVERSING = "roles.reversing names no perturbation that these units were treated with"
+
+
+def random_p(values: np.ndarray) -> float:
+    """Return how often k random directions are as far from 0 as the measured one: (1 + #{|v| ≥ |v₀|}) / (1 + k).
+
+    Parameters
+    ----------
+    values
+        (1 + k,) the measured one first. NaN where it is undefined gives NaN; an undefined random one counts as as far.
+    """
+    measured, drawn = abs(values[0]), np.abs(values[1:])
+    if not np.isfinite(measured):
+        return float("nan")
+    return float((1 + np.sum(~(drawn < measured))) / (1 + len(drawn)))
+
+
+def _beside(items: Items, column: str) -> np.ndarray:
+    """Return (n, 1 + k) values of the items: measured, and under random directions."""
+    random = items.arrays["random"][items.column("row").astype(int)]
+    return np.column_stack([items.column(column).astype(float), random])
+
+
+def _ranked(items: Items, of_fold: Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, float]]) -> np.ndarray:
+    """Return (1 + k,) values of a metric of ranks: its sum over folds over their sum of pairs, the mean over repeats.
+
+    Parameters
+    ----------
+    of_fold
+        Truth (n,) and midranks (n, 1 + k) -> sums, and pairs.
+    """
+    values, truth = _beside(items, "y_pred"), items.column("y_true").astype(float)
+    repeats: dict[object, list[tuple[np.ndarray, float]]] = {}
+    for repeat, rows in items.folds:
+        repeats.setdefault(repeat, []).append(of_fold(truth[rows], rankdata(values[rows], axis=0)))
+    totals = [(np.sum([a for a, _ in parts], axis=0), sum(b for _, b in parts)) for parts in repeats.values()]
+    known = [top / pairs for top, pairs in totals if pairs > 0]
+    return np.mean(known, axis=0) if known else np.full(values.shape[1], np.nan)
+
+
+def _rho(truth: np.ndarray, ranks: np.ndarray) -> tuple[np.ndarray, float]:
+    """ρ of a fold, weighted by its pairs as `SPEARMAN` is."""
+    r = rankdata(truth)
+    r, ranks = r - r.mean(), ranks - ranks.mean(axis=0)
+    if len(r) < 3 or not r.any():
+        return np.zeros(ranks.shape[1]), 0.0
+    size = np.sqrt((r**2).sum() * (ranks**2).sum(axis=0))
+    rho = np.divide(r @ ranks, size, out=np.full(len(size), np.nan), where=size > 0)
+    return rho * len(r) ** 2, float(len(r) ** 2)
+
+
+def _above_chance(truth: np.ndarray, ranks: np.ndarray) -> tuple[np.ndarray, float]:
+    """AUROC − ½ of a fold, weighted by its pairs."""
+    n = float(truth.sum())
+    pairs = n * (len(truth) - n)
+    return truth @ ranks - n * (n + 1) / 2 - pairs / 2, pairs
+
+
+def _mean_p(items: Items) -> float:
+    return random_p(_beside(items, "connectivity").mean(axis=0))
+
+
+def _added(items: Items, rows: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """C of both less C of the covariates, over the same comparable pairs."""
+    time, event, both, alone = (items.column(c)[rows].astype(float) for c in ("time", "event", "y_pred", "beside"))
+    with_it, pairs = c_pairs(time, event, both, weights)
+    without, _ = c_pairs(time, event, alone, weights)
+    return with_it - without, pairs
+
+
+def _test(name: str, fn: Callable[[Items], float], target: str, needs: tuple[str, ...]) -> Metric:
+    return Metric(
+        name, fn, False, None, (0, 1), None, ("chain",), target, needs=(*needs, "row"), interval=False, is_test=True
+    )
+
+
+#: How alike the order of held-out patients along a signature and their severity are.
+SEVERITY_SPEARMAN = replace(SPEARMAN, name="severity_spearman", kinds=("chain",), target="ordered")
+#: How well the place along a signature tells the two classes of held-out patients apart.
+DISEASE_AUROC = replace(AUROC, name="disease_auroc", kinds=("chain",), target="label")
+SEVERITY_P = _test("severity_p", lambda items: random_p(_ranked(items, _rho)), "ordered", ("y_pred", "y_true"))
+DISEASE_P = _test("disease_p", lambda items: random_p(_ranked(items, _above_chance)), "label", ("y_pred", "y_true"))
+
+_connectivity_fn, _connectivity_fast = mean_known("connectivity")
+_rank_fn, _rank_fast = mean_known("reversal_rank")
+_first_fn, _first_fast = mean_known("reversal_first")
+#: Cosine of what a perturbation does in a held-out unit with the disease's direction in others; −1 undoes it.
+CONNECTIVITY = Metric(
+    "connectivity", _connectivity_fn, False, 0.0, (-1, 1), _connectivity_fast, ("chain",), "reversal",
+    needs=("connectivity",),
+)  # fmt: skip
+CONNECTIVITY_P = _test("connectivity_p", _mean_p, "reversal", ("connectivity",))
+#: Share of the other perturbations that undo the disease less than the one that is known to; ties count half.
+REVERSAL_RANK = Metric(
+    "reversal_rank", _rank_fn, True, 0.5, (0, 1), _rank_fast, ("chain",), "reversal", needs=("reversal_rank",),
+    undefined=_NO_REVERSING,
+)  # fmt: skip
+#: How often it is the first of all.
+REVERSAL_FIRST = Metric(
+    "reversal@1", _first_fn, True,
+    lambda items: float((items.column("n_reversing") / items.column("n_gallery")).mean()), (0, 1), _first_fast, ("chain",), "reversal", needs=("reversal_first",), undefined=_NO_REVERSING,
+)  # fmt: skip
+
+_added_fn, _added_fast = within_folds(_added)
+_NO_OUTCOME = "the dataset has no outcome, no clinical covariates, or fewer than two events in training"
+#: C of covariates and the place along the signature, and what that is above the C of covariates alone.
+COMBINED_C = replace(
+    HARRELL_C, name="combined_c", kinds=("chain",), target="outcome", needs=("beside",), undefined=_NO_OUTCOME
+)
+ADDED_C = Metric(
+    "added_c", _added_fn, True, 0.0, (-1, 1), _added_fast, ("chain",), "outcome", within_fold=True, size=HARRELL_C.size,
+    needs=("beside",), undefined=_NO_OUTCOME,
+)  # fmt: skip

@@ -1,0 +1,168 @@
+"""Directions in an embedding, within types of cells: what a perturbation does, what a disease does, and how they lie.
+
+Arrays in, arrays out. A *bag* is the cells of one unit under one condition; it is described by the mean of each type,
+so that a bag with more cells of one type is not another bag for that alone.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Self
+
+import numpy as np
+
+from mmcell.probes.scale import Scale
+
+#: Fewer cells of a type have no mean worth the name.
+FEWEST = 3
+
+
+def bag_means(values: np.ndarray, bag: np.ndarray, kind: np.ndarray, n_bags: int, n_types: int) -> np.ndarray:
+    """Return (bags, types, d) means of the cells (n, d); NaN where a bag has fewer than three of a type.
+
+    Parameters
+    ----------
+    values
+        (n, d) embedding of cells.
+    bag, kind
+        (n,) codes; a cell with a code below 0 belongs nowhere.
+    n_bags, n_types
+        How many there are.
+    """
+    from scipy.sparse import csr_matrix
+
+    inside = np.flatnonzero((bag >= 0) & (kind >= 0))
+    place = bag[inside] * n_types + kind[inside]
+    size = n_bags * n_types
+    count = np.bincount(place, minlength=size)
+    member = csr_matrix((np.ones(len(inside)), (place, inside)), (size, len(values)))
+    total = np.asarray(member @ np.asarray(values, dtype=np.float64))
+    means = np.full(total.shape, np.nan)
+    enough = count >= FEWEST
+    means[enough] = total[enough] / count[enough, None]
+    return means.reshape(n_bags, n_types, -1)
+
+
+@dataclass(frozen=True, eq=False)
+class Space:
+    """The embedding of each type, standardised over training patients; a type that two of them lack has no place.
+
+    Attributes
+    ----------
+    mean, scale
+        (types, d) moments of training patients' means; the scale is ∞ where nothing varies, so that it counts nothing.
+    known
+        (types,) which types have a place.
+    """
+
+    mean: np.ndarray
+    scale: np.ndarray
+    known: np.ndarray
+
+    @classmethod
+    def fit(cls, patients: np.ndarray) -> Self:
+        """Learn from training patients (n, types, d)."""
+        _, n_types, d = patients.shape
+        there = _has(patients)
+        mean, scale, known = np.zeros((n_types, d)), np.full((n_types, d), np.inf), np.zeros(n_types, dtype=bool)
+        for t in range(n_types):
+            rows = patients[there[:, t], t]
+            if len(rows) < 2:
+                continue
+            found = Scale.fit(rows)
+            known[t] = True
+            mean[t, found.keep], scale[t, found.keep] = found.mean, found.scale
+        return cls(mean, scale, known)
+
+    def points(self, bags: np.ndarray) -> np.ndarray:
+        """Return bags (n, types, d) as points, NaN for types that have no place."""
+        return np.where(self.known[:, None], (bags - self.mean) / self.scale, np.nan)
+
+    def effects(self, differences: np.ndarray) -> np.ndarray:
+        """Return differences of bags (n, types, d) in units of the space."""
+        return np.where(self.known[:, None], differences / self.scale, np.nan)
+
+
+def mean_direction(effects: np.ndarray) -> np.ndarray:
+    """Return the mean (types, d) of effects (n, types, d) over those that have the type; 0 for a type nobody has."""
+    there = _has(effects)
+    total = np.where(there[..., None], effects, 0.0).sum(axis=0)
+    return np.asarray(total / np.maximum(there.sum(axis=0), 1)[:, None])
+
+
+def disease_direction(points: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Return (types, d): mean of the ill (y = 1) less that of the well (y = 0); 0 for types that either side lacks."""
+    there = _has(points)
+    both = np.any(there[y == 1], axis=0) & np.any(there[y == 0], axis=0)
+    found = mean_direction(points[y == 1]) - mean_direction(points[y == 0])
+    return np.where(both[:, None], found, 0.0)
+
+
+def along(points: np.ndarray, direction: np.ndarray) -> np.ndarray:
+    """Return how many times points (n, types, d) have moved along directions (…, types, d), from the mean patient.
+
+    By least squares over the types that a point has, Σ⟨z, u⟩ / Σ⟨u, u⟩, so that lacking a type moves nobody.
+
+    Returns
+    -------
+    numpy.ndarray
+        (n, …); 0 where the direction is 0, NaN for points without any type.
+    """
+    top, _, below = _products(points, direction)
+    found = np.divide(top, below, out=np.zeros_like(top), where=below > 0)
+    found[~_has(points).any(axis=1)] = np.nan
+    return found
+
+
+def cosine(effects: np.ndarray, direction: np.ndarray) -> np.ndarray:
+    """Return the cosine of effects (n, types, d) with directions (…, types, d), over the types that an effect has.
+
+    Returns
+    -------
+    numpy.ndarray
+        (n, …); 0 where either is 0: nothing is known of how they lie. NaN for effects without any type.
+    """
+    top, own, below = _products(effects, direction)
+    size = np.sqrt(own.reshape(-1, *(1,) * (below.ndim - 1)) * below)
+    found = np.divide(top, size, out=np.zeros_like(top), where=size > 0)
+    found[~_has(effects).any(axis=1)] = np.nan
+    return found
+
+
+def spread_directions(residuals: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Return (…, types, d) random directions with the covariance of what differs between units.
+
+    Parameters
+    ----------
+    residuals
+        (n, types, d) differences from a mean.
+    weights
+        (…, n) standard normal numbers.
+
+    Notes
+    -----
+    Where a mean is nothing but what differs between units, it is such a direction: a perturbation without an effect,
+    or a disease whose labels mean nothing. Directions that are uniform over the sphere are an easier null, for they
+    mostly lie where no unit differs from another.
+    """
+    n, n_types, d = residuals.shape
+    flat = np.where(_has(residuals)[..., None], residuals, 0.0).reshape(n, -1)
+    return np.asarray((weights @ flat).reshape(*weights.shape[:-1], n_types, d))
+
+
+def _has(bags: np.ndarray) -> np.ndarray:
+    """Return (n, types) which types there are."""
+    return np.asarray(np.isfinite(bags).all(axis=2))
+
+
+def _products(a: np.ndarray, direction: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return ⟨a, u⟩ (n, …), ⟨a, a⟩ (n,) and ⟨u, u⟩ (n, …), over the types that each row of a has."""
+    there = _has(a)
+    rows = np.where(there[..., None], a, 0.0)
+    n, n_types, d = rows.shape
+    u = direction.reshape(-1, n_types * d)
+    shape = (n, *direction.shape[:-2])
+    top = rows.reshape(n, -1) @ u.T
+    squares = (u.reshape(-1, n_types, d) ** 2).sum(axis=2)
+    below = there.astype(float) @ squares.T
+    return top.reshape(shape), (rows**2).sum(axis=(1, 2)), below.reshape(shape)
