@@ -19,12 +19,13 @@ task = PerturbationToPatient(
         dataset="covid-in-silico",
         slots={"x": ("rna", "cell")},
         split=SplitSpec("donor-held-out", "stratified-group-kfold", "label", 5, 2, targets=("label",)),
-        metrics=("disease_auroc", "disease_p", "connectivity", "connectivity_p"),
+        metrics=("disease_auroc", "disease_p", "connectivity", "connectivity_p", "connectivity_random_p"),
         primary="disease_auroc",
         controls=("random", "constant", "technical-only", "pca", "label-permuted"),
         reference="random",
         probes=("types",),
         more_probes=("whole",),
+        null_within=("batch",),
         encoders=("pca", "gene2vec"),
     )
 )  # fmt: skip

@@ -32,13 +32,14 @@ task = PerturbationToPatient(
         ),
         metrics=(
             "severity_spearman", "severity_p", "disease_auroc", "disease_p", "connectivity", "connectivity_p",
-            "reversal_rank", "reversal@1", "combined_c", "added_c",
+            "connectivity_random_p", "reversal_rank", "reversal@1", "combined_c", "added_c",
         ),
         primary="severity_spearman",
         controls=("random", "constant", "technical-only", "pca", "label-permuted"),
         reference="random",
         probes=("types",),
         more_probes=("whole",),
+        null_within=("batch",),
         encoders=("pca", "hvg"),
     )
 )  # fmt: skip

@@ -1,8 +1,7 @@
 """From a perturbation to patients: order, reversal and added value, each beside directions that mean nothing.
 
 Items are of the kind ``chain`` (see `mmcell.items`). Their array ``random`` (rows, k) holds what an item would have got
-from k random directions (see `mmcell.probes.signatures.spread_directions`), the same k in every fold, so that a mean
-over items is one of k experiments in which nothing was measured.
+from k directions that mean nothing, the same k in every fold, so that a mean over items is that of one experiment.
 """
 
 from __future__ import annotations
@@ -25,7 +24,9 @@ _NO_REVERSING = "roles.reversing names no perturbation that these units were tre
 
 
 def random_p(values: np.ndarray) -> float:
-    """Return how often k random directions are as far from 0 as the measured one: (1 + #{|v| ≥ |v₀|}) / (1 + k).
+    """Return how often k directions that mean nothing are as far from 0 as the measured one.
+
+    That is (1 + #{|v| ≥ |v₀|}) / (1 + k).
 
     Parameters
     ----------
@@ -38,9 +39,9 @@ def random_p(values: np.ndarray) -> float:
     return float((1 + np.sum(~(drawn < measured))) / (1 + len(drawn)))
 
 
-def _beside(items: Items, column: str) -> np.ndarray:
-    """Return (n, 1 + k) values of the items: measured, and under random directions."""
-    random = items.arrays["random"][items.column("row").astype(int)]
+def _beside(items: Items, column: str, row: str = "row") -> np.ndarray:
+    """Return (n, 1 + k) values of the items: measured, and where `row` points to."""
+    random = items.arrays["random"][items.column(row).astype(int)]
     return np.column_stack([items.column(column).astype(float), random])
 
 
@@ -79,8 +80,12 @@ def _above_chance(truth: np.ndarray, ranks: np.ndarray) -> tuple[np.ndarray, flo
     return truth @ ranks - n * (n + 1) / 2 - pairs / 2, pairs
 
 
-def _mean_p(items: Items) -> float:
-    return random_p(_beside(items, "connectivity").mean(axis=0))
+def _connectivity_p(row: str) -> Callable[[Items], float]:
+    return lambda items: random_p(_beside(items, "connectivity", row).mean(axis=0))
+
+
+def _first_by_chance(items: Items) -> float:
+    return float((items.column("n_reversing") / items.column("n_gallery")).astype(float).mean())
 
 
 def _added(items: Items, rows: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -112,7 +117,9 @@ CONNECTIVITY = Metric(
     "connectivity", _connectivity_fn, False, 0.0, (-1, 1), _connectivity_fast, ("chain",), "reversal",
     needs=("connectivity",),
 )  # fmt: skip
-CONNECTIVITY_P = _test("connectivity_p", _mean_p, "reversal", ("connectivity",))
+#: Among permuted patients, and among directions that are uniform over the space.
+CONNECTIVITY_P = _test("connectivity_p", _connectivity_p("permuted"), "reversal", ("connectivity", "permuted"))
+CONNECTIVITY_RANDOM_P = _test("connectivity_random_p", _connectivity_p("row"), "reversal", ("connectivity",))
 #: Share of the other perturbations that undo the disease less than the one that is known to; ties count half.
 REVERSAL_RANK = Metric(
     "reversal_rank", _rank_fn, True, 0.5, (0, 1), _rank_fast, ("chain",), "reversal", needs=("reversal_rank",),
@@ -120,8 +127,8 @@ REVERSAL_RANK = Metric(
 )  # fmt: skip
 #: How often it is the first of all.
 REVERSAL_FIRST = Metric(
-    "reversal@1", _first_fn, True,
-    lambda items: float((items.column("n_reversing") / items.column("n_gallery")).mean()), (0, 1), _first_fast, ("chain",), "reversal", needs=("reversal_first",), undefined=_NO_REVERSING,
+    "reversal@1", _first_fn, True, _first_by_chance, (0, 1), _first_fast, ("chain",), "reversal",
+    needs=("reversal_first",), undefined=_NO_REVERSING,
 )  # fmt: skip
 
 _added_fn, _added_fast = within_folds(_added)

@@ -63,7 +63,7 @@ class Space:
     def fit(cls, patients: np.ndarray) -> Self:
         """Learn from training patients (n, types, d)."""
         _, n_types, d = patients.shape
-        there = _has(patients)
+        there = has_types(patients)
         mean, scale, known = np.zeros((n_types, d)), np.full((n_types, d), np.inf), np.zeros(n_types, dtype=bool)
         for t in range(n_types):
             rows = patients[there[:, t], t]
@@ -85,17 +85,48 @@ class Space:
 
 def mean_direction(effects: np.ndarray) -> np.ndarray:
     """Return the mean (types, d) of effects (n, types, d) over those that have the type; 0 for a type nobody has."""
-    there = _has(effects)
+    there = has_types(effects)
     total = np.where(there[..., None], effects, 0.0).sum(axis=0)
     return np.asarray(total / np.maximum(there.sum(axis=0), 1)[:, None])
 
 
-def disease_direction(points: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Return (types, d): mean of the ill (y = 1) less that of the well (y = 0); 0 for types that either side lacks."""
-    there = _has(points)
-    both = np.any(there[y == 1], axis=0) & np.any(there[y == 0], axis=0)
-    found = mean_direction(points[y == 1]) - mean_direction(points[y == 0])
-    return np.where(both[:, None], found, 0.0)
+def disease_direction(points: np.ndarray, ill: np.ndarray) -> np.ndarray:
+    """Return (…, types, d): mean of the ill less that of the well; 0 for types that either side lacks.
+
+    Parameters
+    ----------
+    points
+        (n, types, d).
+    ill
+        (…, n) who is: several states of the same patients give several directions.
+    """
+    there = has_types(points)
+    n, n_types, d = points.shape
+    flat = np.where(there[..., None], points, 0.0).reshape(n, -1)
+    means, count = [], []
+    for side in (np.asarray(ill, dtype=float), 1.0 - np.asarray(ill, dtype=float)):
+        count.append(side @ there)
+        total = (side @ flat).reshape(*side.shape[:-1], n_types, d)
+        means.append(total / np.maximum(count[-1], 1.0)[..., None])
+    return np.where((np.minimum(*count) > 0)[..., None], means[0] - means[1], 0.0)
+
+
+def permuted_states(ill: np.ndarray, batch: np.ndarray, keys: np.ndarray) -> np.ndarray:
+    """Return (k, n) states that have moved between patients of one batch, so that every batch keeps its number of ill.
+
+    Parameters
+    ----------
+    ill, batch
+        (n,) state (0 or 1) and code of the batch.
+    keys
+        (k, n) random numbers: of each batch those with the least are ill.
+    """
+    found = np.empty(keys.shape)
+    for code in np.unique(batch):
+        rows = np.flatnonzero(batch == code)
+        rank = np.argsort(np.argsort(keys[:, rows], axis=1), axis=1)
+        found[:, rows] = rank < ill[rows].sum()
+    return found
 
 
 def along(points: np.ndarray, direction: np.ndarray) -> np.ndarray:
@@ -110,7 +141,7 @@ def along(points: np.ndarray, direction: np.ndarray) -> np.ndarray:
     """
     top, _, below = _products(points, direction)
     found = np.divide(top, below, out=np.zeros_like(top), where=below > 0)
-    found[~_has(points).any(axis=1)] = np.nan
+    found[~has_types(points).any(axis=1)] = np.nan
     return found
 
 
@@ -125,7 +156,7 @@ def cosine(effects: np.ndarray, direction: np.ndarray) -> np.ndarray:
     top, own, below = _products(effects, direction)
     size = np.sqrt(own.reshape(-1, *(1,) * (below.ndim - 1)) * below)
     found = np.divide(top, size, out=np.zeros_like(top), where=size > 0)
-    found[~_has(effects).any(axis=1)] = np.nan
+    found[~has_types(effects).any(axis=1)] = np.nan
     return found
 
 
@@ -141,23 +172,23 @@ def spread_directions(residuals: np.ndarray, weights: np.ndarray) -> np.ndarray:
 
     Notes
     -----
-    Where a mean is nothing but what differs between units, it is such a direction: a perturbation without an effect,
-    or a disease whose labels mean nothing. Directions that are uniform over the sphere are an easier null, for they
-    mostly lie where no unit differs from another.
+    Where a mean is nothing but what differs between units, as the signature of a perturbation without an effect is, it
+    is such a direction. Directions that are uniform over the sphere are an easier null: they mostly lie where no unit
+    differs from another.
     """
     n, n_types, d = residuals.shape
-    flat = np.where(_has(residuals)[..., None], residuals, 0.0).reshape(n, -1)
+    flat = np.where(has_types(residuals)[..., None], residuals, 0.0).reshape(n, -1)
     return np.asarray((weights @ flat).reshape(*weights.shape[:-1], n_types, d))
 
 
-def _has(bags: np.ndarray) -> np.ndarray:
+def has_types(bags: np.ndarray) -> np.ndarray:
     """Return (n, types) which types there are."""
     return np.asarray(np.isfinite(bags).all(axis=2))
 
 
 def _products(a: np.ndarray, direction: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return ⟨a, u⟩ (n, …), ⟨a, a⟩ (n,) and ⟨u, u⟩ (n, …), over the types that each row of a has."""
-    there = _has(a)
+    there = has_types(a)
     rows = np.where(there[..., None], a, 0.0)
     n, n_types, d = rows.shape
     u = direction.reshape(-1, n_types * d)

@@ -47,8 +47,10 @@ class PerturbationToPatient(Task):
         risk by a ridge Cox model of the place along the chosen signature and the clinical covariates, and of these
         alone.
 
-    Every value has a counterpart under 199 random directions, for signatures and for the disease (see
-    `mmcell.probes.signatures.spread_directions`); the choice among perturbations is made among random ones, too.
+    Each value has 199 counterparts, the same in all folds. Of places along a signature: signatures that have the
+    covariance of what differs between units (see `mmcell.probes.signatures.spread_directions`), the choice among them
+    included. Of connectivity: directions of the disease had patients of a batch exchanged their labels, and directions
+    that are uniform over the space, an easier null.
     """
 
     probe = "types"
@@ -114,20 +116,21 @@ class PerturbationToPatient(Task):
         held = pd.Index(np.unique(split.test))
         frames, random = [], [np.empty((0, N_RANDOM))]
 
-        def add(frame: pd.DataFrame, values: np.ndarray) -> None:
-            at = sum(map(len, random))
-            frames.append(frame.assign(row=np.arange(at, at + len(frame))))
+        def beside(values: np.ndarray) -> np.ndarray:
             random.append(values)
+            at = sum(map(len, random))
+            return np.arange(at - len(values), at)
 
         for stratum, place, drawn in found.places(held):
             known = np.isfinite(place)
             for target in view.labels:
                 if target in ("label", "ordered"):
-                    row = {"unit": held[known], "target": target, "stratum": stratum, "y_pred": place[known]}
-                    add(pd.DataFrame(row), drawn[known])
-        for name, units, values, drawn in found.reversals(held):
-            row = {"unit": units, "target": "reversal", "stratum": name, "perturbation": name, "connectivity": values}
-            add(pd.DataFrame(row), drawn)
+                    columns = {"unit": held[known], "target": target, "stratum": stratum, "y_pred": place[known]}
+                    frames.append(pd.DataFrame({**columns, "row": beside(drawn[known])}))
+        for name, units, values, drawn, permuted in found.reversals(held):
+            columns = {"unit": units, "target": "reversal", "stratum": name, "perturbation": name}
+            rows = {"row": beside(drawn), "permuted": beside(permuted)}
+            frames.append(pd.DataFrame({**columns, "connectivity": values, **rows}))
         details = found.facts
         if "outcome" in view.labels and view.clinical.shape[1]:
             frame, facts = self._risks(view, found, held, rng)

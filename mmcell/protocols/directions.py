@@ -20,7 +20,9 @@ from mmcell.probes.signatures import (
     bag_means,
     cosine,
     disease_direction,
+    has_types,
     mean_direction,
+    permuted_states,
     spread_directions,
 )
 from mmcell.task import MethodView
@@ -45,12 +47,15 @@ class Bags:
     cells
         Cell id -> ``unit`` and ``kind``, codes of its unit and type (−1: none), ``condition``: 0 for controls, i + 1
         for the i-th perturbation, −1 for cells without one, and ``describes``: whether it speaks of its unit.
+    batch
+        (units,) code of the batch; one code where batches are not known, or a unit lies in several.
     """
 
     units: pd.Index
     types: tuple[str, ...]
     perturbations: tuple[str, ...]
     cells: pd.DataFrame
+    batch: np.ndarray
 
     @classmethod
     def of(cls, view: MethodView, *, by_type: bool) -> Self:
@@ -66,7 +71,8 @@ class Bags:
         has = np.bincount(unit[untreated], minlength=len(units)) > 0
         describes = untreated | ((condition == _CONTROL) & ~has[unit])
         columns = {"unit": unit, "kind": kind, "condition": condition, "describes": describes}
-        return cls(pd.Index(units), tuple(types), tuple(perturbations), pd.DataFrame(columns, index=view.unit.index))
+        cells = pd.DataFrame(columns, index=view.unit.index)
+        return cls(pd.Index(units), tuple(types), tuple(perturbations), cells, _batches(view, unit, len(units)))
 
     @property
     def described(self) -> pd.Index:
@@ -117,8 +123,8 @@ class Directions:
         (types, d) from the well to the ill.
     signatures
         (P, types, d).
-    residuals
-        (units, types, d) of training patients from the mean of their class; NaN for the others.
+    state
+        (units,) 1 (ill) or 0 (well) of training patients; NaN for the others.
     """
 
     bags: Bags
@@ -127,7 +133,7 @@ class Directions:
     effects: np.ndarray
     disease: np.ndarray
     signatures: np.ndarray
-    residuals: np.ndarray
+    state: np.ndarray
 
     @classmethod
     def of(cls, bags: Bags, x: Embedding, train: pd.Index, y: pd.Series) -> Self:
@@ -148,14 +154,11 @@ class Directions:
         space = Space.fit(own[is_train])
         points = space.points(own)
         effects = np.stack([space.effects(part - treated[_CONTROL]) for part in treated[1:]])
-        ill, well = (np.flatnonzero(is_train & (state == value)) for value in (1, 0))
-        residuals = np.full_like(points, np.nan)
-        for rows in (ill, well):
-            residuals[rows] = points[rows] - mean_direction(points[rows])
-        known = np.concatenate([ill, well])
+        state = np.where(is_train & has_types(points).any(axis=1), state, np.nan)
+        known = np.isfinite(state)
         return cls(
             bags, is_train, points, effects, disease_direction(points[known], state[known]),
-            np.stack([mean_direction(part[is_train]) for part in effects]), residuals,
+            np.stack([mean_direction(part[is_train]) for part in effects]), state,
         )  # fmt: skip
 
     @cached_property
@@ -175,8 +178,19 @@ class Directions:
         return stream(0, "random directions").standard_normal(shape)
 
     @cached_property
+    def _permuted_disease(self) -> np.ndarray:
+        """(k, types, d) directions of the disease, had patients of a batch exchanged their labels."""
+        known = np.isfinite(self.state)
+        states = permuted_states(self.state[known], self.bags.batch[known], self._drawn[:, 0, known])
+        return disease_direction(self.points[known], states)
+
+    @cached_property
     def _random_disease(self) -> np.ndarray:
-        return spread_directions(self.residuals[self.train], self._drawn[:, 0, self.train])
+        """(k, types, d) directions that are uniform over what varies between training patients."""
+        there = has_types(self.points[self.train])
+        rows = np.where(there[..., None], self.points[self.train], 0.0)
+        drawn = stream(0, "uniform directions").standard_normal((N_RANDOM, *rows.shape[1:]))
+        return np.where(rows.any(axis=0), drawn, 0.0)
 
     def _random_signature(self, i: int) -> np.ndarray:
         rest = self.effects[i, self.train] - self.signatures[i]
@@ -204,24 +218,28 @@ class Directions:
         at = np.arange(N_RANDOM)
         turned = np.where(near[at, best] < 0, -1.0, 1.0) * np.stack(drawn)[best, :, at].T
         yield CHOSEN, self.chosen(units).to_numpy(), turned
-        yield DISEASE, along(points, self.disease), along(points, self._random_disease)
+        yield DISEASE, along(points, self.disease), along(points, self._permuted_disease)
         for i, name in enumerate(self.bags.perturbations):
             yield name, along(points, self.signatures[i]), drawn[i]
 
-    def reversals(self, units: pd.Index) -> Iterator[tuple[str, pd.Index, np.ndarray, np.ndarray]]:
-        """Yield every perturbation, the units it was given to, its cosine with the disease, and with random ones."""
+    def reversals(self, units: pd.Index) -> Iterator[tuple[str, pd.Index, np.ndarray, np.ndarray, np.ndarray]]:
+        """Yield every perturbation, the units (n,) it was given to, and how its effects lie to the disease.
+
+        That is their cosine with its direction (n,), with random ones, and with those of permuted patients (n, k).
+        """
         rows = self._rows(units)
         for i, name in enumerate(self.bags.perturbations):
             effects = self.effects[i, rows]
-            found = cosine(effects, self.disease)
-            known = np.isfinite(found)
-            yield name, units[known], found[known], cosine(effects[known], self._random_disease)
+            known = np.isfinite(cosine(effects, self.disease))
+            directions = (self.disease, self._random_disease, self._permuted_disease)
+            found, random, permuted = (cosine(effects[known], d) for d in directions)
+            yield name, units[known], found, random, permuted
 
     @property
     def facts(self) -> dict[str, Any]:
         """JSON-able: what was chosen, how signatures lie to the disease, and what they were learnt from."""
         names = self.bags.perturbations
-        has = np.isfinite(self.effects[:, self.train]).all(axis=3).any(axis=2)
+        has = np.stack([has_types(part[self.train]).any(axis=1) for part in self.effects])
         return {
             "chosen": names[self.choice],
             "connectivity": dict(zip(names, map(float, self.connectivities), strict=True)),
@@ -231,3 +249,14 @@ class Directions:
 
     def _rows(self, units: pd.Index) -> np.ndarray:
         return self.bags.units.get_indexer(units)
+
+
+def _batches(view: MethodView, unit: np.ndarray, n: int) -> np.ndarray:
+    """Return the code of each unit's batch, 0 for all where a unit has none or several."""
+    if "batch" not in view.columns:
+        return np.zeros(n, dtype=np.int64)
+    code, _ = pd.factorize(view.role("batch").astype(object))
+    pairs = pd.DataFrame({"unit": unit, "batch": code}).drop_duplicates()
+    if (code < 0).any() or len(pairs) > n:
+        return np.zeros(n, dtype=np.int64)
+    return pairs.sort_values("unit")["batch"].to_numpy()
