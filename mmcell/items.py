@@ -81,11 +81,10 @@ class Items:
     effects        one column a metric, its value for this perturbation, NaN where it is undefined (see
                    `mmcell.metrics.effects`); ``n_gallery``, how many effects a prediction is compared with;
                    ``effect_size``, as predicted, and ``strong``, whether the measured effect is
-    chain          ``row``, where in ``arrays["random"]`` stands what random directions give (−1: nowhere), and
-                   ``permuted``, where what permuted patients give; by target ``label`` and ``ordered`` ``y_pred
-                   y_true``; ``reversal`` ``perturbation connectivity``, and in the stratum ``all`` ``reversal_rank
-                   reversal_first n_gallery n_reversing``; ``outcome`` ``time event y_pred`` and ``beside``, the risk
-                   by covariates alone
+    chain          ``row``, where in ``arrays["random"]`` stands what random directions give (−1: nowhere); by target
+                   ``label`` and ``ordered`` ``y_pred y_true``; ``reversal`` ``perturbation connectivity``, and in the
+                   stratum ``all`` ``reversal_rank reversal_first n_gallery n_reversing``; ``outcome`` ``time event
+                   y_pred`` and ``beside``, the risk by covariates alone
     =============  =============================================================================================
 
     Of binary, regression and survival items ``within`` is the subgroup of units that a row is compared in, "" for all
@@ -251,8 +250,8 @@ def _with_one_random(parts: list[Items]) -> list[Items]:
     arrays = {"random": np.concatenate([part.arrays["random"] for part in parts])}
     found, first = [], 0
     for part in parts:
-        moved = {c: part.frame[c].where(~(part.frame[c] >= 0), part.frame[c] + first) for c in ("row", "permuted")}
-        found.append(Items(part.frame.assign(**moved), part.kind, arrays, part.details))
+        row = part.frame["row"]
+        found.append(Items(part.frame.assign(row=row.where(row < 0, row + first)), part.kind, arrays, part.details))
         first += len(part.arrays["random"])
     return found
 

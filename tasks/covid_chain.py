@@ -19,7 +19,7 @@ task = PerturbationToPatient(
         dataset="covid-in-silico",
         slots={"x": ("rna", "cell")},
         split=SplitSpec("donor-held-out", "stratified-group-kfold", "label", 5, 2, targets=("label",)),
-        metrics=("disease_auroc", "disease_p", "connectivity", "connectivity_p", "connectivity_random_p"),
+        metrics=("disease_auroc", "disease_p", "connectivity", "connectivity_p"),
         primary="disease_auroc",
         controls=("random", "constant", "technical-only", "pca", "label-permuted"),
         reference="random",

@@ -32,7 +32,7 @@ task = PerturbationToPatient(
         ),
         metrics=(
             "severity_spearman", "severity_p", "disease_auroc", "disease_p", "connectivity", "connectivity_p",
-            "connectivity_random_p", "reversal_rank", "reversal@1", "combined_c", "added_c",
+            "reversal_rank", "reversal@1", "combined_c", "added_c",
         ),
         primary="severity_spearman",
         controls=("random", "constant", "technical-only", "pca", "label-permuted"),

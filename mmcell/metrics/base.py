@@ -88,7 +88,6 @@ METRICS = Registry(
         "disease_p": "mmcell.metrics.chain:DISEASE_P",
         "connectivity": "mmcell.metrics.chain:CONNECTIVITY",
         "connectivity_p": "mmcell.metrics.chain:CONNECTIVITY_P",
-        "connectivity_random_p": "mmcell.metrics.chain:CONNECTIVITY_RANDOM_P",
         "reversal_rank": "mmcell.metrics.chain:REVERSAL_RANK",
         "reversal@1": "mmcell.metrics.chain:REVERSAL_FIRST",
         "combined_c": "mmcell.metrics.chain:COMBINED_C",

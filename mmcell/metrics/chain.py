@@ -39,9 +39,9 @@ def random_p(values: np.ndarray) -> float:
     return float((1 + np.sum(~(drawn < measured))) / (1 + len(drawn)))
 
 
-def _beside(items: Items, column: str, row: str = "row") -> np.ndarray:
-    """Return (n, 1 + k) values of the items: measured, and where `row` points to."""
-    random = items.arrays["random"][items.column(row).astype(int)]
+def _beside(items: Items, column: str) -> np.ndarray:
+    """Return (n, 1 + k) values of the items: measured, and under directions that mean nothing."""
+    random = items.arrays["random"][items.column("row").astype(int)]
     return np.column_stack([items.column(column).astype(float), random])
 
 
@@ -80,8 +80,8 @@ def _above_chance(truth: np.ndarray, ranks: np.ndarray) -> tuple[np.ndarray, flo
     return truth @ ranks - n * (n + 1) / 2 - pairs / 2, pairs
 
 
-def _connectivity_p(row: str) -> Callable[[Items], float]:
-    return lambda items: random_p(_beside(items, "connectivity", row).mean(axis=0))
+def _connectivity_p(items: Items) -> float:
+    return random_p(_beside(items, "connectivity").mean(axis=0))
 
 
 def _first_by_chance(items: Items) -> float:
@@ -117,9 +117,7 @@ CONNECTIVITY = Metric(
     "connectivity", _connectivity_fn, False, 0.0, (-1, 1), _connectivity_fast, ("chain",), "reversal",
     needs=("connectivity",),
 )  # fmt: skip
-#: Among permuted patients, and among directions that are uniform over the space.
-CONNECTIVITY_P = _test("connectivity_p", _connectivity_p("permuted"), "reversal", ("connectivity", "permuted"))
-CONNECTIVITY_RANDOM_P = _test("connectivity_random_p", _connectivity_p("row"), "reversal", ("connectivity",))
+CONNECTIVITY_P = _test("connectivity_p", _connectivity_p, "reversal", ("connectivity",))
 #: Share of the other perturbations that undo the disease less than the one that is known to; ties count half.
 REVERSAL_RANK = Metric(
     "reversal_rank", _rank_fn, True, 0.5, (0, 1), _rank_fast, ("chain",), "reversal", needs=("reversal_rank",),

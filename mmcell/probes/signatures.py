@@ -90,43 +90,12 @@ def mean_direction(effects: np.ndarray) -> np.ndarray:
     return np.asarray(total / np.maximum(there.sum(axis=0), 1)[:, None])
 
 
-def disease_direction(points: np.ndarray, ill: np.ndarray) -> np.ndarray:
-    """Return (…, types, d): mean of the ill less that of the well; 0 for types that either side lacks.
-
-    Parameters
-    ----------
-    points
-        (n, types, d).
-    ill
-        (…, n) who is: several states of the same patients give several directions.
-    """
+def disease_direction(points: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Return (types, d): mean of the ill (y = 1) less that of the well (y = 0); 0 for types that either side lacks."""
     there = has_types(points)
-    n, n_types, d = points.shape
-    flat = np.where(there[..., None], points, 0.0).reshape(n, -1)
-    means, count = [], []
-    for side in (np.asarray(ill, dtype=float), 1.0 - np.asarray(ill, dtype=float)):
-        count.append(side @ there)
-        total = (side @ flat).reshape(*side.shape[:-1], n_types, d)
-        means.append(total / np.maximum(count[-1], 1.0)[..., None])
-    return np.where((np.minimum(*count) > 0)[..., None], means[0] - means[1], 0.0)
-
-
-def permuted_states(ill: np.ndarray, batch: np.ndarray, keys: np.ndarray) -> np.ndarray:
-    """Return (k, n) states that have moved between patients of one batch, so that every batch keeps its number of ill.
-
-    Parameters
-    ----------
-    ill, batch
-        (n,) state (0 or 1) and code of the batch.
-    keys
-        (k, n) random numbers: of each batch those with the least are ill.
-    """
-    found = np.empty(keys.shape)
-    for code in np.unique(batch):
-        rows = np.flatnonzero(batch == code)
-        rank = np.argsort(np.argsort(keys[:, rows], axis=1), axis=1)
-        found[:, rows] = rank < ill[rows].sum()
-    return found
+    both = np.any(there[y == 1], axis=0) & np.any(there[y == 0], axis=0)
+    found = mean_direction(points[y == 1]) - mean_direction(points[y == 0])
+    return np.where(both[:, None], found, 0.0)
 
 
 def along(points: np.ndarray, direction: np.ndarray) -> np.ndarray:
@@ -160,25 +129,33 @@ def cosine(effects: np.ndarray, direction: np.ndarray) -> np.ndarray:
     return found
 
 
-def spread_directions(residuals: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Return (…, types, d) random directions with the covariance of what differs between units.
+def spread_directions(points: np.ndarray, weights: np.ndarray, group: np.ndarray | None = None) -> np.ndarray:
+    """Return (…, types, d) directions that a mean of these units takes by chance: Σ w (z − group mean) / n, per type.
 
     Parameters
     ----------
-    residuals
-        (n, types, d) differences from a mean.
+    points
+        (n, types, d) of units; only those that have a type count for it.
     weights
         (…, n) standard normal numbers.
+    group
+        (n,) codes of groups whose means are taken away; without, there is one.
 
     Notes
     -----
-    Where a mean is nothing but what differs between units, as the signature of a perturbation without an effect is, it
-    is such a direction. Directions that are uniform over the sphere are an easier null: they mostly lie where no unit
-    differs from another.
+    They have the covariance of what differs between units within groups. A signature of nothing is such a direction,
+    and so is, of two classes summed, the direction of a disease whose labels mean nothing. Directions that are uniform
+    over the sphere would be an easier null: they mostly lie where no unit differs from another.
     """
-    n, n_types, d = residuals.shape
-    flat = np.where(has_types(residuals)[..., None], residuals, 0.0).reshape(n, -1)
-    return np.asarray((weights @ flat).reshape(*weights.shape[:-1], n_types, d))
+    there = has_types(points)
+    rest = np.where(there[..., None], points, 0.0)
+    code = np.zeros(len(points), dtype=np.int64) if group is None else group
+    for value in np.unique(code):
+        rows = code == value
+        rest[rows] = np.where(there[rows][..., None], rest[rows] - mean_direction(points[rows]), 0.0)
+    rest /= np.maximum(there.sum(axis=0), 1)[:, None]
+    n, n_types, d = points.shape
+    return np.asarray((weights @ rest.reshape(n, -1)).reshape(*weights.shape[:-1], n_types, d))
 
 
 def has_types(bags: np.ndarray) -> np.ndarray:

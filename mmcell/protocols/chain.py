@@ -47,10 +47,9 @@ class PerturbationToPatient(Task):
         risk by a ridge Cox model of the place along the chosen signature and the clinical covariates, and of these
         alone.
 
-    Each value has 199 counterparts, the same in all folds. Of places along a signature: signatures that have the
-    covariance of what differs between units (see `mmcell.probes.signatures.spread_directions`), the choice among them
-    included. Of connectivity: directions of the disease had patients of a batch exchanged their labels, and directions
-    that are uniform over the space, an easier null.
+    Each value has 199 counterparts under directions that mean nothing, the same ones in all folds (see
+    `mmcell.probes.signatures.spread_directions`): signatures of treatments that do nothing, the choice among them
+    included, and for connectivity diseases whose labels mean nothing.
     """
 
     probe = "types"
@@ -116,21 +115,20 @@ class PerturbationToPatient(Task):
         held = pd.Index(np.unique(split.test))
         frames, random = [], [np.empty((0, N_RANDOM))]
 
-        def beside(values: np.ndarray) -> np.ndarray:
-            random.append(values)
+        def add(frame: pd.DataFrame, values: np.ndarray) -> None:
             at = sum(map(len, random))
-            return np.arange(at - len(values), at)
+            frames.append(frame.assign(row=np.arange(at, at + len(frame))))
+            random.append(values)
 
         for stratum, place, drawn in found.places(held):
             known = np.isfinite(place)
             for target in view.labels:
                 if target in ("label", "ordered"):
                     columns = {"unit": held[known], "target": target, "stratum": stratum, "y_pred": place[known]}
-                    frames.append(pd.DataFrame({**columns, "row": beside(drawn[known])}))
-        for name, units, values, drawn, permuted in found.reversals(held):
+                    add(pd.DataFrame(columns), drawn[known])
+        for name, units, values, drawn in found.reversals(held):
             columns = {"unit": units, "target": "reversal", "stratum": name, "perturbation": name}
-            rows = {"row": beside(drawn), "permuted": beside(permuted)}
-            frames.append(pd.DataFrame({**columns, "connectivity": values, **rows}))
+            add(pd.DataFrame({**columns, "connectivity": values}), drawn)
         details = found.facts
         if "outcome" in view.labels and view.clinical.shape[1]:
             frame, facts = self._risks(view, found, held, rng)

@@ -22,7 +22,6 @@ from mmcell.probes.signatures import (
     disease_direction,
     has_types,
     mean_direction,
-    permuted_states,
     spread_directions,
 )
 from mmcell.task import MethodView
@@ -178,23 +177,16 @@ class Directions:
         return stream(0, "random directions").standard_normal(shape)
 
     @cached_property
-    def _permuted_disease(self) -> np.ndarray:
-        """(k, types, d) directions of the disease, had patients of a batch exchanged their labels."""
-        known = np.isfinite(self.state)
-        states = permuted_states(self.state[known], self.bags.batch[known], self._drawn[:, 0, known])
-        return disease_direction(self.points[known], states)
-
-    @cached_property
     def _random_disease(self) -> np.ndarray:
-        """(k, types, d) directions that are uniform over what varies between training patients."""
-        there = has_types(self.points[self.train])
-        rows = np.where(there[..., None], self.points[self.train], 0.0)
-        drawn = stream(0, "uniform directions").standard_normal((N_RANDOM, *rows.shape[1:]))
-        return np.where(rows.any(axis=0), drawn, 0.0)
+        """(k, types, d) directions of a disease whose labels mean nothing, batches left out as in a balanced design."""
+        classes = [np.flatnonzero(self.state == value) for value in (1, 0)]
+        return np.sum(
+            [spread_directions(self.points[rows], self._drawn[:, 0, rows], self.bags.batch[rows]) for rows in classes],
+            axis=0,
+        )
 
     def _random_signature(self, i: int) -> np.ndarray:
-        rest = self.effects[i, self.train] - self.signatures[i]
-        return spread_directions(rest, self._drawn[:, 1 + i, self.train])
+        return spread_directions(self.effects[i, self.train], self._drawn[:, 1 + i, self.train])
 
     def chosen(self, units: pd.Index) -> pd.Series:
         """Return where units stand along the chosen signature, turned the way of the disease; NaN without cells."""
@@ -218,22 +210,21 @@ class Directions:
         at = np.arange(N_RANDOM)
         turned = np.where(near[at, best] < 0, -1.0, 1.0) * np.stack(drawn)[best, :, at].T
         yield CHOSEN, self.chosen(units).to_numpy(), turned
-        yield DISEASE, along(points, self.disease), along(points, self._permuted_disease)
+        yield DISEASE, along(points, self.disease), along(points, self._random_disease)
         for i, name in enumerate(self.bags.perturbations):
             yield name, along(points, self.signatures[i]), drawn[i]
 
-    def reversals(self, units: pd.Index) -> Iterator[tuple[str, pd.Index, np.ndarray, np.ndarray, np.ndarray]]:
+    def reversals(self, units: pd.Index) -> Iterator[tuple[str, pd.Index, np.ndarray, np.ndarray]]:
         """Yield every perturbation, the units (n,) it was given to, and how its effects lie to the disease.
 
-        That is their cosine with its direction (n,), with random ones, and with those of permuted patients (n, k).
+        That is their cosine with its direction (n,), and with random ones (n, k).
         """
         rows = self._rows(units)
         for i, name in enumerate(self.bags.perturbations):
             effects = self.effects[i, rows]
-            known = np.isfinite(cosine(effects, self.disease))
-            directions = (self.disease, self._random_disease, self._permuted_disease)
-            found, random, permuted = (cosine(effects[known], d) for d in directions)
-            yield name, units[known], found, random, permuted
+            found = cosine(effects, self.disease)
+            known = np.isfinite(found)
+            yield name, units[known], found[known], cosine(effects[known], self._random_disease)
 
     @property
     def facts(self) -> dict[str, Any]:
