@@ -6,7 +6,6 @@ import numpy as np
 import pandas as pd
 
 from mmcell.dataset import Dataset
-from mmcell.errors import MmcellError, did_you_mean
 
 #: Columns of a unit's connectivities that its rank is made of.
 _OF_UNIT = ("unit", "split", "repeat", "fold")
@@ -17,11 +16,6 @@ def with_truth(frame: pd.DataFrame, dataset: Dataset) -> pd.DataFrame:
 
     Rows of the target ``reversal`` have no truth of their own; of the perturbations that roles.reversing names, ranks
     among all perturbations of the unit are added in the stratum ``all``.
-
-    Raises
-    ------
-    MmcellError
-        roles.reversing names what is no perturbation.
     """
     found = []
     for target, part in frame.groupby("target", sort=False):
@@ -34,44 +28,19 @@ def with_truth(frame: pd.DataFrame, dataset: Dataset) -> pd.DataFrame:
     return pd.concat(found, ignore_index=True)
 
 
-def reversing(dataset: Dataset) -> tuple[str, ...]:
-    """Return the perturbations that are known to reverse the disease.
-
-    Raises
-    ------
-    MmcellError
-        One of them is no perturbation of the dataset, or it is the control.
-    """
-    named = dataset.roles.reversing
-    if not named:
-        return ()
-    column = dataset.roles.perturbation
-    if column is None:
-        raise MmcellError(f"dataset {dataset.name!r}: roles.reversing is set and roles.perturbation is not; name it")
-    there = sorted(set(dataset.obs[column].dropna().astype(str)) - {str(dataset.roles.control)})
-    for name in named:
-        if name not in there:
-            raise MmcellError(
-                f"dataset {dataset.name!r}: roles.reversing names {name!r}, which is no perturbation in {column!r}; "
-                f"{did_you_mean(name, there)}"
-            )
-    return named
-
-
 def units_asked(dataset: Dataset, frame: pd.DataFrame) -> pd.Index:
     """Return the units of which the rows of one panel speak: those whose truth is known, or who were treated."""
     target, stratum = (str(frame[c].iloc[0]) for c in ("target", "stratum"))
     if target != "reversal":
         return pd.Index(dataset.truth(target, "patient").index)
     named = dataset.obs[dataset.roles.columns["perturbation"]].astype(str)
-    wanted = named.isin(reversing(dataset) if stratum == "all" else (stratum,))
+    wanted = named.isin(dataset.reversing if stratum == "all" else (stratum,))
     return pd.Index(dataset.unit[wanted.to_numpy()].unique())
 
 
 def _ranks(part: pd.DataFrame, dataset: Dataset) -> list[pd.DataFrame]:
     """Return one row per unit that was treated with a reversing perturbation and with another."""
-    names = reversing(dataset)
-    own = part["perturbation"].isin(names)
+    own = part["perturbation"].isin(dataset.reversing)
     rows = []
     for _, of_unit in part[part["unit"].isin(part.loc[own, "unit"])].groupby(list(_OF_UNIT), sort=False):
         is_known = own[of_unit.index].to_numpy()

@@ -72,6 +72,7 @@ class Dataset:
                     f"dataset {self.name!r}: roles.{role} names the column {column!r}, which is not in obs; "
                     f"{_near(column, self._columns)}"
                 )
+        _ = self.reversing
         missing = self.obs[self.roles.unit].isna()
         if missing.any():
             raise MmcellError(
@@ -322,6 +323,25 @@ class Dataset:
     def planted(self) -> Mapping[str, pd.DataFrame] | None:
         """What a simulation planted, one table for ``cells`` and one for ``patients``; None for real data."""
         return self.data.uns.get("planted")
+
+    @cached_property
+    def reversing(self) -> tuple[str, ...]:
+        """The perturbations that are known to reverse the disease; () where none is."""
+        named, column = self.roles.reversing, self.roles.perturbation
+        if not named:
+            return ()
+        if column is None:
+            raise MmcellError(
+                f"dataset {self.name!r}: roles.reversing is set without roles.perturbation; name its column"
+            )
+        there = sorted(set(as_text(self.obs[column].dropna())) - {str(self.roles.control)})
+        for name in named:
+            if name not in there:
+                raise MmcellError(
+                    f"dataset {self.name!r}: roles.reversing names {name!r}, which is no perturbation in {column!r}; "
+                    f"{did_you_mean(name, there)}"
+                )
+        return named
 
     @cached_property
     def positive(self) -> str:

@@ -94,9 +94,8 @@ def _joined(cohort: Dataset, treated: Dataset) -> Dataset:
         obs[column] = known[column].reindex(patient).to_numpy()
     parts = {name: ad.concat([d.anndata(name) for d in (cohort, treated)]) for name in cohort.card.modalities}
     data = join(parts, obs)
-    data.uns["planted"] = {
-        "cells": pd.concat([d.planted["cells"] for d in (cohort, treated) if d.planted is not None]),
-        "patients": treated.planted["patients"],
-    }
+    # Nothing was done to the cohort's cells.
+    cells = [cohort.planted["cells"].assign(unrelated=0.0), treated.planted["cells"]]
+    data.uns["planted"] = {"cells": pd.concat(cells), "patients": treated.planted["patients"]}
     roles = replace(treated.roles, outcome=cohort.roles.outcome, ordered="severity", reversing=("reversal",))
     return Dataset("sim-chain", data, roles, cohort.card)
