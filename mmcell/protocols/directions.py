@@ -25,6 +25,7 @@ from mmcell.probes.signatures import (
     spread_directions,
 )
 from mmcell.task import MethodView
+from mmcell.untreated import speaking
 
 #: Random directions beside every measured one: the smallest p is 1 in 200.
 N_RANDOM = 199
@@ -66,9 +67,8 @@ class Bags:
         named = view.role("perturbation").astype(object).map(str, na_action="ignore")
         perturbations = sorted(set(named.dropna()) - {str(view.control)})
         condition = pd.Index([str(view.control), *perturbations]).get_indexer(named)
-        untreated = condition < 0
-        has = np.bincount(unit[untreated], minlength=len(units)) > 0
-        describes = untreated | ((condition == _CONTROL) & ~has[unit])
+        # Of a unit that has treated cells alone nothing is known.
+        describes = speaking(unit, named, str(view.control)) & (condition <= _CONTROL)
         columns = {"unit": unit, "kind": kind, "condition": condition, "describes": describes}
         cells = pd.DataFrame(columns, index=view.unit.index)
         return cls(pd.Index(units), tuple(types), tuple(perturbations), cells, _batches(view, unit, len(units)))

@@ -86,8 +86,8 @@ def test_a_treatment_that_reverses_the_disease_orders_patients_and_is_the_first_
 @pytest.mark.parametrize("dial", ["state_effect", "treatment_effect"])
 def test_without_the_link_all_of_it_is_at_chance(dial):
     """Over several studies: one has one disease and one signature, and all of its patients agree on these."""
-    found = [scores(simulate_chain(30, 40, 100, seed=s, **{"treatment_effect": 2.0, dial: 0.0}))[0] for s in range(5)]
-    table = pd.concat(found, keys=range(5), names=["study"])["value"].astype(float)
+    found = [scores(simulate_chain(30, 40, 100, seed=s, **{"treatment_effect": 2.0, dial: 0.0}))[0] for s in range(4)]
+    table = pd.concat(found, keys=range(4), names=["study"])["value"].astype(float)
     means = table.groupby(["metric", "stratum"], dropna=False).mean()
     assert abs(means["severity_spearman", "all"]) < 0.25
     assert 0.25 < means["reversal_rank", "all"] < 0.75
@@ -110,11 +110,11 @@ def test_p_of_nothing_is_uniform(dial):
 
 
 def test_a_place_along_the_signature_adds_to_covariates_where_severity_decides_survival():
-    made = simulate_chain(80, 60, 150, treatment_effect=2.0, survival_effect=3.0, clinical_effect=0.0, censoring=0.1)
+    made = simulate_chain(60, 60, 100, treatment_effect=2.0, survival_effect=3.0, clinical_effect=0.0, censoring=0.1)
     table = scores(made)[0].reset_index().set_index("metric")
     assert table.loc["added_c", "ci_low"] > 0.05
     assert table.loc["combined_c", "value"] > 0.65
-    none = simulate_chain(80, 60, 150, treatment_effect=2.0, survival_effect=0.0)
+    none = simulate_chain(60, 60, 100, treatment_effect=2.0, survival_effect=0.0)
     table = scores(none)[0].reset_index().set_index("metric")
     assert table.loc["added_c", "ci_low"] < 0 < table.loc["added_c", "ci_high"] + 0.02
 
@@ -210,7 +210,7 @@ def test_all_cells_together_are_another_probe(data):
 
 
 def test_a_permuted_world_has_no_order(data):
-    table, _ = scores(data, null=19)
+    table, _ = scores(with_obs(data, replace(data.roles, outcome=None)), latents(data), null=19)
     assert table.loc[("severity_spearman", "all"), "p_null"] == pytest.approx(0.05)
     assert table.loc[("connectivity", "reversal"), "p_null"] == pytest.approx(0.05)
 
