@@ -29,7 +29,12 @@ def test_treated_cells_are_in_no_patient_vector():
 
     def table(embedding, dataset):
         found = mmcell.evaluate(
-            embedding, "patient-state", dataset=dataset, patient_encoders="pseudobulk:all-cells", controls=(), n_boot=200
+            embedding,
+            "patient-state",
+            dataset=dataset,
+            patient_encoders="pseudobulk:all-cells",
+            controls=(),
+            n_boot=200,
         )
         assert not found.records[0].error
         return found.table()["value"]

@@ -90,7 +90,8 @@ def test_without_the_link_all_of_it_is_at_chance(dial):
     table = pd.concat(found, keys=range(4), names=["study"])["value"].astype(float)
     means = table.groupby(["metric", "stratum"], dropna=False).mean()
     assert abs(means["severity_spearman", "all"]) < 0.25
-    assert 0.25 < means["reversal_rank", "all"] < 0.75
+    # All patients of a study agree on a disease that means nothing: four such agreements.
+    assert 0.15 < means["reversal_rank", "all"] < 0.85
     assert abs(means["added_c"].iloc[0]) < 0.05
     assert abs(means["connectivity", "reversal"]) < 0.1
     assert means["severity_p", "all"] > 0.15
@@ -126,7 +127,7 @@ def test_an_embedding_that_does_not_vary_knows_nothing(data):
     assert table.loc[("reversal_rank", "all"), "value"] == 0.5
     assert table.loc[("reversal@1", "all"), "value"] == pytest.approx(0.25)
     assert (table.loc["connectivity", "value"] == 0).all()
-    assert table.loc[("added_c",), "value"].iloc[0] == 0.0
+    assert table.xs("added_c")["value"].iloc[0] == 0.0
 
 
 # -- nothing leaks ------------------------------------------------------------------------------------------------
