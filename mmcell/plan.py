@@ -237,7 +237,7 @@ def _is_named(source: Any, name: str) -> bool:
 
 def _functions(metrics: Sequence[Metric]) -> list[Any]:
     """Return what decides the values of metrics, beside their facts."""
-    return [f for m in metrics for f in (m.fn, m.resampled, m.chance, m.size, m.comparable) if callable(f)]
+    return [f for m in metrics for f in (m.fn, m.resampled, m.chance, m.size, m.comparable, m.parts) if callable(f)]
 
 
 def _groups_units(role: str, task: Task, dataset: Dataset) -> bool:

@@ -1,4 +1,4 @@
-"""Known relationships in maps of genes: recall per source of annotations, with intervals over genes.
+"""Known relationships in maps of genes: recall per source of annotations, with intervals over groups of them.
 
 A map is final: nothing is fitted to it and nothing held out, so it is no task. What stands in for a control is exact: a
 map that knows nothing has recall 2·tail, ties included.
@@ -22,7 +22,7 @@ from mmcell.metrics.base import ratio
 from mmcell.metrics.mechanism import recalled
 from mmcell.readers import UNREADABLE, existing, unreadable
 from mmcell.stats.bootstrap import MINIMUM_DRAWS, SPREAD, UNDEFINED_SHARE, interval
-from mmcell.stats.units import MINIMUM, Units
+from mmcell.stats.units import FEW, MINIMUM, Units
 
 _COLUMNS = ("entity1", "entity2")
 
@@ -113,9 +113,15 @@ def relations(
 ) -> pd.DataFrame:  # fmt: skip
     """Score how many known relationships lie in the tails of all pairs of each map, per source.
 
-    Several maps are compared on the genes that all of them hold. Genes are resampled, not pairs: a pair counts as often
-    as its two genes are drawn together, so that one well-studied complex does not pass for many observations. The tails
-    are those of the whole map in every draw.
+    Several maps are compared on the genes that all of them hold. Groups of genes are resampled, not pairs: the
+    communities of the annotations, so that one well-studied complex does not pass for many observations. A pair within
+    a group counts as often as the group is drawn, one between groups as often as the two are drawn together. The tails
+    are those of the whole map in every draw. With fewer than ten groups genes are resampled, and the reason says so.
+
+    Of maps simulated with 60 to 400 genes and 30 to 1,000 annotated pairs the 95 % interval held the expected recall in
+    93 to 100 %: of maps that know nothing, a little, much, or one module in two (`tests.studies.known_relations`). Over
+    genes it held it in 68 % of the last, where few large modules are seen whole or not at all. Where genes form fewer
+    than ten groups it is up to five times as wide as it need be for modules that are alike.
 
     Parameters
     ----------
@@ -132,8 +138,8 @@ def relations(
     -------
     pandas.DataFrame
         One row a map and source: ``map source value ci_low ci_high chance difference difference_low difference_high``
-        (from the first map) ``n_genes n_pairs n_annotated status reason``; `n_genes` are those of the pairs that the
-        map holds, `n_annotated` all pairs of the source.
+        (from the first map) ``n_genes n_groups n_pairs n_annotated status reason``; `n_genes` are those of the pairs
+        that the map holds, `n_groups` the communities they form, `n_annotated` all pairs of the source.
 
     Raises
     ------
@@ -172,7 +178,7 @@ def relations(
     table = pd.DataFrame(rows)
     order = [
         "map", "source", "value", "ci_low", "ci_high", "chance", "difference", "difference_low", "difference_high",
-        "n_genes", "n_pairs", "n_annotated", "status", "reason",
+        "n_genes", "n_groups", "n_pairs", "n_annotated", "status", "reason",
     ]  # fmt: skip
     return table.reindex(columns=order)
 
@@ -181,6 +187,7 @@ def relations(
 class _Recall:
     value: float
     n_genes: int
+    n_groups: int
     draws: np.ndarray | None
     jackknife: np.ndarray
     reason: str
@@ -190,27 +197,40 @@ class _Recall:
         """Return the recall with its draws; `share` is what each of the pairs (m, 2), rows of genes, counts."""
         there = np.unique(pairs)
         if not len(pairs):  # Every other map has none either: they share their genes.
-            return cls(float("nan"), 0, None, np.empty(0), "no annotated pair is in the map")
+            return cls(float("nan"), 0, 0, None, np.empty(0), "no annotated pair is in the map")
         value = float(share.mean())
+        ends = np.searchsorted(there, pairs)
+        group = communities(len(there), ends)
+        n_groups = int(group.max()) + 1
         if len(there) < MINIMUM:
             reason = f"{number_of(len(there), 'gene')}; an interval needs at least {MINIMUM}"
-            return cls(value, len(there), None, np.empty(0), reason)
-        units, ends = Units.of(genes[there]), np.searchsorted(there, pairs)
+            return cls(value, len(there), n_groups, None, np.empty(0), reason)
+        if n_groups < MINIMUM:
+            # Few groups tell nothing of the next one; genes at least of the next gene in these groups.
+            reason = (
+                f"the genes form {number_of(n_groups, 'group')}: the interval is over genes, for these groups alone"
+            )
+            units, at = Units.of(genes[there]), ends
+        else:
+            reason = f"{number_of(n_groups, 'group')} of genes: read the interval with care" if n_groups < FEW else ""
+            # A group is called by its first gene.
+            units, at = Units.of(genes[there][np.unique(group, return_index=True)[1]]), group[ends]
+        apart = at[:, 0] != at[:, 1]
 
         def under(weights: np.ndarray) -> np.ndarray:
-            of_pairs = (w[ends[:, 0]] * w[ends[:, 1]] for w in weights)
+            of_pairs = (w[at[:, 0]] * np.where(apart, w[at[:, 1]], 1) for w in weights)
             return np.array([ratio(np.array([p @ share]), np.array([p.sum()]))[0] for p in of_pairs], dtype=float)
 
         draws = under(units.bootstrap(n_boot, seed))
-        return cls(value, len(there), draws, under(units.jackknife()), "")
+        return cls(value, len(there), n_groups, draws, under(units.jackknife()), reason)
 
     def facts(self) -> dict[str, Any]:
         """Return the value with its interval, and what it rests on."""
         status = "undefined" if np.isnan(self.value) else "ok" if self.draws is not None else "too_few_units"
         low, high, reason = _limits(self.value, self.draws, self.jackknife)
         return {
-            "value": self.value, "ci_low": low, "ci_high": high, "n_genes": self.n_genes, "status": status,
-            "reason": self.reason or reason,
+            "value": self.value, "ci_low": low, "ci_high": high, "n_genes": self.n_genes, "n_groups": self.n_groups,
+            "status": status, "reason": "; ".join(note for note in (reason, self.reason) if note),
         }  # fmt: skip
 
     def beyond(self, base: _Recall) -> dict[str, float]:
@@ -219,6 +239,35 @@ class _Recall:
         jackknife = self.jackknife - base.jackknife
         low, high, _ = _limits(self.value - base.value, draws, jackknife)
         return {"difference": self.value - base.value, "difference_low": low, "difference_high": high}
+
+
+def communities(n: int, pairs: np.ndarray) -> np.ndarray:
+    """Return the group (n,) of each gene: the communities of the graph of annotated pairs, numbered as they come.
+
+    Complexes and pathways as the annotations have them: a map that sees one gene of a complex sees the others, too, so
+    that a group is one observation.
+
+    Parameters
+    ----------
+    n
+        Number of genes.
+    pairs
+        (m, 2) annotated pairs, positions of genes.
+
+    References
+    ----------
+    Blondel et al.: Fast unfolding of communities in large networks. J Stat Mech, P10008 (2008).
+    """
+    import networkx as nx
+
+    graph = nx.Graph()
+    graph.add_nodes_from(range(n))
+    graph.add_edges_from(pairs.tolist())
+    found = sorted(nx.community.louvain_communities(graph, seed=0), key=min)
+    group = np.empty(n, dtype=np.int64)
+    for number, genes in enumerate(found):
+        group[list(genes)] = number
+    return group
 
 
 def _limits(value: float, draws: np.ndarray | None, jackknife: np.ndarray) -> tuple[float, float, str]:

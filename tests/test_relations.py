@@ -8,9 +8,11 @@ import pytest
 
 from mmcell import Dataset, Embedding, Roles
 from mmcell.corrections import resolve_corrections
-from mmcell.metrics.mechanism import known_relationship_recall
-from mmcell.relations import Source, gene_map, relations
+from mmcell.metrics.mechanism import known_relationship_recall, recalled
+from mmcell.relations import Source, communities, gene_map, relations
 from mmcell.roles import DatasetCard
+from mmcell.stats.bootstrap import interval
+from mmcell.stats.units import Units
 from tests.toys import VALUES
 
 
@@ -57,7 +59,7 @@ def test_intervals_of_noise_hold_chance_though_genes_are_in_many_pairs():
     assert inside >= 52  # 57 of 60 in expectation
 
 
-def test_draws_are_of_genes_and_not_of_pairs():
+def test_draws_are_of_genes_and_not_of_pairs_where_there_is_one_group():
     # One complex of 40 genes of which half lie close: 780 pairs, but few genes carry what is found.
     rng = np.random.default_rng(1)
     x = rng.normal(size=(80, 10))
@@ -68,6 +70,70 @@ def test_draws_are_of_genes_and_not_of_pairs():
     (row,) = relations({"m": table}, [source], n_boot=500).to_dict("records")
     of_pairs = 1.96 * np.sqrt(row["value"] * (1 - row["value"]) / len(source.pairs))
     assert row["ci_high"] - row["ci_low"] > 4 * of_pairs
+
+
+def half_seen(seed=0, size=8):
+    """Thirty complexes of which a map sees every other one, whole."""
+    rng = np.random.default_rng(seed)
+    of = np.arange(30 * size) // size
+    x = rng.normal(size=(len(of), 20)) + 3 * (of % 2)[:, None] * rng.normal(size=(30, 20))[of]
+    table = pd.DataFrame(x, index=[f"G{i:03d}" for i in range(len(of))])
+    a, b = np.triu_indices(len(of), 1)
+    inside = of[a] == of[b]
+    return table, Source("CORUM", table.index.to_numpy(dtype=str)[np.stack([a, b], axis=1)[inside]]), of
+
+
+def test_a_complex_is_one_observation():
+    table, source, of = half_seen()
+    (row,) = relations({"m": table}, [source], n_boot=1000).to_dict("records")
+    assert row["n_groups"] == 30
+    assert row["reason"] == ""
+    # Of thirty complexes, equally large, a half is seen.
+    at = table.index.get_indexer(source.pairs.ravel()).reshape(-1, 2)
+    seen = pd.Series(recalled(table.to_numpy(), at)).groupby(of[at[:, 0]]).mean()
+    assert row["ci_high"] - row["ci_low"] == pytest.approx(2 * 1.96 * seen.std() / np.sqrt(30), rel=0.15)
+
+
+def test_a_pair_counts_as_often_as_its_groups_are_drawn():
+    table, source, _ = half_seen()
+    rng = np.random.default_rng(1)
+    between = np.sort(table.index.to_numpy(dtype=str)[rng.choice(len(table), (40, 2), replace=False)], axis=1)
+    mixed = Source("mixed", np.unique(np.concatenate([source.pairs, between]), axis=0))
+    (row,) = relations({"m": table}, [mixed], n_boot=200, seed=4).to_dict("records")
+    at = table.index.get_indexer(mixed.pairs.ravel()).reshape(-1, 2)
+    group = communities(len(table), at)
+    assert len(np.unique(group)) == row["n_groups"]
+    share = recalled(table.to_numpy(), at)
+    names = [table.index[group == g][0] for g in range(row["n_groups"])]
+    weights = Units.of(names).bootstrap(200, 4)
+    draws = []
+    for w in weights:
+        # Every copy of a group with itself, and every copy of one with every copy of another.
+        times = [w[group[a]] if group[a] == group[b] else w[group[a]] * w[group[b]] for a, b in at]
+        draws.append(np.repeat(share, times).mean())
+    low, high, _ = interval(row["value"], np.array(draws), without_each(share, group[at]))
+    assert (row["ci_low"], row["ci_high"]) == pytest.approx((low, high))
+
+
+def without_each(share, ends):
+    return np.array([share[(ends != g).all(axis=1)].mean() for g in range(ends.max() + 1)])
+
+
+def test_communities_are_complexes_and_are_numbered_as_they_come():
+    # Two triangles, and a pair, far apart in number.
+    pairs = np.array([[0, 4], [4, 6], [0, 6], [1, 2], [2, 5], [1, 5], [3, 7]])
+    assert communities(8, pairs).tolist() == [0, 1, 1, 2, 0, 1, 0, 2]
+    assert communities(8, pairs[::-1, ::-1]).tolist() == [0, 1, 1, 2, 0, 1, 0, 2]
+
+
+def test_few_groups_are_told_and_genes_drawn():
+    table, source = complexes(60, 20)
+    (row,) = relations({"m": table}, [source], n_boot=200).to_dict("records")
+    assert row["n_groups"] == 3
+    assert "the genes form 3 groups: the interval is over genes" in row["reason"]
+    (some,) = relations({"m": table}, [complexes(60, 4)[1]], n_boot=200).to_dict("records")
+    assert some["n_groups"] == 15
+    assert some["reason"] == "15 groups of genes: read the interval with care"
 
 
 def test_maps_are_compared_on_the_genes_that_all_hold():

@@ -98,7 +98,7 @@ def relations(
     n_boot: Boot = None,
     shape: Shape = "table",
 ) -> None:
-    """Say how many known relationships between genes a map of them shows, per source, with intervals over genes.
+    """Say how many known relationships between genes a map of them shows, with intervals over groups of them.
 
     Example: mmcell relations map.parquet --source CORUM.txt --source Reactome.txt
     """

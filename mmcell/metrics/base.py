@@ -143,6 +143,9 @@ class Metric:
         are no differences, and permuted labels say nothing of it.
     undefined
         Why it may have no value, in words; "" where the items tell.
+    parts
+        Of a mean over parts (classes): items -> the part of each item, (n,) numbered from 0 without a gap, -1 for an
+        item of none. Draws that lack one of them are no draws of this mean, see `mmcell.stats.parts`.
     deviation
         Of an error that is how far something is from its ideal, on either side: the metric of that distance with its
         sign. The interval is that of the deviation, folded at 0: draws of an error itself all lie above a true 0.
@@ -166,6 +169,7 @@ class Metric:
     comparable: Callable[[Items], Items] | None = None
     is_test: bool = False
     undefined: str = ""
+    parts: Callable[[Items], np.ndarray] | None = None
     deviation: Metric | None = None
     axis: str = ""
 

@@ -290,6 +290,11 @@ def smaller_class(items: Items) -> int:
     return int(truth.value_counts().min())
 
 
+def _classes(items: Items) -> np.ndarray:
+    """Return the class of the truth of each item, apart in each repeat; not those that predictions alone hold."""
+    return items.frame.groupby(["repeat", "y_true"]).ngroup().to_numpy()
+
+
 def _shuffled(summary: Callable[[np.ndarray], np.ndarray], column: str = "y_pred") -> Callable[[Items], float]:
     """Return the chance level: the summary of what is expected when predictions are shuffled within their fold."""
 
@@ -345,22 +350,28 @@ def _known_fast(items: Items, weights: np.ndarray) -> np.ndarray:
     return _balanced_fast(_findable(items), np.asarray(weights)[:, np.unique(items.codes[known])])
 
 
+def _known_classes(items: Items) -> np.ndarray:
+    known = items.frame[items.column("in_reference").astype(bool)]
+    return known.groupby(["repeat", "y_true"]).ngroup().reindex(items.frame.index, fill_value=-1).to_numpy()
+
+
 _f1_fn, _f1_fast = _from_tables(_f1_mean)
 
 AUROC = Metric("auroc", _auroc_fn, True, 0.5, (0, 1), _auroc_fast, ("binary",), "", True, smaller_class)
 AUPRC = Metric("auprc", _auprc_fn, True, prevalence, (0, 1), _auprc_fast, ("binary",), "", True, smaller_class)
 BALANCED_ACCURACY = Metric(
     "balanced_accuracy", _balanced_fn, True, _shuffled(_recall_mean), (0, 1), _balanced_fast, ("binary", "multiclass"),
-    size=smaller_class,
+    size=smaller_class, parts=_classes,
 )  # fmt: skip
 MACRO_F1 = Metric(
-    "macro_f1", _f1_fn, True, _shuffled(_f1_mean), (0, 1), _f1_fast, ("binary", "multiclass"), size=smaller_class
+    "macro_f1", _f1_fn, True, _shuffled(_f1_mean), (0, 1), _f1_fast, ("binary", "multiclass"), size=smaller_class,
+    parts=_classes,
 )  # fmt: skip
 #: The same of labels that nearest neighbours carry over, beside those of a linear probe.
 KNN_BALANCED_ACCURACY, KNN_MACRO_F1 = (
     Metric(
         f"knn_{like.name}", *_from_tables(summary, "y_knn")[:1], True, _shuffled(summary, "y_knn"), (0, 1),
-        _from_tables(summary, "y_knn")[1], ("multiclass",), size=smaller_class, needs=("y_knn",),
+        _from_tables(summary, "y_knn")[1], ("multiclass",), size=smaller_class, needs=("y_knn",), parts=_classes,
     )
     for like, summary in ((BALANCED_ACCURACY, _recall_mean), (MACRO_F1, _f1_mean))
 )  # fmt: skip
@@ -369,7 +380,7 @@ KNOWN_BALANCED_ACCURACY = replace(
     BALANCED_ACCURACY, name="known_balanced_accuracy", fn=plain(_known_fast), resampled=_known_fast,
     chance=lambda items: _shuffled(_recall_mean)(_findable(items)),
     size=lambda items: smaller_class(_findable(items)), kinds=("multiclass",), needs=("in_reference",),
-    undefined="training units hold no label of these items",
+    undefined="training units hold no label of these items", parts=_known_classes,
 )  # fmt: skip
 #: Whether items of labels that training units lack lie further from these than others.
 UNKNOWN_AUROC = Metric(
@@ -381,7 +392,7 @@ UNKNOWN_AUROC = Metric(
 #: Leaks: how well a probe of the same embedding tells the batch of held-out donors. Better low.
 BATCH_PREDICTABILITY = Metric(
     "batch_predictability", plain(_told_fast), False, _told_by_chance, (0, 1), _told_fast, ("multiclass",),
-    "batch", size=smaller_class, undefined="the embedding does not vary",
+    "batch", size=smaller_class, undefined="the embedding does not vary", parts=_classes,
 )  # fmt: skip
 BATCH_AUROC = Metric(
     "batch_auroc", _auroc_fn, False, 0.5, (0, 1), _auroc_fast, ("binary",), "batch", True, smaller_class

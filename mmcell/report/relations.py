@@ -18,7 +18,7 @@ def show_relations(found: pd.DataFrame, shape: str) -> None:
     several = bool((found["map"] != base).any())
     table = Table(title="Known relationships in the tails of a map", title_justify="left", box=None, pad_edge=False)
     names = ["source", "map", "recall", "95 % interval", "chance", *([f"minus {base}"] if several else [])]
-    for name in (*names, "genes", "pairs in the map", "note"):
+    for name in (*names, "genes", "groups", "pairs in the map", "note"):
         table.add_column(name, overflow="fold")
     for row in found.to_dict("records"):
         gap = f"{number(row['difference'])} ({interval(row['difference_low'], row['difference_high'])})"
@@ -28,5 +28,11 @@ def show_relations(found: pd.DataFrame, shape: str) -> None:
             number(row["chance"]),
             *(["–" if row["map"] == base else gap] if several else []),
         ]
-        table.add_row(*cells, str(row["n_genes"]), f"{row['n_pairs']} of {row['n_annotated']}", escape(row["reason"]))
+        table.add_row(
+            *cells,
+            str(row["n_genes"]),
+            str(row["n_groups"]),
+            f"{row['n_pairs']} of {row['n_annotated']}",
+            escape(row["reason"]),
+        )
     console_of().print(table)

@@ -13,6 +13,7 @@ from scipy.stats import norm, t
 from mmcell.errors import MmcellError, number_of
 from mmcell.items import Items
 from mmcell.metrics.base import Metric, n_units
+from mmcell.stats.parts import LEAST, drawn, thin
 from mmcell.stats.units import FEW, MINIMUM, Units
 
 Method = Literal["bca", "percentile"]
@@ -46,7 +47,7 @@ class Estimate:
     method
         ``bca``, ``percentile``, ``score`` or "" without an interval.
     draws
-        (n_boot,) the value under every draw; NaN where undefined.
+        (n_boot,) the value under every draw; NaN where undefined, as a mean over classes is in a draw that lacks one.
     jackknife
         The value with each unit (or group of units) left out.
     n_items, n_units, n_undefined
@@ -119,8 +120,8 @@ def bootstrap(
         metric = asked.deviation or asked
         value = metric.fn(items)
         enough = metric.interval and units.independent >= MINIMUM and np.isfinite(value)
-        draws = metric.draws(items, weights) if enough else np.full(n_boot, np.nan)
-        jackknife = metric.draws(items, left_out) if enough else np.full(len(left_out), np.nan)
+        draws = drawn(metric, items, weights) if enough else np.full(n_boot, np.nan)
+        jackknife = drawn(metric, items, left_out) if enough else np.full(len(left_out), np.nan)
         low, high, how, status, reason = _interval(items, metric, value, draws, jackknife, method)
         if asked.deviation is not None:
             value, draws, jackknife = abs(value), np.abs(draws), np.abs(jackknife)
@@ -145,6 +146,9 @@ def _interval(
         return *nothing, "too_few_units", f"{number_of(units, 'unit')}; an interval needs at least {MINIMUM}"
     if not metric.interval:
         return *nothing, "ok", "a test over units, or a count of such; it has no interval of its own"
+    few = thin(metric, items)
+    if few is not None:
+        return *nothing, "ok", f"no interval: a class has {number_of(few, 'unit')}; each needs at least {LEAST}"
     undefined = np.isnan(draws)
     if undefined.mean() > UNDEFINED_SHARE:
         return *nothing, "ok", f"no interval: undefined in {undefined.sum()} of {len(draws)} draws"

@@ -31,6 +31,7 @@ from mmcell.stats.comparison import (
     with_adjusted,
 )
 from mmcell.stats.multiplicity import Adjust, checked
+from mmcell.stats.parts import drawn
 from mmcell.stats.power import minimum_detectable_effect
 from mmcell.stats.shared import Shared
 from mmcell.stats.swap import swap_p, swapper
@@ -153,12 +154,12 @@ class _Over:
         if (items, left_out) not in self._draws:
             key = (place.dataset, left_out)
             if key not in self._weights:
-                drawn = place.space.bootstrap(self.n_boot, self.seed, place.dataset)
-                self._weights[key] = place.space.jackknife() if left_out else drawn
+                chosen = place.space.bootstrap(self.n_boot, self.seed, place.dataset)
+                self._weights[key] = place.space.jackknife() if left_out else chosen
             weights = self._weights[key][:, place.columns(items)]
             enough = items.units.independent >= MINIMUM
             self._draws[items, left_out] = (
-                self.metric.draws(items, weights) if enough else np.full(len(weights), np.nan)
+                drawn(self.metric, items, weights) if enough else np.full(len(weights), np.nan)
             )
         return self._draws[items, left_out]
 
@@ -179,8 +180,7 @@ class _Over:
         for place in self.places:
             left, right = place.shared.on([a, b]).values()
             pairs.append((place, left, right))
-        drawn = np.mean([self.draws(at, x) - self.draws(at, y) for at, x, y in pairs], axis=0)
-        draws = mostly_defined(drawn)
+        draws = mostly_defined(np.mean([self.draws(at, x) - self.draws(at, y) for at, x, y in pairs], axis=0))
         gap = self._gap(pairs, draws)
         if any(place.space.crossed for place in self.places):
             p = bootstrap_p(gap.value, draws)
