@@ -7,6 +7,7 @@ from mmcell.data.simulate.cohort import (
     simulate_cohort,
     simulate_perturbation,
 )
+from mmcell.data.simulate.screen import simulate_screen
 from mmcell.data.simulate.studies import simulate_studies
 
 __all__ = [
@@ -15,5 +16,6 @@ __all__ = [
     "load_perturbation",
     "simulate_cohort",
     "simulate_perturbation",
+    "simulate_screen",
     "simulate_studies",
 ]
