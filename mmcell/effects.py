@@ -19,7 +19,7 @@ from scipy.sparse import csr_matrix, issparse
 from mmcell.dataset import Dataset
 from mmcell.digest import stream
 from mmcell.embedding import Embedding, ModelCard
-from mmcell.errors import MmcellError
+from mmcell.errors import MmcellError, first
 from mmcell.items import Items
 from mmcell.metrics.contexts import compared, compared_in_pool
 from mmcell.splits import Split
@@ -276,7 +276,12 @@ def measured(items: Items, dataset: Dataset, split: Split) -> Items:
     at = found.groups.index.get_indexer(frame["item"])
     if pooled(dataset):
         # Of a pool a method does not know which perturbations have enough cells: those that have not are excluded.
-        few = (at < 0) & frame["item"].isin(found.wanted.index).to_numpy()
+        few = at < 0
+        if few.all():
+            raise MmcellError(
+                f"dataset {dataset.name!r}: no held-out perturbation of a fold has {FEWEST} cells and a prediction "
+                f"({first(frame['item'])}); measure more cells, or use fewer folds"
+            )
         items = replace(items, frame=frame[~few], arrays={**items.arrays, "predicted": items.arrays["predicted"][~few]})
         frame, at = items.frame, at[~few]
     if (at < 0).any() or list(map(str, items.arrays["genes"])) != list(map(str, found.genes)):

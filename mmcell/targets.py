@@ -72,6 +72,8 @@ def known_to(dataset: Dataset, sources: Mapping[str, Any]) -> Dataset:
         One lacks most of them: its rows are then rather called otherwise.
     """
     wanted = dataset.rows(DESCRIPTION)
+    # That controls are described is no question of any embedding.
+    wanted = wanted[wanted != dataset.roles.control]
     kept, said = np.ones(len(wanted), dtype=bool), []
     for name, source in sources.items():
         if isinstance(source, Embedding):
@@ -95,7 +97,8 @@ def known_to(dataset: Dataset, sources: Mapping[str, Any]) -> Dataset:
     if kept.all():
         return dataset
     gone = wanted[~kept]
-    part = dataset.anndata(DESCRIPTION)[wanted[kept]].copy()
+    part = dataset.anndata(DESCRIPTION)
+    part = part[~part.obs_names.isin(gone)].copy()
     return _with(dataset, part, dataset.obs.drop(index=gone), {"caveats": (*dataset.card.caveats, *said)})
 
 

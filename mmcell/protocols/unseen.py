@@ -119,7 +119,8 @@ class UnseenPerturbation(Task):
             raise MmcellError(f"task {self.spec.name!r}: probe {self.probe!r} is not one of {', '.join(PROBES)}")
         slot, target = list(self.spec.slots)
         x, effects = embeddings[slot], embeddings[target]
-        strange = x.ids[(view.unit.reindex(x.ids) != x.ids).to_numpy()]
+        described = x.ids[x.ids != view.control]
+        strange = described[(view.unit.reindex(described) != described).to_numpy()]
         if len(strange):
             raise MmcellError(
                 f"task {self.spec.name!r}: {number_of(len(strange), 'row')} of {x.name!r} "
@@ -127,12 +128,12 @@ class UnseenPerturbation(Task):
                 "per perturbation, by its name"
             )
         details: dict[str, Any] = {}
-        held = x.ids[x.ids.isin(split.test)]
+        held = described[described.isin(split.test)]
         if self.probe == SPLIT_HALF:
             held = held[held.isin(effects.ids)]
             predicted, details = effects.align(held).values, {"truth": "half"}
         else:
-            known = x.ids[x.ids.isin(split.train) & x.ids.isin(effects.ids)]
+            known = described[described.isin(split.train) & described.isin(effects.ids)]
             if len(known) < _LEAST or held.empty:
                 raise MmcellError(
                     f"task {self.spec.name!r}: {x.name!r} has {number_of(len(known), 'training perturbation')} of a "
