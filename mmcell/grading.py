@@ -74,7 +74,8 @@ def grade(
         grouped = {name: values for name, values in grouped.items() if name in fixed}
     frame = frame.assign(**grouped)
     if items.kind == "effects":
-        frame["by:perturbation"] = frame["perturbation"]
+        if not pooled(dataset):
+            frame["by:perturbation"] = frame["perturbation"]
         return measured(Items(frame, items.kind, items.arrays, items.details), dataset, split)
     if items.kind in ("retrieval", "features"):
         return Items(frame, items.kind, items.arrays, items.details)

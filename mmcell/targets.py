@@ -54,6 +54,15 @@ def named(dataset: Dataset) -> Dataset:
     return _with(dataset, part, obs, {"modalities": modalities})
 
 
+def last(dataset: Dataset) -> Dataset:
+    """Return the dataset with its modality ``description`` behind those that measured cells; the same where it is."""
+    order = sorted(dataset.card.modalities, key=lambda name: name == DESCRIPTION)
+    if order == list(dataset.card.modalities):
+        return dataset
+    modalities = {name: dataset.card.modalities[name] for name in order}
+    return replace(dataset, card=dataset.card.model_copy(update={"modalities": modalities}))
+
+
 def known_to(dataset: Dataset, sources: Mapping[str, Any]) -> Dataset:
     """Return the dataset without the descriptions of perturbations that one of several embeddings lacks.
 

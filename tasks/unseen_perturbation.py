@@ -9,8 +9,8 @@ and from the mean of those held out, where it cannot.
 
 The vectors are those of the modality ``description``, or a table of one's own whose rows are called as perturbations:
 ``--embedding vectors.csv --dataset screen.yaml``, with ``roles: {unit: gene, perturbation: gene, control: NAME}``. What
-the table lacks is left out and counted. Simulated descriptions tell four fifths of what is common to several
-perturbations, and nothing of what each has for itself; with ``sim-screen:described=0`` they tell nothing.
+the table lacks is left out and counted. Simulated descriptions tell seven tenths of what perturbations do to programmes
+of genes, and nothing of what each has for itself; with ``sim-screen:described=0`` they tell nothing.
 """
 
 from mmcell.protocols.unseen import UnseenPerturbation
@@ -22,7 +22,7 @@ task = UnseenPerturbation(
         name="unseen-perturbation",
         question="Does what is known of a perturbation say what it does, when it was never tried?",
         dataset="sim-screen",
-        slots={"x": ("description", "profile"), "effect": ("rna", "profile")},
+        slots={"x": ("description", "profile"), "effect": ("*", "profile")},
         partners={"effect": "effects"},
         split=SplitSpec("perturbation-held-out", "group-kfold", n_splits=5, repeats=2, targets=("pairs",)),
         metrics=(

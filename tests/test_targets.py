@@ -9,7 +9,7 @@ from mmcell.controls import applies
 from mmcell.effects import parts_of
 from mmcell.encoders.base import make_encoder, readable
 from mmcell.splits import splits_of
-from mmcell.targets import COMPONENTS, known_to, measured_in, named, target_pca, unnamed
+from mmcell.targets import COMPONENTS, known_to, last, measured_in, named, target_pca, unnamed
 from tests.protocols.screened import CONTROL, screened, task
 from tests.protocols.treated import treated
 
@@ -89,3 +89,10 @@ def test_what_every_embedding_knows_is_left():
         "3 perturbations of 12 left out, which b lacks: g9, g10, g11",
     ]
     assert known_to(data, {"pca": make_encoder("pca")}) is data
+
+
+def test_a_description_stands_behind_what_was_measured():
+    data = screened(6, 6)
+    assert last(data) is data
+    turned = data.card.model_copy(update={"modalities": dict(reversed(data.card.modalities.items()))})
+    assert list(last(replace(data, card=turned)).card.modalities) == ["rna", "description"]

@@ -16,7 +16,7 @@ from mmcell.items import Items
 from mmcell.probes.contexts import PROBES, Contexts
 from mmcell.protocols.perturbation import NO_CHANGE, PERTURBED_MEAN, SPLIT_HALF
 from mmcell.splits import Split
-from mmcell.targets import DESCRIPTION, known_to, named
+from mmcell.targets import DESCRIPTION, known_to, last, named
 from mmcell.task import MethodView, Task, TaskSpec
 
 #: Of fewer training perturbations nothing can be learnt.
@@ -66,7 +66,7 @@ class UnseenPerturbation(Task):
         """
         if dataset.roles.control is None or not pooled(dataset):
             return dataset
-        return known_to(dataset if DESCRIPTION in dataset.card.modalities else named(dataset), sources)
+        return known_to(last(dataset) if DESCRIPTION in dataset.card.modalities else named(dataset), sources)
 
     def check(self, view: MethodView) -> None:
         """See `Task.check`.

@@ -59,7 +59,7 @@ def task(**more):
     }  # fmt: skip
     return UnseenPerturbation(
         spec(
-            "toy-unseen", {"x": ("description", "profile"), "effect": ("rna", "profile")},
+            "toy-unseen", {"x": ("description", "profile"), "effect": ("*", "profile")},
             SplitSpec("perturbations", "group-kfold", n_splits=4, targets=("pairs",)),
             ("discrimination_specific", "discrimination_cosine", "centroid_accuracy", "pearson_delta",
              "pearson_delta_perturbed", "de_overlap@50"),
