@@ -11,6 +11,7 @@ from mmcell.concepts import concept_scores
 from mmcell.corrections.base import Correcting
 from mmcell.dataset import Dataset
 from mmcell.digest import digest_ids, stream
+from mmcell.effects import pooled
 from mmcell.embedding import Embedding, ModelCard
 from mmcell.encoders import encode as encode_
 from mmcell.encoders.base import Encoder, fits
@@ -195,7 +196,9 @@ def embeddings_of(
             built = builder(dataset, modality, level, split)
             # What a control says of an item that the modality never measured is no part of the question.
             measured = level != "patient" and modality in dataset.card.modalities
-            found[slot] = built.align(dataset.rows(modality), missing="drop") if measured else built
+            # Effects in a pool of cells are called as perturbations, and these are rows of what describes them.
+            rows = dataset.ids if source in controls.TARGETS and pooled(dataset) else dataset.rows(modality)
+            found[slot] = built.align(rows, missing="drop") if measured else built
             continue
         # Messages name the encoder itself, not the control that permutes its labels: the cells are cached for both.
         name = source.card.name if candidate.permuted else candidate.encoder or slot

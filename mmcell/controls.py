@@ -17,11 +17,13 @@ from mmcell.effects import (
     needs_types,
 )
 from mmcell.embedding import Embedding, ModelCard
+from mmcell.encoders.base import has_names_alone
 from mmcell.errors import MmcellError, number_of
 from mmcell.niche import cell_type_only, niche, positions
 from mmcell.probes.design import ClinicalDesign
 from mmcell.splits import Split
 from mmcell.survey import survey
+from mmcell.targets import target_pca, unnamed
 from mmcell.task import Task
 
 #: name -> (dataset, modality, level, split) -> embedding, for the controls that are no encoders.
@@ -149,6 +151,7 @@ BUILDERS: dict[str, Builder] = {
     "stratum-only": stratum_only,
     "cell-type-only": cell_type_only,
     "oracle": oracle,
+    "target-pca": target_pca,
 }
 #: What a task may predict that is built from the dataset, not by an encoder: a partner's name -> what refuses data
 #: that do not have it, and its builder.
@@ -200,6 +203,10 @@ def applies(name: str, task: Task, dataset: Dataset) -> str:
         return "the dataset has no cell types"
     if name == "oracle" and dataset.planted is None:
         return "the dataset is not simulated"
+    if name == "target-pca":
+        return unnamed(dataset)
+    if name == "pca" and has_names_alone(dataset, task.spec.slot[1]):
+        return f"the dataset has names alone for {task.spec.slot[1]}"
     if name == SPLIT_HALF and len(task.spec.slots) < 2:
         return "the task has no gallery"
     return ""

@@ -2,11 +2,14 @@
 
 An effect is the mean of a unit's perturbed cells less the mean of one half of its controls, gene by gene. The other
 half is what a prediction is made from: controls on both sides would be noise that both share.
+
+Where the unit is the perturbation itself there is one pool of cells. Controls then belong to all folds: effects in
+training are differences from one half of them, and held-out effects from the other.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Self
 
 import numpy as np
@@ -16,9 +19,9 @@ from scipy.sparse import csr_matrix, issparse
 from mmcell.dataset import Dataset
 from mmcell.digest import stream
 from mmcell.embedding import Embedding, ModelCard
-from mmcell.errors import MmcellError
+from mmcell.errors import MmcellError, first
 from mmcell.items import Items
-from mmcell.metrics.contexts import compared
+from mmcell.metrics.contexts import compared, compared_in_pool
 from mmcell.splits import Split
 
 #: Fewer perturbed cells, or controls in a half, have no mean worth the name.
@@ -99,6 +102,8 @@ class Effects:
         Their names.
     whole
         Of all perturbed cells, from the first half of the controls.
+    other
+        Of all perturbed cells, from the second half.
     first, second
         Of the first half of the perturbed cells from the first half of the controls, and of the second from the second.
     """
@@ -107,6 +112,7 @@ class Effects:
     wanted: pd.Series
     genes: pd.Index
     whole: np.ndarray
+    other: np.ndarray
     first: np.ndarray
     second: np.ndarray
 
@@ -123,8 +129,8 @@ def effects_of(dataset: Dataset, modality: str, *, by_type: bool, repeat: int) -
 
 
 def _measured(dataset: Dataset, modality: str, by_type: bool, repeat: int) -> Effects:
-    parts = Parts.of(_cells(dataset, by_type), control_of(dataset), repeat)
     rows = dataset.reader(modality)
+    parts = parts_of(dataset, modality, by_type=by_type, repeat=repeat)
     names = {context: i for i, context in enumerate(parts.contexts.unique())}
     n = 2 * len(parts.groups)
     code = parts.code.reindex(rows.ids, fill_value=-1).to_numpy()
@@ -148,9 +154,35 @@ def _measured(dataset: Dataset, modality: str, by_type: bool, repeat: int) -> Ef
     mean = sums / np.maximum(count, 1)[:, None]
     whole = (sums[own] + sums[own + 1]) / (count[own] + count[own + 1])[:, None]
     return Effects(
-        parts.groups[there], parts.wanted, rows.var_names, whole - mean[base], mean[own] - mean[base],
-        mean[own + 1] - mean[base + 1],
+        parts.groups[there], parts.wanted, rows.var_names, whole - mean[base], whole - mean[base + 1],
+        mean[own] - mean[base], mean[own + 1] - mean[base + 1],
     )  # fmt: skip
+
+
+def parts_of(dataset: Dataset, modality: str, *, by_type: bool, repeat: int) -> Parts:
+    """Return which cells are compared; of one pool its groups go by the name of their perturbation.
+
+    Raises
+    ------
+    MmcellError
+        The perturbation, its control or the cell types are not known.
+    """
+    control = control_of(dataset)
+    cells = _cells(dataset, by_type)
+    if not pooled(dataset):
+        return Parts.of(cells, control, repeat)
+    # What describes a perturbation is no cell.
+    cells = cells.loc[dataset.rows(modality)]
+    found = Parts.of(cells.assign(unit="pool"), control, repeat)
+    names = pd.Index(sorted(set(cells["perturbation"].astype(str)) - {control}))
+    groups = found.groups.assign(unit=found.groups["perturbation"])
+    groups.index = pd.Index(groups["unit"], name="item")
+    return replace(found, groups=groups, wanted=pd.Series(1, index=names))
+
+
+def pooled(dataset: Dataset) -> bool:
+    """Whether units are the perturbations, and all cells one pool."""
+    return dataset.roles.unit == dataset.roles.perturbation
 
 
 def _cells(dataset: Dataset, by_type: bool) -> pd.DataFrame:
@@ -185,7 +217,10 @@ def needs_types(dataset: Dataset) -> None:
 
 
 def known_effects(dataset: Dataset, modality: str, level: str, split: Split) -> Embedding:
-    """Return the effects in training units, one row per unit and perturbation: nothing of held-out units."""
+    """Return the effects in training units, one row per unit and perturbation: nothing of held-out units.
+
+    Of one pool they are differences from the half of the controls that held-out effects are not measured from.
+    """
     return _rows(dataset, modality, level, split, by_type=False, held=False)
 
 
@@ -213,7 +248,7 @@ def _rows(dataset: Dataset, modality: str, level: str, split: Split, *, by_type:
             f"dataset {dataset.name!r}: no {side} unit of a fold has {FEWEST} cells of a perturbation and "
             f"{2 * FEWEST} controls{' of one type' if by_type else ''}; measure more cells, or use fewer folds"
         )
-    values = (found.second if held else found.whole)[chosen]
+    values = (found.second if held else found.other if pooled(dataset) else found.whole)[chosen]
     name = "half-effects" if held else "effects"
     ids = pd.Index(found.groups.index[chosen], name="id")
     return Embedding(name, level, modality, ids, values, ModelCard(name=name), tuple(map(str, found.genes)))
@@ -239,10 +274,21 @@ def measured(items: Items, dataset: Dataset, split: Split) -> Items:
     frame, by_type = items.frame, "cell_type" in items.frame
     found = effects_of(dataset, str(frame["gallery"].iloc[0]), by_type=by_type, repeat=split.repeat)
     at = found.groups.index.get_indexer(frame["item"])
+    if pooled(dataset):
+        # Of a pool a method does not know which perturbations have enough cells: those that have not are excluded.
+        few = at < 0
+        if few.all():
+            raise MmcellError(
+                f"dataset {dataset.name!r}: no held-out perturbation of a fold has {FEWEST} cells and a prediction "
+                f"({first(frame['item'])}); measure more cells, or use fewer folds"
+            )
+        items = replace(items, frame=frame[~few], arrays={**items.arrays, "predicted": items.arrays["predicted"][~few]})
+        frame, at = items.frame, at[~few]
     if (at < 0).any() or list(map(str, items.arrays["genes"])) != list(map(str, found.genes)):
         raise MmcellError(
             f"dataset {dataset.name!r}: effects were predicted of {len(frame)} groups of cells and "
             f"{len(items.arrays['genes'])} genes, not of those that were measured; predict what the task's slot holds"
         )
     truth = found.first if items.details.get("truth") == "half" else found.whole
-    return Items(compared(items.arrays["predicted"], truth[at], frame), items.kind, details=items.details)
+    scored = compared_in_pool if pooled(dataset) else compared
+    return Items(scored(items.arrays["predicted"], truth[at], frame), items.kind, details=items.details)

@@ -12,7 +12,7 @@ import pandas as pd
 from mmcell.candidates import Candidate
 from mmcell.chain import units_asked, with_truth
 from mmcell.dataset import Dataset
-from mmcell.effects import effects_of, measured
+from mmcell.effects import effects_of, measured, pooled
 from mmcell.errors import MmcellError, first, number_of
 from mmcell.incremental import CLINICAL
 from mmcell.items import Items
@@ -75,7 +75,8 @@ def grade(
         grouped = {name: values for name, values in grouped.items() if name in fixed}
     frame = frame.assign(**grouped)
     if items.kind == "effects":
-        frame["by:perturbation"] = frame["perturbation"]
+        if not pooled(dataset):
+            frame["by:perturbation"] = frame["perturbation"]
         return measured(Items(frame, items.kind, items.arrays, items.details), dataset, split)
     if items.kind == "chain":
         return Items(with_truth(frame, dataset), items.kind, items.arrays, items.details)
@@ -299,7 +300,9 @@ def _counted(plan: Plan, panel: Items, query: str, splits: Sequence[Split]) -> t
     if panel.kind == "effects":
         modality, by_type = str(panel.frame["gallery"].iloc[0]), "cell_type" in panel.frame
         wanted = effects_of(plan.dataset, modality, by_type=by_type, repeat=0).wanted
-        return panel.n_items, int(wanted[wanted.index.isin(unit[expected])].sum()) - panel.n_items
+        # In a pool of cells a perturbation that nothing describes is left out, and was measured.
+        units = np.concatenate([s.test for s in splits]) if pooled(plan.dataset) else unit[expected]
+        return panel.n_items, int(wanted[wanted.index.isin(units)].sum()) - panel.n_items
     scored = pd.Index(panel.frame["item"].unique())
     return len(scored), int((~expected.isin(scored)).sum())
 

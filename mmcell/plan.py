@@ -170,7 +170,9 @@ def make_plan(
         task = task.on(data.name)
     elif task.spec.roles:
         data = replace(data, roles=replace(data.roles, **task.spec.roles))
-    spec = task.spec
+    given = resolve(task.spec.encoders if encoders is None else encoders, seed)
+    read, spec = data.card.caveats, task.spec
+    data = task.prepared(data, {name: source for name, (source, _) in given.items() if not name.endswith("=")})
     crossed = spec.unit.partition("×")[2]
     if crossed and data.roles.columns.get(crossed) is None:
         raise MmcellError(f"task {spec.name!r}: units are crossed with {crossed!r}; set roles.{crossed} in the card")
@@ -180,9 +182,9 @@ def make_plan(
         plausible_covariates(data, data.roles.hidden(tuple(t for s in spec.splits for t in s.targets)))
     splits, findings = _splits(task, data, seed)
     names = controls_.names_of(task) if controls == "default" else _tuple(controls)
-    given = resolve(spec.encoders if encoders is None else encoders, seed)
     ways = resolve_corrections(spec.corrections if corrections is None else corrections)
     candidates, skipped = build(task, data, given, patient_encoders, _tuple(probes), names, seed, ways)
+    skipped += [caveat for caveat in data.card.caveats if caveat not in read]
     own = [name for name, (source, _) in given.items() if name in ENCODERS.references and _is_named(source, name)]
     missing = controls_.missing(task, data, [*names, *own])
     if missing:

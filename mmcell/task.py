@@ -289,6 +289,19 @@ class Task(ABC):
         """Return the same model without covariates beside the embedding: what controls are fitted with."""
         return probe
 
+    def prepared(self, dataset: Dataset, sources: Mapping[str, Any]) -> Dataset:  # noqa: ARG002
+        """Return the dataset with what the protocol needs beside it, before anything is asked of either.
+
+        Parameters
+        ----------
+        dataset
+            Left as it is.
+        sources
+            Name -> encoder or embedding, of what is evaluated. Where the dataset is cut to what these know, so that
+            all are asked the same, a further caveat on its card says what is left out.
+        """
+        return dataset
+
     def check(self, view: MethodView) -> None:  # noqa: B027
         """Raise `MmcellError` when the question cannot be put to these data; called for every split beforehand."""
 

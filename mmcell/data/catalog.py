@@ -46,6 +46,7 @@ DATASETS = Registry(
         "sim-cohort": "mmcell.data.simulate:load_cohort",
         "sim-null": "mmcell.data.simulate:load_null",
         "sim-perturbation": "mmcell.data.simulate:load_perturbation",
+        "sim-screen": "mmcell.data.simulate:simulate_screen",
         "sim-studies": "mmcell.data.simulate:simulate_studies",
     },
 )

@@ -38,6 +38,8 @@ ENCODERS = Registry(
         "masked-autoencoder-untrained": "mmcell.encoders.autoencoder:MaskedAutoencoderUntrained",
         "gene2vec": "mmcell.encoders.genevectors:Gene2Vec",
         "gene2vec-untrained": "mmcell.encoders.genevectors:Gene2VecUntrained",
+        "gene2vec-targets": "mmcell.encoders.genetargets:Gene2VecTargets",
+        "gene2vec-targets-untrained": "mmcell.encoders.genetargets:Gene2VecTargetsUntrained",
         "geneformer": "mmcell.encoders.geneformer:Geneformer",
         "image-features": "mmcell.encoders.shapes:ImageFeatures",
     },
@@ -68,6 +70,9 @@ class Encoder(Protocol):
         data on disk are never in memory as a whole.
     ``reads_values`` = False
         It looks at the names of rows and features alone, and is given zeros for values, which need not be read then.
+    ``knows(ids)``
+        Of one that looks at names alone: says which it can encode, (n,) truth values. A task of perturbations leaves
+        the others out, names and counts them.
     ``vocabulary``
         Names of the genes that it knows; how many of them the data have is recorded.
     ``untrained(seed)``
@@ -215,6 +220,11 @@ def fits(encoder: Encoder) -> bool:
     return callable(getattr(encoder, "fit", None))
 
 
+def has_names_alone(dataset: Dataset, modality: str) -> bool:
+    """Whether a modality has items and no features."""
+    return modality in dataset.card.modalities and dataset.anndata(modality).n_vars == 0
+
+
 def readable(encoder: Encoder, dataset: Dataset, modality: str) -> str:
     """Return "" when the encoder can read this modality of the dataset, otherwise why not."""
     card = encoder.card
@@ -225,6 +235,8 @@ def readable(encoder: Encoder, dataset: Dataset, modality: str) -> str:
         return f"it reads {card.modality}, not {modality}"
     if card.preprocessing not in ("any", have) and (have, card.preprocessing) != ("counts", "log1p"):
         return f"it needs {card.preprocessing}, {dataset.name} holds {have} for {modality}"
+    if getattr(encoder, "reads_values", True) and has_names_alone(dataset, modality):
+        return f"it reads values, and {dataset.name} has names alone for {modality}"
     if card.channels is not None:
         layout = dataset.anndata(modality).uns.get("image")
         if layout is None:

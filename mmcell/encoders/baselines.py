@@ -56,6 +56,11 @@ class PCA:
             self._model = decomposition.PCA(n, svd_solver=solver).fit(_dense(data))
         return self
 
+    @property
+    def components(self) -> np.ndarray:
+        """(n_components, features) what each component is of, once fitted."""
+        return np.asarray(self._model.components_)
+
     def encode(self, data: AnnData) -> np.ndarray:
         """Return (n, n_components) scores."""
         return np.asarray(self._model.transform(_dense(data)), dtype=np.float32)

@@ -7,6 +7,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
+import pandas as pd
 
 from mmcell.digest import stream
 from mmcell.embedding import ModelCard
@@ -67,6 +68,12 @@ class Gene2Vec:
     def vocabulary(self) -> tuple[str, ...]:
         """The genes that have a vector."""
         return _pretrained()[0]
+
+    @property
+    def vectors(self) -> pd.DataFrame:
+        """Gene symbol -> vector, (16,906, 200)."""
+        names, pretrained = _pretrained()
+        return pd.DataFrame(self._vectors(names, pretrained), index=list(names))
 
     def untrained(self, seed: int) -> Encoder:
         """Return the same architecture with random vectors."""

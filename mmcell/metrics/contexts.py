@@ -3,6 +3,7 @@
 In the stratum ``all`` a prediction is compared with its own measured effect, and with those of the same perturbation in
 other held-out units: nothing that is equal for all units tells these apart, so that no mean can. In the stratum
 ``unit`` it is compared with those of the other perturbations of its unit, which the mean effect of each tells apart.
+Where all cells are one pool and perturbations are held out, it is compared with the other held-out ones.
 """
 
 from __future__ import annotations
@@ -29,16 +30,31 @@ def compared(predicted: np.ndarray, observed: np.ndarray, frame: pd.DataFrame) -
     frame
         (n,) ``unit``, ``perturbation`` and, where effects are those of one type of cells, ``cell_type``.
     """
-    zero = np.zeros(observed.shape[1])
-    own = {"pearson_delta": pearson_delta(predicted, observed, zero)}
-    if len(zero) > TOP:
-        own[f"de_overlap@{TOP}"] = de_overlap(predicted, observed, TOP)
+    own = _own(predicted, observed)
     types = ["cell_type"] if "cell_type" in frame else []
     units = _within(predicted, observed, frame, ["perturbation", *types])
     treatments = _within(predicted, observed, frame, ["unit", *types])
     alone = frame.assign(stratum="all", **own)
     found = [alone.join(units), frame.join(treatments, how="inner").assign(stratum="×".join(["unit", *types]))]
     return pd.concat([part for part in found if len(part)], ignore_index=True)
+
+
+def compared_in_pool(predicted: np.ndarray, observed: np.ndarray, frame: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows of `frame` with one column a metric, where all cells are one pool and each row a perturbation.
+
+    Each is compared with the others of the fold, all of which are held out; arguments as in `compared`.
+    """
+    found = frame.assign(stratum="all", **_own(predicted, observed))
+    return found.assign(**among(predicted, observed), n_gallery=float(len(frame))) if len(frame) > 1 else found
+
+
+def _own(predicted: np.ndarray, observed: np.ndarray) -> dict[str, np.ndarray]:
+    """Return how alike effects (n, genes) and their predictions are, metric -> (n,)."""
+    zero = np.zeros(observed.shape[1])
+    found = {"pearson_delta": pearson_delta(predicted, observed, zero)}
+    if len(zero) > TOP:
+        found[f"de_overlap@{TOP}"] = de_overlap(predicted, observed, TOP)
+    return found
 
 
 def _within(predicted: np.ndarray, observed: np.ndarray, frame: pd.DataFrame, by: list[str]) -> pd.DataFrame:

@@ -98,7 +98,7 @@ class TaskView:
         score = next((s for r in self.records for s in r.scores if s.level), None)
         if score is not None and score.target == "effect" and score.query:
             # Cells are what is read, not what is scored.
-            return "unit under one perturbation"
+            return "perturbation" if score.level == "profile" else "unit under one perturbation"
         return score.level if score is not None else "item"
 
     @property

@@ -8,6 +8,7 @@ from mmcell.data.simulate.cohort import (
     simulate_cohort,
     simulate_perturbation,
 )
+from mmcell.data.simulate.screen import simulate_screen
 from mmcell.data.simulate.studies import simulate_studies
 
 __all__ = [
@@ -17,5 +18,6 @@ __all__ = [
     "simulate_chain",
     "simulate_cohort",
     "simulate_perturbation",
+    "simulate_screen",
     "simulate_studies",
 ]

@@ -49,7 +49,7 @@ def measure(dials: Dials, card: DatasetCard, what: str) -> Dataset:
     if dials.images:
         pixels = [f"{c}_{y}_{x}" for c in CHANNELS for y in range(SIDE) for x in range(SIDE)]
         values["image"] = (images(cells, len(ref.types), dials, what), pixels)
-    parts = {name: _anndata(x, obs.index, names) for name, (x, names) in values.items()}
+    parts = {name: as_anndata(x, obs.index, names) for name, (x, names) in values.items()}
     parts["rna"].obsm["spatial"] = cells.position
     if dials.images:
         parts["image"].uns["image"] = {"shape": [len(CHANNELS), SIDE, SIDE], "channels": list(CHANNELS)}
@@ -107,7 +107,8 @@ def _roles(what: str) -> Roles:
     )  # fmt: skip
 
 
-def _anndata(values: Any, ids: pd.Index, names: Sequence[str]) -> AnnData:
+def as_anndata(values: Any, ids: pd.Index, names: Sequence[str]) -> AnnData:
+    """Return one modality of some ids, whose features have names."""
     import anndata as ad
 
     part = ad.AnnData(values)

@@ -34,7 +34,7 @@ class Cells:
     Attributes
     ----------
     patient, batch, kind, treatment
-        (N,) codes; treatments in the order of `TREATMENTS`.
+        (N,) codes; treatments in the order of `TREATMENTS`, or of a screen's perturbations behind its controls.
     latent
         (N, L) values in the order of `LATENTS`.
     position
@@ -105,14 +105,21 @@ def _positions(patient: np.ndarray, kind: np.ndarray, n_types: int, dials: Dials
     return np.where(rng.random((len(patient), 1)) < _AT_HOME, near, rng.uniform(0, FIELD, home.shape))
 
 
-def rna(cells: Cells, dials: Dials, reference: Reference, programme: Programme, what: str) -> sp.csr_matrix:
-    """Return (N, G) negative-binomial counts: mean = depth · share · exp(latents + patient + batch)."""
+def rna(
+    cells: Cells, dials: Dials, reference: Reference, programme: Programme, what: str, moved: np.ndarray | None = None
+) -> sp.csr_matrix:
+    """Return (N, G) negative-binomial counts: mean = depth · share · exp(latents + patient + batch).
+
+    `moved` (treatments, G) is what a treatment does to a gene's log mean beside what it does to latents.
+    """
     own, batch = offsets("rna", len(reference.genes), cells, dials)
     depth = _depth("rna", *reference.log_depth, cells, dials, what)
     log_share = np.log(reference.share)
 
     def mean(i: slice) -> np.ndarray:
         logs = log_share[cells.kind[i]] + cells.latent[i] @ programme.genes + own[cells.patient[i]]
+        if moved is not None:
+            logs = logs + moved[cells.treatment[i]]
         return depth[i, None] * np.exp(logs + batch[cells.batch[i]])
 
     rng = dials.rng(what, "rna")
