@@ -16,7 +16,7 @@ from mmcell.probes.cox import fit_cox
 from mmcell.probes.design import ClinicalDesign
 from mmcell.probes.inputs import Block, Patients
 from mmcell.probes.signatures import FEWEST
-from mmcell.protocols.directions import N_RANDOM, Bags, Directions
+from mmcell.protocols.directions import CHOSEN, N_RANDOM, Bags, Directions
 from mmcell.splits import Split
 from mmcell.task import MethodView, Task, TaskSpec
 
@@ -148,7 +148,7 @@ class PerturbationToPatient(Task):
         ids, test = truth.index[truth.index.isin(place.index)], held[held.isin(place.index)]
         time, event = truth.loc[ids, "time"].to_numpy(float), truth.loc[ids, "event"].to_numpy(int)
         if event.sum() < _FEWEST_EVENTS:
-            return pd.DataFrame(columns=["unit", "target", "y_pred", "beside"]), {}
+            return pd.DataFrame(columns=["unit", "target", "stratum", "y_pred", "beside"]), {}
         design = ClinicalDesign.fit(view.clinical.loc[ids])
         risks, facts = {}, {}
         for name, keep in (("y_pred", 1.0), ("beside", 0.0)):
@@ -163,7 +163,7 @@ class PerturbationToPatient(Task):
             model = fit_cox(train, time, event, copy.deepcopy(rng))
             risks[name] = model.risk(asked)
             facts[name] = model.facts["hazard_ratios"]
-        frame = pd.DataFrame({"unit": test, "target": "outcome", **risks})
+        frame = pd.DataFrame({"unit": test, "target": "outcome", "stratum": CHOSEN, **risks})
         return frame, {"hazard_ratios": facts["y_pred"]}
 
 

@@ -13,6 +13,7 @@ from mmcell.audit.patients import CODES
 from mmcell.errors import first
 from mmcell.protocols.mechanism import CONTROLS
 from mmcell.records import RunRecord, Score
+from mmcell.report.chain import said_of_chain
 from mmcell.report.words import group_name, unseen
 from mmcell.results import Results
 from mmcell.strata import WITHIN
@@ -114,7 +115,9 @@ def _verdicts(records: list[RunRecord]) -> list[str]:
                 said.setdefault((name, score.verdict), []).append(_of(score))
     several = len({place for places in said.values() for place in places}) > 1
     where = {key: f" ({'; '.join(places)})" if several else "" for key, places in said.items()}
-    return [f"  {name}{where[name, verdict]}: {verdict}" for name, verdict in said]
+    lines = [f"  {name}{where[name, verdict]}: {verdict}" for name, verdict in said]
+    links = [(record, line) for record in records if record.competes for line in said_of_chain(record)]
+    return lines + [f"  {' · '.join(filter(None, (record.label, record.probe)))}: {line}" for record, line in links]
 
 
 def _incomplete(records: list[RunRecord]) -> list[str]:

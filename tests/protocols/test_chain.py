@@ -10,6 +10,7 @@ import mmcell
 from mmcell import Dataset, Embedding, MethodView, MmcellError
 from mmcell.data.simulate import simulate_chain, simulate_cohort, simulate_perturbation
 from mmcell.protocols.directions import CHOSEN, DISEASE, N_RANDOM
+from mmcell.report.chain import said_of_chain
 from mmcell.splits import splits_of
 from mmcell.task import get_task
 from mmcell.variants import subset
@@ -260,3 +261,22 @@ def test_one_treated_cell_a_unit_is_no_signature(data):
     part = Dataset("one", one.data[keep.to_numpy()].copy(), data.roles, one.card)
     with pytest.raises(MmcellError, match="no training unit of a fold has 3 cells of a perturbation and 3 controls"):
         mmcell.evaluate(latents(data).align(part.ids), TASK, dataset=part, controls=(), n_boot=200)
+
+
+# -- what is said of it -------------------------------------------------------------------------------------------
+
+
+def test_every_question_is_answered_in_a_line(data):
+    _, found = scores(data)
+    order, reversal, outcome = said_of_chain(found.records[0])
+    assert order.startswith("along ")
+    assert "with severity, p 0.005 among random directions; AUROC" in order
+    assert reversal.startswith("undoes the disease most: reversal, connectivity −")
+    assert "(chance 0.250)" in reversal
+    assert outcome.startswith("beside clinical covariates: C 0.")
+    roles = replace(data.roles, outcome=None, ordered=None, reversing=())
+    _, bare = scores(with_obs(data, roles), latents(data))
+    lines = said_of_chain(bare.records[0])
+    assert len(lines) == 2
+    assert "severity" not in lines[0]
+    assert "known to reverse" not in lines[1]
