@@ -94,7 +94,7 @@ def test_without_the_link_all_of_it_is_at_chance(dial):
     # All patients of a study agree on a disease that means nothing: four such agreements.
     assert 0.15 < means["reversal_rank", "all"] < 0.85
     assert abs(means["added_c"].iloc[0]) < 0.05
-    assert abs(means["connectivity", "reversal"]) < 0.1
+    assert abs(means["connectivity", "reversal"]) < 0.2
     assert means["severity_p", "all"] > 0.15
     assert means["connectivity_p", "reversal"] > 0.15
 
