@@ -79,7 +79,8 @@ class Items:
                    are centred in, and ``n_items``, how many items they are
     effects        one column a metric, its value for this perturbation, NaN where it is undefined (see
                    `mmcell.metrics.effects`); ``n_gallery``, how many effects a prediction is compared with;
-                   ``effect_size``, as predicted, and ``strong``, whether the measured effect is
+                   ``effect_size``, as predicted, and ``strong``, whether the measured effect is; ``context``, within
+                   which sizes are put in order
     =============  =============================================================================================
 
     Of binary, regression and survival items ``within`` is the subgroup of units that a row is compared in, "" for all
