@@ -80,7 +80,8 @@ class Items:
                    are centred in, and ``n_items``, how many items they are
     effects        one column a metric, its value for this perturbation, NaN where it is undefined (see
                    `mmcell.metrics.effects`); ``n_gallery``, how many effects a prediction is compared with;
-                   ``effect_size``, as predicted, and ``strong``, whether the measured effect is
+                   ``effect_size``, as predicted, and ``strong``, whether the measured effect is; ``context``, within
+                   which sizes are put in order
     chain          ``row``, where in ``arrays["random"]`` stands what random directions give (−1: nowhere); by target
                    ``label`` and ``ordered`` ``y_pred y_true``; ``reversal`` ``perturbation connectivity``, and in the
                    stratum ``all`` ``reversal_rank reversal_first n_gallery n_reversing``; ``outcome`` ``time event

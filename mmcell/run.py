@@ -140,7 +140,7 @@ def run_plans(
         none = Beside(reference_name=plan.reference.label if plan.reference else "")
         models = plan.task.models
         through = list(dict.fromkeys(c.probe for c in order if c.role != "candidate" and c.probe not in models))
-        besides = dict.fromkeys(through, none)
+        besides = dict.fromkeys(through or [""], none)
         failed: list[tuple[str, str]] = []
         of_plan: dict[tuple[str, str, str], tuple[RunRecord, Items | None]] = {}
         waiting: list[tuple[Candidate, Outcome]] = []

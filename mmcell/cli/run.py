@@ -114,6 +114,13 @@ def evaluate(
     training: Annotated[
         Path | None, typer.Option(help="Text file, one perturbation a line that models were trained on.")
     ] = None,
+    context: Annotated[
+        str | None,
+        typer.Option(help="Column or role that names where a perturbation was applied; scored in each of its values."),
+    ] = None,
+    training_context: Annotated[
+        list[str] | None, typer.Option(help="Context that models were trained on; may be given several times.")
+    ] = None,
     strong: Annotated[
         int | None, typer.Option(min=1, help="Significant genes that make a perturbation strong; default: 10.")
     ] = None,
@@ -132,10 +139,13 @@ def evaluate(
     Example: mmcell evaluate --embedding cells.h5ad:obsm/X_scGPT --dataset cohort.yaml --task patient-severity
 
     Example: mmcell evaluate --predictions gears.csv --predictions state.h5ad --dataset screen.yaml
+
+    Example: mmcell evaluate --predictions state.h5ad --dataset screen.yaml --context cell_line --training-context A549
     """
     effects = {
         "perturbation": perturbation, "control": control, "preprocessing": preprocessing, "values": values,
-        "controls": controls, "training": training, "strong": strong,
+        "controls": controls, "training": training, "context": context, "training_context": training_context or None,
+        "strong": strong,
     }  # fmt: skip
     given_effects = {name: value for name, value in effects.items() if value is not None}
     if predictions:
@@ -147,7 +157,9 @@ def evaluate(
         _predictions(predictions, dataset, given_effects, [n for n, v in others.items() if v], out, seed, n_boot, shape)
         return
     if given_effects:
-        raise MmcellError(f"--{next(iter(given_effects))}: is for predicted effects; give --predictions, too")
+        raise MmcellError(
+            f"--{next(iter(given_effects)).replace('_', '-')}: is for predicted effects; give --predictions, too"
+        )
     if not task:
         raise MmcellError("evaluate: no --task was given; mmcell list tasks names them (or give --predictions)")
     from mmcell.plan import make_plan
@@ -198,6 +210,8 @@ def _predictions(
     if "training" in options:
         lines = existing(options["training"]).read_text(encoding="utf-8").splitlines()
         options["training"] = [line.strip() for line in lines if line.strip()]
+    if "training_context" in options:
+        options["training_contexts"] = options.pop("training_context")
     results = score_predictions(
         files, dataset, n_boot=1000 if n_boot is None else n_boot, seed=0 if seed is None else seed, out=folder,
         command=_command(), **options,

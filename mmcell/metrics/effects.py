@@ -64,13 +64,15 @@ def _discrimination_chance(items: Items) -> float:
 
 
 def _strong_auroc(items: Items, weights: np.ndarray) -> np.ndarray:
-    size, strong, of_item = _prioritised(items, weights)
-    return np.asarray(auroc_resampled(strong, size, of_item)) if len(size) else np.full(len(weights), np.nan)
+    return _by_context(items, weights, lambda size, strong, w: np.asarray(auroc_resampled(strong, size, w)))
 
 
 def _strong_enrichment(items: Items, weights: np.ndarray) -> np.ndarray:
+    return _by_context(items, weights, _enrichment)
+
+
+def _enrichment(size: np.ndarray, strong: np.ndarray, of_item: np.ndarray) -> np.ndarray:
     """Share of strong perturbations among the first tenth, over their share in all; ties in random order."""
-    size, strong, of_item = _prioritised(items, weights)
     _, block = np.unique(-size, return_inverse=True)
     n = int(block.max()) + 1 if len(block) else 0
     member = (block[:, None] == np.arange(n)).astype(float)
@@ -83,13 +85,37 @@ def _strong_enrichment(items: Items, weights: np.ndarray) -> np.ndarray:
     return ratio(share, ratio(found.sum(axis=1), total))
 
 
-def _prioritised(items: Items, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return predicted sizes, whether effects are strong, and weights (draws, items), of what has both."""
+def _by_context(
+    items: Items, weights: np.ndarray, of_one: Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]
+) -> np.ndarray:
+    """Return what puts perturbations in order, within each context: the mean over contexts that have a value.
+
+    Sizes of different contexts are not compared. A context counts by its perturbations, as in the mean over all items.
+    """
+    size, strong, of_item, context = _prioritised(items, weights)
+    if not len(size):
+        return np.full(len(weights), np.nan)
+    codes = np.unique(context, return_inverse=True)[1]
+    if not codes.any():
+        return of_one(size, strong, of_item)
+    total, n = np.zeros(len(weights)), np.zeros(len(weights))
+    for rows in (np.flatnonzero(codes == code) for code in range(codes.max() + 1)):
+        value, own = of_one(size[rows], strong[rows], of_item[:, rows]), of_item[:, rows].sum(axis=1)
+        known = np.isfinite(value)
+        total[known] += value[known] * own[known]
+        n[known] += own[known]
+    return ratio(total, n)
+
+
+def _prioritised(items: Items, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Return predicted sizes, whether effects are strong, weights (draws, items) and contexts, of what has both."""
     if not {"effect_size", "strong"} <= set(items.frame):
-        return np.empty(0), np.empty(0), np.empty((len(weights), 0))
+        return np.empty(0), np.empty(0), np.empty((len(weights), 0)), np.empty(0)
     size, strong = items.column("effect_size").astype(float), items.column("strong").astype(float)
     known = np.isfinite(size) & np.isfinite(strong)
-    return size[known], strong[known].astype(int), np.asarray(weights, dtype=float)[:, items.codes[known]]
+    context = items.column("context").astype(str)[known] if "context" in items.frame else np.zeros(int(known.sum()))
+    of_item = np.asarray(weights, dtype=float)[:, items.codes[known]]
+    return size[known], strong[known].astype(int), of_item, context
 
 
 _FLAT = "no perturbation whose predicted and measured change vary over genes"

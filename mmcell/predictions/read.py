@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -39,6 +39,8 @@ class Prediction:
         Cells (n, d) and the rows of every perturbation, where cells are predicted.
     whole
         Whether all that it holds are whole numbers, some of them above 1.
+    context
+        Where it is predicted for; "" where contexts are not told apart.
     """
 
     name: str
@@ -50,10 +52,11 @@ class Prediction:
     values: Any = None
     members: Mapping[str, np.ndarray] | None = None
     whole: bool = False
+    context: str = ""
 
 
-def read_predictions(source: Any, column: str | None, control: str) -> list[Prediction]:
-    """Return the predictors of a file, ``NAME=FILE``, a table or an AnnData.
+def read_predictions(source: Any, column: str | None, control: str, contexts: Sequence[str] = ()) -> list[Prediction]:
+    """Return the predictors of a file, ``NAME=FILE``, a table or an AnnData, one per context if asked.
 
     Parameters
     ----------
@@ -65,11 +68,15 @@ def read_predictions(source: Any, column: str | None, control: str) -> list[Pred
         The column of ``obs`` that names the perturbation; without such a column ``obs_names`` do.
     control
         The name of controls, whose rows are the model's own controls.
+    contexts
+        What the column of contexts may be called, in a table (or among the levels of its index) as in ``obs``; none:
+        contexts are not told apart.
 
     Raises
     ------
     MmcellError
-        What cannot be read as such; a gene that occurs twice, a table in which a perturbation does.
+        What cannot be read as such; a gene that occurs twice, a table in which a perturbation does; no such column, or
+        a row without a context.
     """
     name, what = source if isinstance(source, tuple) else ("", source)
     if isinstance(what, (str, Path)):
@@ -87,12 +94,12 @@ def read_predictions(source: Any, column: str | None, control: str) -> list[Pred
         name = name or "prediction"
         where = name
     if isinstance(what, pd.DataFrame):
-        return _of_table(what, name, where, control)
+        return _of_contexts(what, name, where, control, contexts) if contexts else _of_table(what, name, where, control)
     if not hasattr(what, "obs"):
         raise MmcellError(f"{where}: is neither a table nor an AnnData; give one of them, or a file")
     if hasattr(what, "mod"):
         raise MmcellError(f"{where}: holds several modalities; write the predicted one as .h5ad")
-    return [_of_anndata(what, name, where, column, control)]
+    return _of_anndata(what, name, where, column, control, contexts)
 
 
 def _header(path: Path) -> Sequence[str]:
@@ -145,7 +152,41 @@ def _of_table(frame: pd.DataFrame, name: str, where: str, control: str) -> list[
     ]  # fmt: skip
 
 
-def _of_anndata(data: AnnData, name: str, where: str, column: str | None, control: str) -> Prediction:
+def _of_contexts(
+    frame: pd.DataFrame, name: str, where: str, control: str, contexts: Sequence[str]
+) -> list[Prediction]:  # fmt: skip
+    """Return the predictors of a table in every context: each part is a table of its own."""
+    if not isinstance(frame.index, pd.RangeIndex):
+        frame = frame.reset_index()
+    found = _column(contexts, frame.columns, where)
+    text = _contexts(frame[found], where)
+    parts = frame.drop(columns=found).groupby(text.to_numpy(), sort=True)
+    return [
+        replace(one, context=str(context))
+        for context, part in parts
+        for one in _of_table(part.reset_index(drop=True), name, f"{where}, {found} {context!r}", control)
+    ]
+
+
+def _column(contexts: Sequence[str], columns: pd.Index, where: str) -> str:
+    found = [c for c in contexts if c in columns]
+    if not found:
+        raise MmcellError(
+            f"{where}: has no column {contexts[0]!r} that names the context of a row; "
+            f"{did_you_mean(contexts[0], [str(c) for c in columns])}"
+        )
+    return found[0]
+
+
+def _contexts(column: pd.Series, where: str) -> pd.Series:
+    if column.isna().any():
+        raise MmcellError(f"{where}: {int(column.isna().sum())} rows have no {column.name!r}; fill it in or drop them")
+    return column.astype(str)
+
+
+def _of_anndata(
+    data: AnnData, name: str, where: str, column: str | None, control: str, contexts: Sequence[str]
+) -> list[Prediction]:  # fmt: skip
     genes = data.var_names.astype(str)
     _refuse_twice(genes, where)
     if column is not None and column in data.obs:
@@ -163,17 +204,32 @@ def _of_anndata(data: AnnData, name: str, where: str, column: str | None, contro
     if data.X is None:
         raise MmcellError(f"{where}: has no X; write the predicted values into X")
     names = pd.Index(sorted(labels.unique()))
-    codes = names.get_indexer(labels)
-    count = np.bincount(codes, minlength=len(names))
-    total = np.zeros((2, len(names), len(genes)))
+    side, sides = np.zeros(len(labels), dtype=int), [""]
+    if contexts:
+        chosen = _column(contexts, data.obs.columns, where)
+        side, found = pd.factorize(_contexts(data.obs[chosen], where).to_numpy(dtype=object), sort=True)
+        sides = [str(s) for s in found]
+    pairs, codes = np.unique(side * len(names) + names.get_indexer(labels), return_inverse=True)
+    count = np.bincount(codes, minlength=len(pairs))
+    total = np.zeros((2, len(pairs), len(genes)))
     add_sums(data.X, codes, *total)
     means = total[0] / count[:, None]
-    kept = names != control
-    members = {str(n): np.flatnonzero(codes == i) for i, n in enumerate(names)} if (count > 1).any() else None
-    own = means[~kept][0] if not kept.all() else None
-    return Prediction(
-        name, where, names[kept], genes, means[kept], own, data.X if members else None, members, _whole(data.X)
-    )  # fmt: skip
+    has_cells, whole = bool((count > 1).any()), _whole(data.X)
+    order = np.argsort(codes, kind="stable")
+    rows = np.split(order, np.cumsum(count)[:-1])
+    made = []
+    for i, context in enumerate(sides):
+        at = np.flatnonzero(pairs // len(names) == i)
+        own = names[pairs[at] % len(names)]
+        kept = own != control
+        members = {str(n): rows[k] for n, k in zip(own, at, strict=True)} if has_cells else None
+        made.append(
+            Prediction(
+                name, f"{where}, {chosen} {context!r}" if contexts else where, own[kept], genes, means[at[kept]],
+                None if kept.all() else means[at[~kept]][0], data.X if has_cells else None, members, whole, context,
+            )
+        )  # fmt: skip
+    return made
 
 
 def _whole(values: Any) -> bool:

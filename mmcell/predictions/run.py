@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, get_args
 
@@ -16,15 +16,18 @@ from mmcell.errors import MmcellError, first, number_of
 from mmcell.items import Items
 from mmcell.metrics.base import Metric, get_metric
 from mmcell.predictions import score
-from mmcell.predictions.match import Predicted, Values, matched, shared_genes
+from mmcell.predictions.contexts import MATCHING, Contexts, Scene, column_of, contexts_of
+from mmcell.predictions.match import Values, matched, shared_genes
 from mmcell.predictions.read import read_predictions
-from mmcell.predictions.truth import Controls, Truth, measure, truth_of
+from mmcell.predictions.source import truth_of
+from mmcell.predictions.truth import Controls, measure
 from mmcell.provenance import provenance
 from mmcell.records import FORMAT, Finding, Gap, RunRecord, Score, Versus, jsonable
 from mmcell.results import Results
 from mmcell.stats.bootstrap import MINIMUM_DRAWS, Estimate, bootstrap
 from mmcell.stats.comparison import difference
 from mmcell.store import Store
+from mmcell.subgroups import groups, worst
 from mmcell.verdict import verdict
 
 TASK, REFERENCE, CEILING = "perturbation-predictions", "perturbed-mean", "split-half"
@@ -43,6 +46,8 @@ def score_predictions(
     values: Values = "profiles",
     controls: Controls = "halves",
     training: Sequence[str] = (),
+    context: str | None = None,
+    training_contexts: Sequence[str] = (),
     strong: int = STRONG,
     n_boot: int = 1000,
     seed: int = 0,
@@ -69,6 +74,15 @@ def score_predictions(
         which makes truth and prediction share noise and is marked.
     training
         Perturbations that the models were trained on: they are not scored, and baselines are made of them.
+    context
+        A column of ``obs`` or a role (``unit``, ``cell_type``): effects are then predicted, measured and scored in each
+        of its values, against the controls and the other perturbations there. Predictions have a column of that name
+        (or ``context``), an index level, or a column of ``obs``. The baseline ``matching-mean``, the mean effect of the
+        perturbation in other contexts, stands beside the others. Both contexts and perturbations are resampled where
+        there are ten of each.
+    training_contexts
+        Contexts that the models were trained on: they are not scored, and baselines are made of them;
+        ``matching-mean`` is then the reference.
     strong
         From how many significant genes on a perturbation counts as strong; see `mmcell.predictions.score.views`.
     n_boot, seed
@@ -96,21 +110,34 @@ def score_predictions(
             raise MmcellError(f"{what} is {value!r}; use {' or '.join(known)}")
     if n_boot < MINIMUM_DRAWS or seed < 0 or strong < 1:
         raise MmcellError(f"n_boot must be {MINIMUM_DRAWS} or more, seed 0 or more, and strong 1 or more")
+    if training_contexts and context is None:
+        raise MmcellError("training_contexts: contexts are not told apart; name their column, --context")
     begun = time.perf_counter()
     dataset = truth_of(truth, perturbation, control, preprocessing)
     column, name = str(dataset.roles.perturbation), str(dataset.roles.control)
-    read = [one for source in _listed(predictions) for one in read_predictions(source, column, name)]
-    names = pd.Index([one.name for one in read])
-    taken = names[names.duplicated() | names.isin(["no-change", REFERENCE, "gene-majority", CEILING])]
+    within = "" if context is None else column_of(dataset, context)
+    called = tuple(dict.fromkeys((str(context), within, "context"))) if within else ()
+    read = [one for source in _listed(predictions) for one in read_predictions(source, column, name, called)]
+    names = pd.MultiIndex.from_tuples([(one.name, one.context) for one in read], names=["name", "context"])
+    own = ["no-change", REFERENCE, "gene-majority", CEILING, *([MATCHING] if within else [])]
+    taken = names[names.duplicated() | names.get_level_values("name").isin(own)]
     if len(taken):
-        raise MmcellError(f"predictions: the name {taken[0]!r} is taken; give another, --predictions NAME=FILE")
+        raise MmcellError(f"predictions: the name {taken[0][0]!r} is taken; give another, --predictions NAME=FILE")
     if not read:
         raise MmcellError("predictions: none were given; name at least one file")
-    whole = measure(dataset, controls=controls, training=training, seed=seed)
-    part = whole.on(shared_genes(read, whole))
-    found = [matched(one, part, len(whole.genes), values) for one in read]
-    facts = {"controls": controls, "strong": strong, "training": sorted(training), "values": values}
-    job = _Job(part, found, facts, n_boot, seed, command, begun)
+    facts: dict[str, Any] = {"controls": controls, "strong": strong, "training": sorted(training), "values": values}
+    if within:
+        told = contexts_of(
+            dataset, within, read, controls=controls, values=values, training=training, elsewhere=training_contexts,
+            seed=seed,
+        )  # fmt: skip
+        facts |= {"context": within, "training_contexts": sorted(training_contexts)}
+    else:
+        whole = measure(dataset, controls=controls, training=training, seed=seed)
+        part = whole.on(shared_genes(read, whole))
+        found = tuple(matched(one, part, len(whole.genes), values) for one in read)
+        told = Contexts.none(part, found)
+    job = _Job(told, facts, n_boot, seed, command, begun)
     records, items = job.records()
     results = Results(sorted(records, key=lambda r: r.order), items, ())
     if out is not None:
@@ -128,68 +155,105 @@ def _listed(predictions: Any) -> list[Any]:
 
 
 class _Job:
-    """One run: the truth, the predictions, and how records are made of them."""
+    """One run: what is scored, context by context, and how records are made of it."""
 
     def __init__(
-        self, truth: Truth, found: list[Predicted], facts: dict[str, Any], n_boot: int, seed: int, command: str,
-        begun: float,
-    ) -> None:  # fmt: skip
-        self.truth, self.found, self.facts, self.begun, self.command = truth, found, facts, begun, command
+        self, contexts: Contexts, facts: dict[str, Any], n_boot: int, seed: int, command: str, begun: float
+    ) -> None:
+        self.contexts, self.facts, self.begun, self.command = contexts, facts, begun, command
+        self.truth = contexts.scenes[0].truth
         self.n_boot, self.seed = n_boot, seed
         self.options = {"n_boot": n_boot, "seed": seed}
-        self.views = list(score.views(truth, facts["strong"]))
-        self.has_cells = any(p.has_cells for p in found)
+        self.views = [list(score.views(scene.truth, facts["strong"])) for scene in contexts.scenes]
+        self.has_cells = any(p.has_cells for scene in contexts.scenes for p in scene.found)
         self.metrics = [get_metric(name) for name in score.METRICS]
+        self.reference = MATCHING if facts.get("training_contexts") else REFERENCE
+        self.controls: list[str] = []
 
     def records(self) -> tuple[list[RunRecord], dict[str, Items]]:
         """Return all records with their items; controls are scored first, and everything is compared with them."""
-        truth, cells = self.truth, self.has_cells
-        items: dict[str, Items] = {}
-        base = score.baselines(truth)
-        for name, one in base.items():
-            energy = score.unchanged_energies(truth) if cells and name == "no-change" else None
-            items[name] = score.joined(one, self.views, energy)
-        best, halved = score.ceiling(truth)
-        halves = [score.View(v.stratum, halved if v.truth is truth else halved.on(v.truth.genes), v.rows, v.strong)
-                  for v in self.views]  # fmt: skip
-        items[CEILING] = score.joined(best, halves, score.half_energies(truth) if cells else None)
-        for one in self.found:
-            items[one.name] = score.joined(one, self.views, score.energies(one, truth) if one.has_cells else None)
-        roles = {**dict.fromkeys(base, "control"), CEILING: "ceiling"}
-        every = {**base, CEILING: best, **{one.name: one for one in self.found}}
-        made = [self._record(every[name], roles.get(name, "candidate"), items) for name in items]
+        frames: dict[str, list[pd.DataFrame]] = {}
+        roles: dict[str, str] = {}
+        for scene, views in zip(self.contexts.scenes, self.views, strict=True):
+            for name, role, frame in self._scored(scene, views):
+                roles.setdefault(name, role)
+                frames.setdefault(name, []).append(frame)
+        self.controls = [name for name, role in roles.items() if role == "control"]
+        order = sorted(frames, key=lambda name: ("control", "ceiling", "candidate").index(roles[name]))
+        items = {name: Items(pd.concat(frames[name], ignore_index=True), "effects") for name in order}
+        made = [self._record(name, roles[name], items) for name in items]
         return made, {record.key: items[record.encoder] for record in made}
 
-    def _record(self, one: Predicted, role: Any, items: Mapping[str, Items]) -> RunRecord:
-        curves = score.curves(one, self.views[0]) if role == "candidate" else {}
-        scores = tuple(self._scores(one.name, role, items))
-        spec = self._task()
-        details = {**one.facts, **({"rescaling": curves} if curves else {}), "curation": self._curation()}
-        own = items[one.name]
+    def _scored(self, scene: Scene, views: list[score.View]) -> Iterator[tuple[str, str, pd.DataFrame]]:
+        """Yield everything that is scored in one context: its name, its role and its rows."""
+        truth, cells = scene.truth, self.has_cells
+        base = score.baselines(truth) | ({} if scene.matching is None else {MATCHING: scene.matching})
+        for name, one in base.items():
+            energy = score.unchanged_energies(truth) if cells and name == "no-change" else None
+            yield name, "control", self._placed(score.joined(one, views, energy), scene)
+        best, halved = score.ceiling(truth)
+        halves = [score.View(v.stratum, halved if v.truth is truth else halved.on(v.truth.genes), v.rows, v.strong)
+                  for v in views]  # fmt: skip
+        energy = score.half_energies(truth) if cells else None
+        yield CEILING, "ceiling", self._placed(score.joined(best, halves, energy), scene)
+        for one in scene.found:
+            energy = score.energies(one, truth) if one.has_cells else None
+            yield one.name, "candidate", self._placed(score.joined(one, views, energy), scene)
+
+    def _placed(self, frame: pd.DataFrame, scene: Scene) -> pd.DataFrame:
+        """Return the rows of a context with its name, and with what is resampled as their unit."""
+        return self.contexts.placed(frame, scene) if self.contexts.column else frame
+
+    def _record(self, name: str, role: Any, items: Mapping[str, Items]) -> RunRecord:
+        pairs = [(one, views[0]) for scene, views in zip(self.contexts.scenes, self.views, strict=True)
+                 for one in scene.found if one.name == name]  # fmt: skip
+        curves = score.curves(pairs) if role == "candidate" else {}
+        scores = tuple(self._scores(name, role, items))
+        spec, told = self._task(), self.contexts
+        facts = told.facts.get(name, {})
+        details = {**facts, **({"rescaling": curves} if curves else {}), "curation": self._curation()}
+        own = items[name]
         content = [str(pd.util.hash_pandas_object(own.frame, index=False).sum()), details]
+        places = [[s.name, list(s.truth.perturbations)] for s in told.scenes] if told.column else [
+            *self.truth.perturbations]  # fmt: skip
         return RunRecord(
-            key=digest(FORMAT, spec, one.name, self.truth.dataset.fingerprint, self.facts, self.options, content),
+            key=digest(FORMAT, spec, name, self.truth.dataset.fingerprint, self.facts, self.options, content),
             task=spec, dataset=self.truth.dataset.name, dataset_fingerprint=self.truth.dataset.fingerprint,
-            split_hash=digest(list(self.truth.perturbations), list(self.truth.genes)), encoder=one.name, role=role,
+            split_hash=digest(places, list(self.truth.genes)), encoder=name, role=role,
             parameters={**self.options, **self.facts}, scores=scores,
-            missing_controls=() if REFERENCE in items else (REFERENCE,),
-            findings=(*self._shared_findings(), *one.findings, *_moving(one.name, curves)),
+            missing_controls=() if self.reference in items else (self.reference,),
+            findings=(*self._shared_findings(), *told.own.get(name, ()), *_moving(name, curves)),
             details=jsonable(details), provenance=provenance(time.perf_counter() - self.begun, self.command),
         )  # fmt: skip
 
     def _task(self) -> dict[str, Any]:
         return {
             "name": TASK, "version": "1", "question": _QUESTION, "dataset": self.truth.dataset.name, "split": [],
-            "metrics": list(score.METRICS), "primary": score.METRICS[0], "unit": "perturbation",
-            "reference": REFERENCE, "published": [],
+            "metrics": list(score.METRICS), "primary": score.METRICS[0], "unit": self.contexts.unit,
+            "reference": self.reference, "published": [],
         }  # fmt: skip
+
+    def _strata(self) -> dict[str, list[score.View]]:
+        """Return the views of every stratum, one for each context that has it."""
+        found: dict[str, list[score.View]] = {"all": [], "strong": [], "curated": []}
+        for views in self.views:
+            for view in views:
+                found[view.stratum].append(view)
+        return {stratum: views for stratum, views in found.items() if views}
 
     def _curation(self) -> dict[str, Any]:
         """Return what each stratum holds."""
-        return {v.stratum: {"perturbations": len(v.rows), "genes": len(v.truth.genes)} for v in self.views}
+        found = {}
+        for stratum, views in self._strata().items():
+            names = {str(n) for v in views for n in v.truth.perturbations[v.rows]}
+            genes = {g for v in views for g in v.truth.genes}
+            found[stratum] = {"perturbations": len(names), "genes": len(genes)}
+            if self.contexts.column:
+                found[stratum] |= {"contexts": len(views), "pairs": sum(len(v.rows) for v in views)}
+        return found
 
     def _shared_findings(self) -> list[Finding]:
-        found = list(self.truth.findings)
+        found = list(self.contexts.findings)
         if self.facts["controls"] == "shared":
             found.append(
                 Finding(
@@ -198,7 +262,7 @@ class _Job:
                     cure="leave out --controls shared, unless published numbers are to be met",
                 )
             )  # fmt: skip
-        if len(self.views) == 1:
+        if all(len(views) == 1 for views in self.views):
             found.append(
                 Finding(
                     severity="info", code="none-strong", evidence=f"at least {self.facts['strong']} significant genes",
@@ -209,38 +273,48 @@ class _Job:
 
     def _scores(self, name: str, role: str, items: Mapping[str, Items]) -> list[Score]:
         found = []
-        controls = [n for n in items if n in score.BASELINES]
-        for view in self.views:
+        for stratum, views in self._strata().items():
+            n = sum(len(view.rows) for view in views)
             for metric in self.metrics:
-                if not self._asked(metric, view):
+                if not self._asked(metric, stratum, views):
                     continue
-                part = _known(items[name], metric, view.stratum)
+                part = _known(items[name], metric, stratum)
                 value = self._estimate(part, metric)
-                gap = self._gap(part, items, REFERENCE, metric, view) if name != REFERENCE else None
+                gap = self._gap(part, items, self.reference, metric, stratum) if name != self.reference else None
                 reason = value.reason if len(part.frame) else metric.undefined
                 one = Score(
                     metric=metric.name, higher_is_better=metric.higher_is_better, target="effect",
-                    stratum=view.stratum, split="from files", value=value.value, status=value.status,
-                    reason=reason, low=value.low, high=value.high, method=value.method, level="perturbation",
-                    n_items=len(part.frame), n_units=value.n_units, n_excluded=len(view.rows) - len(part.frame),
+                    stratum=stratum, split="from files", value=value.value, status=value.status,
+                    reason=reason, low=value.low, high=value.high, method=value.method, level=self.contexts.unit,
+                    n_items=len(part.frame), n_units=value.n_units, n_excluded=n - len(part.frame),
                     chance=metric.chance_of(part) if len(part.frame) else None, difference=gap,
-                    skill=self._skill(part, items, metric, view) if role == "candidate" else None,
-                    n_gallery=float(len(view.rows)),
+                    skill=self._skill(part, items, metric, stratum) if role == "candidate" else None,
+                    n_gallery=float(np.median([len(view.rows) for view in views])),
                 )  # fmt: skip
+                if self.contexts.column and len(part.frame):
+                    one = one.model_copy(update=self._apart(part, metric))
                 if role == "candidate" and metric.name == score.METRICS[0]:
-                    gaps = [(n, self._gap(part, items, n, metric, view)) for n in controls]
-                    versus = tuple(Versus(control=n, **dict(g)) for n, g in gaps if g is not None)
+                    gaps = [(other, self._gap(part, items, other, metric, stratum)) for other in self.controls]
+                    versus = tuple(Versus(control=other, **dict(g)) for other, g in gaps if g is not None)
                     one = one.model_copy(update={"versus": versus})
-                    one = one.model_copy(update={"verdict": verdict(one, metric, REFERENCE)})
+                    one = one.model_copy(update={"verdict": verdict(one, metric, self.reference)})
                 found.append(one)
         return found
 
-    def _asked(self, metric: Metric, view: score.View) -> bool:
+    def _apart(self, part: Items, metric: Metric) -> dict[str, Any]:
+        """Return the worst context, and of the headline every context, each with its perturbations as units."""
+        by = self.contexts.apart(part)
+        found: dict[str, Any] = {"worst": worst(by, [metric]).get(metric.name)}
+        if metric.name == score.METRICS[0]:
+            found["groups"] = groups(by, metric, n_boot=self.n_boot, seed=self.seed)
+        return found
+
+    def _asked(self, metric: Metric, stratum: str, views: list[score.View]) -> bool:
         if metric.name.startswith("strong_"):
-            return view.stratum == "all"
+            return stratum == "all"
         if metric.name == "energy_distance":
-            return self.has_cells and view.stratum != "curated"
-        return metric.name != "de_overlap@50" or len(view.truth.genes) > score.TOP
+            return self.has_cells and stratum != "curated"
+        return metric.name != "de_overlap@50" or any(len(view.truth.genes) > score.TOP for view in views)
 
     def _estimate(self, part: Items, metric: Metric) -> Estimate:
         return bootstrap(part, [metric], n_boot=self.n_boot, seed=self.seed)[metric.name]
@@ -253,18 +327,18 @@ class _Job:
         one, two = (i.where(i.frame["item"].isin(both)) for i in (part, other))
         return self._estimate(one, metric), self._estimate(two, metric)
 
-    def _gap(self, part: Items, items: Mapping[str, Items], name: str, metric: Metric, view: score.View) -> Gap | None:
-        pair = self._paired(part, _known(items[name], metric, view.stratum), metric) if name in items else None
+    def _gap(self, part: Items, items: Mapping[str, Items], name: str, metric: Metric, stratum: str) -> Gap | None:
+        pair = self._paired(part, _known(items[name], metric, stratum), metric) if name in items else None
         if pair is None:
             return None
         found = difference(*pair)
         return Gap(value=found.value, low=found.low, high=found.high, mde=found.mde)
 
-    def _skill(self, part: Items, items: Mapping[str, Items], metric: Metric, view: score.View) -> float | None:
+    def _skill(self, part: Items, items: Mapping[str, Items], metric: Metric, stratum: str) -> float | None:
         """Return (value − reference)/(ceiling − reference) where the ceiling is told apart from the reference."""
-        top = _known(items[CEILING], metric, view.stratum)
-        room = self._gap(top, items, REFERENCE, metric, view)
-        gap = self._gap(part, items, REFERENCE, metric, view)
+        top = _known(items[CEILING], metric, stratum)
+        room = self._gap(top, items, self.reference, metric, stratum)
+        gap = self._gap(part, items, self.reference, metric, stratum)
         if room is None or gap is None or room.low is None or room.high is None or not room.value:
             return None
         sign = 1.0 if metric.higher_is_better else -1.0

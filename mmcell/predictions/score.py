@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from mmcell.items import Items
 from mmcell.metrics.perturbation import (
     centroid_accuracy,
     de_direction,
@@ -155,19 +154,35 @@ def _alone(view: View) -> dict[str, Callable[[_Part], np.ndarray]]:
     return found
 
 
-def curves(predicted: Predicted, view: View) -> dict[str, dict[str, Any]]:
-    """Return what each score does when predicted effects are multiplied by a number; see `rescaling_curve`."""
-    rows = np.flatnonzero(predicted.known[view.rows])
-    part = _Part.of(predicted, view, None)
+def curves(pairs: Sequence[tuple[Predicted, View]]) -> dict[str, dict[str, Any]]:
+    """Return what each score does when predicted effects are multiplied by a number; see `rescaling_curve`.
+
+    Parameters
+    ----------
+    pairs
+        A predictor, in every context that is scored, and what it is scored in.
+    """
+    parts = [
+        (_Part.of(p, view, None), np.flatnonzero(p.known[view.rows]), _comparing(view) | _alone(view))
+        for p, view in pairs
+    ]
+    effects = np.concatenate([part.effects for part, _, _ in parts])
+    stops = np.cumsum([len(part.effects) for part, _, _ in parts])[:-1]
     found = {}
-    for name, fn in (_comparing(view) | _alone(view)).items():
+    for name in dict.fromkeys(name for *_, fns in parts for name in fns):
         # Rows without a prediction stand in the gallery, and their own scores do not count.
-        def scored(effects: np.ndarray, _: np.ndarray, fn: Callable[[_Part], np.ndarray] = fn) -> float:
-            value = fn(part.scaled(effects))[rows]
+        def scored(effects: np.ndarray, _: np.ndarray, name: str = name) -> float:
+            value = np.concatenate(
+                [
+                    fns[name](part.scaled(own))[rows]
+                    for (part, rows, fns), own in zip(parts, np.split(effects, stops), strict=True)
+                    if name in fns
+                ]
+            )
             value = value[np.isfinite(value)]
             return float(value.mean()) if len(value) else np.nan
 
-        curve = rescaling_curve(part.effects, part.effects, scored)
+        curve = rescaling_curve(effects, effects, scored)
         found[name] = {"factors": curve.factors.tolist(), "values": curve.values.tolist(), "moves": curve.moves}
     return found
 
@@ -244,7 +259,7 @@ def unchanged_energies(truth: Truth) -> np.ndarray:
     return np.array([energy_distance(controls, truth.cells(i)) for i in range(p)])
 
 
-def joined(predicted: Predicted, parts: list[View], energy: np.ndarray | None) -> Items:
-    """Return the items of one predictor over all views; a predictor without a row in one has none there."""
+def joined(predicted: Predicted, parts: list[View], energy: np.ndarray | None) -> pd.DataFrame:
+    """Return the rows of one predictor over all views; a predictor without a row in one has none there."""
     frames = [items_of(predicted, view, energy) for view in parts]
-    return Items(pd.concat(frames, ignore_index=True).assign(split="from files"), "effects")
+    return pd.concat(frames, ignore_index=True).assign(split="from files")

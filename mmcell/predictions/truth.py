@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
+from itertools import pairwise
 from typing import Any, Literal, Self
 
 import numpy as np
@@ -13,8 +13,6 @@ from scipy.sparse import issparse
 from scipy.stats import false_discovery_control
 from scipy.stats import t as student
 
-from mmcell.data.catalog import load_dataset
-from mmcell.data.cohort import read_data
 from mmcell.dataset import Dataset
 from mmcell.digest import stream
 from mmcell.errors import MmcellError, did_you_mean, first, number_of
@@ -22,12 +20,11 @@ from mmcell.features import refuse_contradicted
 from mmcell.metrics.perturbation import control_halves
 from mmcell.predictions.moments import add_sums
 from mmcell.records import Finding
-from mmcell.roles import DatasetCard, ModalityCard, Roles
 
 Controls = Literal["halves", "shared"]
 FDR = 0.05
 #: Fewer controls cannot be halved so that each half has a variance.
-_FEWEST = 4
+FEWEST = 4
 #: With fewer, the two halves of the controls resemble or oppose each other by chance.
 _FEW = 200
 #: Cells a side of an energy distance; more make it slower and hardly more exact.
@@ -114,45 +111,97 @@ class Truth:
         return np.asarray(found.toarray() if issparse(found) else found, dtype=np.float64)[:, self._columns]
 
 
-def truth_of(
-    source: str | Path | Dataset, perturbation: str | None, control: str | None, preprocessing: str | None
-) -> Dataset:
-    """Return the dataset that holds the truth: by name, card or `Dataset`, or a bare ``.h5ad`` whose roles are given.
+@dataclass(frozen=True, eq=False)
+class Cells:
+    """The measured cells, and which perturbation each of them has.
 
-    Raises
-    ------
-    MmcellError
-        Roles or preprocessing that are not known, or no column of perturbations.
+    Attributes
+    ----------
+    dataset, modality, rows
+        Where they are read from.
+    names, unknown
+        (n,) perturbation of every cell, as text, and whether it is missing.
     """
-    if not isinstance(source, Dataset) and Path(str(source)).suffix in (".h5ad", ".zarr"):
-        data = read_data(Path(str(source)))
-        given = {"--perturbation": perturbation, "--control": control, "--preprocessing": preprocessing}
-        absent = [name for name, value in given.items() if value is None]
-        if absent or perturbation is None:
+
+    dataset: Dataset
+    modality: str
+    rows: Any
+    names: np.ndarray
+    unknown: np.ndarray
+
+    @classmethod
+    def of(cls, dataset: Dataset) -> Self:
+        """Open a dataset.
+
+        Raises
+        ------
+        MmcellError
+            Genes that occur twice.
+        """
+        modality = "rna" if "rna" in dataset.card.modalities else next(iter(dataset.card.modalities))
+        rows = dataset.reader(modality)
+        genes = rows.var_names
+        if genes.has_duplicates:
             raise MmcellError(
-                f"{source}: a bare file does not say which column is the perturbation, what controls are called and "
-                f"what the values are; give {' and '.join(absent)}, or a card"
+                f"dataset {dataset.name!r}: {first(genes[genes.duplicated()].unique())} occurs twice among the genes; "
+                "call var_names_make_unique() on truth and predictions alike"
             )
-        if perturbation not in data.obs:
-            raise MmcellError(
-                f"{source}: no column {perturbation!r} in obs; {did_you_mean(perturbation, map(str, data.obs.columns))}"
-            )
-        card = DatasetCard(name=Path(str(source)).stem, modalities={"rna": ModalityCard(preprocessing=preprocessing)})  # type: ignore[arg-type]
-        roles = Roles(unit=perturbation, perturbation=perturbation, control=control)
-        return Dataset(card.name, data, roles, card)
-    found = source if isinstance(source, Dataset) else load_dataset(source)
-    if preprocessing is not None:
-        raise MmcellError(f"dataset {found.name!r}: says itself what its values are; leave out --preprocessing")
-    if perturbation is not None or control is not None:
-        old = found.roles
-        roles = replace(old, perturbation=perturbation or old.perturbation, control=control or old.control)
-        found = Dataset(found.name, found.data, roles, found.card, disk=found.disk)
-    if found.roles.perturbation is None or found.roles.control is None:
-        lacks = "perturbation" if found.roles.perturbation is None else "control"
-        raise MmcellError(
-            f"dataset {found.name!r}: roles.{lacks} is not set; give --{lacks}, or name it in the card's roles"
-        )
-    return found
+        label = dataset.obs[dataset.roles.perturbation].reindex(rows.ids)
+        return cls(dataset, modality, rows, label.astype(str).to_numpy(), label.isna().to_numpy())
+
+    @property
+    def control(self) -> str:
+        """The name of controls."""
+        return str(self.dataset.roles.control)
+
+    def n_controls(self, at: np.ndarray | slice) -> int:
+        """Return how many of the cells at some positions are controls."""
+        return int((self.names[at][~self.unknown[at]] == self.control).sum())
+
+    def kept(self, at: np.ndarray | slice) -> tuple[pd.Index, list[Finding]]:
+        """Return the perturbations of the cells at some positions that can be scored, and what is left out."""
+        names, unknown = self.names[at], self.unknown[at]
+        out, findings = _left_out(self.dataset, names, unknown, self.control, self.rows.ids[at])
+        found = sorted(set(names[~unknown]))
+        return pd.Index([n for n in found if n != self.control and n not in out]), findings
+
+    def truth(
+        self, kept: pd.Index, findings: Sequence[Finding], at: np.ndarray | None = None, *, controls: Controls,
+        training: Collection[str], seed: int,
+    ) -> Truth:  # fmt: skip
+        """Return what was measured of some perturbations, in all cells or in those at rising positions (m,)."""
+        rows, genes = self.rows, self.rows.var_names
+        part = slice(None) if at is None else at
+        codes = np.full(len(rows), -1)
+        codes[part] = own = _dealt(rows.ids[part], self.names[part], kept, self.control, seed)
+        sums, squares, largest, whole = _moments(rows, codes, 2 * len(kept) + 2, self.dataset, self.modality, at)
+        n = np.bincount(codes[codes >= 0], minlength=2 * len(kept) + 2).astype(np.float64)
+        means = sums / np.maximum(n, 1)[:, None]
+        pair_n, total, square = n.reshape(-1, 2), sums.reshape(-1, 2, len(genes)), squares.reshape(-1, 2, len(genes))
+        mean = total.sum(axis=1) / pair_n.sum(axis=1)[:, None]
+        base = means[-2:] if controls == "halves" else np.repeat(mean[-1:], 2, axis=0)
+        cells = (mean[:-1], square[:-1].sum(axis=1), pair_n[:-1].sum(axis=1))
+        sides = (slice(0, 1), slice(1, 2)) if controls == "halves" else (slice(0, 2), slice(0, 2))
+        tested = [
+            _welch(*cells, b, square[-1, s].sum(axis=0), float(pair_n[-1, s].sum()))
+            for b, s in zip(base, sides if controls == "halves" else sides[:1], strict=False)
+        ]
+        significant, voting = tested[0], tested[-1]
+        order = np.argsort(own, kind="stable")
+        stops = np.searchsorted(own[order], np.arange(len(n) + 1))
+        where = np.arange(len(rows))[part][order]
+        members = tuple(where[a:b] for a, b in pairwise(stops))
+        log = self.dataset.modality(self.modality).preprocessing in ("counts", "log1p")
+        trained = kept.isin(list(training))
+        scored = np.flatnonzero(~trained)
+        halves = means[:-2].reshape(-1, 2, len(genes)).swapaxes(0, 1)
+        taken = [m for i in (*scored, len(kept)) for m in members[2 * i : 2 * i + 2]]
+        return Truth(
+            self.dataset, kept[scored], genes, mean[scored], halves[:, scored], base, significant[scored],
+            voting[scored], np.stack([mean[:-1][trained], voting[trained]]), mean[-1],
+            _linear(rows, np.sort(np.concatenate(members[-2:]))) if log else None, largest, whole, tuple(findings),
+            rows, tuple(taken), np.arange(len(genes)),
+        )  # fmt: skip
 
 
 def measure(dataset: Dataset, *, controls: Controls, training: Collection[str], seed: int) -> Truth:
@@ -163,79 +212,59 @@ def measure(dataset: Dataset, *, controls: Controls, training: Collection[str], 
     MmcellError
         No or too few controls, no perturbation with two cells, genes that occur twice, missing values.
     """
-    who = f"dataset {dataset.name!r}"
-    modality = "rna" if "rna" in dataset.card.modalities else next(iter(dataset.card.modalities))
-    rows = dataset.reader(modality)
-    genes = rows.var_names
-    if genes.has_duplicates:
+    who, cells, everything = f"dataset {dataset.name!r}", Cells.of(dataset), slice(None)
+    column, n_control = str(dataset.roles.perturbation), cells.n_controls(everything)
+    if n_control < FEWEST:
+        found = sorted(set(cells.names[~cells.unknown]))
         raise MmcellError(
-            f"{who}: {first(genes[genes.duplicated()].unique())} occurs twice among the genes; call "
-            "var_names_make_unique() on truth and predictions alike"
+            f"{who}: {number_of(n_control, 'cell is', 'cells are')} {cells.control!r} in {column!r}, and effects need "
+            f"{FEWEST} or more; name them with --control ({did_you_mean(cells.control, found)})"
         )
-    column, control = str(dataset.roles.perturbation), str(dataset.roles.control)
-    label = dataset.obs[column].reindex(rows.ids)
-    unknown = label.isna().to_numpy()
-    names = label.astype(str).to_numpy()
-    found = sorted(set(names[~unknown]))
-    n_control = int((names[~unknown] == control).sum())
-    if n_control < _FEWEST:
-        raise MmcellError(
-            f"{who}: {number_of(n_control, 'cell is', 'cells are')} {control!r} in {column!r}, and effects need "
-            f"{_FEWEST} or more; name them with --control ({did_you_mean(control, found)})"
+    kept, findings = cells.kept(everything)
+    findings += few_controls(n_control)
+    findings += unmeasured(training, kept, column)
+    if not len(kept.difference(pd.Index(list(training)))):
+        raise MmcellError(f"{who}: no perturbation with two cells and controls is left to be scored; check {column!r}")
+    return cells.truth(kept, findings, controls=controls, training=training, seed=seed)
+
+
+def few_controls(n: int) -> list[Finding]:
+    """Return a warning where so many controls are few."""
+    if n >= _FEW:
+        return []
+    return [
+        Finding(
+            severity="warning", code="few-controls", evidence=f"{n} cells",
+            message="all perturbations share the noise of few controls, which intervals over perturbations do not "
+            "know",
+            cure=f"measure more: from {_FEW} on it is small",
         )
-    out, findings = _left_out(dataset, names, unknown, control, rows.ids)
-    if n_control < _FEW:
-        findings.append(
-            Finding(
-                severity="warning", code="few-controls", evidence=f"{n_control} cells",
-                message="all perturbations share the noise of few controls, which intervals over perturbations do not "
-                "know",
-                cure=f"measure more: from {_FEW} on it is small",
-            )
-        )  # fmt: skip
-    kept = pd.Index([n for n in found if n != control and n not in out])
+    ]  # fmt: skip
+
+
+def unmeasured(training: Collection[str], kept: pd.Index, column: str) -> list[Finding]:
+    """Return a warning where training perturbations were not measured.
+
+    Raises
+    ------
+    MmcellError
+        None of them was.
+    """
     unseen = sorted(set(training) - set(kept))
     if unseen and len(unseen) == len(set(training)):
         raise MmcellError(
             f"training: none of its names is a measured perturbation ({first(unseen)}); name them as {column!r} does, "
             f"such as {first(kept)}"
         )
-    if unseen:
-        findings.append(
-            Finding(
-                severity="warning", code="training-unmeasured", evidence=first(unseen, 6),
-                message=f"{number_of(len(unseen), 'training perturbation is', 'training perturbations are')} not "
-                "measured, and no part of the baselines",
-            )
-        )  # fmt: skip
-    if not len(kept.difference(pd.Index(list(training)))):
-        raise MmcellError(f"{who}: no perturbation with two cells and controls is left to be scored; check {column!r}")
-    codes = _dealt(rows.ids, names, kept, control, seed)
-    sums, squares, largest, whole = _moments(rows, codes, 2 * len(kept) + 2, dataset, modality)
-    n = np.bincount(codes[codes >= 0], minlength=2 * len(kept) + 2).astype(np.float64)
-    means = sums / np.maximum(n, 1)[:, None]
-    pair_n, total, square = n.reshape(-1, 2), sums.reshape(-1, 2, len(genes)), squares.reshape(-1, 2, len(genes))
-    mean = total.sum(axis=1) / pair_n.sum(axis=1)[:, None]
-    base = means[-2:] if controls == "halves" else np.repeat(mean[-1:], 2, axis=0)
-    cells = (mean[:-1], square[:-1].sum(axis=1), pair_n[:-1].sum(axis=1))
-    sides = (slice(0, 1), slice(1, 2)) if controls == "halves" else (slice(0, 2), slice(0, 2))
-    tested = [
-        _welch(*cells, b, square[-1, s].sum(axis=0), float(pair_n[-1, s].sum()))
-        for b, s in zip(base, sides if controls == "halves" else sides[:1], strict=False)
-    ]
-    significant, voting = tested[0], tested[-1]
-    members = tuple(np.flatnonzero(codes == i) for i in range(len(n)))
-    log = dataset.modality(modality).preprocessing in ("counts", "log1p")
-    trained = kept.isin(list(training))
-    scored = np.flatnonzero(~trained)
-    halves = means[:-2].reshape(-1, 2, len(genes)).swapaxes(0, 1)
-    taken = [m for i in (*scored, len(kept)) for m in members[2 * i : 2 * i + 2]]
-    return Truth(
-        dataset, kept[scored], genes, mean[scored], halves[:, scored], base, significant[scored],
-        voting[scored], np.stack([mean[:-1][trained], voting[trained]]), mean[-1],
-        _linear(rows, np.sort(np.concatenate(members[-2:]))) if log else None, largest, whole, tuple(findings),
-        rows, tuple(taken), np.arange(len(genes)),
-    )  # fmt: skip
+    if not unseen:
+        return []
+    return [
+        Finding(
+            severity="warning", code="training-unmeasured", evidence=first(unseen, 6),
+            message=f"{number_of(len(unseen), 'training perturbation is', 'training perturbations are')} not "
+            "measured, and no part of the baselines",
+        )
+    ]  # fmt: skip
 
 
 def _left_out(
@@ -294,15 +323,16 @@ def _dealt(ids: pd.Index, names: np.ndarray, kept: pd.Index, control: str, seed:
 
 
 def _moments(
-    rows: Any, codes: np.ndarray, n: int, dataset: Dataset, modality: str
+    rows: Any, codes: np.ndarray, n: int, dataset: Dataset, modality: str, at: np.ndarray | None
 ) -> tuple[np.ndarray, np.ndarray, float, bool]:
     """Return sums and sums of squares (n, d) of every group, the largest value, and whether all are whole numbers."""
     sums, squares, largest, whole = np.zeros((n, rows.width)), np.zeros((n, rows.width)), -np.inf, True
     stated = dataset.modality(modality).preprocessing
-    for start in range(0, len(rows), _ROWS):
-        x = rows.x[start : start + _ROWS]
+    for start in range(0, len(rows) if at is None else len(at), _ROWS):
+        block = slice(start, start + _ROWS) if at is None else at[start : start + _ROWS]
+        x = rows.x[block]
         refuse_contradicted(x, "log1p" if stated == "counts" else stated, f"dataset {dataset.name!r}")
-        add_sums(x, codes[start : start + _ROWS], sums, squares)
+        add_sums(x, codes[block], sums, squares)
         flat = x.data if issparse(x) else np.asarray(x).ravel()
         if flat.size:
             largest = max(largest, float(flat.max()))

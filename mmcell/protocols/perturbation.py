@@ -37,6 +37,27 @@ class PerturbationEffect(Task):
     ``matching-mean``, for of a held-out unit no other perturbation is seen.) The ceiling ``split-half`` predicts one
     half of a unit's perturbed cells from the other; both are noisier than what probes meet, so that it is a ceiling
     from below, and a mean of many units may lie above it.
+
+    With ``unseen_types`` the type of a context is held out, too: what is predicted for a unit and type is learnt from
+    the training units' contexts of all other types, by one fit per fold and type. The means are then over these;
+    ``additive`` is left out, for nothing is known of the type. Two comparisons are fair, because what they compare
+    comes from one fit: whose unit an effect is of, among the held-out units in the same type under the same
+    perturbation (stratum ``all``), and which perturbation it is of, among those of the same unit and type (stratum
+    ``unit×cell_type``). Types are not told apart: each has been taken out of its own training, so that every mean would
+    be pushed away from the type that it is of, below chance. Encoders that are fitted read the training units' cells of
+    every type, without labels.
+
+    Parameters
+    ----------
+    spec
+        The facts of the task.
+    unseen_types
+        Whether contexts are of types that were never seen perturbed; with the partner ``effects-by-type``.
+
+    Raises
+    ------
+    MmcellError
+        `unseen_types` where contexts are whole units.
     """
 
     probe = "ridge"
@@ -46,8 +67,13 @@ class PerturbationEffect(Task):
     )  # fmt: skip
     ceilings: ClassVar[tuple[str, ...]] = (SPLIT_HALF, "oracle")
 
-    def __init__(self, spec: TaskSpec) -> None:
-        self.spec = spec
+    def __init__(self, spec: TaskSpec, *, unseen_types: bool = False) -> None:
+        self.spec, self.unseen_types = spec, unseen_types
+        if unseen_types and not self.by_type:
+            raise MmcellError(
+                f"task {spec.name!r}: unseen_types holds out types of cells, and its contexts are whole units; set "
+                f'partners={{"{self._target}": "effects-by-type"}}'
+            )
 
     @property
     def _target(self) -> str:
@@ -61,7 +87,8 @@ class PerturbationEffect(Task):
     @property
     def models(self) -> Mapping[str, Mapping[str, str]]:
         """See `Task.models`."""
-        means = (NO_CHANGE, PERTURBED_MEAN, MATCHING_MEAN, *((ADDITIVE,) if self.by_type else ()))
+        additive = (ADDITIVE,) if self.by_type and not self.unseen_types else ()
+        means = (NO_CHANGE, PERTURBED_MEAN, MATCHING_MEAN, *additive)
         return {**{name: {} for name in means}, SPLIT_HALF: {self._target: f"half-{self.spec.partners[self._target]}"}}
 
     def check(self, view: MethodView) -> None:
@@ -70,8 +97,8 @@ class PerturbationEffect(Task):
         Raises
         ------
         MmcellError
-            No roles ``perturbation`` and ``control``, a unit without controls, nothing but controls, or no context with
-            enough cells on either side of a fold.
+            No roles ``perturbation`` and ``control``, a unit without controls, nothing but controls, no context with
+            enough cells on either side of a fold, or no second type where types are held out.
         """
         who = f"task {self.spec.name!r}"
         if view.control is None or "perturbation" not in view.columns:
@@ -97,6 +124,12 @@ class PerturbationEffect(Task):
                     f"{who}: no {side} unit of a fold has {FEWEST} cells of a perturbation and {2 * FEWEST} "
                     f"controls{' of one type' if self.by_type else ''}; measure more cells, or use fewer folds"
                 )
+        if self.unseen_types and groups.loc[groups["unit"].isin(view.unit[view.train]), "cell_type"].nunique() < 2:
+            raise MmcellError(
+                f"{who}: the training units of a fold have one type with {FEWEST} cells of a perturbation and "
+                f"{2 * FEWEST} controls ({first(groups['cell_type'].unique())}), and a type that is held out needs "
+                "others to learn from; measure more cells, or leave unseen_types out"
+            )
 
     def run(
         self, view: MethodView, embeddings: Mapping[str, Embedding], split: Split, rng: np.random.Generator
@@ -121,24 +154,39 @@ class PerturbationEffect(Task):
             predicted, details = effects.align(pd.Index(held.index)).values, {"truth": "half"}
         else:
             known = groups[groups["unit"].isin(split.train) & groups.index.isin(effects.ids)]
-            y = effects.align(pd.Index(known.index)).values
-            held = held[held["perturbation"].isin(known["perturbation"])]
-            if held.empty:
+            y = pd.DataFrame(effects.align(pd.Index(known.index)).values, index=known.index)
+            asked = [(known, held)]
+            if self.unseen_types:
+                asked = [
+                    (known[known["cell_type"] != kind], held[held["cell_type"] == kind])
+                    for kind in sorted(held["cell_type"].unique())
+                ]
+            asked = [(a, b[b["perturbation"].isin(a["perturbation"])]) for a, b in asked]
+            asked = [(a, b) for a, b in asked if len(b)]
+            if not asked:
                 raise MmcellError(
                     f"task {self.spec.name!r}: no perturbation of the held-out units was seen in training "
                     f"({first(known['perturbation'].unique())}); probes know perturbations by name"
                 )
-            if self.probe in self.models:
-                predicted = _mean_model(self.probe, known, y, held)
-            else:
-                a, b = (
-                    Contexts(vectors.loc[g["context"]].to_numpy(), g["perturbation"].to_numpy()) for g in (known, held)
-                )
-                predicted, details = PROBES[self.probe](a, y, known["unit"].to_numpy(), b, rng)
+            answers = [self._predicted(a, y.loc[a.index].to_numpy(), b, vectors, rng) for a, b in asked]
+            predicted = np.concatenate([values for values, _ in answers])
+            held = pd.concat([b for _, b in asked])
+            details = answers[0][1]
+            if self.unseen_types:
+                details = {str(b["cell_type"].iloc[0]): f for (_, b), (_, f) in zip(asked, answers, strict=True) if f}
         frame = held.drop(columns=["unit", "context"]).reset_index()
         modality = [self.spec.slots[name][0] for name in (slot, target)]
         frame = frame.assign(target="effect", query=modality[0], gallery=effects.modality)
         return Items(frame, "effects", {"predicted": predicted, "genes": np.array(effects.columns)}, details)
+
+    def _predicted(
+        self, known: pd.DataFrame, y: np.ndarray, held: pd.DataFrame, vectors: pd.DataFrame, rng: np.random.Generator
+    ) -> tuple[np.ndarray, dict[str, Any]]:
+        """Return the effects (held rows, genes) that the probe or model in use predicts, and facts of the fit."""
+        if self.probe in self.models:
+            return _mean_model(self.probe, known, y, held), {}
+        a, b = (Contexts(vectors.loc[g["context"]].to_numpy(), g["perturbation"].to_numpy()) for g in (known, held))
+        return PROBES[self.probe](a, y, known["unit"].to_numpy(), b, rng)
 
     def _parts(self, view: MethodView, repeat: int) -> Parts:
         cells = pd.DataFrame({"unit": view.unit, "perturbation": view.role("perturbation")})

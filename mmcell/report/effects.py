@@ -78,11 +78,14 @@ def _lines(records: Sequence[RunRecord]) -> list[str]:
             lines.append(f"{record.label}: {primary.verdict}")
     parts = records[0].details["curation"]
     whole = parts["all"]
-    lines.append(f"as measured: {number_of(whole['perturbations'], 'perturbation')}, {whole['genes']} genes")
+    lines += _worst(records)
+    places = f" in {number_of(whole['contexts'], 'context')}, {whole['pairs']} pairs" if "contexts" in whole else ""
+    lines.append(f"as measured: {number_of(whole['perturbations'], 'perturbation')}{places}, {whole['genes']} genes")
     if "curated" in parts:
         kept = parts["curated"]
+        n, least = kept.get("pairs", kept["perturbations"]), records[0].parameters["strong"]
         lines.append(
-            f"strong ones: {kept['perturbations']} with {records[0].parameters['strong']} significant genes or more; "
+            f"strong ones: {n} with {least} significant genes or more; "
             f"curated: these, and the {kept['genes']} genes that are significant in one of them"
         )
     lines.append("moves: the score changes when predicted effects are multiplied by a number, and may not headline")
@@ -91,3 +94,18 @@ def _lines(records: Sequence[RunRecord]) -> list[str]:
         for record in records for f in record.findings if f.code != "moves-with-scale"
     ]  # fmt: skip
     return [*lines, *dict.fromkeys(said)]
+
+
+def _worst(records: Sequence[RunRecord]) -> list[str]:
+    """Return where the headline of each candidate is worst, of its contexts."""
+    lines = []
+    for record in records:
+        primary = _at(record, record.task["primary"], "all")
+        if record.role == "candidate" and primary is not None and primary.worst is not None:
+            of = primary.worst
+            small = f", {number_of(of.n_small, 'smaller one')} left out" if of.n_small else ""
+            lines.append(
+                f"{record.label}: worst of {number_of(of.n_groups, of.role)} is {of.name}, {number(of.value)} "
+                f"({number_of(of.n_units, 'perturbation')}){small}"
+            )
+    return lines

@@ -5,6 +5,8 @@ import sys
 import pandas as pd
 import pytest
 
+from mmcell import Results
+from tests.predictions.lines import lines
 from tests.predictions.worlds import screen
 
 
@@ -55,6 +57,30 @@ def test_a_truth_on_disk_is_read_in_blocks_and_gives_the_same(files):
     values = [[line.split(",")[13] for line in found.stdout.splitlines()] for found in (one, two)]
     assert values[0][0] == "value"
     assert values[0] == values[1]
+
+
+def test_contexts_are_told_apart(files, tmp_path):
+    dataset, table = lines(3, 11, cells=10, controls=40)
+    dataset.anndata("rna").write_h5ad(tmp_path / "lines.h5ad")
+    table.to_csv(tmp_path / "m.csv")
+    given = ("--predictions", tmp_path / "m.csv", "--dataset", tmp_path / "lines.h5ad", *BARE, "--n-boot", 100,
+             "--context", "line")  # fmt: skip
+    found = run(*given, "--out", tmp_path / "run")
+    assert found.returncode == 0, found.stderr
+    assert "as measured: 11 perturbations in 3 contexts, 33 pairs, 80 genes" in found.stdout
+    assert "m: worst of 3 contexts is" in found.stdout
+    assert "matching-mean" in (tmp_path / "run" / "report.html").read_text()
+    again = Results.read(tmp_path / "run")
+    assert {r.task["unit"] for r in again.records} == {"perturbation"}
+    assert set(again.groups()["group"]) >= {"A", "B", "C"}
+    taught = run(*given, "--training-context", "A", "--training-context", "B")
+    assert "minus matching-mean" in taught.stdout
+    assert "as measured: 11 perturbations in 1 context, 11 pairs, 80 genes" in taught.stdout
+    alone = run("--predictions", files / "good.csv", "--dataset", files / "screen.yaml", "--training-context", "A")
+    assert (alone.returncode, alone.stderr.count("\n")) == (2, 1)
+    assert "contexts are not told apart; name their column, --context" in alone.stderr
+    other = run("--dataset", files / "screen.yaml", "--task", "x", "--training-context", "A")
+    assert "--training-context: is for predicted effects" in other.stderr
 
 
 def test_training_and_strong_change_what_is_scored(files):

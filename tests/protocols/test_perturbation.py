@@ -323,3 +323,101 @@ def test_units_may_be_crossed_with_perturbations():
     row = found.loc[("levels", "discrimination_specific", "all")]
     # Three treatments are the fewer levels, and three of anything have no interval.
     assert (row["n_units"], row["status"]) == (3, "too_few_units")
+
+
+# -- types of cells that were never seen perturbed ---------------------------------------------------------------------
+
+
+def unseen(**more):
+    return task("effects-by-type", unseen_types=True, **more)
+
+
+def of_type(data, probe, on=None, fold=0):
+    on = unseen() if on is None else on
+    split = splits_of(data, on.spec.splits[0])[fold]
+    slots = {"x": levels(data), "effect": known_effects_by_type(data, "rna", "cell", split)}
+    view = MethodView.of(data, split, "cell")
+    return on.using(probe).run(view, slots, split, np.random.default_rng(0)), split
+
+
+@pytest.mark.parametrize("probe", ["ridge", "neighbours", "matching-mean", "perturbed-mean"])
+def test_an_unseen_type_is_predicted_as_if_its_effects_were_not_known(probe):
+    data = treated(8, 10, types=3)
+    found, split = of_type(data, probe)
+    predicted = pd.DataFrame(found.arrays["predicted"], found.frame["item"])
+    effects, view = known_effects_by_type(data, "rna", "cell", split), MethodView.of(data, split, "cell")
+    assert set(found.frame["cell_type"]) == {"B", "NK", "T"}
+    for kind in ("B", "NK", "T"):
+        others = effects.ids[(data.obs.loc[effects.ids, "kind"] != kind).to_numpy()]
+        slots = {"x": levels(data), "effect": effects.align(others)}
+        usual = task("effects-by-type").using(probe).run(view, slots, split, np.random.default_rng(0))
+        rows = (usual.frame["cell_type"] == kind).to_numpy()
+        np.testing.assert_array_equal(predicted.loc[usual.frame.loc[rows, "item"]], usual.arrays["predicted"][rows])
+
+
+def test_nothing_of_the_type_is_read_but_controls_of_held_out_units():
+    data = treated(8, 10, types=2)
+    for probe in ("ridge", "matching-mean"):
+        found, split = of_type(data, probe)
+        rows = (found.frame["cell_type"] == "B").to_numpy()
+        of_b = (data.obs["kind"] == "B").to_numpy()
+        held_controls = (data.unit.isin(split.test) & (data.obs["drug"] == "dmso")).to_numpy()
+        changed, _ = of_type(with_values(data, of_b & ~held_controls, 50.0), probe)
+        np.testing.assert_array_equal(changed.arrays["predicted"][rows], found.arrays["predicted"][rows])
+        assert not np.allclose(changed.arrays["predicted"][~rows], found.arrays["predicted"][~rows])
+
+
+def test_a_type_that_answers_the_other_way_is_predicted_the_wrong_way_and_named():
+    data = treated(12, 12, types=3)
+    found = mmcell.evaluate(
+        levels(data), unseen(), dataset=data, controls=[*MODELS, "split-half"], n_boot=100, seed=0
+    )  # fmt: skip
+    scored = {r.label: {(s.metric, s.stratum): s for s in r.scores} for r in found.records}
+    alike = scored["matching-mean"]["pearson_delta", "all"]
+    items = found.items[next(r.key for r in found.records if r.label == "matching-mean")].frame
+    of = items[items["stratum"] == "all"].groupby("cell_type")["pearson_delta"].mean()
+    # B cells answer the other way round, which their patients' other types do not say.
+    assert of["B"] < -0.5
+    assert (alike.worst.role, alike.worst.name) == ("cell_type", "B")
+    assert alike.worst.value == pytest.approx(of["B"])
+    assert (alike.n_units, alike.n_items, alike.n_excluded) == (12, 12 * 3 * 3, 0)
+    assert scored["split-half"]["pearson_delta", "all"].value > 0.4
+    patient = scored["matching-mean"]["discrimination_specific", "all"]
+    assert patient.value == pytest.approx(patient.chance)
+    assert {s for _, s in scored["levels"]} == {"all", "unit×cell_type"}
+    groups = {g.name for g in scored["levels"]["discrimination_specific", "all"].groups}
+    assert {"B", "T", "NK"} <= groups
+
+
+@pytest.mark.parametrize("probe", ["ridge", "neighbours", "mlp"])
+def test_the_patient_is_found_in_a_type_never_seen_perturbed(probe):
+    data = treated(response=0.8, types=3)
+    # Without the type that answers the other way round.
+    alike = keep(data, np.flatnonzero((data.obs["kind"] != "B").to_numpy()))
+    found = scores(alike, on=unseen(), probes=[probe], controls=[*MODELS, "random"])
+    row = found.loc[("levels", "discrimination_specific", "all")]
+    assert row["ci_low"] > row["chance"]
+    assert row["difference"] > 0.05
+
+
+def test_a_single_type_cannot_be_held_out(refused):
+    data = treated(8, 10)
+    with refused("have one type with 3 cells of a perturbation and 6 controls (T)", "leave unseen_types out"):
+        scores(data, on=unseen(), controls=["matching-mean"])
+
+
+def test_the_additive_model_knows_no_unseen_type(refused):
+    assert "additive" not in unseen().models
+    assert "additive" in task("effects-by-type").models
+    with refused("probe 'additive' is not one of"):
+        of_type(treated(8, 10, types=2), "additive")
+    with refused("unseen_types holds out types of cells", 'partners={"effect": "effects-by-type"}'):
+        task("effects", unseen_types=True)
+
+
+def test_a_perturbation_that_no_other_type_had_is_excluded_in_that_type():
+    data = treated(12, 10, types=2)
+    only = ((data.obs["drug"] != "drug3") | (data.obs["kind"] == "T")).to_numpy()
+    found = scores(keep(data, np.flatnonzero(only)), on=unseen())
+    row = found.loc[("levels", "pearson_delta", "all")]
+    assert (row["n_items"], row["n_excluded"]) == (12 * 4, 12)

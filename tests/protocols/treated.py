@@ -49,7 +49,7 @@ def levels(dataset):
     return Embedding.from_array("levels", dataset.ids, np.asarray(dataset.data.X)[:, 50:].copy())
 
 
-def task(partner="effects", **more):
+def task(partner="effects", *, unseen_types=False, **more):
     usual = {
         "controls": ("random", "no-change", "perturbed-mean", "matching-mean"), "reference": "matching-mean",
         "probes": ("ridge",), "more_probes": ("neighbours", "mlp"), "null_within": ("perturbation",),
@@ -61,5 +61,6 @@ def task(partner="effects", **more):
             ("discrimination_specific", "discrimination_cosine", "centroid_accuracy", "pearson_delta",
              "pearson_delta_perturbed", "de_overlap@50"),
             "discrimination_specific", partners={"effect": partner}, **usual | more,
-        )
+        ),
+        unseen_types=unseen_types,
     )  # fmt: skip
