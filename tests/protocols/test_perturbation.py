@@ -421,3 +421,11 @@ def test_a_perturbation_that_no_other_type_had_is_excluded_in_that_type():
     found = scores(keep(data, np.flatnonzero(only)), on=unseen())
     row = found.loc[("levels", "pearson_delta", "all")]
     assert (row["n_items"], row["n_excluded"]) == (12 * 4, 12)
+
+
+def test_differences_are_there_where_only_models_stand_beside():
+    data = treated(response=0.8)
+    table = scores(data, controls=["matching-mean"])
+    both = table["value"].loc[["levels", "matching-mean"], "discrimination_specific", "all"]
+    gap = table.loc[("levels", "discrimination_specific", "all"), "difference"]
+    assert gap == pytest.approx(both.loc["levels"].iloc[0] - both.loc["matching-mean"].iloc[0])
