@@ -16,7 +16,7 @@ from mmcell.records import RunRecord
 from mmcell.report.site import site
 from mmcell.store import Store
 from tests.test_cli import run as command
-from tests.toys import PATIENT, Noise, cite
+from tests.toys import RETRIEVAL, Noise, cite
 
 EVIL = "<script>alert(1)</script>"
 README = Path(__file__).parents[2] / "README.md"
@@ -28,12 +28,12 @@ class Closed(Noise):
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory):
-    folder, data = tmp_path_factory.mktemp("runs"), cite(24, 10)
+    folder, data = tmp_path_factory.mktemp("runs"), cite(12, 8)
     options = {"dataset": data, "n_boot": 100}
-    evaluate({"good": "pca", "other": "features", EVIL: Noise(1)}, PATIENT, out=folder / "one", **options)
+    evaluate({"good": "pca", "other": "features", EVIL: Noise(1)}, RETRIEVAL, out=folder / "one", **options)
     second = {"good": "pca", "secret": Closed(2), "=cmd()": Noise(3)}
-    evaluate(second, PATIENT, out=folder / "two", **options)
-    evaluate({"bare": "pca"}, PATIENT, out=folder / "three", controls=["random", "composition"], **options)
+    evaluate(second, RETRIEVAL, out=folder / "two", **options)
+    evaluate({"bare": "pca"}, RETRIEVAL, out=folder / "three", controls=["random"], **options)
     return [folder / name for name in ("one", "two", "three")]
 
 
@@ -50,7 +50,14 @@ def text_of(folder):
 def test_there_is_a_page_for_everything(made):
     out, _ = made
     found = {p.relative_to(out).as_posix() for p in out.rglob("*") if p.is_file()}
-    plain = {"index.html", "style.css", "site.json", "leaderboard.parquet", "task/toy-patient.html", "dataset/toy.html"}
+    plain = {
+        "index.html",
+        "style.css",
+        "site.json",
+        "leaderboard.parquet",
+        "task/toy-retrieval.html",
+        "dataset/toy.html",
+    }
     encoders = {p for p in found if p.startswith("encoder/")}
     assert plain | encoders == found
     assert {f"encoder/{n}.html" for n in ("good", "other", "secret", "bare")} < encoders
@@ -72,28 +79,27 @@ def test_names_are_escaped_and_nothing_runs(made):
     out, _ = made
     pages = text_of(out)
     assert all("<script" not in text and "javascript:" not in text for text in pages.values())
-    for name in ("index.html", "task/toy-patient.html"):
+    for name in ("index.html", "task/toy-retrieval.html"):
         assert html.escape(EVIL) in pages[name]
 
 
 def test_the_ranks_of_one_run_are_those_of_its_comparison(runs):
     alone = Board.read(runs[:1])
     for place in alone.groups[0].places:
-        split = place.facts[-1]
-        compared = rivals(Results.read(runs[0]), candidates_only=True).compare("auroc", split=split)
+        compared = rivals(Results.read(runs[0]), candidates_only=True).compare("percentile", query=place.facts[1])
         assert {row.entry.name: row.rank for row in place.rows} == compared.rank
         assert {row.entry.name: row.letters for row in place.rows} == compared.letters
-    assert {place.facts[-1] for place in alone.groups[0].places} == {"grouped", "batch-out"}
+    assert {place.facts[1] for place in alone.groups[0].places} == {"rna", "protein"}
 
 
 def test_what_two_runs_share_is_there_once_and_all_are_ranked(made):
     _, board = made
     (group,) = board.groups
     ranked = {row.entry.name for row in group.places[0].ranked}
-    assert ranked == {f"{name} → pseudobulk" for name in ("good", "other", EVIL, "=cmd()")}
-    assert [e.name for e in group.of("unverifiable")] == ["secret → pseudobulk"]
+    assert ranked == {"good", "other", EVIL, "=cmd()"}
+    assert [e.name for e in group.of("unverifiable")] == ["secret"]
     # The same embedding under another name is a candidate of its own, here one without its controls.
-    assert [e.name for e in group.of("refused")] == ["bare → pseudobulk"]
+    assert [e.name for e in group.of("refused")] == ["bare"]
 
 
 def test_the_pages_say_who_leads_and_who_is_refused(made):
@@ -104,14 +110,14 @@ def test_the_pages_say_who_leads_and_who_is_refused(made):
     place = board.groups[0].places[0]
     leader = place.leaders[0]
     rank = f"rank {leader.rank[0]:g} of 4 ({leader.rank[1]:g} to {leader.rank[2]:g})"
-    assert f"{leader.entry.name} : AUROC {leader.score.value:.3f} [" in pages["index.html"]
+    assert f"{leader.entry.name} : percentile {leader.score.value:.3f} [" in pages["index.html"]
     assert rank in pages["index.html"]
     assert "3 runs with" in pages["index.html"]
     assert "4 complete candidates, 1 unverifiable, 1 refused" in pages["index.html"]
-    for name in ("index.html", "task/toy-patient.html"):
-        assert "bare → pseudobulk" in pages[name]
-        assert "it lacks the control constant, technical-only" in pages[name]
-    assert "unverifiable secret: a closed model" in pages["task/toy-patient.html"]
+    for name in ("index.html", "task/toy-retrieval.html"):
+        assert "bare" in pages[name]
+        assert "it lacks the control constant" in pages[name]
+    assert "unverifiable secret: a closed model" in pages["task/toy-retrieval.html"]
     assert "closed: unverifiable" in pages["encoder/secret.html"]
     assert "refused incomplete: it lacks" in pages["encoder/bare.html"]
 
@@ -120,7 +126,7 @@ def test_groups_are_apart_and_say_why(runs):
     first = Results.read(runs[0])
     moved = [r.model_copy(update={"dataset_fingerprint": "0" * 64}) for r in first.records]
     pages = site(Board.of({"a": first, "b": Results(moved, first.items)}))
-    text = pages["task/toy-patient.html"].decode()
+    text = pages["task/toy-retrieval.html"].decode()
     assert "There are 2 groups, which differ in the data:" in text
     assert text.count('<section class="group">') == 2
     assert b"group 2 of 2" in pages["index.html"]
@@ -228,7 +234,7 @@ def test_the_command_writes_the_site_and_says_what_it_found(runs, tmp_path):
     found = command("leaderboard", *runs, "--out", tmp_path / "site", "--n-permutations", "99", "--adjust", "bh")
     assert (found.returncode, found.stderr) == (0, "")
     assert found.stdout.splitlines() == [str(tmp_path / "site" / "index.html"), "4 complete, 1 unverifiable, 1 refused"]
-    assert "Benjamini–Hochberg over 6 pairs, 99 permutations" in (tmp_path / "site/task/toy-patient.html").read_text()
+    assert "Benjamini–Hochberg over 6 pairs, 99 permutations" in (tmp_path / "site/task/toy-retrieval.html").read_text()
     failed = command("leaderboard", runs[0], "--out", runs[1])
     assert failed.returncode == 2
     assert failed.stderr.startswith("mmcell: ")
