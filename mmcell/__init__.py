@@ -30,6 +30,7 @@ _LAZY = {
     "evaluate": "mmcell.run",
     "get_metric": "mmcell.metrics.base",
     "get_task": "mmcell.task",
+    "leaderboard": "mmcell.report.site",
     "list_datasets": "mmcell.data.catalog",
     "list_metrics": "mmcell.metrics.base",
     "list_tasks": "mmcell.task",
@@ -57,6 +58,7 @@ if TYPE_CHECKING:
     from mmcell.records import RunRecord as RunRecord
     from mmcell.records import Score as Score
     from mmcell.registry import Registry as Registry
+    from mmcell.report.site import leaderboard as leaderboard
     from mmcell.results import Results as Results
     from mmcell.roles import Roles as Roles
     from mmcell.run import evaluate as evaluate

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -44,7 +44,7 @@ def join(runs: Mapping[str, Results]) -> Results:
         r = entry.record
         place = (r.task["name"], r.dataset, r.encoding, r.patient_encoder, r.probe)
         places[place] = _with(places.get(place, []), entry)
-    shown = _short(list(runs))
+    shown = short_names(list(runs))
     records, items = [], {}
     for found in places.values():
         for entry in found:
@@ -104,10 +104,15 @@ def _with(found: list[_Entry], entry: _Entry) -> list[_Entry]:
     return [*found, entry]
 
 
-def _short(runs: list[str]) -> dict[str, str]:
-    """Return folder -> its last part, or all of it where two end alike."""
-    last = [Path(run).resolve().name for run in runs]
-    return {run: name if last.count(name) == 1 else run for run, name in zip(runs, last, strict=True)}
+def short_names(runs: Sequence[str]) -> dict[str, str]:
+    """Return folder -> its last part, or as many of its last parts as tell it from the others."""
+    parts = {run: Path(run).resolve().parts for run in runs}
+    found = {}
+    for run, own in parts.items():
+        others = [other for name, other in parts.items() if name != run]
+        n = next((n for n in range(1, len(own)) if all(other[-n:] != own[-n:] for other in others)), len(own))
+        found[run] = "/".join(own[-n:])
+    return found
 
 
 def _called(record: RunRecord, run: str) -> RunRecord:

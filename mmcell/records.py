@@ -17,6 +17,11 @@ from mmcell.stats.bootstrap import Status
 FORMAT = 3
 
 
+def other_format(written: object) -> str:
+    """Say that a record of another format cannot be taken, and what to do."""
+    return f"has records of format {written}, this mmcell reads format {FORMAT}; run it again with this version"
+
+
 def _absent(value: Any) -> Any:
     """Turn NaN into None: JSON has no NaN, and a number that is not there is not a number."""
     return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -17,7 +17,7 @@ from pydantic import ValidationError
 
 from mmcell.errors import MmcellError
 from mmcell.items import Items
-from mmcell.records import RunRecord
+from mmcell.records import FORMAT, RunRecord, other_format
 
 if TYPE_CHECKING:
     from mmcell.results import Results
@@ -126,7 +126,7 @@ class Store:
             try:
                 found.append(RunRecord.model_validate_json(path.read_bytes()))
             except (OSError, ValidationError) as error:
-                raise MmcellError(f"{path}: is not a readable record; run again with reuse='only-missing'") from error
+                raise MmcellError(_unreadable(path)) from error
         return found
 
     def notes(self) -> tuple[str, ...]:
@@ -153,6 +153,17 @@ class Store:
                 _atomic(self.folder / f"{name}.csv", partial(table.to_csv, index=False))
         index = json.dumps({"records": names, "notes": results.notes}, indent=1, ensure_ascii=False)
         _atomic(self.folder / "run.json", lambda p: p.write_text(f"{index}\n", encoding="utf-8"))
+
+
+def _unreadable(path: Path) -> str:
+    """Say why a record cannot be read: another version of mmcell wrote it, or it is damaged."""
+    try:
+        written = json.loads(path.read_bytes())["format"]
+    except (OSError, ValueError, LookupError, TypeError):
+        written = FORMAT
+    if written != FORMAT:
+        return f"{path}: {other_format(written)}"
+    return f"{path}: is not a readable record; run again with reuse='only-missing'"
 
 
 def _savez(path: Path, arrays: Mapping[str, np.ndarray]) -> None:

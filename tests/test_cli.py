@@ -51,7 +51,7 @@ def test_help_loads_nothing_heavy():
 
 
 @pytest.mark.parametrize(
-    "command", ["run", "evaluate", "score", "compare", "list", "show", "report", "relations", "stratify"]
+    "command", ["run", "evaluate", "score", "compare", "list", "show", "report", "leaderboard", "relations", "stratify"]
 )
 def test_every_command_has_help_with_an_example(command):
     found = run(command, "--help")
@@ -195,6 +195,7 @@ def write(path: Path, content: str) -> Path:
         (lambda f: ("show", "covid-sit"), ["covid-sit", "covid-cite"]),
         (lambda f: ("show", "stratify"), ["'stratify' is a command", "mmcell stratify --help"]),
         (lambda f: ("report", f), ["no run"]),
+        (lambda f: ("leaderboard", f, "--out", f / "site"), ["no run"]),
         (lambda f: ("compare", f, "--metric", "auroc"), ["no run"]),
         (lambda f: ("score", write(f / "s.csv", "item,a\n1,1\n")), ["s.csv", "no predictions"]),
         (lambda f: ("evaluate", "--task", "patient-severity", "--dataset", "covid-site"), ["covid-site", "covid-cite"]),

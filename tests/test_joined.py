@@ -3,7 +3,7 @@ import pandas as pd
 import pytest
 
 from mmcell import Items, Results
-from mmcell.joined import join, rivals
+from mmcell.joined import join, rivals, short_names
 from mmcell.records import RunRecord
 
 TASK = {"name": "toy", "primary": "auroc"}
@@ -47,7 +47,12 @@ def test_the_same_name_with_other_items_carries_its_run():
     assert [r.label for r in found.records] == ["composition (one)", "composition (two)"]
 
 
-def test_folders_that_end_alike_are_named_in_full():
+def test_a_run_is_called_by_as_little_of_its_path_as_tells_it_apart():
+    assert short_names(["x/one", "x/two"]) == {"x/one": "one", "x/two": "two"}
+    assert short_names(["/a/p/out", "/a/q/out", "/a/z"]) == {"/a/p/out": "p/out", "/a/q/out": "q/out", "/a/z": "z"}
+
+
+def test_folders_that_end_alike_are_told_apart():
     runs = {f"{x}/out": run((record("a", x), items(i))) for i, x in enumerate("pq")}
     assert [r.encoder for r in join(runs).records] == ["a (p/out)", "a (q/out)"]
 

@@ -1,4 +1,4 @@
-"""`mmcell list`, `show` and `report`."""
+"""`mmcell list`, `show`, `report` and `leaderboard`."""
 
 from __future__ import annotations
 
@@ -60,3 +60,23 @@ def report(folder: Annotated[Path, typer.Argument(help="Output folder of a run."
 
     results = Results.read(folder)
     print(results.report(folder / "report.html", Sensitivity.read(folder) if Sensitivity.is_in(folder) else None))
+
+
+@app.command()
+def leaderboard(
+    runs: Annotated[list[Path], typer.Argument(help="Output folders of runs.")],
+    out: Annotated[Path, typer.Option(help="New or empty folder for the site, or that of an earlier leaderboard.")],
+    adjust: Annotated[Literal["holm", "bh"], typer.Option(help="Adjustment over all pairs of a group.")] = "holm",
+    n_permutations: Annotated[int, typer.Option(min=19, help="Draws behind each p.")] = 1000,
+) -> None:
+    """Write a static site over finished runs: ranks with intervals, per task, encoder and dataset, and one table.
+
+    Only what one version of a task says of the same data and splits is ranked; incomplete records are listed.
+
+    Example: mmcell leaderboard runs/ours runs/theirs --out site
+    """
+    from mmcell.report.site import leaderboard as leaderboard_
+
+    counts = leaderboard_(runs, out, adjust=adjust, n_permutations=n_permutations).counts
+    print(out / "index.html")
+    print(f"{counts['complete']} complete, {counts['unverifiable']} unverifiable, {counts['refused']} refused")

@@ -1,0 +1,191 @@
+"""`leaderboard`: a static site over many runs, with a page a task, encoder and dataset, and one table beside it."""
+
+from __future__ import annotations
+
+import io
+import math
+import re
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from importlib.resources import files
+from itertools import groupby
+from pathlib import Path
+
+from jinja2 import Environment, FunctionLoader, StrictUndefined
+
+from mmcell.board import Board, Group
+from mmcell.digest import digest
+from mmcell.embedding import ModelCard
+from mmcell.ranked import Entry, Place, Row
+from mmcell.report import words
+from mmcell.report.folder import SiteFolder
+from mmcell.stats.multiplicity import Adjust
+
+#: What has a page of its own each; also the folders of the site.
+_KINDS = ("task", "encoder", "dataset")
+TABLE = "leaderboard.parquet"
+
+
+@dataclass(frozen=True)
+class Scored:
+    """A candidate in one place of one group; `row` is None where it has no place, being refused."""
+
+    group: Group
+    entry: Entry
+    place: Place | None = None
+    row: Row | None = None
+
+
+def leaderboard(
+    runs: Iterable[str | Path], out: str | Path, *, adjust: Adjust = "holm", n_permutations: int = 1000
+) -> Board:
+    """Write a leaderboard over finished runs as a static site.
+
+    Candidates are ranked by their task's primary metric, only among those of one task, version, dataset and split.
+    Refused are, with the reason: records that failed, lack a required control, or were made with another version of the
+    task. Closed models are shown and not ranked.
+
+    Parameters
+    ----------
+    runs
+        Output folders of runs; a candidate that several hold is there once.
+    out
+        A new or empty folder, or one that holds an earlier leaderboard: ``index.html``, the pages ``task/``,
+        ``encoder/`` and ``dataset/``, and ``leaderboard.parquet`` (see `mmcell.board.Board.table`).
+    adjust, n_permutations
+        Of the letters for ties, see `mmcell.stats.comparison.compare`.
+
+    Returns
+    -------
+    mmcell.board.Board
+        What was written.
+
+    Raises
+    ------
+    MmcellError
+        A folder holds no finished run, or one of another format; `out` holds files of somebody else.
+    """
+    folder = SiteFolder.at(Path(out))
+    board = Board.read(runs, adjust=adjust, n_permutations=n_permutations)
+    folder.write(site(board))
+    return board
+
+
+def site(board: Board) -> dict[str, bytes]:
+    """Return the files of the site, path -> content: the same bytes for the same records."""
+    pages = _addresses(board)
+    environment = Environment(
+        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, loader=FunctionLoader(_text)
+    )
+    environment.filters.update(
+        number=words.number, whole=words.whole, bracket=words.bracket, metric=words.metric_name, count=words.counted,
+        heading=words.heading, listed=words.any_of,
+    )  # fmt: skip
+    environment.globals.update(
+        place_title=_place_title,
+        rank_interval=_rank_interval,
+        differing=_differing,
+        splits=_splits,
+        dates=_dates,
+        words=words,
+    )
+    template = environment.get_template("site.html")
+
+    def page(kind: str, root: str, name: str = "", **facts: object) -> bytes:
+        def link(of: str, called: str) -> str:
+            return root + pages[of, called]
+
+        found = template.render(kind=kind, root=root, name=name, link=link, board=board, **facts)
+        return (found.strip() + "\n").encode("utf-8", "replace")
+
+    tasks = {name: list(groups) for name, groups in groupby(board.groups, key=lambda g: g.task)}
+    datasets = _datasets(board)
+    encoders = _encoders(board)
+    table = io.BytesIO()
+    board.table().to_parquet(table, index=False)
+    found = {
+        "style.css": (_text("report.css") + _text("site.css")).encode(),
+        TABLE: table.getvalue(),
+        **{pages["task", name]: page("task", "../", name, groups=groups) for name, groups in tasks.items()},
+        **{
+            pages["encoder", name]: page("encoder", "../", name, scored=rows, cards=_cards(rows))
+            for name, rows in encoders.items()
+        },
+        **{pages["dataset", name]: page("dataset", "../", name, groups=groups) for name, groups in datasets.items()},
+    }
+    # Last, so that it links to nothing that is not there.
+    return found | {"index.html": page("index", "", tasks=tasks, encoders=encoders, datasets=datasets)}
+
+
+def _text(name: str) -> str:
+    return files("mmcell.report").joinpath(name).read_text(encoding="utf-8")
+
+
+def _addresses(board: Board) -> dict[tuple[str, str], str]:
+    """Return the page of every task, encoder and dataset."""
+    facts: tuple[Callable[[Group], Iterable[str]], ...] = (
+        lambda g: [g.task], lambda g: [e.encoder for e in g.entries], lambda g: [g.dataset],
+    )  # fmt: skip
+    names = {(kind, name) for kind, of in zip(_KINDS, facts, strict=True) for g in board.groups for name in of(g)}
+    return {(kind, name): f"{kind}/{_file_name(name)}.html" for kind, name in sorted(names)}
+
+
+def _file_name(name: str) -> str:
+    """Return a name as a file has it: letters, digits and few signs; one that had others carries its digest."""
+    kept = re.sub(r"[^a-z0-9_-]+", "-", name.lower()).strip("-")[:60]
+    return kept if kept == name else f"{kept or 'page'}-{digest(name)[:8]}"
+
+
+def _datasets(board: Board) -> dict[str, list[Group]]:
+    return {name: [g for g in board.groups if g.dataset == name] for name in sorted({g.dataset for g in board.groups})}
+
+
+def _encoders(board: Board) -> dict[str, list[Scored]]:
+    """Return encoder -> everything that was scored with it, a line a place, or one where it has no place."""
+    found: dict[str, list[Scored]] = {}
+    for group in board.groups:
+        for entry in group.entries:
+            rows = [Scored(group, entry, p, row) for p in group.places for row in p.rows if row.entry is entry]
+            found.setdefault(entry.encoder, []).extend(rows or [Scored(group, entry)])
+    return dict(sorted(found.items()))
+
+
+def _cards(rows: Sequence[Scored]) -> list[ModelCard]:
+    """Return the model cards that records of one encoder carry, each once."""
+    found = {card.key: card for row in rows for card in row.entry.record.cards.values()}
+    return sorted(found.values(), key=lambda card: (card.name, card.key))
+
+
+def _place_title(place: Place) -> str:
+    return words.place_name(place.rows[0].score) or "all items"
+
+
+def _rank_interval(row: Row) -> str:
+    """Return the interval of a rank: "(1 to 4)"."""
+    _, low, high = row.rank
+    return "no interval" if math.isnan(low) else f"({low:g} to {high:g})"
+
+
+def _differing(groups: Sequence[Group]) -> list[str]:
+    """Name what groups of one task do not have in common."""
+    facts: dict[str, list[object]] = {
+        "the version of the task": [g.version for g in groups],
+        "the data": [(g.dataset, g.fingerprint) for g in groups],
+        "the splits": [g.split_hash for g in groups],
+    }
+    return [name for name, values in facts.items() if len(set(values)) > 1]
+
+
+def _splits(group: Group) -> list[str]:
+    """Say how units are held out, in words."""
+    found = group.record.task.get("split") or []
+    return [
+        f"{s.get('name', 'split')}: {words.split_in_words(s)}"
+        for s in (found if isinstance(found, (list, tuple)) else [found])
+    ]
+
+
+def _dates(entries: Iterable[Entry]) -> str:
+    """Return from when to when records were computed, "" where none says so."""
+    found = sorted({e.record.provenance.created[:10] for e in entries if e.record.provenance.created})
+    return "" if not found else found[0] if len(found) == 1 else f"{found[0]} to {found[-1]}"
