@@ -26,6 +26,7 @@ def permuted_labels(
 
     What is constant within units (a label, an outcome, a batch) moves between units that have a value, as a whole;
     what varies within them (a cell type) moves between the items of one unit, so that each unit keeps its own mixture.
+    Targets that the same units have move together: what an embedding knows of one by chance it knows of the other.
 
     Parameters
     ----------
@@ -49,12 +50,13 @@ def permuted_labels(
         A role of `within` is not set, or not constant within units.
     """
     moved: dict[str, pd.Series] = {}
+    orders: dict[tuple[object, ...], np.ndarray] = {}
     for role in sorted({target.partition("=")[0] for target in targets} - {"pairs"}):
         columns = list(dataset.roles.columns_of(role))
         strata = [r for r in within if r != role]
         if columns and all(c in dataset.patients for c in columns):
             more = [c for r in beside for c in dataset.roles.columns_of(r) if c in dataset.patients]
-            moved |= _between_units(dataset, columns, strata, rng, more)
+            moved |= _between_units(dataset, columns, strata, rng, more, orders)
         else:
             for column in columns:
                 order = permuted_within(dataset.unit.to_numpy(), rng)
@@ -63,9 +65,13 @@ def permuted_labels(
 
 
 def _between_units(
-    dataset: Dataset, columns: list[str], within: Sequence[str], rng: np.random.Generator, beside: Sequence[str] = ()
-) -> dict[str, pd.Series]:
-    """Return the columns of obs with the values of units that have all of `columns` exchanged."""
+    dataset: Dataset, columns: list[str], within: Sequence[str], rng: np.random.Generator, beside: Sequence[str],
+    orders: dict[tuple[object, ...], np.ndarray],
+) -> dict[str, pd.Series]:  # fmt: skip
+    """Return the columns of obs with the values of units that have all of `columns` exchanged.
+
+    `orders` holds how other targets of these units were, and is added to.
+    """
     values = pd.DataFrame({c: dataset.per_unit(c) for c in columns}).dropna()
     groups = np.zeros(len(values), dtype=np.int64)
     for role in within:
@@ -79,7 +85,10 @@ def _between_units(
             dataset.patients.loc[values.index].groupby(list(named), dropna=False, observed=True).ngroup().to_numpy()
         )
         groups = pd.factorize(groups * (member.max() + 1) + member)[0]
-    order = permuted_within(groups, rng)
+    key = (*within, *values.index)
+    if key not in orders:
+        orders[key] = permuted_within(groups, rng)
+    order = orders[key]
     unit = dataset.unit.reindex(dataset.obs.index)
     found = {}
     for column in (*columns, *beside):

@@ -72,7 +72,19 @@ def test_time_and_event_stay_together_and_missing_ones_missing():
     assert found.obs["death"].isna().to_numpy().tolist() == event.isna().to_numpy().tolist()
 
 
-def test_several_targets_move_each_for_itself():
+def test_targets_of_the_same_units_move_together_and_others_for_themselves():
+    """Severity and survival belong together in a world where an embedding knows neither."""
+    severity = np.arange(30.0)
+    whole = survivors(30, severity=severity, roles={"ordered": "severity"})
+    some = survivors(30, severity=np.where(severity % 3, severity, np.nan), roles={"ordered": "severity"})
+    for toy, together in ((whole, True), (some, False)):
+        moved = permuted_labels(toy, ("ordered", "outcome"), (), rng()).obs
+        assert (moved["severity"] != toy.obs["severity"]).any()
+        before, after = (set(zip(o["severity"], o["years"], strict=True)) for o in (toy.obs, moved))
+        assert (before == after) is together
+
+
+def test_every_target_moves_and_pairs_do_not():
     found = permuted_labels(TOY, ["label", "batch=b1", "pairs"], (), rng())
     assert (per_unit(found, "state") != per_unit(TOY, "state")).any()
     assert (per_unit(found, "batch") != per_unit(TOY, "batch")).any()

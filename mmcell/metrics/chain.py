@@ -20,6 +20,12 @@ from mmcell.metrics.effects import mean_known
 from mmcell.metrics.regression import SPEARMAN
 from mmcell.metrics.survival import HARRELL_C
 
+#: Values that differ by less are equal: rounding must not decide what is as far.
+_EQUAL = 1e-12
+_NO_RANDOM = (
+    "the score is undefined, or no random directions stand beside it: of the disease's own direction ask p of permuted "
+    "labels (--null); a signature needs six treated units in every training fold"
+)
 _NO_REVERSING = "roles.reversing names no perturbation that these units were treated with"
 
 
@@ -31,17 +37,20 @@ def random_p(values: np.ndarray) -> float:
     Parameters
     ----------
     values
-        (1 + k,) the measured one first. NaN where it is undefined gives NaN; an undefined random one counts as as far.
+        (1 + k,) the measured one first. NaN where it is undefined, or all random ones are, gives NaN; an undefined one
+        among others counts as as far. Values that differ by rounding are equal.
     """
     measured, drawn = abs(values[0]), np.abs(values[1:])
-    if not np.isfinite(measured):
+    if not np.isfinite(measured) or not np.isfinite(drawn).any():
         return float("nan")
-    return float((1 + np.sum(~(drawn < measured))) / (1 + len(drawn)))
+    return float((1 + np.sum(~(drawn < measured - _EQUAL))) / (1 + len(drawn)))
 
 
 def _beside(items: Items, column: str) -> np.ndarray:
     """Return (n, 1 + k) values of the items: measured, and under directions that mean nothing."""
-    random = items.arrays["random"][items.column("row").astype(int)]
+    row = items.column("row").astype(int)
+    random = np.full((len(row), items.arrays["random"].shape[1]), np.nan)
+    random[row >= 0] = items.arrays["random"][row[row >= 0]]
     return np.column_stack([items.column(column).astype(float), random])
 
 
@@ -77,7 +86,11 @@ def _above_chance(truth: np.ndarray, ranks: np.ndarray) -> tuple[np.ndarray, flo
     """AUROC − ½ of a fold, weighted by its pairs."""
     n = float(truth.sum())
     pairs = n * (len(truth) - n)
-    return truth @ ranks - n * (n + 1) / 2 - pairs / 2, pairs
+    if pairs == 0:
+        return np.zeros(ranks.shape[1]), 0.0
+    # Whoever is given one place by all says nothing, of which 0 would be the least that can be said.
+    above = truth @ ranks - n * (n + 1) / 2 - pairs / 2
+    return np.where(np.ptp(ranks, axis=0) > 0, above, np.nan), pairs
 
 
 def _connectivity_p(items: Items) -> float:
@@ -98,8 +111,9 @@ def _added(items: Items, rows: np.ndarray, weights: np.ndarray) -> tuple[np.ndar
 
 def _test(name: str, fn: Callable[[Items], float], target: str, needs: tuple[str, ...]) -> Metric:
     return Metric(
-        name, fn, False, None, (0, 1), None, ("chain",), target, needs=(*needs, "row"), interval=False, is_test=True
-    )
+        name, fn, False, None, (0, 1), None, ("chain",), target, needs=(*needs, "row"), interval=False, is_test=True,
+        undefined=_NO_RANDOM,
+    )  # fmt: skip
 
 
 #: How alike the order of held-out patients along a signature and their severity are.

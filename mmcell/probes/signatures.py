@@ -15,6 +15,8 @@ from mmcell.probes.scale import Scale
 
 #: Fewer cells of a type have no mean worth the name.
 FEWEST = 3
+#: Of fewer treated units no test of a signature can reach 0.05 (their signs alone give 2 in 2⁵): there is no p.
+FEWEST_UNITS = 6
 
 
 def bag_means(values: np.ndarray, bag: np.ndarray, kind: np.ndarray, n_bags: int, n_types: int) -> np.ndarray:
@@ -129,8 +131,8 @@ def cosine(effects: np.ndarray, direction: np.ndarray) -> np.ndarray:
     return found
 
 
-def spread_directions(points: np.ndarray, weights: np.ndarray, group: np.ndarray | None = None) -> np.ndarray:
-    """Return (…, types, d) directions that a mean of these units takes by chance: Σ w (z − group mean) / n, per type.
+def spread_directions(points: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Return (…, types, d) directions that a mean of these units takes by chance: Σ w (z − mean) / n, per type.
 
     Parameters
     ----------
@@ -138,24 +140,47 @@ def spread_directions(points: np.ndarray, weights: np.ndarray, group: np.ndarray
         (n, types, d) of units; only those that have a type count for it.
     weights
         (…, n) standard normal numbers.
-    group
-        (n,) codes of groups whose means are taken away; without, there is one.
 
     Notes
     -----
-    They have the covariance of what differs between units within groups. A signature of nothing is such a direction,
-    and so is, of two classes summed, the direction of a disease whose labels mean nothing. Directions that are uniform
-    over the sphere would be an easier null: they mostly lie where no unit differs from another.
+    They have the covariance of what differs between units: a signature of nothing is such a direction. Directions that
+    are uniform over the sphere would be an easier null: they mostly lie where no unit differs from another. Of n units
+    they span n − 1 dimensions, and a mean of few units lies outside of these (see `FEWEST_UNITS`).
     """
     there = has_types(points)
-    rest = np.where(there[..., None], points, 0.0)
-    code = np.zeros(len(points), dtype=np.int64) if group is None else group
-    for value in np.unique(code):
-        rows = code == value
-        rest[rows] = np.where(there[rows][..., None], rest[rows] - mean_direction(points[rows]), 0.0)
+    rest = np.where(there[..., None], points - mean_direction(points), 0.0)
     rest /= np.maximum(there.sum(axis=0), 1)[:, None]
     n, n_types, d = points.shape
-    return np.asarray((weights @ rest.reshape(n, -1)).reshape(*weights.shape[:-1], n_types, d))
+    return np.asarray((weights @ rest.reshape(n, n_types * d)).reshape(*weights.shape[:-1], n_types, d))
+
+
+def permuted_directions(points: np.ndarray, y: np.ndarray, order: np.ndarray, group: np.ndarray) -> np.ndarray:
+    """Return (k, types, d) directions of a disease whose labels are exchanged within groups.
+
+    Each group keeps its number of ill ones. What the design itself makes of differences between groups (a batch with
+    more ill patients) is thus a part of every direction, as it is of the disease's own.
+
+    Parameters
+    ----------
+    points, y
+        As in `disease_direction`.
+    order
+        (k, n) distinct numbers: the lowest of each group become its ill ones.
+    group
+        (n,) codes.
+    """
+    ill = np.zeros(order.shape, dtype=bool)
+    for value in np.unique(group):
+        rows = np.flatnonzero(group == value)
+        place = order[:, rows].argsort(axis=1).argsort(axis=1)
+        ill[:, rows] = place < np.count_nonzero(y[rows] == 1)
+    there = has_types(points)
+    rest = np.where(there[..., None], points, 0.0)
+    n_ill = ill.astype(float) @ there
+    n_well = there.sum(axis=0) - n_ill
+    top = (ill @ rest.reshape(len(points), -1)).reshape(len(order), *points.shape[1:])
+    found = top / np.maximum(n_ill, 1)[..., None] - (rest.sum(axis=0) - top) / np.maximum(n_well, 1)[..., None]
+    return np.where(((n_ill > 0) & (n_well > 0))[..., None], found, 0.0)
 
 
 def has_types(bags: np.ndarray) -> np.ndarray:
@@ -170,7 +195,7 @@ def _products(a: np.ndarray, direction: np.ndarray) -> tuple[np.ndarray, np.ndar
     n, n_types, d = rows.shape
     u = direction.reshape(-1, n_types * d)
     shape = (n, *direction.shape[:-2])
-    top = rows.reshape(n, -1) @ u.T
+    top = rows.reshape(n, n_types * d) @ u.T
     squares = (u.reshape(-1, n_types, d) ** 2).sum(axis=2)
     below = there.astype(float) @ squares.T
     return top.reshape(shape), (rows**2).sum(axis=(1, 2)), below.reshape(shape)

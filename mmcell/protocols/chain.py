@@ -47,9 +47,10 @@ class PerturbationToPatient(Task):
         risk by a ridge Cox model of the place along the chosen signature and the clinical covariates, and of these
         alone.
 
-    Each value has 199 counterparts under directions that mean nothing, the same ones in all folds (see
-    `mmcell.probes.signatures.spread_directions`): signatures of treatments that do nothing, the choice among them
-    included, and for connectivity diseases whose labels mean nothing.
+    Values have 199 counterparts under directions that mean nothing, the same ones in all folds: along signatures those
+    of treatments that do nothing, the choice among them included (`mmcell.probes.signatures.spread_directions`; none of
+    fewer than six treated training units), and for connectivity diseases whose labels are exchanged within batches
+    (`mmcell.probes.signatures.permuted_directions`). Along the disease's own direction there are none.
     """
 
     probe = "types"
@@ -115,7 +116,10 @@ class PerturbationToPatient(Task):
         held = pd.Index(np.unique(split.test))
         frames, random = [], [np.empty((0, N_RANDOM))]
 
-        def add(frame: pd.DataFrame, values: np.ndarray) -> None:
+        def add(frame: pd.DataFrame, values: np.ndarray | None) -> None:
+            if values is None:
+                frames.append(frame.assign(row=-1))
+                return
             at = sum(map(len, random))
             frames.append(frame.assign(row=np.arange(at, at + len(frame))))
             random.append(values)
@@ -125,7 +129,7 @@ class PerturbationToPatient(Task):
             for target in view.labels:
                 if target in ("label", "ordered"):
                     columns = {"unit": held[known], "target": target, "stratum": stratum, "y_pred": place[known]}
-                    add(pd.DataFrame(columns), drawn[known])
+                    add(pd.DataFrame(columns), None if drawn is None else drawn[known])
         for name, units, values, drawn in found.reversals(held):
             columns = {"unit": units, "target": "reversal", "stratum": name, "perturbation": name}
             add(pd.DataFrame({**columns, "connectivity": values}), drawn)

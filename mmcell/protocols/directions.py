@@ -15,6 +15,7 @@ from mmcell.embedding import Embedding
 from mmcell.probes.scale import settled
 from mmcell.probes.signatures import (
     FEWEST,
+    FEWEST_UNITS,
     Space,
     along,
     bag_means,
@@ -22,6 +23,7 @@ from mmcell.probes.signatures import (
     disease_direction,
     has_types,
     mean_direction,
+    permuted_directions,
     spread_directions,
 )
 from mmcell.task import MethodView
@@ -178,15 +180,18 @@ class Directions:
 
     @cached_property
     def _random_disease(self) -> np.ndarray:
-        """(k, types, d) directions of a disease whose labels mean nothing, batches left out as in a balanced design."""
-        classes = [np.flatnonzero(self.state == value) for value in (1, 0)]
-        return np.sum(
-            [spread_directions(self.points[rows], self._drawn[:, 0, rows], self.bags.batch[rows]) for rows in classes],
-            axis=0,
-        )
+        """(k, types, d) directions of a disease whose labels mean nothing: exchanged within batches."""
+        rows = np.flatnonzero(np.isfinite(self.state))
+        points, y = self.points[rows], self.state[rows]
+        return permuted_directions(points, y, self._drawn[:, 0, rows], self.bags.batch[rows])
 
     def _random_signature(self, i: int) -> np.ndarray:
         return spread_directions(self.effects[i, self.train], self._drawn[:, 1 + i, self.train])
+
+    @cached_property
+    def _treated(self) -> np.ndarray:
+        """(P,) how many training units every signature is learnt from."""
+        return np.array([has_types(part[self.train]).any(axis=1).sum() for part in self.effects])
 
     def chosen(self, units: pd.Index) -> pd.Series:
         """Return where units stand along the chosen signature, turned the way of the disease; NaN without cells."""
@@ -197,20 +202,25 @@ class Directions:
     def _sign(self) -> float:
         return -1.0 if self.connectivities[self.choice] < 0 else 1.0
 
-    def places(self, units: pd.Index) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
-        """Yield every direction by its stratum, where units stand along it (n,), and along random ones (n, k)."""
+    def places(self, units: pd.Index) -> Iterator[tuple[str, np.ndarray, np.ndarray | None]]:
+        """Yield every direction by its stratum, where units stand along it (n,), and along random ones (n, k).
+
+        Along a signature of too few units the random ones are NaN. The disease's own direction has none: labels made
+        it that are asked for in other folds, so that its score varies more by chance than that of a random one.
+        """
         points = self.points[self._rows(units)]
         drawn, near = [], np.empty((N_RANDOM, len(self.signatures)))
         for i in range(len(self.signatures)):
             random = self._random_signature(i)
             near[:, i] = cosine(random, self.disease)
-            drawn.append(along(points, random))
+            drawn.append(along(points, random) if self._treated[i] >= FEWEST_UNITS else _nothing(points))
         # Whoever measured nothing would have chosen, too.
         best = np.argmax(np.abs(near), axis=1)
         at = np.arange(N_RANDOM)
         turned = np.where(near[at, best] < 0, -1.0, 1.0) * np.stack(drawn)[best, :, at].T
-        yield CHOSEN, self.chosen(units).to_numpy(), turned
-        yield DISEASE, along(points, self.disease), along(points, self._random_disease)
+        few = self._treated[self.choice] < FEWEST_UNITS
+        yield CHOSEN, self.chosen(units).to_numpy(), _nothing(points) if few else turned
+        yield DISEASE, along(points, self.disease), None
         for i, name in enumerate(self.bags.perturbations):
             yield name, along(points, self.signatures[i]), drawn[i]
 
@@ -230,16 +240,19 @@ class Directions:
     def facts(self) -> dict[str, Any]:
         """JSON-able: what was chosen, how signatures lie to the disease, and what they were learnt from."""
         names = self.bags.perturbations
-        has = np.stack([has_types(part[self.train]).any(axis=1) for part in self.effects])
         return {
             "chosen": names[self.choice],
             "connectivity": dict(zip(names, map(float, self.connectivities), strict=True)),
-            "units_treated": dict(zip(names, map(int, has.sum(axis=1)), strict=True)),
+            "units_treated": dict(zip(names, map(int, self._treated), strict=True)),
             "types": [*filter(None, self.bags.types)],
         }
 
     def _rows(self, units: pd.Index) -> np.ndarray:
         return self.bags.units.get_indexer(units)
+
+
+def _nothing(points: np.ndarray) -> np.ndarray:
+    return np.full((len(points), N_RANDOM), np.nan)
 
 
 def _batches(view: MethodView, unit: np.ndarray, n: int) -> np.ndarray:

@@ -55,6 +55,19 @@ def test_a_random_direction_that_says_nothing_counts_as_as_far():
     assert random_p(np.array([0.5, 0.1, -0.6, 0.5])) == pytest.approx(3 / 4)
     assert random_p(np.array([0.5, np.nan, 0.1])) == pytest.approx(2 / 3)
     assert np.isnan(random_p(np.array([np.nan, 0.1])))
+    assert np.isnan(random_p(np.array([0.5, np.nan, np.nan])))
+    assert random_p(np.array([0.1 + 0.2, 0.3, 0.1])) == pytest.approx(2 / 3)
+
+
+@pytest.mark.parametrize(("target", "p"), [("ordered", "severity_p"), ("label", "disease_p")])
+def test_without_random_directions_there_is_no_p(target, p):
+    items = chain(target)
+    assert 0 < get_metric(p).fn(items) < 1
+    assert np.isnan(get_metric(p).fn(items.having({"row": np.full(len(items.frame), -1)})))
+    # Random directions of no length, along which all stand in one place, are as far as any: they say nothing.
+    flat = items.arrays["random"].copy()
+    flat[:, 3:] = 0.0
+    assert get_metric(p).fn(Items(items.frame, "chain", {"random": flat})) >= 17 / 20
 
 
 def test_connectivity_is_a_mean_over_units():

@@ -13,6 +13,7 @@ from mmcell.probes.signatures import (
     cosine,
     disease_direction,
     mean_direction,
+    permuted_directions,
     spread_directions,
 )
 
@@ -109,17 +110,31 @@ def test_the_disease_is_the_difference_of_class_means():
 
 
 def test_random_directions_are_those_of_a_loop():
-    x, group = bags(20, missing=0.3, seed=4), np.arange(20) % 3
+    x = bags(20, missing=0.3, seed=4)
     w = np.random.default_rng(0).normal(size=(5, 20))
-    found = spread_directions(x, w, group)
+    found = spread_directions(x, w)
     for b in range(5):
         for t in range(3):
             own = np.flatnonzero(np.isfinite(x[:, t, 0]))
-            total = np.zeros(4)
-            for i in own:
-                total += w[b, i] * (x[i, t] - x[[j for j in own if group[j] == group[i]], t].mean(axis=0))
+            total = sum(w[b, i] * (x[i, t] - x[own, t].mean(axis=0)) for i in own)
             np.testing.assert_allclose(found[b, t], total / len(own))
-    np.testing.assert_allclose(spread_directions(x + 10.0 * group[:, None, None], w, group), found, atol=1e-12)
+
+
+def test_permuted_directions_are_those_of_labels_exchanged_within_groups():
+    x, group = bags(24, missing=0.3, seed=4), np.arange(24) % 3
+    x[:20, 2] = np.nan
+    y = (np.arange(24) < 10).astype(int)
+    order = np.random.default_rng(0).normal(size=(30, 24))
+    found = permuted_directions(x, y, order, group)
+    for b in range(30):
+        labels = np.zeros(24, dtype=int)
+        for g in range(3):
+            rows = np.flatnonzero(group == g)
+            labels[sorted(rows, key=lambda i: order[b, i])[: y[rows].sum()]] = 1
+        np.testing.assert_allclose(found[b], disease_direction(x, labels), atol=1e-12)
+    # Where no group has both classes nothing can be exchanged.
+    alone = permuted_directions(x, y, order, np.arange(24))
+    np.testing.assert_allclose(alone, np.broadcast_to(disease_direction(x, y), alone.shape), atol=1e-12)
 
 
 def test_random_directions_have_the_covariance_of_a_mean_of_units():
@@ -128,3 +143,9 @@ def test_random_directions_have_the_covariance_of_a_mean_of_units():
     drawn = spread_directions(rng.normal(size=(50, 2, 3)) * scale, rng.normal(size=(20_000, 50)))
     means = np.array([(rng.normal(size=(50, 2, 3)) * scale).mean(axis=0) for _ in range(2_000)])
     np.testing.assert_allclose(drawn.std(axis=0), means.std(axis=0), rtol=0.3)
+
+
+def test_of_no_units_there_are_no_numbers():
+    """A fold may hold out nobody who was treated."""
+    for measure in (along, cosine):
+        assert measure(np.empty((0, 2, 3)), np.ones((7, 2, 3))).shape == (0, 7)

@@ -168,6 +168,30 @@ def test_the_same_random_directions_stand_beside_every_embedding_and_fold(data):
     np.testing.assert_array_equal(items.arrays["random"][rows], items.arrays["random"][ordered])
 
 
+def test_the_direction_of_the_disease_itself_has_no_random_ones(data):
+    """Labels that made it are asked for in other folds: random directions would vary less by chance."""
+    table, _ = scores(data)
+    for metric in ("severity_p", "disease_p"):
+        assert table.loc[(metric, DISEASE), "status"] == "undefined"
+        assert "--null" in table.loc[(metric, DISEASE), "reason"]
+
+
+def test_where_every_patient_is_a_batch_no_p_is_small(data):
+    own = with_obs(data, batch=data.unit.to_numpy())
+    assert own.roles.batch == "batch"
+    table, _ = scores(own, latents(data))
+    assert (table.loc["connectivity_p", "value"].astype(float) == 1.0).all()
+
+
+def test_of_few_treated_donors_there_is_no_p(data):
+    few = ~data.obs["treatment"].notna() | data.unit.isin(data.patients.index[:6])
+    part = subset(data, data.ids[few.to_numpy()])
+    table, _ = scores(part, latents(data).align(part.ids))
+    assert table.loc[("severity_spearman", "reversal"), "status"] == "ok"
+    assert (table.loc["severity_p", "status"] == "undefined").all()
+    assert table.loc["connectivity_p", "value"].notna().all()
+
+
 # -- other designs ------------------------------------------------------------------------------------------------
 
 
