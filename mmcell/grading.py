@@ -79,7 +79,7 @@ def grade(
             frame["by:perturbation"] = frame["perturbation"]
         return measured(Items(frame, items.kind, items.arrays, items.details), dataset, split)
     if items.kind == "chain":
-        return Items(with_truth(frame, dataset), items.kind, items.arrays, items.details)
+        return with_truth(items, frame, dataset)
     if items.kind in ("retrieval", "features"):
         return Items(frame, items.kind, items.arrays, items.details)
     # One span of time for all folds, so that they are asked the same.

@@ -8,10 +8,11 @@ which needs no treatment. Second: of a patient's own treated cells, does the tre
 disease undo it most, among all? Third: does the place along the chosen treatment add to clinical covariates in
 foretelling survival (C of both less C of covariates)?
 
-A treatment that does nothing has a direction, too, by chance: the rows ``severity_p``, ``disease_p`` and
-``connectivity_p`` say how often directions like those that chance alone gives are as far from nothing, the choice among
-treatments included. Intervals are over patients, and do not know of it. With ``--null`` labels, severities and outcomes
-of patients are permuted.
+A treatment that does nothing has a direction, too, by chance, and so has a disease whose labels mean nothing; intervals
+are over patients, and do not know of it. The rows ``severity_p`` and ``disease_p`` say how often treatments without an
+effect would order patients as well, the choice among them included; ``connectivity_p`` and ``reversal_p`` how often
+labels exchanged within batches would give as much. With ``--null`` labels, severities and outcomes of patients move
+together, through the whole pipeline.
 
 Simulated, all links are known: with ``sim-chain:state_effect=0`` the disease leaves the treatments' programme alone,
 and with ``treatment_effect=0`` no treatment does anything.
@@ -32,7 +33,7 @@ task = PerturbationToPatient(
         ),
         metrics=(
             "severity_spearman", "severity_p", "disease_auroc", "disease_p", "connectivity", "connectivity_p",
-            "reversal_rank", "reversal@1", "combined_c", "added_c",
+            "reversal_rank", "reversal_p", "reversal@1", "combined_c", "added_c",
         ),
         primary="severity_spearman",
         controls=("random", "constant", "technical-only", "pca", "label-permuted"),

@@ -89,6 +89,7 @@ METRICS = Registry(
         "connectivity": "mmcell.metrics.chain:CONNECTIVITY",
         "connectivity_p": "mmcell.metrics.chain:CONNECTIVITY_P",
         "reversal_rank": "mmcell.metrics.chain:REVERSAL_RANK",
+        "reversal_p": "mmcell.metrics.chain:REVERSAL_P",
         "reversal@1": "mmcell.metrics.chain:REVERSAL_FIRST",
         "combined_c": "mmcell.metrics.chain:COMBINED_C",
         "added_c": "mmcell.metrics.chain:ADDED_C",

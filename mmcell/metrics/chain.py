@@ -20,6 +20,8 @@ from mmcell.metrics.effects import mean_known
 from mmcell.metrics.regression import SPEARMAN
 from mmcell.metrics.survival import HARRELL_C
 
+#: The stratum of patients along the perturbation that training patients chose, and of ranks among all perturbations.
+CHOSEN = "all"
 #: Values that differ by less are equal: rounding must not decide what is as far.
 _EQUAL = 1e-12
 _NO_RANDOM = (
@@ -29,10 +31,10 @@ _NO_RANDOM = (
 _NO_REVERSING = "roles.reversing names no perturbation that these units were treated with"
 
 
-def random_p(values: np.ndarray) -> float:
-    """Return how often k directions that mean nothing are as far from 0 as the measured one.
+def random_p(values: np.ndarray, *, one_sided: bool = False) -> float:
+    """Return how often k directions that mean nothing are as far from 0 as the measured one, or as far above it.
 
-    That is (1 + #{|v| ≥ |v₀|}) / (1 + k).
+    That is (1 + #{|v| ≥ |v₀|}) / (1 + k), and one-sided (1 + #{v ≥ v₀}) / (1 + k).
 
     Parameters
     ----------
@@ -40,7 +42,8 @@ def random_p(values: np.ndarray) -> float:
         (1 + k,) the measured one first. NaN where it is undefined, or all random ones are, gives NaN; an undefined one
         among others counts as as far. Values that differ by rounding are equal.
     """
-    measured, drawn = abs(values[0]), np.abs(values[1:])
+    values = values if one_sided else np.abs(values)
+    measured, drawn = values[0], values[1:]
     if not np.isfinite(measured) or not np.isfinite(drawn).any():
         return float("nan")
     return float((1 + np.sum(~(drawn < measured - _EQUAL))) / (1 + len(drawn)))
@@ -93,6 +96,15 @@ def _above_chance(truth: np.ndarray, ranks: np.ndarray) -> tuple[np.ndarray, flo
     return np.where(np.ptp(ranks, axis=0) > 0, above, np.nan), pairs
 
 
+def _order_p(of_fold: Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, float]]) -> Callable[[Items], float]:
+    """Return the p of an order: one-sided along the chosen signature, which is turned the way of the disease."""
+    return lambda items: random_p(_ranked(items, of_fold), one_sided=bool((items.column("stratum") == CHOSEN).all()))
+
+
+def _reversal_p(items: Items) -> float:
+    return random_p(_beside(items, "reversal_rank").mean(axis=0), one_sided=True)
+
+
 def _connectivity_p(items: Items) -> float:
     return random_p(_beside(items, "connectivity").mean(axis=0))
 
@@ -120,8 +132,8 @@ def _test(name: str, fn: Callable[[Items], float], target: str, needs: tuple[str
 SEVERITY_SPEARMAN = replace(SPEARMAN, name="severity_spearman", kinds=("chain",), target="ordered")
 #: How well the place along a signature tells the two classes of held-out patients apart.
 DISEASE_AUROC = replace(AUROC, name="disease_auroc", kinds=("chain",), target="label")
-SEVERITY_P = _test("severity_p", lambda items: random_p(_ranked(items, _rho)), "ordered", ("y_pred", "y_true"))
-DISEASE_P = _test("disease_p", lambda items: random_p(_ranked(items, _above_chance)), "label", ("y_pred", "y_true"))
+SEVERITY_P = _test("severity_p", _order_p(_rho), "ordered", ("y_pred", "y_true"))
+DISEASE_P = _test("disease_p", _order_p(_above_chance), "label", ("y_pred", "y_true"))
 
 _connectivity_fn, _connectivity_fast = mean_known("connectivity")
 _rank_fn, _rank_fast = mean_known("reversal_rank")
@@ -137,6 +149,7 @@ REVERSAL_RANK = Metric(
     "reversal_rank", _rank_fn, True, 0.5, (0, 1), _rank_fast, ("chain",), "reversal", needs=("reversal_rank",),
     undefined=_NO_REVERSING,
 )  # fmt: skip
+REVERSAL_P = _test("reversal_p", _reversal_p, "reversal", ("reversal_rank",))
 #: How often it is the first of all.
 REVERSAL_FIRST = Metric(
     "reversal@1", _first_fn, True, _first_by_chance, (0, 1), _first_fast, ("chain",), "reversal",

@@ -12,11 +12,12 @@ import pandas as pd
 from mmcell.embedding import Embedding
 from mmcell.errors import MmcellError, first, number_of
 from mmcell.items import Items
+from mmcell.metrics.chain import CHOSEN
 from mmcell.probes.cox import fit_cox
 from mmcell.probes.design import ClinicalDesign
 from mmcell.probes.inputs import Block, Patients
 from mmcell.probes.signatures import FEWEST
-from mmcell.protocols.directions import CHOSEN, N_RANDOM, Bags, Directions
+from mmcell.protocols.directions import N_RANDOM, Bags, Directions
 from mmcell.splits import Split
 from mmcell.task import MethodView, Task, TaskSpec
 

@@ -12,6 +12,7 @@ import pandas as pd
 
 from mmcell.digest import stream
 from mmcell.embedding import Embedding
+from mmcell.metrics.chain import CHOSEN
 from mmcell.probes.scale import settled
 from mmcell.probes.signatures import (
     FEWEST,
@@ -31,8 +32,8 @@ from mmcell.untreated import speaking
 
 #: Random directions beside every measured one: the smallest p is 1 in 200.
 N_RANDOM = 199
-#: The strata of patients along the perturbation that training patients chose, and along the disease itself.
-CHOSEN, DISEASE = "all", "disease itself"
+#: The stratum of patients along the disease's own direction.
+DISEASE = "disease itself"
 _CONTROL = 0
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 
-from mmcell.protocols.directions import CHOSEN
+from mmcell.metrics.chain import CHOSEN
 from mmcell.records import RunRecord, Score
 
 _ORDER = (

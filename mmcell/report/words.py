@@ -65,6 +65,7 @@ _METRICS = {
     "connectivity": "connectivity with the disease",
     "connectivity_p": "p of the connectivity among random directions",
     "reversal_rank": "rank of the reversing perturbation",
+    "reversal_p": "p of that rank among permuted patients",
     "reversal@1": "reversing perturbation first",
     "combined_c": "C of covariates and response",
     "added_c": "C added to covariates",

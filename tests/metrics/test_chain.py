@@ -1,10 +1,13 @@
 """Order, reversal and added value: against the field's metrics, looped over random directions one by one."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pandas as pd
 import pytest
 
 from mmcell import Items
+from mmcell.chain import with_truth
 from mmcell.metrics import get_metric
 from mmcell.metrics.chain import random_p
 from mmcell.metrics.classification import AUROC
@@ -44,11 +47,59 @@ def as_kind(items, kind, y_pred=None):
 def test_p_is_the_share_of_random_directions_that_do_as_well(target, kind, like, value, p, centre, seed):
     items = chain(target, seed=seed)
     assert get_metric(value).fn(items) == pytest.approx(like.fn(as_kind(items, kind)))
+    # Along the chosen signature the sign is known beforehand, along others it is not.
+    items = items.having({"stratum": np.full(len(items.frame), "one")})
     measured = abs(like.fn(as_kind(items, kind)) - centre)
     rows = items.column("row")
     drawn = [abs(like.fn(as_kind(items, kind, items.arrays["random"][rows, b])) - centre) for b in range(19)]
     expected = (1 + sum(d >= measured - 1e-12 for d in drawn)) / 20
     assert get_metric(p).fn(items) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    ("target", "value", "p"), [("ordered", "severity_spearman", "severity_p"), ("label", "disease_auroc", "disease_p")]
+)
+def test_along_the_chosen_signature_p_is_one_sided(target, value, p):
+    items = chain(target, seed=1)
+    turned = items.having({"y_pred": -items.column("y_pred")})
+    assert get_metric(p).fn(items) <= 0.1
+    assert get_metric(p).fn(turned) > 0.9
+
+
+def test_ranks_of_what_reverses_are_those_of_a_loop_also_under_random_directions():
+    rng = np.random.default_rng(0)
+    names = ["a", "b", "c", "d"]
+    frame = pd.DataFrame(
+        [(u, n) for u in range(10) for n in names if (u, n) not in {(0, "a"), (1, "b")}],
+        columns=["unit", "perturbation"],
+    )
+    frame = frame.assign(
+        item=frame["unit"], stratum=frame["perturbation"], target="reversal", split="", repeat=0, fold=0
+    )
+    frame["connectivity"], frame["row"] = np.round(rng.normal(size=len(frame)), 1), rng.permutation(len(frame))
+    random = np.round(rng.normal(size=(len(frame), 7)), 1)
+    dataset = SimpleNamespace(reversing=("a", "c"))
+    found = with_truth(Items(frame, "chain", {"random": random}), frame, dataset)
+    ranks = found.frame[found.frame["stratum"] == "all"]
+    assert sorted(ranks["unit"]) == list(range(10))
+    assert len(found.frame) == len(frame) + 10
+    for _, row in ranks.iterrows():
+        own = frame[frame["unit"] == row["unit"]]
+        for measured, values in [(row["reversal_rank"], own["connectivity"])] + [
+            (found.arrays["random"][row["row"], b], random[own["row"], b]) for b in range(7)
+        ]:
+            pairs = [
+                (y > x) + 0.5 * (y == x)
+                for x, n in zip(values, own["perturbation"], strict=True)
+                if n in "ac"
+                for y, m in zip(values, own["perturbation"], strict=True)
+                if m not in "ac"
+            ]
+            assert measured == pytest.approx(np.mean(pairs))
+        assert row["n_gallery"] == len(own)
+    p = get_metric("reversal_p").fn(found.where(found.frame["stratum"] == "all"))
+    drawn = found.arrays["random"][ranks["row"]].mean(axis=0)
+    assert p == pytest.approx((1 + (drawn >= ranks["reversal_rank"].mean() - 1e-12).sum()) / 8)
 
 
 def test_a_random_direction_that_says_nothing_counts_as_as_far():

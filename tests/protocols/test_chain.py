@@ -9,7 +9,8 @@ import pytest
 import mmcell
 from mmcell import Dataset, Embedding, MethodView, MmcellError
 from mmcell.data.simulate import simulate_chain, simulate_cohort, simulate_perturbation
-from mmcell.protocols.directions import CHOSEN, DISEASE, N_RANDOM
+from mmcell.metrics.chain import CHOSEN
+from mmcell.protocols.directions import DISEASE, N_RANDOM
 from mmcell.report.chain import said_of_chain
 from mmcell.splits import splits_of
 from mmcell.task import get_task
@@ -80,6 +81,7 @@ def test_a_treatment_that_reverses_the_disease_orders_patients_and_is_the_first_
     lie = table.loc["connectivity"]
     assert lie.loc["reversal", "ci_high"] < 0 < lie.loc["mimic", "ci_low"]
     assert table.loc[("reversal_rank", "all"), "value"] > 0.9
+    assert table.loc[("reversal_p", "all"), "value"] <= 0.05
     assert table.loc[("reversal@1", "all"), "chance"] == pytest.approx(0.25)
     assert {fold["chosen"] for fold in found.records[0].details["folds"]} <= {"reversal", "mimic"}
 
