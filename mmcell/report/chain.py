@@ -12,6 +12,8 @@ _ORDER = (
     ("disease_auroc", "disease_p", "AUROC", "of the disease"),
 )
 
+_PATIENTS = "permuted patients"
+
 
 def said_of_chain(record: RunRecord) -> list[str]:
     """Return one line for each question that a candidate answers; none for records of other tasks."""
@@ -25,7 +27,7 @@ def _order(record: RunRecord, scores: dict[tuple[str, str], Score]) -> str:
     for metric, test, name, of in _ORDER:
         value, p = scores.get((metric, CHOSEN)), scores.get((test, CHOSEN))
         if value is not None:
-            parts.append(f"{name} {_with_interval(value)} {of}{_p(p)}")
+            parts.append(f"{name} {_with_interval(value)} {of}{_p(p, 'random signatures')}")
     if not parts or not chosen:
         return ""
     folds = sum(chosen.values())
@@ -39,11 +41,12 @@ def _reversal(scores: dict[tuple[str, str], Score]) -> str:
         return ""
     least = min(lies, key=lambda s: s.value or 0.0)
     p = scores.get(("connectivity_p", least.stratum))
-    text = f"undoes the disease most: {least.stratum}, connectivity {_with_interval(least)}{_p(p)}"
+    text = f"undoes the disease most: {least.stratum}, connectivity {_with_interval(least)}{_p(p, _PATIENTS)}"
     first = scores.get(("reversal@1", CHOSEN))
     if first is not None:
         share, chance = _with_interval(first), _n(first.chance)
         text += f"; what is known to reverse is the first in {share} of patients (chance {chance})"
+        text += _p(scores.get(("reversal_p", CHOSEN)), _PATIENTS)
     return text
 
 
@@ -60,8 +63,8 @@ def _with_interval(score: Score) -> str:
     )
 
 
-def _p(score: Score | None) -> str:
-    return "" if score is None else f", p {_n(score.value)} among random directions"
+def _p(score: Score | None, among: str) -> str:
+    return "" if score is None else f", p {_n(score.value)} among {among}"
 
 
 def _n(value: float | None) -> str:

@@ -296,7 +296,7 @@ def test_every_question_is_answered_in_a_line(data):
     _, found = scores(data)
     order, reversal, outcome = said_of_chain(found.records[0])
     assert order.startswith("along ")
-    assert "with severity, p 0.005 among random directions; AUROC" in order
+    assert "with severity, p 0.005 among random signatures; AUROC" in order
     assert reversal.startswith("undoes the disease most: reversal, connectivity −")
     assert "(chance 0.250)" in reversal
     assert outcome.startswith("beside clinical covariates: C 0.")
