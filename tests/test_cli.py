@@ -324,8 +324,11 @@ def test_show_prints_the_card_of_any_kind(name, pieces, capsys):
 
 @pytest.mark.parametrize(
     ("name", "near"),
-    [("aurco", "auroc"), ("hcc-survivl", "hcc-survival"), ("psuedobulk", "pseudobulk"),
-     ("label-permutd", "label-permuted"), ("scgtp", "scgpt"), ("harmny", "harmony"), ("covid-sit", "covid-cite"), ("gen2vec", "gene2vec")],
+    [
+        ("aurco", "auroc"), ("hcc-survivl", "hcc-survival"), ("psuedobulk", "pseudobulk"), ("scgtp", "scgpt"),
+        ("label-permutd", "label-permuted"), ("harmny", "harmony"), ("covid-sit", "covid-cite"),
+        ("gen2vec", "gene2vec"),
+    ],
 )  # fmt: skip
 def test_a_mistyped_name_of_any_kind_is_understood(name, near):
     from mmcell.report.cards import show_card
