@@ -170,6 +170,22 @@ SPLIT_HALF = "split-half"
 UNTRAINED = "untrained"
 
 
+def _sentence(build: Builder) -> str:
+    """Return what a builder returns, in a sentence: the first line of its docstring without its verb."""
+    text = str(build.__doc__).partition("\n")[0].removeprefix("Return ")
+    return text[:1].upper() + text[1:]
+
+
+#: Name -> a line about each control that is no encoder or patient encoder.
+ABOUT = {
+    **{name: _sentence(build) for name, build in BUILDERS.items()},
+    "label-permuted": "The task's own first encoder, with labels permuted between units on both sides of every split.",
+    "partner-permuted": "The task's own first encoder, with partners permuted within batch and type on both sides.",
+    SPLIT_HALF: "A ceiling: one half of a modality's counts, or of a unit's cells, in place of an embedding.",
+    UNTRAINED: "For every encoder that has one, its twin with random weights: what its shape alone is worth.",
+}
+
+
 def names_of(task: Task) -> tuple[str, ...]:
     """Return what runs with a task by default: its own controls, those that its protocol requires, and its ceilings."""
     required = [name for need in task.required for name in need.split("|")]

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 import pandas as pd
@@ -18,33 +18,17 @@ from mmcell.errors import MmcellError, did_you_mean
 from mmcell.incremental import incremental
 from mmcell.items import Items
 from mmcell.metrics.base import Metric, get_metric
-from mmcell.records import RunRecord, Score
+from mmcell.records import RunRecord
+from mmcell.scoretable import group_table, score_table
 from mmcell.stats.comparison import Adjust, Comparison, compare
 from mmcell.stats.family import compare_across
 
 if TYPE_CHECKING:
+    from anndata import AnnData
+
+    from mmcell.dataset import Dataset
     from mmcell.sensitivity import Sensitivity
-
-COLUMNS = (
-    "task", "dataset", "encoder", "patient_encoder", "probe", "correction", "role", "metric", "query", "gallery",
-    "stratum", "split", "shift", "value", "ci_low", "ci_high", "chance", "difference", "skill", "p_null", "n_units",
-    "n_items", "n_excluded", "status", "reason", "seconds",
-)  # fmt: skip
-#: Beside `COLUMNS` when details are asked for.
-DETAILS = (
-    "target", "difference_low", "difference_high", "mde", "verdict", "worst", "worst_value", "worst_n", "n_null",
-    "missing_controls", "higher_is_better", "method", "n_gallery", "primary", "competes", "correction_kind",
-)  # fmt: skip
-_NUMBERS = (
-    "value", "ci_low", "ci_high", "chance", "difference", "skill", "p_null", "seconds", "difference_low",
-    "difference_high", "mde", "worst_value", "n_gallery",
-)  # fmt: skip
-
-
-_GROUPS = (
-    "task", "dataset", "encoder", "patient_encoder", "probe", "role", "metric", "target", "query", "gallery", "stratum",
-    "split", "by", "group", "value", "ci_low", "ci_high", "chance", "n_units", "n_items",
-)  # fmt: skip
+    from mmcell.task import Task
 
 
 @dataclass(frozen=True, eq=False)
@@ -115,10 +99,7 @@ class Results:
             Text that does not apply is "", a number that does not apply is NA. `difference` is from the task's
             reference control.
         """
-        rows = [_row(record, score) for record in self.records for score in record.scores]
-        frame = pd.DataFrame(rows, columns=[*COLUMNS, *DETAILS])
-        frame[list(_NUMBERS)] = frame[list(_NUMBERS)].astype("Float64")
-        return frame if details else frame[list(COLUMNS)]
+        return score_table(self.records, details)
 
     def groups(self) -> pd.DataFrame:
         """Return the primary metric of candidates and of the reference in every subgroup, a row each.
@@ -130,21 +111,7 @@ class Results:
             ci_low ci_high chance n_units n_items``; NA where the metric is undefined, and no interval of fewer than 10
             units. Subgroups are cell types, batches and the columns of roles.strata.
         """
-        places = ("metric", "target", "query", "gallery", "stratum", "split")
-        rows = [
-            {
-                "task": record.task["name"], "dataset": record.dataset, "encoder": record.encoding,
-                "patient_encoder": record.patient_encoder, "probe": record.probe, "role": record.role,
-                **{name: getattr(score, name) for name in places},
-                "by": g.role, "group": g.name, "value": g.value, "ci_low": g.low, "ci_high": g.high,
-                "chance": g.chance, "n_units": g.n_units, "n_items": g.n_items,
-            }
-            for record in self.records for score in record.scores for g in score.groups
-        ]  # fmt: skip
-        frame = pd.DataFrame(rows, columns=list(_GROUPS))
-        numbers = ["value", "ci_low", "ci_high", "chance"]
-        frame[numbers] = frame[numbers].astype("Float64")
-        return frame
+        return group_table(self.records)
 
     def crossed(self) -> pd.DataFrame:
         """Return the headline score and rank of every cell encoder × patient encoder; see `mmcell.crossed.crossed`."""
@@ -304,6 +271,102 @@ class Results:
         ]  # fmt: skip
         return rows.sort_values(["task", "dataset", "split", "query", "_order"])[columns].reset_index(drop=True)
 
+    def to_anndata(
+        self,
+        encoder: str | Sequence[str] | None = None,
+        *,
+        task: str | Task | None = None,
+        patient_encoder: str | None = None,
+        probe: str | None = None,
+        split: str | None = None,
+        fold: int = 0,
+        sources: Mapping[str, Any] | None = None,
+        patient_encoders: Any = None,
+        corrections: Any = None,
+        dataset: str | Path | Dataset | None = None,
+        cache: str | Path | None = None,
+    ) -> AnnData:
+        """Return the patients of one task with the vectors of one split, to be drawn with scanpy.
+
+        The vectors are those of ONE fold: what is fitted in them saw the patients with ``side`` "training", and the
+        place of these says nothing of how well it holds elsewhere. Where a patient encoder learns from labels (``mil``)
+        training patients have vectors of inner folds, each with a space of its own. Records hold no vectors: they are
+        made again from the same data, split and seed, and it is checked that these, and the card, are the record's.
+
+        Parameters
+        ----------
+        encoder
+            One or several by their names in the table; default: all that compete.
+        task, patient_encoder, probe
+            Which results are meant, where there are several; of a task of your own the object.
+        split, fold
+            Name of the split (default: the task's first) and its fold, in the first repeat.
+        sources
+            Name in the table -> what was evaluated, for encoders that are no names: an object, an embedding.
+        patient_encoders, corrections, dataset
+            As in `mmcell.evaluate`, where they were more than names.
+        cache
+            Folder with kept embeddings, see `mmcell.evaluate`.
+
+        Returns
+        -------
+        anndata.AnnData
+            A row a patient. ``obs``: the columns of roles; ``side`` ("training", "held out"); ``fold``, which fold held
+            the patient out, and ``y_pred_NAME``, what was predicted there: that model is of another fold than the
+            vectors are, unless the two are equal. ``obsm["X_NAME"]``: the vectors, NAME as ``pca_pseudobulk``; with
+            several probes ``y_pred_NAME_PROBE``. ``uns["mmcell"]``: task, dataset, split, the ids in training
+            (``trained_on``) and held out, who has no vectors (``left_out``), and the keys of the records.
+
+        Raises
+        ------
+        MmcellError
+            Nothing, or results of several tasks, fit; vectors are not of patients; labels are permuted; data, split or
+            card are not those of the run.
+        """
+        from mmcell.task import Task
+        from mmcell.vectors import chosen_records, patients_as_anndata
+
+        own = task if isinstance(task, Task) else None
+        name = own.spec.name if own is not None else task
+        records = chosen_records(self.records, str(name) if name else None, encoder, patient_encoder, probe)
+        return patients_as_anndata(
+            records, self.items, task=own, fold=fold, split=split, sources=sources or {},
+            patient_encoders=patient_encoders, corrections=corrections, dataset=dataset, cache=cache,
+        )  # fmt: skip
+
+    def to_mlflow(
+        self, experiment: str = "mmcell", *, tracking_uri: str | None = None, report: bool = True
+    ) -> str:  # fmt: skip
+        """Log to MLflow (the extra ``mlflow``): a run a record, under one run that holds table.csv and report.html.
+
+        Metrics are of every score the value, both ends of its interval, chance, and the difference from the reference
+        (see `mmcell.tracking.metrics_of` for their names); parameters what was chosen; tags the task and its version,
+        the data and their fingerprint, encoder, role and key. A record that failed is a failed run.
+
+        Parameters
+        ----------
+        experiment
+            Its name; made where it is not there. Logging twice makes two sets of runs.
+        tracking_uri
+            Where; default: what MLflow itself takes ($MLFLOW_TRACKING_URI). A folder is refused by MLflow 3 unless
+            MLFLOW_ALLOW_FILE_STORE is true; a server, or sqlite with the whole mlflow, is not.
+        report
+            Whether the report is written and attached.
+
+        Returns
+        -------
+        str
+            The id of the run above.
+
+        Raises
+        ------
+        MmcellError
+            MLflow is not installed, or refuses; there are no records.
+        """
+        from mmcell.tracking import log_results
+
+        return log_results(self, experiment, tracking_uri, report)
+
     def report(self, path: str | Path, sensitivity: Sensitivity | None = None) -> Path:
         """Write the report, one self-contained HTML file, and return its path; `sensitivity` is of the same run."""
         from mmcell.report.html import write_report
@@ -313,32 +376,3 @@ class Results:
 
 def _label(place: tuple[str, ...]) -> str:
     return "/".join(filter(None, place))
-
-
-def _row(record: RunRecord, score: Score) -> dict[str, object]:
-    gap = score.difference
-    return {
-        "task": record.task["name"], "dataset": record.dataset, "encoder": record.encoder,
-        "patient_encoder": record.patient_encoder, "probe": record.probe, "correction": record.correction,
-        "role": record.role, "metric": score.metric, "query": score.query, "gallery": score.gallery,
-        "stratum": _stratum(score), "split": score.split, "shift": score.shift, "value": score.value,
-        "ci_low": score.low, "ci_high": score.high, "chance": score.chance,
-        "difference": gap.value if gap else None, "skill": score.skill, "p_null": score.p_null,
-        "n_units": score.n_units, "n_items": score.n_items, "n_excluded": score.n_excluded, "status": score.status,
-        "reason": score.reason, "seconds": record.provenance.seconds, "target": score.target,
-        "difference_low": gap.low if gap else None, "difference_high": gap.high if gap else None,
-        "mde": gap.mde if gap else None, "verdict": score.verdict,
-        "worst": f"{score.worst.role}={score.worst.name}" if score.worst else "",
-        "worst_value": score.worst.value if score.worst else None,
-        "worst_n": score.worst.n_units if score.worst else pd.NA, "n_null": score.n_null,
-        "missing_controls": ", ".join(record.missing_controls),
-        "higher_is_better": score.higher_is_better, "method": score.method, "n_gallery": score.n_gallery,
-        "primary": score.metric == record.task["primary"], "competes": record.competes,
-        "correction_kind": record.correction_kind,
-    }  # fmt: skip
-
-
-def _stratum(score: Score) -> str:
-    """Return the gallery or group; where one value is told from the rest (``batch=B1``), that value is the group."""
-    _, is_value, value = score.target.partition("=")
-    return value if is_value and score.stratum == "all" else score.stratum

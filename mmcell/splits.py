@@ -48,6 +48,16 @@ class SplitSpec:
         """What is unseen at test time, where whole groups are left out."""
         return (self.by or "") if self.kind == "leave-one-group-out" else ""
 
+    def in_words(self) -> str:
+        """Return how units are held out, and what is predicted of them."""
+        if self.kind == "leave-one-group-out":
+            how = f"every {self.by} is held out once"
+        else:
+            by = f", {self.by} spread evenly" if self.kind == "stratified-group-kfold" else ""
+            times = f"{self.repeats} × " if self.repeats > 1 else ""
+            how = f"{times}{self.n_splits} folds of units{by}"
+        return f"{self.name}: {how}; predicted: {', '.join(self.targets)}"
+
 
 @dataclass(frozen=True, eq=False)
 class Split:

@@ -115,6 +115,13 @@ class Work:
         )  # fmt: skip
         return Work(self.plan, blank, self.task, self.cache)
 
+    def vectors(self, split: Split) -> Embedding:
+        """Return what the probe sees of patients under one split, fitted on its training patients.
+
+        A supervised patient encoder gives training patients the vectors of inner folds.
+        """
+        return self._made(split, self.plan.dataset, ()).embeddings[self.task.spec.slot[0]]
+
     def retention(self) -> pd.DataFrame | None:
         """Return how well the first split's patient vectors recover what was measured besides biology."""
         dataset, (_, wanted, level) = self.plan.dataset, self.task.spec.slot

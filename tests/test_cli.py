@@ -9,6 +9,7 @@ import pytest
 import yaml
 
 from mmcell import Items, Results
+from mmcell.errors import MmcellError
 from mmcell.records import RunRecord
 from mmcell.store import Store
 from mmcell.testing import tiny_cohort, write_cohort
@@ -277,11 +278,11 @@ def test_debug_shows_the_traceback(tmp_path):
 
 @pytest.mark.parametrize("what", ["tasks", "datasets", "encoders", "patient-encoders", "metrics"])
 def test_list_names_everything_with_a_line_about_it(what):
-    from mmcell.report.cards import _sources, describe
+    from mmcell.report.cards import describe, registries
 
     found = run("list", what)
     assert found.returncode == 0
-    for name in _sources()[what].names():
+    for name in registries()[what].names():
         assert name in found.stdout
         assert describe(what, name)
 
@@ -295,6 +296,46 @@ def test_show_prints_the_card_of_a_task():
     found = run("show", "patient-severity")
     assert "severe COVID-19" in found.stdout
     assert "technical-only" in found.stdout
+
+
+@pytest.mark.parametrize(
+    ("name", "pieces"),
+    [
+        ("hcc-survival", ["unit: roles.unit", "5 × 5 folds of units, outcome spread", "clinical-only or stratum-only"]),
+        ("patient-severity", ["leave-one-batch-out: every batch is held out once", "auroc, less that of composition"]),
+        ("auroc", ["higher is better", "chance: 0.5", "bounds: 0 to 1", "BCa", "items: binary", "patient-severity"]),
+        ("connectivity_p", ["lower is better", "chance: none", "interval: none", "is the p of a test"]),
+        ("calibration_slope_error", ["folded at 0", "columns: p_event"]),
+        ("pca", ["fitted: on training units", "n_components: 50", "card:"]),
+        ("pseudobulk", ["patient-encoder: pseudobulk"]),
+        ("scgpt", ["use: {file: FILE.h5ad, model: scgpt}"]),
+        ("harmony", ["correction: harmony"]),
+        ("technical-only", ["control: technical-only", "What the measurement alone says."]),
+        ("nelisa", ["BSD-3-Clause", "bring it: `$MMCELL_DATA/nelisa/nelisa_profiles.parquet`"]),
+    ],
+)  # fmt: skip
+def test_show_prints_the_card_of_any_kind(name, pieces, capsys):
+    from mmcell.report.cards import show_card
+
+    show_card(name)
+    shown = capsys.readouterr().out
+    for piece in pieces:
+        assert piece in shown
+
+
+@pytest.mark.parametrize(
+    ("name", "near"),
+    [
+        ("aurco", "auroc"), ("hcc-survivl", "hcc-survival"), ("psuedobulk", "pseudobulk"), ("scgtp", "scgpt"),
+        ("label-permutd", "label-permuted"), ("harmny", "harmony"), ("covid-sit", "covid-cite"),
+        ("gen2vec", "gene2vec"),
+    ],
+)  # fmt: skip
+def test_a_mistyped_name_of_any_kind_is_understood(name, near):
+    from mmcell.report.cards import show_card
+
+    with pytest.raises(MmcellError, match=f"did you mean .*{near}"):
+        show_card(name)
 
 
 def test_show_prints_the_card_of_ones_own_cohort(cohort):

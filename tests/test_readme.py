@@ -74,6 +74,17 @@ def test_the_task_of_the_readme_runs_and_is_short():
     assert {"candidate", "control"} == set(table["role"])
 
 
+def test_the_metric_of_the_readme_is_one_and_is_resampled():
+    space = {}
+    exec(block("MAE = Metric"), space)
+    table = pd.DataFrame(
+        {"item": list("abc"), "unit": list("uvw"), "y_true": [0.0, 1.0, 2.0], "y_pred": [1.0, 1.0, 0.0]}
+    )
+    items = mmcell.Items(table, kind="regression")
+    assert space["MAE"].fn(items) == 1.0
+    assert space["MAE"].draws(items, np.array([[2, 0, 0], [0, 1, 1]])).tolist() == [1.0, 1.0]
+
+
 def test_the_card_of_the_readme_is_a_card():
     import yaml
 

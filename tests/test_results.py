@@ -3,7 +3,8 @@ import pandas as pd
 import pytest
 
 from mmcell import evaluate
-from mmcell.results import COLUMNS, DETAILS, Results
+from mmcell.results import Results
+from mmcell.scoretable import COLUMNS, DETAILS
 from tests.toys import ALIGNMENT, PATIENT, RETRIEVAL, cite
 
 

@@ -9,7 +9,7 @@ import pytest
 import mmcell.run
 from mmcell import Embedding, ModelCard, evaluate
 from mmcell.plan import make_plan
-from mmcell.results import COLUMNS
+from mmcell.scoretable import COLUMNS
 from tests.toys import ALIGNMENT, PATIENT, RETRIEVAL, SURVIVAL, TASKS, Noise, cite, cohort_of
 
 ROW = ["task", "dataset", "encoder", "patient_encoder", "probe", "metric", "query", "gallery", "stratum", "split"]

@@ -19,6 +19,7 @@ def list_(
         Literal["tasks", "datasets", "encoders", "models", "patient-encoders", "corrections", "metrics"] | None,
         typer.Argument(help="Default: say of what there are lists."),
     ] = None,
+    markdown: Annotated[bool, typer.Option("--markdown", help="As a Markdown table, with more columns.")] = False,
 ) -> None:
     """List what there is, with one line about each.
 
@@ -30,6 +31,10 @@ def list_(
 
     if what is None:
         show_kinds()
+    elif markdown:
+        from mmcell.report.tables import markdown_table
+
+        print(markdown_table(what))
     else:
         show_list(what)
 
@@ -37,7 +42,10 @@ def list_(
 @app.command()
 def show(
     name: Annotated[
-        str, typer.Argument(help="A task, dataset or its card, encoder, model, patient encoder, correction or metric.")
+        str,
+        typer.Argument(
+            help="A task, dataset or its card, encoder, model, patient encoder, correction, metric or control."
+        ),
     ],
 ) -> None:
     """Print the card of one thing.

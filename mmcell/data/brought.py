@@ -10,6 +10,7 @@ import pandas as pd
 from scipy.spatial.distance import cdist
 
 from mmcell.data.download import data_folder
+from mmcell.data.entry import catalogued, to_bring
 from mmcell.dataset import Dataset
 from mmcell.digest import digest_file
 from mmcell.errors import MmcellError
@@ -27,6 +28,11 @@ _LAST_FRACTION = "T.cells.CD8."
 _TWIN = 0.5
 
 
+@catalogued(
+    "5,000 CD8 T cells of 32 donors, 16 channels (De Biasi et al. 2020)",
+    to_bring(_CYTOMETRY),
+    "GPL-3 (treekoR)",
+)
 def load_cytometry(folder: str | Path | None = None) -> Dataset:
     """Return ``covid-cytometry``: CD8 T cells of 32 donors.
 
@@ -59,6 +65,11 @@ def load_cytometry(folder: str | Path | None = None) -> Dataset:
     return Dataset("covid-cytometry", data, roles, card, digest_file(path))
 
 
+@catalogued(
+    "28 cell fractions of 1,802 breast tumours in 15 trials, and who responds to chemotherapy",
+    to_bring(_NEOADJUVANT),
+    "none stated",
+)
 def load_neoadjuvant(folder: str | Path | None = None) -> Dataset:
     """Return ``breast-neoadjuvant``: cell fractions of breast tumours before treatment, in 15 trials.
 
@@ -103,6 +114,11 @@ def load_neoadjuvant(folder: str | Path | None = None) -> Dataset:
     return Dataset("breast-neoadjuvant", data, roles, card, digest_file(path))
 
 
+@catalogued(
+    "191 secreted proteins of A549 cells under 301 compounds, 1,525 wells on four plates (Kalinin et al. 2025)",
+    to_bring(_SECRETED),
+    "BSD-3-Clause (the repository)",
+)
 def load_nelisa(folder: str | Path | None = None) -> Dataset:
     """Return ``nelisa``: proteins secreted by A549 cells under 301 compounds, four plates.
 
@@ -157,6 +173,11 @@ def load_nelisa(folder: str | Path | None = None) -> Dataset:
     return Dataset("nelisa", data, roles, card, digest_file(path))
 
 
+@catalogued(
+    "5,000 cells of five glioblastomas with panobinostat and without, 300 genes (Zhao et al. 2021)",
+    to_bring(_GBM),
+    "MIT (lemur)",
+)
 def load_gbm(folder: str | Path | None = None) -> Dataset:
     """Return ``gbm-panobinostat``: cells of five glioblastomas with and without panobinostat.
 

@@ -17,6 +17,7 @@ import numpy as np
 import pandas as pd
 
 from mmcell.data.download import data_folder, fetch, known_digest
+from mmcell.data.entry import FETCHED, catalogued
 from mmcell.data.lazy import open_lazily
 from mmcell.dataset import Dataset
 from mmcell.digest import digest
@@ -312,26 +313,31 @@ def _settled(roles: Roles, obs: pd.DataFrame) -> tuple[Roles, list[str]]:
     return Roles(**facts), said
 
 
+@catalogued(COHORTS["combat"].about, FETCHED, COHORTS["combat"].licence)
 def load_combat() -> Dataset:
     """Return ``combat``: blood in COVID-19, sepsis, influenza and health (COMBAT 2022); on disk, by `mmcell fetch`."""
     return load("combat")
 
 
+@catalogued(COHORTS["stephenson"].about, FETCHED, COHORTS["stephenson"].licence)
 def load_stephenson() -> Dataset:
     """Return ``stephenson``: blood of COVID-19 patients and controls (Stephenson 2021); on disk, by `mmcell fetch`."""
     return load("stephenson")
 
 
+@catalogued(COHORTS["onek1k"].about, FETCHED, COHORTS["onek1k"].licence)
 def load_onek1k() -> Dataset:
     """Return ``onek1k``: blood of 981 healthy donors (Yazar 2022); on disk, by `mmcell fetch`."""
     return load("onek1k")
 
 
+@catalogued(COHORTS["hlca"].about, FETCHED, COHORTS["hlca"].licence)
 def load_hlca() -> Dataset:
     """Return ``hlca``: the Human Lung Cell Atlas (Sikkema 2023); on disk, by `mmcell fetch`."""
     return load("hlca")
 
 
+@catalogued(COHORTS["lupus"].about, FETCHED, COHORTS["lupus"].licence)
 def load_lupus() -> Dataset:
     """Return ``lupus``: blood of patients with lupus and of controls (Perez 2022); on disk, by `mmcell fetch`."""
     return load("lupus")

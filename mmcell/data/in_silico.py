@@ -10,7 +10,8 @@ import numpy as np
 import pandas as pd
 import scipy.sparse as sp
 
-from mmcell.data.covid_cite import load
+from mmcell.data.covid_cite import CARD, load
+from mmcell.data.entry import catalogued, in_wheel
 from mmcell.dataset import Dataset
 from mmcell.digest import stream
 from mmcell.errors import MmcellError
@@ -91,6 +92,11 @@ def raised(
     return Dataset(dataset.name, data, roles, card)
 
 
+@catalogued(
+    "`covid-cite` (RNA), and copies of healthy donors' cells with a programme's genes raised in silico",
+    in_wheel("m3"),
+    CARD.licence,
+)
 def load_covid() -> Dataset:
     """Return ``covid-in-silico``: `covid-cite` and copies of healthy donors' cells with a concept's genes raised."""
     whole = load()

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from mmcell.data.activity import with_activity
 from mmcell.data.download import data_folder, fetch
+from mmcell.data.entry import FETCHED, catalogued
 from mmcell.data.profiles import read_profiles
 from mmcell.dataset import Dataset
 from mmcell.digest import digest, digest_file
@@ -23,6 +24,7 @@ from mmcell.roles import DatasetCard, ModalityCard, Roles, TableCard
 #: Where the collection is served; the environment variable names a mirror.
 URL = "https://cellpainting-gallery.s3.amazonaws.com/cpg0003-rosetta/broad/workspace/preprocessed_data"
 MIRROR = "MMCELL_ROSETTA_URL"
+_LICENCE = "CC0-1.0"
 _FILES = {
     "rna": "L1000/replicate_level_l1k.csv.gz",
     "morphology": "CellPainting/replicate_level_cp_normalized_variable_selected.csv.gz",
@@ -56,6 +58,10 @@ PARTS = {
     "rosetta-ta-orf": Part("TA-ORF-BBBC037-Rohban", "overexpressed genes, U2OS", "pert_id", "Metadata_broad_sample"),
     "rosetta-luad": Part("LUAD-BBBC041-Caicedo", "alleles of lung cancer genes, A549", "allele", "x_mutation_status"),
 }
+
+
+def _about(name: str) -> str:
+    return f"L1000 and Cell Painting of {PARTS[name].about}: replicates, paired by perturbation"
 
 
 def download(name: str, folder: str | Path | None = None) -> list[Path]:
@@ -93,8 +99,8 @@ def load(name: str, folder: str | Path | None = None) -> Dataset:
     data, caveats = read_profiles(tables, where)
     values = ModalityCard(preprocessing="values", identifiers="other")
     card = DatasetCard(
-        name=name, description=f"L1000 and Cell Painting of {part.about}: replicates, paired by perturbation",
-        source=URL, licence="CC0-1.0", level="profile", modalities=dict.fromkeys(_FILES, values),
+        name=name, description=_about(name),
+        source=URL, licence=_LICENCE, level="profile", modalities=dict.fromkeys(_FILES, values),
         caveats=("Both tables were normalised by their makers, per plate.", *caveats),
     )  # fmt: skip
     # Doses of one compound are no independent units: the compound is held out as a whole. Plates are those of one assay
@@ -106,26 +112,31 @@ def load(name: str, folder: str | Path | None = None) -> Dataset:
     return Dataset(name, data, roles, card, digest([digest_file(where / f) for f in _FILES.values()], name))
 
 
+@catalogued(_about("rosetta-lincs"), FETCHED, _LICENCE)
 def load_lincs() -> Dataset:
     """Return ``rosetta-lincs``: compounds at six doses in A549; downloaded by `mmcell fetch`."""
     return load("rosetta-lincs")
 
 
+@catalogued(_about("rosetta-cdrp-bio"), FETCHED, _LICENCE)
 def load_cdrp_bio() -> Dataset:
     """Return ``rosetta-cdrp-bio``: bioactive compounds in U2OS; downloaded by `mmcell fetch`."""
     return load("rosetta-cdrp-bio")
 
 
+@catalogued(_about("rosetta-cdrp"), FETCHED, _LICENCE)
 def load_cdrp() -> Dataset:
     """Return ``rosetta-cdrp``: compounds in U2OS; downloaded by `mmcell fetch`."""
     return load("rosetta-cdrp")
 
 
+@catalogued(_about("rosetta-ta-orf"), FETCHED, _LICENCE)
 def load_ta_orf() -> Dataset:
     """Return ``rosetta-ta-orf``: overexpressed genes in U2OS; downloaded by `mmcell fetch`."""
     return load("rosetta-ta-orf")
 
 
+@catalogued(_about("rosetta-luad"), FETCHED, _LICENCE)
 def load_luad() -> Dataset:
     """Return ``rosetta-luad``: alleles of lung cancer genes in A549; downloaded by `mmcell fetch`."""
     return load("rosetta-luad")

@@ -8,17 +8,25 @@ import numpy as np
 import pandas as pd
 
 from mmcell.data.brought import brought_file
+from mmcell.data.entry import catalogued, to_bring
 from mmcell.dataset import Dataset
 from mmcell.readers import read_table
 from mmcell.roles import DatasetCard, ModalityCard, Outcome, Roles
 
 _BREAST = "github.com/YounessAzimzade/Survival-XML-TME-BC"
 _PAN_CANCER = "github.com/BiomedicalMachineLearning/CRC_Spatial_Landscape"
+_METABRIC, _BREAST_TCGA, _TCGA = "breast-tme/MBRC.csv", "breast-tme/TCGA.csv", "tcga-composition"
+_TCGA_LICENCE = "none stated for the fractions; the atlas is open"
 _ESTIMATES = "Fractions are estimates from bulk expression."
 #: FIGO and AJCC in one: what stands behind the numeral tells apart within a stage.
 _STAGE = {"I": 1.0, "II": 2.0, "III": 3.0, "IV": 4.0}
 
 
+@catalogued(
+    "28 cell fractions of 1,975 breast tumours, 9 clinical covariates, 800 relapses",
+    to_bring(_METABRIC),
+    "none stated",
+)
 def load_metabric(folder: str | Path | None = None) -> Dataset:
     """Return ``breast-metabric``: cell fractions of breast tumours, clinical covariates and time to relapse.
 
@@ -27,7 +35,7 @@ def load_metabric(folder: str | Path | None = None) -> Dataset:
     MmcellError
         The file is not there; the message says where it is to be had.
     """
-    table = read_table(brought_file("breast-metabric", "breast-tme/MBRC.csv", f"{_BREAST}: MBRC.csv", folder))
+    table = read_table(brought_file("breast-metabric", _METABRIC, f"{_BREAST}: MBRC.csv", folder))
     obs = pd.DataFrame(
         {
             "patient": table["Mixture"], "months": table["RFSurvival"], "relapse": table["RFStatus"],
@@ -52,6 +60,11 @@ def load_metabric(folder: str | Path | None = None) -> Dataset:
     return _dataset(obs, _fractions(table), roles, card, "months")
 
 
+@catalogued(
+    "the fractions of `breast-metabric` in 1,027 breast tumours of the atlas, 113 events",
+    to_bring(_BREAST_TCGA),
+    "none stated; the atlas is open",
+)
 def load_breast_tcga(folder: str | Path | None = None) -> Dataset:
     """Return ``breast-tcga``: the fractions of ``breast-metabric`` in the breast tumours of the atlas.
 
@@ -60,7 +73,7 @@ def load_breast_tcga(folder: str | Path | None = None) -> Dataset:
     MmcellError
         The file is not there; the message says where it is to be had.
     """
-    table = read_table(brought_file("breast-tcga", "breast-tme/TCGA.csv", f"{_BREAST}: TCGA.csv", folder))
+    table = read_table(brought_file("breast-tcga", _BREAST_TCGA, f"{_BREAST}: TCGA.csv", folder))
     barcode = table["Mixture"].str.replace(".", "-")
     primary = barcode.str[13:15] == "01"
     table = table[primary]
@@ -87,6 +100,7 @@ def load_breast_tcga(folder: str | Path | None = None) -> Dataset:
     return _dataset(obs, _fractions(table), roles, card, "months")
 
 
+@catalogued("12 cell fractions of 5,808 primary tumours of 16 cancers, 1,624 deaths", to_bring(_TCGA), _TCGA_LICENCE)
 def load_tcga(folder: str | Path | None = None) -> Dataset:
     """Return ``tcga-composition``: cell fractions of the primary tumours of 16 cancers, and overall survival.
 
@@ -98,6 +112,11 @@ def load_tcga(folder: str | Path | None = None) -> Dataset:
     return _tcga("tcga-composition", folder, "OS", "overall survival")
 
 
+@catalogued(
+    "the tumours of `tcga-composition` with death of the cancer, other deaths competing",
+    to_bring(_TCGA),
+    _TCGA_LICENCE,
+)
 def load_tcga_dss(folder: str | Path | None = None) -> Dataset:
     """Return ``tcga-composition-dss``: the same tumours with death of the cancer; other deaths are a competing event.
 
@@ -112,10 +131,10 @@ def load_tcga_dss(folder: str | Path | None = None) -> Dataset:
 def _tcga(name: str, folder: str | Path | None, endpoint: str, what: str) -> Dataset:
     """Return the atlas with one of the endpoints of its clinical data resource."""
     samples = read_table(
-        brought_file(name, "tcga-composition/cibersortx_6475.csv.gz", f"{_PAN_CANCER}: CIBERSORTx fractions", folder)
+        brought_file(name, f"{_TCGA}/cibersortx_6475.csv.gz", f"{_PAN_CANCER}: CIBERSORTx fractions", folder)
     )
     clinic = read_table(
-        brought_file(name, "tcga-composition/tcga_cdr.csv.gz", "gdc.cancer.gov/about-data/publications/pancanatlas: "
+        brought_file(name, f"{_TCGA}/tcga_cdr.csv.gz", "gdc.cancer.gov/about-data/publications/pancanatlas: "
                      "TCGA-CDR as csv", folder)
     )  # fmt: skip
     first, n_others, n_again = _one_a_patient(samples["Mixture"])
@@ -141,7 +160,7 @@ def _tcga(name: str, folder: str | Path | None, endpoint: str, what: str) -> Dat
         description=f"12 cell fractions of primary tumours of 16 cancers of the atlas, and {what}",
         source="CIBERSORTx fractions of BiomedicalMachineLearning/CRC_Spatial_Landscape; outcomes of the TCGA clinical "
         "data resource (Liu et al., Cell 173, 400, 2018), joined by patient",
-        licence="none stated for the fractions; the atlas is open",
+        licence=_TCGA_LICENCE,
         caveats=(
             f"One primary tumour a patient: {n_others} samples of normal tissue, recurrences and metastases, and "
             f"{n_again} further of a patient (the later barcode) are not part of this dataset.",

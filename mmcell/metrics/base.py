@@ -150,6 +150,9 @@ class Metric:
     deviation
         Of an error that is how far something is from its ideal, on either side: the metric of that distance with its
         sign. The interval is that of the deviation, folded at 0: draws of an error itself all lie above a true 0.
+    about, source
+        What it says, in one line without its direction, chance and bounds; and who defined it, "" for a formula that
+        needs no source.
     axis
         Of alignment: ``mixing`` of batches or ``biology`` kept, never added up. Where batches are permuted nothing but
         chance keeps them apart, so that for mixing the far side of that null is the bad one.
@@ -173,10 +176,12 @@ class Metric:
     parts: Callable[[Items], np.ndarray] | None = None
     deviation: Metric | None = None
     axis: str = ""
+    about: str = ""
+    source: str = ""
 
     def facts(self) -> dict[str, object]:
-        """Return all fields but functions and other metrics; ``chance`` where it is a number."""
-        kept = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "deviation"}
+        """Return all fields but functions, other metrics and words, which decide no value; ``chance`` as a number."""
+        kept = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in ("deviation", "about", "source")}
         return {name: value for name, value in kept.items() if not callable(value)}
 
     def reads(self, kind: str, target: str, columns: Iterable[str] | None = None) -> bool:

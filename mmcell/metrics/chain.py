@@ -121,19 +121,29 @@ def _added(items: Items, rows: np.ndarray, weights: np.ndarray) -> tuple[np.ndar
     return with_it - without, pairs
 
 
-def _test(name: str, fn: Callable[[Items], float], target: str, needs: tuple[str, ...]) -> Metric:
+def _test(
+    name: str, fn: Callable[[Items], float], target: str, needs: tuple[str, ...], of: Metric, null: str
+) -> Metric:  # fmt: skip
     return Metric(
         name, fn, False, None, (0, 1), None, ("chain",), target, needs=(*needs, "row"), interval=False, is_test=True,
-        undefined=_NO_RANDOM,
+        undefined=_NO_RANDOM, about=f"how often {null} would give a `{of.name}` as far from chance: the p of a test",
     )  # fmt: skip
 
 
+_NOTHING, _EXCHANGED = "treatments that do nothing", "labels exchanged within batches"
+_PREDICTED = ("y_pred", "y_true")
 #: How alike the order of held-out patients along a signature and their severity are.
-SEVERITY_SPEARMAN = replace(SPEARMAN, name="severity_spearman", kinds=("chain",), target="ordered")
+SEVERITY_SPEARMAN = replace(
+    SPEARMAN, name="severity_spearman", kinds=("chain",), target="ordered",
+    about="Spearman's ρ of severity and the place of held-out patients along a signature",
+)  # fmt: skip
 #: How well the place along a signature tells the two classes of held-out patients apart.
-DISEASE_AUROC = replace(AUROC, name="disease_auroc", kinds=("chain",), target="label")
-SEVERITY_P = _test("severity_p", _order_p(_rho), "ordered", ("y_pred", "y_true"))
-DISEASE_P = _test("disease_p", _order_p(_above_chance), "label", ("y_pred", "y_true"))
+DISEASE_AUROC = replace(
+    AUROC, name="disease_auroc", kinds=("chain",), target="label",
+    about="AUROC of the disease by the place of held-out patients along a signature",
+)  # fmt: skip
+SEVERITY_P = _test("severity_p", _order_p(_rho), "ordered", _PREDICTED, SEVERITY_SPEARMAN, _NOTHING)
+DISEASE_P = _test("disease_p", _order_p(_above_chance), "label", _PREDICTED, DISEASE_AUROC, _NOTHING)
 
 _connectivity_fn, _connectivity_fast = mean_known("connectivity")
 _rank_fn, _rank_fast = mean_known("reversal_rank")
@@ -142,27 +152,30 @@ _first_fn, _first_fast = mean_known("reversal_first")
 CONNECTIVITY = Metric(
     "connectivity", _connectivity_fn, False, 0.0, (-1, 1), _connectivity_fast, ("chain",), "reversal",
     needs=("connectivity",),
+    about="cosine of what a treatment does to a patient's cells and the direction of the disease; −1 undoes it",
 )  # fmt: skip
-CONNECTIVITY_P = _test("connectivity_p", _connectivity_p, "reversal", ("connectivity",))
+CONNECTIVITY_P = _test("connectivity_p", _connectivity_p, "reversal", ("connectivity",), CONNECTIVITY, _EXCHANGED)
 #: Share of the other perturbations that undo the disease less than the one that is known to; ties count half.
 REVERSAL_RANK = Metric(
     "reversal_rank", _rank_fn, True, 0.5, (0, 1), _rank_fast, ("chain",), "reversal", needs=("reversal_rank",),
-    undefined=_NO_REVERSING,
+    undefined=_NO_REVERSING, about="share of the other treatments that undo the disease less than the reversing one",
 )  # fmt: skip
-REVERSAL_P = _test("reversal_p", _reversal_p, "reversal", ("reversal_rank",))
+REVERSAL_P = _test("reversal_p", _reversal_p, "reversal", ("reversal_rank",), REVERSAL_RANK, _EXCHANGED)
 #: How often it is the first of all.
 REVERSAL_FIRST = Metric(
     "reversal@1", _first_fn, True, _first_by_chance, (0, 1), _first_fast, ("chain",), "reversal",
     needs=("reversal_first",), undefined=_NO_REVERSING,
+    about="share of patients in whom the reversing treatment undoes the disease most",
 )  # fmt: skip
 
 _added_fn, _added_fast = within_folds(_added)
 _NO_OUTCOME = "the dataset has no outcome, no clinical covariates, or fewer than two events in training"
 #: C of covariates and the place along the signature, and what that is above the C of covariates alone.
 COMBINED_C = replace(
-    HARRELL_C, name="combined_c", kinds=("chain",), target="outcome", needs=("beside",), undefined=_NO_OUTCOME
-)
+    HARRELL_C, name="combined_c", kinds=("chain",), target="outcome", needs=("beside",), undefined=_NO_OUTCOME,
+    about="Harrell's C of clinical covariates and the place along a signature together",
+)  # fmt: skip
 ADDED_C = Metric(
     "added_c", _added_fn, True, 0.0, (-1, 1), _added_fast, ("chain",), "outcome", within_fold=True, size=HARRELL_C.size,
-    needs=("beside",), undefined=_NO_OUTCOME,
+    needs=("beside",), undefined=_NO_OUTCOME, about="what the place along a signature adds to C of clinical covariates",
 )  # fmt: skip

@@ -357,21 +357,29 @@ def _known_classes(items: Items) -> np.ndarray:
 
 _f1_fn, _f1_fast = _from_tables(_f1_mean)
 
-AUROC = Metric("auroc", _auroc_fn, True, 0.5, (0, 1), _auroc_fast, ("binary",), "", True, smaller_class)
-AUPRC = Metric("auprc", _auprc_fn, True, prevalence, (0, 1), _auprc_fast, ("binary",), "", True, smaller_class)
+AUROC = Metric(
+    "auroc", _auroc_fn, True, 0.5, (0, 1), _auroc_fast, ("binary",), "", True, smaller_class,
+    about="how often a positive is ranked above a negative, ties half",
+    source="Hanley, McNeil, Radiology 143, 29 (1982)",
+)  # fmt: skip
+AUPRC = Metric(
+    "auprc", _auprc_fn, True, prevalence, (0, 1), _auprc_fast, ("binary",), "", True, smaller_class,
+    about="average precision of the positive class; its chance is the prevalence",
+)  # fmt: skip
 BALANCED_ACCURACY = Metric(
     "balanced_accuracy", _balanced_fn, True, _shuffled(_recall_mean), (0, 1), _balanced_fast, ("binary", "multiclass"),
-    size=smaller_class, parts=_classes,
+    size=smaller_class, parts=_classes, about="mean over classes of the share that is recognised",
 )  # fmt: skip
 MACRO_F1 = Metric(
     "macro_f1", _f1_fn, True, _shuffled(_f1_mean), (0, 1), _f1_fast, ("binary", "multiclass"), size=smaller_class,
-    parts=_classes,
+    parts=_classes, about="mean over classes of F1, the harmonic mean of precision and recall",
 )  # fmt: skip
 #: The same of labels that nearest neighbours carry over, beside those of a linear probe.
 KNN_BALANCED_ACCURACY, KNN_MACRO_F1 = (
     Metric(
         f"knn_{like.name}", *_from_tables(summary, "y_knn")[:1], True, _shuffled(summary, "y_knn"), (0, 1),
         _from_tables(summary, "y_knn")[1], ("multiclass",), size=smaller_class, needs=("y_knn",), parts=_classes,
+        about=f"{like.about}; labels by nearest neighbours",
     )
     for like, summary in ((BALANCED_ACCURACY, _recall_mean), (MACRO_F1, _f1_mean))
 )  # fmt: skip
@@ -381,6 +389,7 @@ KNOWN_BALANCED_ACCURACY = replace(
     chance=lambda items: _shuffled(_recall_mean)(_findable(items)),
     size=lambda items: smaller_class(_findable(items)), kinds=("multiclass",), needs=("in_reference",),
     undefined="training units hold no label of these items", parts=_known_classes,
+    about=f"{BALANCED_ACCURACY.about}; classes that training units hold alone",
 )  # fmt: skip
 #: Whether items of labels that training units lack lie further from these than others.
 UNKNOWN_AUROC = Metric(
@@ -388,12 +397,15 @@ UNKNOWN_AUROC = Metric(
     size=lambda items: int(items.frame.groupby(~items.frame["in_reference"].astype(bool))["unit"].nunique().min()),
     needs=("in_reference", "distance"),
     undefined="training units hold every label of these items, or none, or all items lie equally far from them",
+    about="how often an item of a label that training units lack lies further from them than one of a known label",
 )  # fmt: skip
 #: Leaks: how well a probe of the same embedding tells the batch of held-out donors. Better low.
 BATCH_PREDICTABILITY = Metric(
     "batch_predictability", plain(_told_fast), False, _told_by_chance, (0, 1), _told_fast, ("multiclass",),
     "batch", size=smaller_class, undefined="the embedding does not vary", parts=_classes,
+    about="a leak: mean over batches of the share of items whose batch a probe tells",
 )  # fmt: skip
 BATCH_AUROC = Metric(
-    "batch_auroc", _auroc_fn, False, 0.5, (0, 1), _auroc_fast, ("binary",), "batch", True, smaller_class
-)
+    "batch_auroc", _auroc_fn, False, 0.5, (0, 1), _auroc_fast, ("binary",), "batch", True, smaller_class,
+    about="a leak: AUROC of a probe that tells one batch from the others",
+)  # fmt: skip

@@ -51,10 +51,25 @@ def of_effects(
     bounds: tuple[float, float],
     undefined: str,
     higher: bool = True,
+    *,
+    about: str,
+    source: str = "",
 ) -> Metric:
     """Return the metric that is the mean of the column of its name."""
     fn, fast = mean_known(name)
-    return Metric(name, fn, higher, chance, bounds, fast, ("effects",), needs=(name,), undefined=undefined)
+    return Metric(
+        name,
+        fn,
+        higher,
+        chance,
+        bounds,
+        fast,
+        ("effects",),
+        needs=(name,),
+        undefined=undefined,
+        about=about,
+        source=source,
+    )
 
 
 def _discrimination_chance(items: Items) -> float:
@@ -124,26 +139,72 @@ _NO_GENE = "no perturbation with a significant gene"
 _SAME = "all perturbations are strong, or none is"
 _SIZED = ("effect_size", "strong")
 
+_SYSTEMA = "Viñas Torné et al., Systema, Nat Biotechnol (2025)"
+_PERTURBENCH = "Wu et al., PerturBench, arXiv:2408.10609 (2024)"
+_CLOSER = "share of the measured effects that are no closer to the prediction than its own, by"
+# fmt: off
 # Without a chance level: predicting the mean of all perturbations scores here; what it scores stands beside.
-PEARSON_DELTA = of_effects("pearson_delta", None, (-1, 1), _FLAT)
-PEARSON_DELTA_PERTURBED = of_effects("pearson_delta_perturbed", None, (-1, 1), _FLAT)
-DE_OVERLAP = of_effects("de_overlap", None, (0, 1), _NO_GENE)
-DE_OVERLAP_50 = of_effects("de_overlap@50", None, (0, 1), _FLAT)
-DE_DIRECTION = of_effects("de_direction", None, (0, 1), _NO_GENE)
-CENTROID_ACCURACY = of_effects("centroid_accuracy", 0.5, (0, 1), _ALONE)
-DISCRIMINATION_L1 = of_effects("discrimination_l1", _discrimination_chance, (0, 1), _ALONE)
-DISCRIMINATION_L2 = of_effects("discrimination_l2", _discrimination_chance, (0, 1), _ALONE)
-DISCRIMINATION_COSINE = of_effects("discrimination_cosine", _discrimination_chance, (0, 1), _ALONE)
-#: The same of what is particular to each: its difference from the mean of those that it is compared with.
-DISCRIMINATION_SPECIFIC = of_effects("discrimination_specific", _discrimination_chance, (0, 1), _ALONE)
-ENERGY_DISTANCE = of_effects(
-    "energy_distance", None, (-np.inf, np.inf), "no predicted cells, two a perturbation at least", higher=False
+PEARSON_DELTA = of_effects(
+    "pearson_delta", None, (-1, 1), _FLAT,
+    about="Pearson's r over genes of predicted and measured change from controls; the mean effect scores high",
 )
+PEARSON_DELTA_PERTURBED = of_effects(
+    "pearson_delta_perturbed", None, (-1, 1), _FLAT,
+    about="Pearson's r over genes of predicted and measured change from the mean of perturbed profiles",
+    source=_SYSTEMA,
+)
+DE_OVERLAP = of_effects(
+    "de_overlap", None, (0, 1), _NO_GENE,
+    about="share of the significant genes that are among as many with the largest predicted effects",
+)
+DE_OVERLAP_50 = of_effects(
+    "de_overlap@50", None, (0, 1), _FLAT,
+    about="share of the 50 genes with the largest measured effects among the 50 with the largest predicted ones",
+)
+DE_DIRECTION = of_effects(
+    "de_direction", None, (0, 1), _NO_GENE, about="share of the significant genes whose sign is predicted",
+)
+CENTROID_ACCURACY = of_effects(
+    "centroid_accuracy", 0.5, (0, 1), _ALONE,
+    about="share of the other measured profiles that are further from the prediction than its own, Euclidean",
+    source=_SYSTEMA,
+)
+DISCRIMINATION_L1 = of_effects(
+    "discrimination_l1", _discrimination_chance, (0, 1), _ALONE, about=f"{_CLOSER} ℓ1; moves when effects are scaled",
+    source=_PERTURBENCH,
+)
+DISCRIMINATION_L2 = of_effects(
+    "discrimination_l2", _discrimination_chance, (0, 1), _ALONE, about=f"{_CLOSER} ℓ2; moves when effects are scaled",
+    source=_PERTURBENCH,
+)
+DISCRIMINATION_COSINE = of_effects(
+    "discrimination_cosine", _discrimination_chance, (0, 1), _ALONE, about=f"{_CLOSER} cosine", source=_PERTURBENCH,
+)
+DISCRIMINATION_SPECIFIC = of_effects(
+    "discrimination_specific", _discrimination_chance, (0, 1), _ALONE,
+    about=f"{_CLOSER} cosine, each less the mean of those compared: what all share is at chance", source=_PERTURBENCH,
+)
+ENERGY_DISTANCE = of_effects(
+    "energy_distance", None, (-np.inf, np.inf), "no predicted cells, two a perturbation at least", higher=False,
+    about="distance of predicted and measured cells of one perturbation, Euclidean, without bias",
+    source="Székely, Rizzo, J Stat Plan Inference 143, 1249 (2013)",
+)
+# fmt: on
 #: Would trying the largest predicted effects first have found the strong perturbations sooner than chance?
 STRONG_AUROC = Metric(
-    "strong_auroc", plain(_strong_auroc), True, 0.5, (0, 1), _strong_auroc, ("effects",), needs=_SIZED, undefined=_SAME
-)
+    "strong_auroc",
+    plain(_strong_auroc),
+    True,
+    0.5,
+    (0, 1),
+    _strong_auroc,
+    ("effects",),
+    needs=_SIZED,
+    undefined=_SAME,
+    about="how often a strong perturbation has a larger predicted effect than one that is not",
+)  # fmt: skip
 STRONG_ENRICHMENT = Metric(
     "strong_enrichment", plain(_strong_enrichment), True, 1.0, (0, np.inf), _strong_enrichment, ("effects",),
     needs=_SIZED, undefined=_SAME,
+    about="share of strong perturbations in the tenth with the largest predicted effects, over their share in all",
 )  # fmt: skip

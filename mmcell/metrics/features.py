@@ -227,14 +227,20 @@ def _share(items: Items) -> float:
 
 
 def _of_kind(
-    name: str, of: Callable[[np.ndarray], np.ndarray], bounds: tuple[float, float], chance: float | None
+    name: str, of: Callable[[np.ndarray], np.ndarray], bounds: tuple[float, float], chance: float | None, about: str
 ) -> Metric:
     fast = _mean(of)
-    return Metric(name, plain(fast), True, chance, bounds, fast, ("features",))
+    return Metric(name, plain(fast), True, chance, bounds, fast, ("features",), about=about)
 
 
-FEATURE_PEARSON = replace(_of_kind("feature_pearson", _correlation, (-1, 1), 0.0), comparable=standardised)
-FEATURE_R2 = _of_kind("feature_r2", _explained, (-np.inf, 1), None)
-FEATURES_BEYOND = Metric(
-    "features_beyond", _share, True, 0.0, (0, 1), None, ("features",), interval=False, comparable=standardised
+FEATURE_PEARSON = replace(
+    _of_kind("feature_pearson", _correlation, (-1, 1), 0.0, "mean over features of Pearson's r, about fold means"),
+    comparable=standardised,
 )
+FEATURE_R2 = _of_kind(
+    "feature_r2", _explained, (-np.inf, 1), None, "mean over features of the share of variance explained"
+)
+FEATURES_BEYOND = Metric(
+    "features_beyond", _share, True, 0.0, (0, 1), None, ("features",), interval=False, comparable=standardised,
+    about="share of features whose association holds from unit to unit, false discovery rate 5 %",
+)  # fmt: skip

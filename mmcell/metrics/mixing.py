@@ -47,32 +47,74 @@ def _of_graph(column: str) -> tuple[Callable[[Items], float], Resampled]:
 
 def _metric(
     name: str, undefined: str, *, axis: str = "biology", higher: bool = True, bounds: tuple[float, float] = (0, 1),
-    chance: float | Callable[[Items], float] | None = None,
+    chance: float | Callable[[Items], float] | None = None, about: str, source: str = "",
 ) -> Metric:  # fmt: skip
     fn, fast = _of_graph(name)
     chance = _of_graph(BY_CHANCE[name])[0] if name in BY_CHANCE else chance
     return Metric(
-        name, fn, higher, chance, bounds, fast, ("multiclass",), needs=(GRAPH, name), undefined=undefined, axis=axis
+        name, fn, higher, chance, bounds, fast, ("multiclass",), needs=(GRAPH, name), undefined=undefined, axis=axis,
+        about=about, source=source,
     )  # fmt: skip
 
 
 _SAME = "all neighbours of a cell lie at distance 0, which says nothing of it"
 _ONE = "held-out items know one label only"
 
-ILISI = _metric("ilisi", f"no label lives in two batches, or {_SAME}", axis="mixing")
-KBET = _metric("kbet", "no label of 10 cells or more is in two batches of held-out items", axis="mixing")
-BRAS = _metric("bras", "points are equal, or no label is in two batches of held-out items", axis="mixing")
-BATCH_VARIANCE = _metric("batch_variance", "the embedding does not vary", axis="mixing", higher=False)
-CLISI = _metric("clisi", f"{_ONE}, or {_SAME}")
-UNSHARED_CLISI = _metric("unshared_clisi", f"every label lives in two batches, or {_SAME}")
-GRAPH_CONNECTIVITY = _metric("graph_connectivity", "every label has one cell")
-LABEL_ASW = _metric("label_asw", f"{_ONE}, or points are equal")
-ISOLATED_ASW = _metric("isolated_asw", "all labels live in equally many batches, or points are equal")
-ISOLATED_F1 = _metric("isolated_f1", "all labels live in equally many batches, or there is one cluster only")
-NMI = _metric("nmi", _ONE)
-ARI = _metric("ari", _ONE, bounds=(-1, 1), chance=0.0)
-#: Whether a patient's nearest neighbour in another batch shares the label.
-SAMPLE_RETRIEVAL = _metric("sample_retrieval", f"{_ONE}, or they are of one batch")
+_KORSUNSKY = "Korsunsky et al., Nat Methods 16, 1289 (2019)"
+_LUECKEN = "Luecken et al., Nat Methods 19, 41 (2022)"
+_BUTTNER = "Büttner et al., Nat Methods 16, 43 (2019)"
+# fmt: off
+ILISI = _metric(
+    "ilisi", f"no label lives in two batches, or {_SAME}", axis="mixing",
+    about="how many batches a neighbourhood holds, 0 for one and 1 for all in equal shares", source=_KORSUNSKY,
+)
+KBET = _metric(
+    "kbet", "no label of 10 cells or more is in two batches of held-out items", axis="mixing",
+    about="share of neighbourhoods whose batches are those of the label, by a χ² test", source=_BUTTNER,
+)
+BRAS = _metric(
+    "bras", "points are equal, or no label is in two batches of held-out items", axis="mixing",
+    about="batch-removal-adapted silhouette: how little batches lie apart within a label",
+    source="Rautenstrauch, Ohler, Nat Biotechnol (2025)",
+)
+BATCH_VARIANCE = _metric(
+    "batch_variance", "the embedding does not vary", axis="mixing", higher=False,
+    about="share of the variance that is between batches: principal-component regression", source=_BUTTNER,
+)
+CLISI = _metric(
+    "clisi", f"{_ONE}, or {_SAME}", about="how pure of label a neighbourhood is, 1 for one label", source=_KORSUNSKY,
+)
+UNSHARED_CLISI = _metric(
+    "unshared_clisi", f"every label lives in two batches, or {_SAME}",
+    about="`clisi` of labels that live in one batch only: low where they are mixed away", source=_KORSUNSKY,
+)
+GRAPH_CONNECTIVITY = _metric(
+    "graph_connectivity", "every label has one cell",
+    about="mean over labels of the share of cells in its largest connected part of the neighbour graph",
+    source=_LUECKEN,
+)
+LABEL_ASW = _metric(
+    "label_asw", f"{_ONE}, or points are equal", about="silhouette of labels, scaled to 0 to 1",
+    source="Rousseeuw, J Comput Appl Math 20, 53 (1987)",
+)
+ISOLATED_ASW = _metric(
+    "isolated_asw", "all labels live in equally many batches, or points are equal",
+    about="silhouette of the labels in the fewest batches, against all others", source=_LUECKEN,
+)
+ISOLATED_F1 = _metric(
+    "isolated_f1", "all labels live in equally many batches, or there is one cluster only",
+    about="F1 of the labels in the fewest batches by their best cluster", source=_LUECKEN,
+)
+NMI = _metric("nmi", _ONE, about="normalised mutual information of labels and k-means clusters", source=_LUECKEN)
+ARI = _metric(
+    "ari", _ONE, bounds=(-1, 1), chance=0.0, about="adjusted Rand index of labels and k-means clusters",
+    source="Hubert, Arabie, J Classif 2, 193 (1985)",
+)
+SAMPLE_RETRIEVAL = _metric(
+    "sample_retrieval", f"{_ONE}, or they are of one batch",
+    about="share of patients whose nearest neighbour in another batch has the same label",
+)
+# fmt: on
 
 #: All of them, and those that are asked of batches.
 NAMES = (

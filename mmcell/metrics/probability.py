@@ -63,7 +63,7 @@ def _ici(items: Items, rows: np.ndarray, weights: np.ndarray) -> np.ndarray:
 
 def _distance(
     kernel: Callable[[Items, np.ndarray, np.ndarray], np.ndarray], ideal: float, name: str, kinds: tuple[str, ...],
-    undefined: str,
+    undefined: str, about: str, source: str,
 ) -> Metric:  # fmt: skip
     """Return the metric of how far the mean over repeats is from what is ideal."""
     of_repeats = within_repeats(kernel)[1]
@@ -80,7 +80,7 @@ def _distance(
     )  # fmt: skip
     return replace(
         deviation, name=f"{name}_error", fn=plain(resampled), higher_is_better=False, bounds=(0, np.inf),
-        resampled=resampled, deviation=deviation,
+        resampled=resampled, deviation=deviation, about=about, source=source,
     )  # fmt: skip
 
 
@@ -99,29 +99,41 @@ _ici_fn, _ici_fast = within_repeats(_ici)
 _benefit_fn, _benefit_fast = within_repeats(benefit_at_threshold)
 
 #: None of them has a chance level: what says nothing, the prevalence for all, is well calibrated.
-BRIER = Metric("brier", _brier_fn, False, None, (0, 1), _brier_fast, ("binary",), needs=("p_event",), size=carrying)
+BRIER = Metric(
+    "brier", _brier_fn, False, None, (0, 1), _brier_fast, ("binary",), needs=("p_event",), size=carrying,
+    about="mean squared difference of predicted probability and outcome",
+    source="Brier, Mon Weather Rev 78, 1 (1950)",
+)  # fmt: skip
 #: |slope − 1|: a slope itself has no better side. `calibration_slope` and `calibration_line` give it with its sign.
 CALIBRATION_SLOPE_ERROR = _distance(
     _slope, 1.0, "calibration_slope", ("binary", "survival"),
     "the slope is infinite or undefined: no event, one class or one prediction for all, predictions that part the "
     "classes, or a prediction of 0 or 1",
+    "how far the calibration slope is from 1, on either side",
+    "Cox, Biometrika 45, 562 (1958); van Houwelingen, Stat Med 19, 3401 (2000)",
 )  # fmt: skip
 #: |intercept|, in log odds.
 CALIBRATION_INTERCEPT_ERROR = _distance(
-    _intercept, 0.0, "calibration_intercept", ("binary",), "one class only, or a prediction of 0 or 1"
-)
+    _intercept, 0.0, "calibration_intercept", ("binary",), "one class only, or a prediction of 0 or 1",
+    "how far the calibration intercept is from 0, in log odds, on either side", "Cox, Biometrika 45, 562 (1958)",
+)  # fmt: skip
 ICI = Metric(
     "ici", _ici_fn, False, None, (0, 1), _ici_fast, ("survival",), needs=("p_event", "horizon"), size=carrying,
     undefined="no event, nobody under observation at the horizon, or a prediction of 0",
+    about="mean distance of predicted risk and smoothed observed risk at the horizon",
+    source="Austin, Harrell, van Klaveren, Stat Med 39, 2714 (2020)",
 )  # fmt: skip
 #: The p of a test, for which resampled units say nothing. Who is censored is spread over bins, which the χ² does not
 #: know: p is then too large, the more so the more of them there are.
 D_CALIBRATION = Metric(
     "d_calibration", _d_calibration, True, None, (0, 1), None, ("survival",), needs=("own_survival",), interval=False,
-    is_test=True,
+    is_test=True, about="p of the test that predicted survival at the own time is uniform; a small one is bad",
+    source="Haider et al., JMLR 21, 85 (2020)",
 )  # fmt: skip
 NET_BENEFIT = Metric(
     "net_benefit", _benefit_fn, True, None, (-np.inf, 1), _benefit_fast, ("binary", "survival"),
     needs=("p_event", "threshold"), size=carrying,
     undefined="nobody above the threshold is under observation at the horizon",
+    about="net benefit of treating who is above the risk of the fold's training patients, per patient",
+    source="Vickers, Elkin, Med Decis Making 26, 565 (2006)",
 )  # fmt: skip

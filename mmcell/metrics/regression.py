@@ -110,4 +110,7 @@ def _kernel(items: Items, rows: np.ndarray, weights: np.ndarray) -> tuple[np.nda
 
 
 _fn, _fast = within_folds(_kernel)
-SPEARMAN = Metric("spearman", _fn, True, 0.0, (-1, 1), _fast, ("regression",), within_fold=True)
+SPEARMAN = Metric(
+    "spearman", _fn, True, 0.0, (-1, 1), _fast, ("regression",), within_fold=True,
+    about="Spearman's ρ of predicted and measured values",
+)  # fmt: skip

@@ -102,6 +102,7 @@ def _recall(k: int) -> Metric:
     return Metric(
         f"recall@{k}", fn, True, lambda i: float(chance_recall(k, i.column("n_correct"), i.column("n_gallery")).mean()),
         (0, 1), fast, ("retrieval",),
+        about=f"share of the partners of a query that are among the first {k}; depends on the size of the gallery",
     )  # fmt: skip
 
 
@@ -132,13 +133,17 @@ def _enrichment(k: int) -> Metric:
         top, bottom = (np.bincount(items.codes, v, len(items.units)) for v in (found, chance))
         return ratio(weights @ top, weights @ bottom)
 
-    return Metric(f"enrichment@{k}", plain(fast), True, 1.0, resampled=fast, kinds=("retrieval",))
+    about = f"recall@{k} over its chance; compare within one gallery only"
+    return Metric(f"enrichment@{k}", plain(fast), True, 1.0, resampled=fast, kinds=("retrieval",), about=about)
 
 
 RECALL_1, RECALL_5, RECALL_10 = _recall(1), _recall(5), _recall(10)
 ENRICHMENT_1, ENRICHMENT_5, ENRICHMENT_10 = _enrichment(1), _enrichment(5), _enrichment(10)
 _mrr_fn, _mrr_fast = mean_of(lambda items: reciprocal_rank(*(items.column(c) for c in _RANKS)))
-MRR = Metric("mrr", _mrr_fn, True, _mrr_chance, (0, 1), _mrr_fast, ("retrieval",))
+MRR = Metric(
+    "mrr", _mrr_fn, True, _mrr_chance, (0, 1), _mrr_fast, ("retrieval",),
+    about="mean of 1 over the rank of the first partner",
+)  # fmt: skip
 _percentile_fn, _percentile_fast = mean_of(_mean("percentile"))
 
 
@@ -146,7 +151,10 @@ def _median_rank(items: Items, weights: np.ndarray) -> np.ndarray:
     return median_rank_resampled(items.column("percentile").astype(float), np.asarray(weights)[:, items.codes])
 
 
-MEDIAN_RANK = Metric("median_rank", plain(_median_rank), False, 0.5, (0, 1), _median_rank, ("retrieval",))
+MEDIAN_RANK = Metric(
+    "median_rank", plain(_median_rank), False, 0.5, (0, 1), _median_rank, ("retrieval",),
+    about="median over queries of the share of the gallery that is ranked before the partner",
+)  # fmt: skip
 
 
 def _farther(items: Items, weights: np.ndarray) -> np.ndarray:
@@ -157,5 +165,12 @@ def _farther(items: Items, weights: np.ndarray) -> np.ndarray:
 
 #: Of one direction, by the similarity that ranks; `mmcell.metrics.matching.foscttm` takes both, by distance. For tasks
 #: whose partners are equal ids: of a group on one side with one member on the other, items do not show that it is one.
-FOSCTTM = Metric("foscttm", plain(_farther), False, 0.5, (0, 1), _farther, ("retrieval",))
-PERCENTILE = Metric("percentile", _percentile_fn, True, 0.5, (0, 1), _percentile_fast, ("retrieval",))
+FOSCTTM = Metric(
+    "foscttm", plain(_farther), False, 0.5, (0, 1), _farther, ("retrieval",),
+    about="fraction of samples closer than the true match, one direction",
+    source="Liu et al., WABI 2019",
+)  # fmt: skip
+PERCENTILE = Metric(
+    "percentile", _percentile_fn, True, 0.5, (0, 1), _percentile_fast, ("retrieval",),
+    about="share of the wrong items of the gallery that are ranked after the partner, ties half",
+)  # fmt: skip

@@ -138,27 +138,40 @@ _horizon_fn, _horizon_fast = mean_of(lambda items: items.column("brier_horizon")
 _rmst_fn, _rmst_fast = within_repeats(_rmst)
 
 HARRELL_C = Metric(
-    "harrell_c", _harrell_fn, True, 0.5, (0, 1), _harrell_fast, ("survival",), within_fold=True, size=n_events
+    "harrell_c", _harrell_fn, True, 0.5, (0, 1), _harrell_fast, ("survival",), within_fold=True, size=n_events,
+    about="how often, of two comparable patients, the one with the higher risk has the event first",
+    source="Harrell, Lee, Mark, Stat Med 15, 361 (1996)",
 )  # fmt: skip
 UNO_C = Metric(
-    "uno_c", _uno_fn, True, 0.5, (0, 1), _uno_fast, ("survival",), within_fold=True, size=n_events, needs=("ipcw",)
+    "uno_c", _uno_fn, True, 0.5, (0, 1), _uno_fast, ("survival",), within_fold=True, size=n_events, needs=("ipcw",),
+    about="C whose pairs are weighted against censoring, up to tau", source="Uno et al., Stat Med 30, 1105 (2011)",
 )  # fmt: skip
 CAUSE_SPECIFIC_C = Metric(
     "cause_specific_c", _cause_fn, True, 0.5, (0, 1), _cause_fast, ("survival",), within_fold=True, size=n_events,
-    needs=("cause", "ipcw"),
+    needs=("cause", "ipcw"), about="C where another event competes: who has that one counts as outliving the event",
+    source="Wolbers et al., Biostatistics 15, 526 (2014)",
 )  # fmt: skip
 #: Integrated up to tau.
 TD_AUC = Metric(
-    "td_auc", _td_fn, True, 0.5, (0, 1), _td_fast, ("survival",), within_fold=True, size=n_events, needs=("ipcw",)
+    "td_auc", _td_fn, True, 0.5, (0, 1), _td_fast, ("survival",), within_fold=True, size=n_events, needs=("ipcw",),
+    about="AUC of who had the event by a time against who had not, integrated over times up to tau",
+    source="Uno et al., JASA 102, 527 (2007); Lambert, Chevret, Stat Methods Med Res 25, 2088 (2016)",
 )  # fmt: skip
 #: No chance level: what a curve without skill scores depends on the cohort; the control `constant` measures it.
-IBS = Metric("ibs", _ibs_fn, False, None, (0, np.inf), _ibs_fast, ("survival",), needs=("brier",))
+_GRAF = "Graf et al., Stat Med 18, 2529 (1999)"
+IBS = Metric(
+    "ibs", _ibs_fn, False, None, (0, np.inf), _ibs_fast, ("survival",), needs=("brier",),
+    about="integrated Brier score of predicted survival curves, weighted against censoring", source=_GRAF,
+)  # fmt: skip
 BRIER_HORIZON = Metric(
-    "brier@horizon", _horizon_fn, False, None, (0, np.inf), _horizon_fast, ("survival",), needs=("brier_horizon",)
+    "brier@horizon", _horizon_fn, False, None, (0, np.inf), _horizon_fast, ("survival",), needs=("brier_horizon",),
+    about="Brier score of predicted survival at the horizon, the median time of events", source=_GRAF,
 )  # fmt: skip
 #: In units of time, up to tau, low risk less high risk.
 RMST_DIFFERENCE = Metric(
     "rmst_difference", _rmst_fn, True, 0.0, (-np.inf, np.inf), _rmst_fast, ("survival",), size=n_events,
     needs=("risk_group", "tau"),
     undefined="all patients are in one risk group, or nobody is followed beyond the first events",
+    about="restricted mean survival of the low-risk group less that of the high-risk group, in units of time",
+    source="Royston, Parmar, BMC Med Res Methodol 13, 152 (2013)",
 )  # fmt: skip

@@ -3,19 +3,28 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
 
+from mmcell.controls import ABOUT
+from mmcell.data.entry import entry_of
 from mmcell.errors import MmcellError, did_you_mean
+from mmcell.metrics.base import Metric
+from mmcell.registry import Registry
 from mmcell.report.terminal import console_of
+
+if TYPE_CHECKING:
+    from mmcell.task import Task
 
 #: What somebody may look for among the names.
 _COMMANDS = ("run", "evaluate", "embed", "score", "compare", "audit", "stratify", "fetch", "report")
 
 
-def _sources() -> dict[str, Any]:
+def registries() -> dict[str, Any]:
+    """Return every kind of which there is a list, and the registry of its names."""
     from mmcell.corrections.base import CORRECTIONS
     from mmcell.data.catalog import DATASETS
     from mmcell.encoders.base import ENCODERS
@@ -32,28 +41,47 @@ def _sources() -> dict[str, Any]:
 
 def describe(what: str, name: str) -> str:
     """Return one line about one thing of a kind of which there is a list, without loading data."""
-    found = _sources()[what].get(name)
+    found = registries()[what].get(name)
+    if what == "datasets":
+        return entry_of(found).about
     if what == "tasks":
         return f"{found.spec.question} ({found.spec.dataset or 'your own data'})"
     if what == "metrics":
-        low, high = found.bounds
-        way = "higher" if found.higher_is_better else "lower"
-        return f"{', '.join(found.kinds)}; {way} is better, {low:g} to {high:g}"
+        about = found.about or first_line(found.fn)
+        return "; ".join(filter(None, (about, ", ".join(found.kinds), f"{_better(found)}, {bounds_of(found)}")))
     if what == "models":
         return f"{found.about} ({found.level}, {found.ending}{f' {found.key}' if found.key else ''})"
-    return str(found.__doc__ or "").strip().splitlines()[0]
+    return first_line(found)
+
+
+def first_line(thing: Any) -> str:
+    """Return the first line of a docstring, "" where there is none."""
+    return str(thing.__doc__ or "").strip().partition("\n")[0]
+
+
+def chance_of(metric: Metric) -> str:
+    """Return the value without skill in words: a number, that it depends on the items, or that there is none."""
+    if metric.chance is None:
+        return "none"
+    return "of the items" if callable(metric.chance) else f"{metric.chance:g}"
+
+
+def bounds_of(metric: Metric) -> str:
+    """Return lowest and highest value, such as "0 to 1" or "−∞ to 1"."""
+    low, high = (f"{bound:g}".replace("-", "−").replace("inf", "∞") for bound in metric.bounds)
+    return f"{low} to {high}"
 
 
 def show_kinds() -> None:
     """Print every kind of which there is a list."""
-    for what in _sources():
+    for what in registries():
         print(f"mmcell list {what}")
 
 
 def show_list(what: str) -> None:
     """Print every name of one kind with one line about it."""
     table = Table(box=None, pad_edge=False, show_header=False)
-    for name in _sources()[what].names():
+    for name in registries()[what].names():
         table.add_row(name, describe(what, name))
     if what == "encoders":
         from mmcell.encoders.base import PREFIXES
@@ -70,55 +98,153 @@ def show_card(name: str) -> None:
     Raises
     ------
     MmcellError
-        Nothing has this name.
+        Nothing has this name; the nearest names of every kind are given.
     """
-    from mmcell.data.catalog import in_catalogue
+    for key, value in _card(name).items():
+        _print_field(key, value)
 
-    sources = _sources()
+
+def _card(name: str) -> dict[str, Any]:
+    from mmcell.data.catalog import in_catalogue
+    from mmcell.encoders.base import PREFIXES
+
+    sources = registries()
     kind = next((k for k, registry in sources.items() if name in registry.references), None)
     if kind is None and in_catalogue(name):
         kind = "datasets"
+    if kind is None and name.partition(":")[0] in PREFIXES:
+        kind = "encoders"
     if kind is None and name.endswith((".yaml", ".yml")):
-        for key, value in {"dataset": name, **_dataset(name)}.items():
-            _print_field(key, value)
-        return
+        return {"dataset": name, **_dataset(name)}
     if kind is None:
+        if name in ABOUT:
+            return {"control": name, "about": ABOUT[name]}
         if name in _COMMANDS:
             raise MmcellError(f"{name!r} is a command, and show prints what commands read; see mmcell {name} --help")
-        known = [n for registry in sources.values() for n in registry.names()]
+        known = {n for registry in sources.values() for n in registry.names()} | ABOUT.keys()
         raise MmcellError(f"nothing is called {name!r}; {did_you_mean(name, known)}")
+    if kind == "encoders":
+        return {"encoder": name, **_encoder(name)}
     found = sources[kind].get(name.partition(":")[0] if kind == "datasets" else name)
-    lines: dict[str, Any] = {kind.removesuffix("s"): name}
     if kind == "tasks":
-        facts = found.spec.facts()
         module = sys.modules[sources[kind].references[name].partition(":")[0]]
-        lines |= {"about": (module.__doc__ or "").strip(), **{k: v for k, v in facts.items() if v and k != "name"}}
-    elif kind == "datasets":
-        lines |= _dataset(name)
-    elif kind == "metrics":
-        lines |= {"about": describe(kind, name), "fast resampling": found.resampled is not None}
-    elif kind == "models":
+        return {"task": name, **_task(found, (module.__doc__ or "").strip())}
+    if kind == "datasets":
+        return {"dataset": name, **_dataset(name)}
+    if kind == "metrics":
+        return {"metric": name, **_metric(found, sources["tasks"])}
+    if kind == "models":
         facts = {k: v for k, v in dataclasses.asdict(found).items() if v and k != "name"}
-        lines |= facts | {"use": f"{{file: FILE{found.ending}, model: {name}}}"}
+        return {"model": name, **facts, "use": f"{{file: FILE{found.ending}, model: {name}}}"}
+    lines: dict[str, Any] = {kind.removesuffix("s"): name, "about": inspect.cleandoc(found.__doc__ or "")}
+    if parameters := _parameters(found):
+        lines["parameters"] = parameters
+    return lines
+
+
+def _task(task: Task, about: str) -> dict[str, Any]:
+    """Return the facts of a task, and what it demands of data, controls and results in words."""
+    spec = task.spec
+    facts = {k: v for k, v in spec.facts().items() if v and k not in ("name", "split")}
+    slots = ", ".join(f"{slot}: {modality} ({level})" for slot, (modality, level) in spec.slots.items())
+    demands: dict[str, Any] = {
+        "protocol": f"{type(task).__name__} of {type(task).__module__}",
+        "data": spec.dataset or "yours: --dataset cohort.yaml",
+        "reads": slots,
+        "unit": "roles.unit" + (f" × roles.{crossed}" if (crossed := spec.unit.partition("×")[2]) else ""),
+        "splits": [split.in_words() for split in spec.splits],
+        "controls it cannot do without": [need.replace("|", " or ") for need in task.required],
+    }
+    if task.ceilings:
+        demands["ceilings, where the data have them"] = list(task.ceilings)
+    demands["headline"] = f"{spec.primary}, less that of {spec.reference}"
+    return {"about": about, "demands": demands, **facts}
+
+
+def _metric(metric: Metric, tasks: Registry) -> dict[str, Any]:
+    """Return how a metric is to be read: direction, chance, bounds, interval, what it reads, who asks for it."""
+    if not metric.interval:
+        interval = "none: drawing units with replacement says nothing of it"
+    elif metric.axis:
+        interval = "95 % over units, by what the neighbour graph loses without each of them (jackknife)"
+    elif metric.deviation is not None:
+        interval = "95 % over units, of the deviation with its sign, folded at 0"
     else:
-        lines |= {"about": (found.__doc__ or "").strip()}
-    for key, value in lines.items():
-        _print_field(key, value)
+        interval = "95 % over units, BCa bootstrap"
+    reads = {"items": ", ".join(metric.kinds), "target": metric.target or "what the task asks"}
+    if metric.needs:
+        reads["columns"] = ", ".join(metric.needs)
+    lines: dict[str, Any] = {
+        "about": metric.about or first_line(metric.fn),
+        "source": metric.source,
+        "better": _better(metric),
+        "chance": chance_of(metric),
+        "bounds": bounds_of(metric),
+        "interval": interval,
+        "compares": "pairs within a fold" if metric.within_fold else "items of all folds",
+        "is the p of a test": metric.is_test,
+        "axis": metric.axis,
+        "reads": reads,
+        "undefined": metric.undefined,
+        "tasks": [name for name in tasks.names() if metric.name in tasks.get(name).spec.metric_names],
+    }
+    return {key: value for key, value in lines.items() if value}
+
+
+def _better(metric: Metric) -> str:
+    return "higher is better" if metric.higher_is_better else "lower is better"
+
+
+def _encoder(name: str) -> dict[str, Any]:
+    """Return what is known of an encoder: of its class, and its card where it can be made here."""
+    from mmcell.encoders.base import ENCODERS, PREFIXES, UnmadeError, make_encoder
+    from mmcell.registry import load_attribute
+
+    prefix = name.partition(":")[0]
+    found = ENCODERS.get(name) if name in ENCODERS.references else load_attribute(PREFIXES[prefix])
+    fitted = "on training units, anew in every fold" if callable(getattr(found, "fit", None)) else "not: it is frozen"
+    lines: dict[str, Any] = {"about": inspect.cleandoc(found.__doc__ or ""), "fitted": fitted}
+    if packages := getattr(found, "packages", ()):
+        lines["computed by"] = list(packages)
+    if callable(getattr(found, "untrained", None)):
+        lines["untrained twin"] = f"{name}-untrained"
+    if parameters := _parameters(found):
+        lines["parameters"] = parameters
+    try:
+        made = make_encoder(name)
+    except UnmadeError as error:
+        return {**lines, "now": str(error)}
+    return {**lines, "card": {k: v for k, v in made.card.model_dump().items() if v not in ("", (), {}, None, False)}}
+
+
+def _parameters(kind: Any) -> dict[str, str]:
+    """Return the parameters of a dataclass with their defaults; none of anything else."""
+    if not dataclasses.is_dataclass(kind):
+        return {}
+    given = [f for f in dataclasses.fields(kind) if f.init and f.name != "card"]
+    return {f.name: "needed" if f.default is dataclasses.MISSING else str(f.default) for f in given}
 
 
 def _dataset(name: str) -> dict[str, Any]:
     """Return what is known of a dataset; of a public cohort also before it is downloaded."""
-    from mmcell.data.catalog import dials_of, in_catalogue, load_dataset
+    from mmcell.data.catalog import DATASETS, dials_of, in_catalogue, load_dataset
     from mmcell.data.cohorts import COHORTS
 
     try:
         data = load_dataset(name)
     except MmcellError as error:
-        if name not in COHORTS:
+        # A name that is known is shown though its files are not here; a dial that is not is a mistake.
+        if name not in DATASETS.references:
             raise
+        if name not in COHORTS:
+            entry = entry_of(DATASETS.get(name))
+            origin = entry.origin.replace("NAME", name)
+            return {"about": entry.about, "from": origin, "licence": entry.licence, "now": str(error)}
         facts = {k: v for k, v in dataclasses.asdict(COHORTS[name]).items() if v and k != "values"}
         return {**facts, "now": str(error)}
     known = {**data.card.model_dump(exclude={"name"}), "roles": data.roles.columns, "fingerprint": data.fingerprint}
+    if in_catalogue(name) and (origin := entry_of(DATASETS.get(name.partition(":")[0])).origin):
+        known["from"] = origin.replace("NAME", name)
     found = {**known, "items": len(data.ids), "units": data.unit.nunique()}
     base = name.partition(":")[0]
     if in_catalogue(name) and (dials := dials_of(base)):

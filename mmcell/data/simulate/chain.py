@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pandas as pd
 
+from mmcell.data.entry import SIMULATED, catalogued
 from mmcell.data.simulate.assemble import measure
 from mmcell.data.simulate.dials import SOURCE, Dials, caveats
 from mmcell.data.simulate.programme import TREATMENTS
@@ -14,6 +15,12 @@ from mmcell.modalities import join
 from mmcell.roles import DatasetCard
 
 
+@catalogued(
+    "90 patients with severity and survival, and their cells under control and four treatments, one of which reverses "
+    "the disease",
+    SIMULATED,
+    "BSD-3-Clause",
+)
 def simulate_chain(
     n_patients: int = 90,
     cells_per_patient: int = 100,

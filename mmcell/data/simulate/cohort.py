@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from mmcell.data.entry import SIMULATED, catalogued
 from mmcell.data.simulate.assemble import measure
 from mmcell.data.simulate.dials import SOURCE, Dials, caveats
 from mmcell.data.simulate.programme import TREATMENTS
@@ -150,6 +151,11 @@ def simulate_perturbation(
     return measure(dials, card, "perturbation")
 
 
+@catalogued(
+    "cells of 60 patients under control and four treatments, which do more in the ill",
+    SIMULATED,
+    "BSD-3-Clause",
+)
 def load_perturbation(
     *,
     n_patients: int = 60,
@@ -172,6 +178,11 @@ def load_perturbation(
     return replace(made, name="sim-perturbation", card=made.card.model_copy(update={"name": "sim-perturbation"}))
 
 
+@catalogued(
+    "90 patients, four modalities of the same cells, a disease planted in composition, state and survival",
+    SIMULATED,
+    "BSD-3-Clause",
+)
 def load_cohort(
     *,
     n_patients: int = 90,
@@ -210,6 +221,7 @@ def load_cohort(
     return measure(dials, card, "cohort")
 
 
+@catalogued("the patients of `sim-cohort`, with nothing planted", SIMULATED, "BSD-3-Clause")
 def load_null(
     *, n_patients: int = 90, cells_per_patient: int = 100, n_batches: int = 3, images: bool = True, seed: int = 0
 ) -> Dataset:

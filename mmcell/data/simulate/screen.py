@@ -10,6 +10,7 @@ from numbers import Integral, Real
 import numpy as np
 import pandas as pd
 
+from mmcell.data.entry import SIMULATED, catalogued
 from mmcell.data.simulate.assemble import as_anndata
 from mmcell.data.simulate.cells import Cells, draw_cells, rna
 from mmcell.data.simulate.dials import SOURCE, Dials
@@ -99,6 +100,11 @@ def _acts(rng: np.random.Generator, latent: np.ndarray, sign: np.ndarray) -> np.
     return found
 
 
+@catalogued(
+    "60 knockdowns in one line, controls, and a description of every knockdown that tells as much as a dial says",
+    SIMULATED,
+    "BSD-3-Clause",
+)
 def simulate_screen(
     n_perturbations: int = 60,
     cells_per_perturbation: int = 40,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from mmcell.data.entry import SIMULATED, catalogued
 from mmcell.data.simulate.assemble import measure
 from mmcell.data.simulate.dials import SOURCE, UNSHARED, Dials, caveats
 from mmcell.dataset import Dataset
@@ -9,6 +10,11 @@ from mmcell.errors import number_of
 from mmcell.roles import DatasetCard
 
 
+@catalogued(
+    "30 patients of three studies, whose distance is on a dial, and a cell type that one study has for itself",
+    SIMULATED,
+    "BSD-3-Clause",
+)
 def simulate_studies(
     n_patients: int = 30,
     cells_per_patient: int = 60,
