@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pandas as pd
 
 from mmcell.items import Items
 from mmcell.metrics.features import Features, features
@@ -43,7 +44,8 @@ def rank_figures(task: TaskView, items: Mapping[str, Items]) -> Iterator[Drawn]:
         if lines:
             title = f"Ranks of the partner: {panel.title}"
             text = ", ".join(f"{name}: median {np.median(r):.3f}" for name, _, r in lines) + "; chance: 0.500."
-            yield Drawn(_ranks(lines, f"{task.ident}-ranks-{i}", title), panel.title, text)
+            drawn = _ranks(lines, f"{task.ident}-ranks-{i}", title)
+            yield Drawn(drawn, panel.title, text, _ranks_table(lines))
 
 
 def feature_figures(task: TaskView, items: Mapping[str, Items]) -> Iterator[Drawn]:
@@ -58,7 +60,7 @@ def feature_figures(task: TaskView, items: Mapping[str, Items]) -> Iterator[Draw
         beside = beside or next((pair for pair in scored if pair[0].kind == "ceiling"), None)
         title = f"Correlation of every feature: {panel.title}"
         figure = _scatter(shown, beside, f"{task.ident}-features-{i}", title) if beside is not None else ""
-        yield Drawn(figure, panel.title, _said(*shown))
+        yield Drawn(figure, panel.title, _said(*shown), _features_table(shown, beside))
 
 
 @dataclass(frozen=True)
@@ -139,8 +141,7 @@ def _ranks(lines: Sequence[tuple[str, str, np.ndarray]], ident: str, title: str)
         axes.plot([0, 1], [0, 1], color=SOFT, lw=1, ls=(0, (3, 3)), zorder=1)
         axes.text(0.98, 0.8, "chance", color=SOFT, ha="right", va="top")
         for i, (name, kind, ranks) in enumerate(lines):
-            share = np.linspace(0, 1, _POINTS)
-            at = np.quantile(ranks, share, method="inverted_cdf")
+            share, at = _quantiles(ranks)
             axes.step(
                 [0.0, *at, 1.0], [0.0, *share, 1.0], where="post", color=COLOURS[kind], lw=2, ls=_LINES[kind], zorder=3
             )
@@ -148,6 +149,30 @@ def _ranks(lines: Sequence[tuple[str, str, np.ndarray]], ident: str, title: str)
         bottom_only(axes, left=True)
         said = [f"{name}: partner first for {np.mean(r == 0):.0%}, median {np.median(r):.3f}" for name, _, r in lines]
         return svg(figure, ident, title, "; ".join(said))
+
+
+def _quantiles(ranks: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return shares of queries (k,) and the rank that each share does not exceed (k,)."""
+    share = np.linspace(0, 1, _POINTS)
+    return share, np.quantile(ranks, share, method="inverted_cdf")
+
+
+def _ranks_table(lines: Sequence[tuple[str, str, np.ndarray]]) -> pd.DataFrame:
+    parts = []
+    for name, kind, ranks in lines:
+        share, at = _quantiles(ranks)
+        parts.append(pd.DataFrame({"name": name, "role": kind, "normalised_rank": at, "share_of_queries": share}))
+    return pd.concat(parts)
+
+
+def _features_table(shown: tuple[Row, Features], beside: tuple[Row, Features] | None) -> pd.DataFrame:
+    """Return one row a feature: its r by the row that is shown, whether beyond chance, and by the one beside it."""
+    (row, found) = shown
+    table = pd.DataFrame({"feature": found.names, "r": found.pearson, "beyond_chance": found.beyond, "by": row.name})
+    if beside is not None:
+        other = pd.Series(beside[1].pearson, index=pd.Index(beside[1].names))
+        table = table.assign(r_beside=other.reindex(table["feature"]).to_numpy(), beside=beside[0].name)
+    return table
 
 
 def _entry(axes: Axes, name: str, kind: str, y: float) -> None:

@@ -10,7 +10,19 @@ import numpy as np
 import pandas as pd
 from markupsafe import Markup
 
-from mmcell.report.figures import COLOURS, SOFT, Drawn, Line, below, bottom_only, canvas, shared_limits, style, svg
+from mmcell.report.figures import (
+    COLOURS,
+    SOFT,
+    Drawn,
+    Line,
+    below,
+    bottom_only,
+    canvas,
+    lines_table,
+    shared_limits,
+    style,
+    svg,
+)
 from mmcell.report.panel import Panel, Row
 from mmcell.report.view import TaskView
 from mmcell.report.words import counted, metric_name, number, plain, whole
@@ -76,7 +88,14 @@ def curve_figures(task: TaskView, table: pd.DataFrame) -> Iterator[Drawn]:
         name = metric_name(panel.metric)
         title = f"Learning curve of {name} over {what}: {panel.title}"
         drawn = _draw(curves, limits, (what, name), f"{task.ident}-learning-{i}", title)
-        yield Drawn(Markup(drawn), f"{what[0].upper()}{what[1:]} · {panel.title}", _said(task, axis, panel, here))
+        said = _said(task, axis, panel, here)
+        yield Drawn(Markup(drawn), f"{what[0].upper()}{what[1:]} · {panel.title}", said, _curves_table(curves))
+
+
+def _curves_table(curves: Sequence[LearningCurve]) -> pd.DataFrame:
+    """Return one row a point: ``name role n value ci_low ci_high chance``."""
+    parts = [lines_table(c.points).drop(columns="note").assign(n=c.n) for c in curves]
+    return pd.concat(parts)[["name", "role", "n", "value", "ci_low", "ci_high", "chance"]]
 
 
 def _shown(panel: Panel) -> list[tuple[Row, dict[str, Any]]]:

@@ -62,7 +62,9 @@ def decision_figures(task: TaskView, table: pd.DataFrame) -> Iterator[Drawn]:
         heading = " · ".join(filter(None, (label, probe, split if several else "")))
         curves = _decision(part)
         title = f"Decision curves: {heading}"
-        yield Drawn(Markup(_draw(curves, f"{task.ident}-decision-{i}", title)), heading, _said(part, curves, unit))
+        drawn = Markup(_draw(curves, f"{task.ident}-decision-{i}", title))
+        data = part[["model", "threshold", "net_benefit", "ci_low", "ci_high", "n_treated"]]
+        yield Drawn(drawn, heading, _said(part, curves, unit), data)
 
 
 def n_decisions(task: TaskView, table: pd.DataFrame) -> int:

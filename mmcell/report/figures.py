@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree
 
 import numpy as np
+import pandas as pd
 
 from mmcell.metrics.incidence import cumulative_incidence
 from mmcell.report.words import bracket, number, plain
@@ -37,11 +38,12 @@ _LETTERS = 46
 
 @dataclass(frozen=True)
 class Drawn:
-    """A figure with its heading and a line below it."""
+    """A figure with its heading, a line below it, and its numbers, which the page gives as CSV."""
 
     svg: str
     heading: str
     text: str
+    data: pd.DataFrame
 
 
 @dataclass(frozen=True)
@@ -58,7 +60,9 @@ class Line:
 
 
 def forest(lines: Sequence[Line], *, limits: tuple[float, float], label: str, ident: str, title: str) -> str:
-    """Draw values with their intervals, one above the other, chance as a dashed line; ceilings below a rule.
+    """Draw values with their intervals, one above the other; ceilings below a rule.
+
+    Chance is a dashed line, and a shaded band reaches from the weakest control to the strongest.
 
     Parameters
     ----------
@@ -92,6 +96,10 @@ def forest(lines: Sequence[Line], *, limits: tuple[float, float], label: str, id
         figure, axes = canvas(height, (_LEFT, top, _RIGHT, foot))
         axes.set(xlim=limits, ylim=(length, 0), yticks=[])
         axes.xaxis.set_major_locator(MaxNLocator(5))
+        band = controls_band(lines)
+        if band is not None:
+            reach = length if apart == len(lines) else starts[apart] - _APART + 7
+            axes.fill_between(band, 0, reach, color=COLOURS["control"], alpha=0.13, lw=0, zorder=-1)
         if apart < len(lines):
             axes.plot(limits, [starts[apart] - _APART + 7] * 2, color="#9aa0a6", lw=1, zorder=0)
             axes.text(limits[0], starts[apart] - 3, "What could be reached", color=SOFT, va="baseline", ha="left")
@@ -102,7 +110,21 @@ def forest(lines: Sequence[Line], *, limits: tuple[float, float], label: str, id
         bottom_only(axes)
         axes.set_xlabel(plain(label))
         said = [f"{x.name}: " + (_in_words(x) if x.value is not None else x.note or "no value") for x in lines]
+        if band is not None:
+            said.append(f"shaded, from the weakest to the strongest control: {number(band[0])} to {number(band[1])}")
         return svg(figure, ident, title, "; ".join(said))
+
+
+def controls_band(lines: Sequence[Line]) -> tuple[float, float] | None:
+    """Return the lowest and the highest value of a control, the reference among them; None with fewer than two."""
+    known = [x.value for x in lines if x.kind in ("control", "reference") and x.value is not None]
+    return (min(known), max(known)) if len(known) > 1 else None
+
+
+def lines_table(lines: Sequence[Line]) -> pd.DataFrame:
+    """Return one row a line: ``name role value ci_low ci_high chance note``."""
+    rows = [(x.name, x.kind, x.value, x.low, x.high, x.chance, x.note) for x in lines]
+    return pd.DataFrame(rows, columns=["name", "role", "value", "ci_low", "ci_high", "chance", "note"])
 
 
 def _forest_line(axes: Axes, line: Line, right: str, text_at: float, at: float, limits: tuple[float, float]) -> None:
@@ -140,26 +162,42 @@ def at_risk(time: np.ndarray, when: Sequence[float]) -> list[int]:
 def km_curve(
     axes: Axes, time: np.ndarray, event: np.ndarray, *, colour: str, line: Any, label: str | None = None
 ) -> None:
-    """Draw one Kaplan–Meier curve with its 95 % band (exponential Greenwood); strokes are censored patients."""
-    from lifelines import KaplanMeierFitter
-
-    fit = KaplanMeierFitter().fit(time, event)
-    band, x = fit.confidence_interval_, fit.survival_function_.index.to_numpy(float)
-    y = fit.survival_function_.iloc[:, 0].to_numpy(float)
-    steps(axes, x, y, band.to_numpy(float).T, colour=colour, line=line, label=label)
-    censored = np.unique(time[event == 0])
-    axes.plot(censored, fit.predict(censored), "|", color=colour, ms=6, mew=1, zorder=3, ls="none")
+    """Draw one Kaplan–Meier curve with its 95 % band; strokes are censored patients."""
+    x, y, band = km_steps(time, event)
+    steps(axes, x, y, band, colour=colour, line=line, label=label)
+    _strokes(axes, np.unique(time[event == 0]), x, y, colour)
 
 
 def incidence_curve(
     axes: Axes, time: np.ndarray, cause: np.ndarray, *, colour: str, line: Any, label: str | None = None
 ) -> None:
     """Draw one cumulative incidence (Aalen–Johansen) with its 95 % band; strokes are censored patients."""
+    x, y, band = incidence_steps(time, cause)
+    steps(axes, x, y, band, colour=colour, line=line, label=label)
+    _strokes(axes, np.unique(time[cause == 0]), x, y, colour)
+
+
+def km_steps(time: np.ndarray, event: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return times (k,) from 0, the Kaplan–Meier estimate from each on (k,), and its 95 % band (2, k).
+
+    The band is exponential Greenwood.
+    """
+    from lifelines import KaplanMeierFitter
+
+    fit = KaplanMeierFitter().fit(time, event)
+    x, y = fit.survival_function_.index.to_numpy(float), fit.survival_function_.iloc[:, 0].to_numpy(float)
+    return x, y, fit.confidence_interval_.to_numpy(float).T
+
+
+def incidence_steps(time: np.ndarray, cause: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return times (k,) from 0, the cumulative incidence from each on (k,), and its 95 % band (2, k)."""
     found = cumulative_incidence(time, cause)
-    x, y = np.append(0.0, found.times), np.append(0.0, found.values)
-    steps(axes, x, y, np.column_stack([[np.nan, np.nan], found.band()]), colour=colour, line=line, label=label)
-    censored = np.unique(time[cause == 0])
-    height = y[np.searchsorted(found.times, censored, "right")]
+    band = np.column_stack([[np.nan, np.nan], found.band()])
+    return np.append(0.0, found.times), np.append(0.0, found.values), band
+
+
+def _strokes(axes: Axes, censored: np.ndarray, x: np.ndarray, y: np.ndarray, colour: str) -> None:
+    height = y[np.searchsorted(x, censored, "right") - 1]
     axes.plot(censored, height, "|", color=colour, ms=6, mew=1, zorder=3, ls="none")
 
 

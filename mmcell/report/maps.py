@@ -8,6 +8,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pandas as pd
 
 from mmcell.report.figures import INK, SOFT, Drawn, below, bottom_only, canvas, style, svg
 from mmcell.report.panel import is_reference
@@ -62,8 +63,15 @@ def maps(task: TaskView) -> Iterator[list[Drawn]]:
         # What the task asks before the batch, whatever the order in a stored record.
         for column, values in sorted(found["facts"].items(), key=lambda item: item[0] == "batch"):
             title, ident = f"Map of patients by {column}: {name}", f"{task.ident}-map-{i}-{column}"
-            pair.append(Drawn(_map(found, _grouped(values), ident, title), f"{name}, by {column}", ""))
+            groups = _grouped(values)
+            pair.append(Drawn(_map(found, groups, ident, title), f"{name}, by {column}", "", _map_table(found, groups)))
         yield pair
+
+
+def _map_table(found: Mapping[str, Any], groups: Sequence[str]) -> pd.DataFrame:
+    """Return one row a patient, without a name: a page is passed on."""
+    places = np.array(found["map"], dtype=float)
+    return pd.DataFrame({"x": places[:, 0], "y": places[:, 1], "group": groups, "held_out": found["held_out"]})
 
 
 def bars(task: TaskView) -> list[Drawn]:
@@ -191,7 +199,8 @@ def _bars(found: Mapping[str, Any], ident: str) -> Drawn:
         said = "; ".join(
             f"{t}: " + ", ".join(f"{100 * means[n][i]:.1f} % in {n}" for n in names) for i, t in enumerate(types)
         )
-        return Drawn(svg(figure, ident, title, said), title, "")
+        data = [pd.DataFrame(b, columns=pd.Index(types)).assign(state=n) for n, b in zip(names, blocks, strict=True)]
+        return Drawn(svg(figure, ident, title, said), title, "", pd.concat(data)[["state", *types]])
 
 
 def _stack(axes: Axes, at: np.ndarray, shares: np.ndarray) -> None:

@@ -9,10 +9,12 @@ from string import ascii_lowercase
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pandas as pd
 from markupsafe import Markup
 
 from mmcell.protocols.alignment import BIOLOGY, MIXING
 from mmcell.records import RunRecord, Score
+from mmcell.report.download import Link
 from mmcell.report.figures import COLOURS, INK, MARKERS, SOFT, bottom_only, canvas, style, svg
 from mmcell.report.labels import spread
 from mmcell.report.panel import Panel
@@ -79,6 +81,7 @@ class Plane:
     chance: str
     absent: tuple[tuple[str, str], ...]
     beyond: str
+    link: Link
 
     @property
     def title(self) -> str:
@@ -184,7 +187,22 @@ def _plane(across: Panel, up: Panel, marks: dict[str, tuple[str, str]], place: s
     ]  # fmt: skip
     beyond = [f"{p.mark} {p.name}" for p in shown if _is_beyond(p.mixing)]
     named = tuple((reason, any_of(names, 40)) for reason, names in absent.items())
-    return Plane(across.metric, up.metric, place, tuple(points), figure, ", ".join(chance), named, any_of(beyond, 40))
+    link = Link.of_figure(_table(points, across.metric, up.metric), title)
+    return Plane(
+        across.metric, up.metric, place, tuple(points), figure, ", ".join(chance), named, any_of(beyond, 40), link
+    )
+
+
+def _table(points: Sequence[Point], across: str, up: str) -> pd.DataFrame:
+    """Return one row a point, with both scores and their intervals; empty where there is none."""
+    rows = []
+    for point in points:
+        row: dict[str, object] = {"mark": point.mark, "name": point.name, "role": point.kind}
+        for metric, score in ((across, point.mixing), (up, point.biology)):
+            of = (None, None, None) if score is None else (score.value, score.low, score.high)
+            row |= dict(zip((metric, f"{metric}_ci_low", f"{metric}_ci_high"), of, strict=True))
+        rows.append(row)
+    return pd.DataFrame(rows)
 
 
 def _is_beyond(score: Score | None) -> bool:

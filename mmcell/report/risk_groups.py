@@ -22,7 +22,9 @@ from mmcell.report.figures import (
     bottom_only,
     canvas,
     incidence_curve,
+    incidence_steps,
     km_curve,
+    km_steps,
     style,
     svg,
 )
@@ -144,7 +146,26 @@ def _figure(task: TaskView, row: Row, split: str, frame: pd.DataFrame, ident: st
         groups, label=label, ident=ident, title=f"{what} of held-out risk groups: {heading}", rival="cause" in frame
     )
     told = _incidences(groups, frame, unit) if "cause" in frame else _medians(groups, unit)
-    return Drawn(Markup(drawn), heading, f"{_test(groups, 'cause' in frame)} {told}")
+    return Drawn(
+        Markup(drawn), heading, f"{_test(groups, 'cause' in frame)} {told}", curves_table(groups, "cause" in frame)
+    )
+
+
+def curves_table(groups: Sequence[RiskGroup], rival: bool = False) -> pd.DataFrame:
+    """Return the steps of every curve: ``risk_group time`` and the probability from then on, its band, and who is left.
+
+    Parameters
+    ----------
+    groups, rival
+        As `draw` takes them: the column is ``event_free``, or ``with_event`` where another event competes.
+    """
+    parts = []
+    for group in groups:
+        of = incidence_steps(group.time, group.cause) if rival else km_steps(group.time, group.event)
+        columns = {"with_event" if rival else "event_free": of[1], "ci_low": of[2][0], "ci_high": of[2][1]}
+        left = at_risk(group.time, list(of[0]))
+        parts.append(pd.DataFrame({"risk_group": group.name, "time": of[0], **columns, "at_risk": left}))
+    return pd.concat(parts) if parts else pd.DataFrame()
 
 
 def draw(groups: Sequence[RiskGroup], *, label: str, ident: str, title: str, rival: bool = False) -> str:

@@ -19,6 +19,7 @@ from mmcell.report.panel import (
     with_leaks,
     without_stratum,
 )
+from mmcell.report.words import CHAIN_METRICS
 from mmcell.strata import WITHIN
 
 _ROLES = ("candidate", "control", "ceiling")
@@ -99,6 +100,8 @@ class TaskView:
         if score is not None and score.target == "effect" and score.query:
             # Cells are what is read, not what is scored.
             return "perturbation" if score.level == "profile" else "unit under one perturbation"
+        if score is not None and score.metric in CHAIN_METRICS:
+            return "unit along one direction"
         return score.level if score is not None else "item"
 
     @property

@@ -72,6 +72,12 @@ _METRICS = {
     "strong_auroc": "AUROC of strong perturbations by predicted size",
     "strong_enrichment": "enrichment of strong perturbations in the first tenth",
 }
+#: Strata of the chain from perturbations to patients that are no single perturbation, in words.
+CHAIN_STRATA = {"all": "the chosen perturbation", "disease itself": "the disease itself"}
+#: Its metrics of where patients stand along a direction, and of what a perturbation does in patients' own cells.
+ALONG = ("severity_spearman", "severity_p", "disease_auroc", "disease_p")
+_DOES = ("connectivity", "connectivity_p")
+CHAIN_METRICS = (*ALONG, *_DOES, "reversal_rank", "reversal@1", "combined_c", "added_c")
 #: How a verdict begins that says nothing, for want of units.
 _FEW = "too few"
 _COVARIATES = {
@@ -160,6 +166,10 @@ def place_name(score: Score) -> str:
         parts.append(everything if score.stratum == "all" else f"within {score.stratum.replace('×', ' × ')}")
     elif score.stratum.startswith(WITHIN):
         parts.append(score.stratum)
+    elif score.metric in ALONG:
+        parts.append(f"along {CHAIN_STRATA.get(score.stratum, score.stratum)}")
+    elif score.metric in _DOES:
+        parts.append(f"what {score.stratum} does")
     elif score.stratum != "all":
         parts.append(f"{score.stratum} held out" if score.shift else score.stratum)
     target, is_value, value = score.target.partition("=")

@@ -1,0 +1,114 @@
+"""`Matrix`: encoders against tasks, with letters for those that cannot be told apart within a task."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from mmcell.errors import MmcellError
+from mmcell.items import Items
+from mmcell.metrics.base import get_metric
+from mmcell.records import Score
+from mmcell.report.panel import Panel, Row
+from mmcell.report.view import TaskView
+from mmcell.stats.bootstrap import ALPHA
+from mmcell.stats.comparison import compare
+
+#: A pair needs p ≤ 5 % over the number of pairs at first (Holm): so many draws a pair let its p be that small.
+_DRAWS_A_PAIR = round(2 / ALPHA)
+_FEWEST_DRAWS = 1000
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One encoder in one place: its row there, and the letters that it shares with what it is not told apart from."""
+
+    row: Row
+    letters: str = ""
+
+    @property
+    def score(self) -> Score | None:
+        """Its score, None where it failed or was not scored."""
+        return self.row.score
+
+
+@dataclass(frozen=True)
+class Column:
+    """The primary metric of a task in one place.
+
+    Attributes
+    ----------
+    task, panel
+        What and where.
+    entries
+        Name -> entry, of what competes and of the reference.
+    why_not
+        Why there are no letters; "" where there are.
+    """
+
+    task: TaskView
+    panel: Panel
+    entries: Mapping[str, Entry]
+    why_not: str = ""
+
+
+@dataclass(frozen=True)
+class Matrix:
+    """Encoders in rows, tasks in columns. A score is read within its column: metrics differ between them."""
+
+    names: tuple[str, ...]
+    columns: tuple[Column, ...] = field(default=())
+
+
+def matrix(tasks: Sequence[TaskView], items: Mapping[str, Items]) -> Matrix | None:
+    """Return the matrix of a run; None with fewer than two tasks, or where nothing competes.
+
+    Parameters
+    ----------
+    tasks
+        Of the run.
+    items
+        Record key -> items, from which differences are computed; without them there are no letters.
+    """
+    if len(tasks) < 2:
+        return None
+    columns = tuple(column for task in tasks for column in _columns(task, items))
+    names = {name: entry.row.record.competes for column in columns for name, entry in column.entries.items()}
+    if not any(names.values()):
+        return None
+    # What competes first, in the order of the tasks.
+    return Matrix(tuple(sorted(names, key=lambda name: not names[name])), columns)
+
+
+def _columns(task: TaskView, items: Mapping[str, Items]) -> Iterator[Column]:
+    for panel in task.headlines:
+        rows = [row for row in panel.rows if row.record.competes or row.is_reference]
+        family = {row.name: part for row in rows if (part := _scored(row, panel, items)) is not None}
+        letters, why_not = _letters(panel.metric, family, rows)
+        entries = {row.name: Entry(row, letters.get(row.name, "")) for row in rows}
+        yield Column(task, panel, entries, why_not)
+
+
+def _scored(row: Row, panel: Panel, items: Mapping[str, Items]) -> Items | None:
+    """Return the items behind a row that has a value there."""
+    own = items.get(row.record.key)
+    if own is None or row.score is None or row.score.value is None or not row.record.is_rival:
+        return None
+    return next((part for facts, part in own.panels() if tuple(facts.values()) == panel.place), None)
+
+
+def _letters(metric: str, family: Mapping[str, Items], rows: Sequence[Row]) -> tuple[dict[str, str], str]:
+    """Return name -> letters, and why there are none."""
+    if len(family) < 2:
+        return {}, "fewer than two have items to compare"
+    parameters = rows[0].record.parameters
+    pairs = len(family) * (len(family) - 1) // 2
+    try:
+        found = compare(
+            family, get_metric(metric), n_boot=int(parameters.get("n_boot", 1000)),
+            n_permutations=max(_FEWEST_DRAWS, _DRAWS_A_PAIR * pairs), seed=int(parameters.get("seed", 0)),
+        )  # fmt: skip
+    except MmcellError as error:
+        # Not every family can be compared (no shared items, a metric of a package that is not here): the page says so.
+        return {}, str(error)
+    return dict(found.letters), ""
