@@ -1,4 +1,4 @@
-"""`DirectionTable`: what every perturbation does beside what the disease does, of a task from perturbations to patients."""
+"""`DirectionTable`: what every perturbation does beside what the disease does, from perturbations to patients."""
 
 from __future__ import annotations
 
