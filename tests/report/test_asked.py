@@ -47,3 +47,6 @@ def test_maps_hold_the_reference_and_those_that_lead(record, score):
     records += [lying("asked", "control", 0.95, asked=True), lying("pca", "control", 0.9)]
     (task,) = tasks_of(records)
     assert [drawn[0].heading.split(",")[0] for drawn in maps(task)] == ["asked", "c5", "c4", "c3", "c2", "pca"]
+    data = next(maps(task))[0].data
+    # Where patients lie and what they are, but not who they are: a page is passed on.
+    assert data.to_dict("list") == {"x": [0, 1, 2], "y": [1, 0, 2], "group": ["x", "y", "x"], "held_out": [True] * 3}

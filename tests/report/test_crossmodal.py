@@ -59,6 +59,9 @@ def test_ranks_are_drawn_per_gallery_with_their_medians(retrieval):
     part = items[(items["stratum"] == "all") & (items["query"] == "rna")]
     assert f"{best.name}: median {np.median(1 - part['percentile']):.3f}" in found[0].text
     assert "chance: 0.500" in found[0].text
+    mine = found[0].data[found[0].data["name"] == best.name]
+    halves = (1 - part["percentile"]).sort_values().iloc[[(len(part) - 1) // 2, len(part) // 2]]
+    assert halves.iloc[0] <= mine.set_index("share_of_queries").loc[0.5, "normalised_rank"] <= halves.iloc[1]
     for drawn in found:
         ElementTree.fromstring(drawn.svg)
 
@@ -98,6 +101,9 @@ def test_features_are_drawn_against_the_reference_and_named(predicted):
     for drawn in found:
         ElementTree.fromstring(drawn.svg)
         assert "12 features beyond chance (FDR 5 %)" in drawn.text
+        assert len(drawn.data) == 12
+        assert drawn.data["beyond_chance"].all()
+        assert drawn.data["r_beside"].notna().all()
     names = pd.Series([f"protein{i}" for i in range(12)])
     assert names.map(lambda n: f"{n} " in found[0].text).sum() == 5
     assert "Feature by feature" in render(predicted)

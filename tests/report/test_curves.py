@@ -96,6 +96,8 @@ def test_curves_have_real_numbers_on_their_axis(results, found):
     for piece in ("8", "16", "32", "training units (log scale)", "AUROC", "toy", "pca", "chance"):
         assert piece in written
     assert training.text == "Held out at every point: 40 units."
+    rows = training.data[training.data["name"] == "toy"]
+    assert list(zip(rows["n"], rows["value"], strict=True)) == [(8, 0.6), (16, 0.65), (32, 0.75)]
     assert "50" in [node.text for node in ElementTree.fromstring(cells.svg).iter("text")]
     assert cells.text.endswith("The training unit with the fewest cells has, from left to right, 9, 90.")
 
@@ -191,7 +193,7 @@ def test_names_are_escaped(record, score):
     ]
     found = made((bad, 0.75, 0.2), ("pca", 0.6, 0.0), extra=extra, notes=("toy-task: <u>why",))
     page = render(Results(records, {}, ()), found)
-    for piece in ("<script>", "<b>,", "<i>no", "<u>why"):
+    for piece in (bad, "<b>,", "<i>no", "<u>why"):
         assert piece not in page
     assert "&lt;script&gt;alert(1)&lt;/script&gt;" in page
     assert "&lt;u&gt;why" in page

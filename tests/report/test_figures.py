@@ -11,7 +11,9 @@ from mmcell.report.figures import (
     MARKERS,
     Line,
     at_risk,
+    controls_band,
     forest,
+    lines_table,
     shared_limits,
 )
 from tests.report.test_risk_groups import draw_curves, draw_incidences
@@ -115,3 +117,20 @@ def test_limits_hold_everything():
 
 def test_numbers_at_risk_count_who_is_followed_up_to_then():
     assert at_risk(np.array([1.0, 2.0, 2.0, 4.0]), [0, 1, 2, 2.5, 4, 5]) == [4, 4, 3, 1, 1, 0]
+
+
+def test_the_band_of_the_controls_holds_all_of_them_and_nothing_else():
+    oracle = Line("oracle", "ceiling", 0.99, None, None, 0.5)
+    lost = Line("lost", "control", None, None, None, 0.5)
+    assert controls_band([*LINES, oracle, lost]) == (0.51, 0.7)
+    assert controls_band(LINES[:2]) is None
+    assert "from the weakest to the strongest control: 0.510 to 0.700" in draw()
+    assert "from the weakest" not in draw(LINES[:2])
+    assert draw().count("fill-opacity") == 1
+
+
+def test_the_data_of_a_forest_are_its_lines():
+    table = lines_table(LINES)
+    assert table["name"].tolist() == ["toy", "pca", "random", "broken"]
+    assert table.loc[0, ["value", "ci_low", "ci_high", "chance"]].tolist() == [0.75, 0.65, 0.85, 0.5]
+    assert table.loc[3, "note"] == "failed"

@@ -7,7 +7,7 @@ import pytest
 from lifelines.statistics import logrank_test
 
 from mmcell.metrics.incidence import cumulative_incidence
-from mmcell.report.risk_groups import RiskGroup, draw, log_rank_p, risk_groups
+from mmcell.report.risk_groups import RiskGroup, curves_table, draw, log_rank_p, risk_groups
 
 
 def patients(**columns):
@@ -95,3 +95,16 @@ def test_a_competing_event_is_censoring_for_the_test_and_none_for_the_curve():
 def test_any_name_is_text(name, rival):
     group = RiskGroup(name, np.array([1.0, 2.0]), np.array([1, 0]))
     assert "<script" not in draw([group], label=name, ident="k", title=name, rival=rival)
+
+
+def test_the_data_of_a_curve_are_its_steps():
+    table = curves_table(risk_groups(patients(event=[1, 0, 1, 1, 1, 0, 1]))).set_index(["risk_group", "time"])
+    # Three at risk, one dies; of two at 2, one dies: 2/3 and 1/3.
+    assert table["event_free"].loc["high"].to_dict() == pytest.approx({0: 1, 1: 2 / 3, 2: 1 / 3})
+    assert table["at_risk"].loc["high"].to_dict() == {0: 3, 1: 3, 2: 2}
+    assert table["event_free"].loc["low"].to_dict() == pytest.approx({0: 1, 1: 3 / 4, 3: 1 / 2, 5: 1 / 2, 8: 0})
+    inside = table.loc[("low", 3)]
+    assert inside["ci_low"] < inside["event_free"] < inside["ci_high"]
+    rival = curves_table(risk_groups(patients(cause=[1, 2, 0, 2, 1, 1, 0])), rival=True).set_index("risk_group")
+    assert rival.loc["high", "with_event"].iloc[-1] == pytest.approx(1 / 3)
+    assert curves_table([]).empty
