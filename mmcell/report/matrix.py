@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 
 from mmcell.errors import MmcellError
 from mmcell.items import Items
 from mmcell.metrics.base import get_metric
 from mmcell.records import Score
-from mmcell.report.panel import Panel, Row
+from mmcell.report.panel import Panel, Row, rank
 from mmcell.report.view import TaskView
 from mmcell.stats.bootstrap import ALPHA
 from mmcell.stats.comparison import compare
@@ -17,6 +18,8 @@ from mmcell.stats.comparison import compare
 #: A pair needs p ≤ 5 % over the number of pairs at first (Holm): so many draws a pair let its p be that small.
 _DRAWS_A_PAIR = round(2 / ALPHA)
 _FEWEST_DRAWS = 1000
+#: So many are compared, the best and the reference: time grows with the pairs, and with the draws that each needs.
+_MOST = 8
 
 
 @dataclass(frozen=True)
@@ -42,14 +45,14 @@ class Column:
         What and where.
     entries
         Name -> entry, of what competes and of the reference.
-    why_not
-        Why there are no letters; "" where there are.
+    note
+        Why there are no letters, or whose are missing; "" where everybody has some.
     """
 
     task: TaskView
     panel: Panel
     entries: Mapping[str, Entry]
-    why_not: str = ""
+    note: str = ""
 
 
 @dataclass(frozen=True)
@@ -83,10 +86,14 @@ def matrix(tasks: Sequence[TaskView], items: Mapping[str, Items]) -> Matrix | No
 def _columns(task: TaskView, items: Mapping[str, Items]) -> Iterator[Column]:
     for panel in task.headlines:
         rows = [row for row in panel.rows if row.record.competes or row.is_reference]
-        family = {row.name: part for row in rows if (part := _scored(row, panel, items)) is not None}
-        letters, why_not = _letters(panel.metric, family, rows)
-        entries = {row.name: Entry(row, letters.get(row.name, "")) for row in rows}
-        yield Column(task, panel, entries, why_not)
+        # The reference first, then from the best on: what is beyond the most is left out.
+        order = sorted(rows, key=lambda row: (not row.is_reference, rank(row.score)))
+        scored = {row.name: part for row in order if (part := _scored(row, panel, items)) is not None}
+        family = dict(islice(scored.items(), _MOST))
+        letters, note = _letters(panel.metric, family, rows)
+        if len(scored) > len(family) and not note:
+            note = f"letters for the reference and the best alone, {_MOST} in all; mmcell compare takes everybody"
+        yield Column(task, panel, {row.name: Entry(row, letters.get(row.name, "")) for row in rows}, note)
 
 
 def _scored(row: Row, panel: Panel, items: Mapping[str, Items]) -> Items | None:
@@ -100,7 +107,7 @@ def _scored(row: Row, panel: Panel, items: Mapping[str, Items]) -> Items | None:
 def _letters(metric: str, family: Mapping[str, Items], rows: Sequence[Row]) -> tuple[dict[str, str], str]:
     """Return name -> letters, and why there are none."""
     if len(family) < 2:
-        return {}, "fewer than two have items to compare"
+        return {}, "no letters, for fewer than two have items to compare"
     parameters = rows[0].record.parameters
     pairs = len(family) * (len(family) - 1) // 2
     try:
@@ -110,5 +117,5 @@ def _letters(metric: str, family: Mapping[str, Items], rows: Sequence[Row]) -> t
         )  # fmt: skip
     except MmcellError as error:
         # Not every family can be compared (no shared items, a metric of a package that is not here): the page says so.
-        return {}, str(error)
+        return {}, f"no letters, for {error}"
     return dict(found.letters), ""

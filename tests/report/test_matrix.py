@@ -43,7 +43,7 @@ def test_who_cannot_be_told_apart_shares_a_letter(two_tasks):
     beside = Results(records, items).compare("auroc", task="toy-task", n_permutations=1000)
     assert list(letters.values()) == list(beside.letters.values())
     assert list(second.entries) == ["keen"]
-    assert second.why_not == "fewer than two have items to compare"
+    assert second.note == "no letters, for fewer than two have items to compare"
 
 
 def test_the_page_shows_values_letters_and_why_there_are_none(two_tasks):
@@ -51,15 +51,15 @@ def test_the_page_shows_values_letters_and_why_there_are_none(two_tasks):
     part = source[source.index('id="matrix"') : source.index('class="task"')]
     assert '<a href="#task-1">toy-task</a>' in part
     assert '<data value="0.9">0.900</data> <b class="letters"><span class="hide">ties: </span>a</b>' in part
-    assert "second, grouped: no letters (fewer than two have items to compare)." in part
+    assert "second, grouped: no letters, for fewer than two have items to compare." in part
 
 
 def test_letters_of_what_cannot_be_compared_are_missing_with_a_reason(two_tasks):
     records, items = two_tasks
     apart = {k: Items(i.frame.assign(item=k + i.frame["item"]), "binary") for k, i in items.items()}
     column = matrix(tasks_of(records), apart).columns[0]
-    assert "\n" not in column.why_not
-    assert column.why_not
+    assert "\n" not in column.note
+    assert column.note
     assert not any(entry.letters for entry in column.entries.values())
 
 
@@ -78,3 +78,13 @@ def test_a_failure_says_so(record, score, two_tasks):
     source = render(Results([*two_tasks[0], failed], two_tasks[1]))
     part = source[source.index('id="matrix"') : source.index('class="task"')]
     assert "no such weights" in part
+
+
+def test_of_many_the_best_and_the_reference_are_compared(record, score, two_tasks):
+    names = [f"e{i}" for i in range(10)]
+    roles = {"pca": "control"}
+    records = [record(n, roles.get(n, "candidate"), score(value=0.9 - 0.01 * i)) for i, n in enumerate([*names, "pca"])]
+    items = {r.key: items_of(1.0, i) for i, r in enumerate(records)}
+    column = matrix(tasks_of([*records, two_tasks[0][-1]]), items).columns[0]
+    assert [n for n, entry in column.entries.items() if entry.letters] == [*names[:7], "pca"]
+    assert column.note.startswith("letters for the reference and the best alone, 8 in all")
