@@ -35,7 +35,7 @@ def results(record, score, leak, extra=()):
     items = {
         r.key: Items(
             pd.DataFrame({"item": [f"p{i}" for i in range(24)], "unit": [f"p{i}" for i in range(24)], "y_true": y,
-                          "y_pred": y + rng.normal(size=24), "split": "grouped", "fold": np.arange(24) % 4}), "binary"
+                          "y_pred": y + rng.normal(size=24), "split": "grouped", "fold": np.arange(24) // 8}), "binary"
         )
         for r in records if not r.error
     }  # fmt: skip
@@ -43,13 +43,16 @@ def results(record, score, leak, extra=()):
 
 
 @pytest.fixture
-def two_tasks(record, score, leak):
-    """A page of two tasks, with names that are long or malicious."""
-    other = {"name": "second-task", "question": f"And {LONG}?"}
+def many_tasks(record, score, leak):
+    """A page of six tasks, with names that are long or malicious: its matrix is wider than a phone."""
     found = ((LONG, "candidate", 0.8), ("alpha", "candidate", 0.7), ("pca", "control", 0.5))
     extra = [
-        record(n, r, score(value=v), task=other, key=f"second-{n}".ljust(32, "0"), dataset=EVIL) for n, r, v in found
-    ]
+        record(
+            n, r, score(value=v), task={"name": f"task-{k}", "question": f"And {LONG}?"}, dataset=EVIL,
+            key=f"{k}-{n}".ljust(32, "0"),
+        )
+        for k in range(5) for n, r, v in found
+    ]  # fmt: skip
     return render(results(record, score, leak, extra))
 
 
@@ -62,14 +65,14 @@ def names(page):
     return page.locator("table.headline tbody tr:visible .name").all_inner_texts()
 
 
-def test_it_opens_without_an_error_and_asks_for_nothing(opened, two_tasks):
-    with opened(two_tasks) as page:
+def test_it_opens_without_an_error_and_asks_for_nothing(opened, many_tasks):
+    with opened(many_tasks) as page:
         assert page.said == []
         assert [url for url in page.asked if not url.startswith("data:")] == [page.own]
 
 
-def test_what_users_call_things_is_text(opened, two_tasks):
-    with opened(two_tasks) as page:
+def test_what_users_call_things_is_text(opened, many_tasks):
+    with opened(many_tasks) as page:
         assert EVIL in names(page)
         assert EVIL in page.locator("#task-1-finding-1").inner_text()
         assert page.said == []
@@ -158,9 +161,10 @@ def test_data_of_a_figure_can_be_downloaded(opened, one_task):
 
 
 @pytest.mark.parametrize("width", [375, 1200])
-def test_nothing_overflows(opened, two_tasks, width):
-    with opened(two_tasks, width=width) as page:
+def test_nothing_overflows(opened, many_tasks, width):
+    with opened(many_tasks, width=width) as page:
         page.evaluate("document.querySelectorAll('details').forEach(d => { d.open = true })")
+        assert page.locator(".letters").count() > 10
         assert page.evaluate("document.documentElement.scrollWidth") <= width
         outside = page.evaluate(
             """width => [...document.querySelectorAll("main *, header *")].filter(
@@ -171,8 +175,8 @@ def test_nothing_overflows(opened, two_tasks, width):
         assert outside == []
 
 
-def test_a_link_in_a_head_leads_on_and_its_column_sorts(opened, two_tasks):
-    with opened(two_tasks) as page:
+def test_a_link_in_a_head_leads_on_and_its_column_sorts(opened, many_tasks):
+    with opened(many_tasks) as page:
         head = page.locator(".matrix thead th", has_text="toy-task")
         head.get_by_role("button").click()
         column = page.locator(".matrix tbody tr").evaluate_all(
@@ -185,8 +189,8 @@ def test_a_link_in_a_head_leads_on_and_its_column_sorts(opened, two_tasks):
         assert page.url == f"{page.own}#task-1"
 
 
-def test_what_a_keyboard_reaches_shows_it(opened, two_tasks):
-    with opened(two_tasks) as page:
+def test_what_a_keyboard_reaches_shows_it(opened, many_tasks):
+    with opened(many_tasks) as page:
         for _ in range(6):
             page.keyboard.press("Tab")
             style = page.evaluate("getComputedStyle(document.activeElement).outlineStyle")
