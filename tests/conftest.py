@@ -124,6 +124,13 @@ def truth_of(kind, rng, n):
                 "effect_size": rng.integers(0, 4, n) / 1.0,
                 "strong": rng.integers(0, 2, n),
             }
+        case "chain":
+            survival = {c: truth_of("survival", rng, n)[c] for c in ("time", "event", "y_pred")}
+            lies = {c: rng.integers(low, 9, n) / 8 for c, low in (("connectivity", -8), ("reversal_rank", 0))}
+            first = {"reversal_first": rng.integers(0, 2, n), "n_gallery": 4.0, "n_reversing": 1.0}
+            return (
+                survival | lies | first | {"y_true": rng.integers(0, 2, n), "beside": rng.integers(0, 4, n), "row": 0}
+            )
         case "survival":
             truth = {"time": rng.integers(1, 6, n), "event": rng.integers(0, 2, n), "y_pred": rng.integers(0, 4, n)}
             # Weights as censoring gives them: 0 from some time on, and quarters, whose sums are exact.
@@ -155,6 +162,9 @@ def random_items():
             facts = {"item": names, "unit": [f"u{c}" for c in codes], "repeat": repeat, "fold": fold[codes]}
             parts.append(pd.DataFrame(facts | truth_of(kind, rng, len(codes))))
         frame = pd.concat(parts, ignore_index=True)
+        if kind == "chain":
+            random = rng.integers(-8, 9, (len(frame), 9)) / 8
+            return Items(frame.assign(row=np.arange(len(frame))), kind, {"random": random})
         if kind != "features":
             return Items(frame, kind)
         # Four items stand behind every row, in whole numbers.

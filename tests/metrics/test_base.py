@@ -174,8 +174,8 @@ def test_leaks_and_errors_are_better_low():
     low = {name for name in list_metrics() if not get_metric(name).higher_is_better}
     assert low == {
         "batch_predictability", "batch_auroc", "batch_variance", "brier", "brier@horizon",
-        "calibration_intercept_error", "calibration_slope_error", "energy_distance", "foscttm", "ibs", "ici",
-        "layout_ap", "median_rank",
+        "calibration_intercept_error", "calibration_slope_error", "connectivity", "connectivity_p", "disease_p",
+        "energy_distance", "foscttm", "ibs", "ici", "layout_ap", "median_rank", "reversal_p", "severity_p",
     }  # fmt: skip
 
 
