@@ -5,7 +5,8 @@ changes, gene by gene. The headline asks whether a prediction lies nearest to th
 among those held out with it, on what is particular to each: the mean effect of all others, and no change, tie with
 everything. Few are held out together (a fifth of all), so that chance stands beside every score. Beside it stand how
 alike predicted and measured changes are, from controls, where the mean effect of other perturbations already does well,
-and from the mean of those held out, where it cannot.
+and from the mean of those held out, where it cannot; and whether trying the largest predicted effects first would have
+found the strong ones (ten significant genes or more) sooner than chance.
 
 The vectors are those of the modality ``description``, or a table of one's own whose rows are called as perturbations:
 ``--embedding vectors.csv --dataset screen.yaml``, with ``roles: {unit: gene, perturbation: gene, control: NAME}``. What
@@ -27,7 +28,7 @@ task = UnseenPerturbation(
         split=SplitSpec("perturbation-held-out", "group-kfold", n_splits=5, repeats=2, targets=("pairs",)),
         metrics=(
             "discrimination_specific", "discrimination_cosine", "centroid_accuracy", "pearson_delta",
-            "pearson_delta_perturbed", "de_overlap@50",
+            "pearson_delta_perturbed", "de_overlap@50", "strong_auroc", "strong_enrichment",
         ),
         primary="discrimination_specific",
         controls=("random", "no-change", "perturbed-mean", "pca", "target-pca"),

@@ -39,12 +39,16 @@ def compared(predicted: np.ndarray, observed: np.ndarray, frame: pd.DataFrame) -
     return pd.concat([part for part in found if len(part)], ignore_index=True)
 
 
-def compared_in_pool(predicted: np.ndarray, observed: np.ndarray, frame: pd.DataFrame) -> pd.DataFrame:
+def compared_in_pool(
+    predicted: np.ndarray, observed: np.ndarray, frame: pd.DataFrame, strong: np.ndarray
+) -> pd.DataFrame:
     """Return the rows of `frame` with one column a metric, where all cells are one pool and each row a perturbation.
 
-    Each is compared with the others of the fold, all of which are held out; arguments as in `compared`.
+    Each is compared with the others of the fold, all of which are held out; arguments as in `compared`, and (n,)
+    whether the measured effect is strong. The size of a predicted effect is its Euclidean length.
     """
     found = frame.assign(stratum="all", **_own(predicted, observed))
+    found = found.assign(effect_size=np.linalg.norm(predicted, axis=1), strong=strong.astype(float))
     return found.assign(**among(predicted, observed), n_gallery=float(len(frame))) if len(frame) > 1 else found
 
 

@@ -26,14 +26,13 @@ from mmcell.records import FORMAT, Finding, Gap, RunRecord, Score, Versus, jsona
 from mmcell.results import Results
 from mmcell.stats.bootstrap import MINIMUM_DRAWS, Estimate, bootstrap
 from mmcell.stats.comparison import difference
+from mmcell.stats.welch import STRONG
 from mmcell.store import Store
 from mmcell.subgroups import groups, worst
 from mmcell.verdict import verdict
 
 TASK, REFERENCE, CEILING = "perturbation-predictions", "perturbed-mean", "split-half"
 _QUESTION = "Do predicted effects say what each perturbation does, beyond what all perturbations do?"
-#: At least so many significant genes make a perturbation strong.
-STRONG = 10
 
 
 def score_predictions(

@@ -10,8 +10,6 @@ from typing import Any, Literal, Self
 import numpy as np
 import pandas as pd
 from scipy.sparse import issparse
-from scipy.stats import false_discovery_control
-from scipy.stats import t as student
 
 from mmcell.dataset import Dataset
 from mmcell.digest import stream
@@ -20,9 +18,9 @@ from mmcell.features import refuse_contradicted
 from mmcell.metrics.perturbation import control_halves
 from mmcell.predictions.moments import add_sums
 from mmcell.records import Finding
+from mmcell.stats.welch import differing
 
 Controls = Literal["halves", "shared"]
-FDR = 0.05
 #: Fewer controls cannot be halved so that each half has a variance.
 FEWEST = 4
 #: With fewer, the two halves of the controls resemble or oppose each other by chance.
@@ -183,7 +181,7 @@ class Cells:
         cells = (mean[:-1], square[:-1].sum(axis=1), pair_n[:-1].sum(axis=1))
         sides = (slice(0, 1), slice(1, 2)) if controls == "halves" else (slice(0, 2), slice(0, 2))
         tested = [
-            _welch(*cells, b, square[-1, s].sum(axis=0), float(pair_n[-1, s].sum()))
+            differing(*cells, b, square[-1, s].sum(axis=0), float(pair_n[-1, s].sum()))
             for b, s in zip(base, sides if controls == "halves" else sides[:1], strict=False)
         ]
         significant, voting = tested[0], tested[-1]
@@ -346,18 +344,3 @@ def _linear(rows: Any, at: np.ndarray) -> np.ndarray:
         x = rows.x[at[start : start + _ROWS]]
         total += np.asarray((x.expm1() if issparse(x) else np.expm1(x)).sum(axis=0), dtype=np.float64).ravel()
     return total / len(at)
-
-
-def _welch(
-    mean: np.ndarray, square: np.ndarray, n: np.ndarray, base: np.ndarray, base_square: np.ndarray, m: float
-) -> np.ndarray:
-    """Return which genes differ from the controls: Welch's t, Benjamini–Hochberg within each perturbation."""
-    n = n[:, None]
-    variance = np.maximum(square / n - mean**2, 0.0) / (n - 1)
-    other = np.maximum(base_square / m - base**2, 0.0) / (m - 1)
-    error = variance + other
-    moves = error > 0
-    size = np.where(moves, error, 1.0)
-    degrees = size**2 / np.where(moves, variance**2 / (n - 1) + other**2 / (m - 1), 1.0)
-    p = np.where(moves, 2 * student.sf(np.abs(mean - base) / np.sqrt(size), degrees), 1.0)
-    return np.asarray(false_discovery_control(p, axis=1) <= FDR)

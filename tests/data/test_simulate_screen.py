@@ -95,3 +95,19 @@ def test_its_card_says_what_was_planted():
 def test_what_cannot_be_simulated_is_refused(refused, dials, message):
     with refused(message):
         simulate_screen(**dials)
+
+
+def test_what_is_not_active_does_nothing_and_all_else_stays():
+    whole, part = simulate_screen(30, 4), simulate_screen(30, 4, active=0.5)
+    works = planted(part).any(axis=1)
+    assert 5 < works.sum() < 25
+    np.testing.assert_array_equal(planted(part)[works], planted(whole)[works])
+    assert "active 0.5" in part.card.caveats[0]
+    assert "active" not in whole.card.caveats[0]
+    names = part.rows("description")
+    x, y = (d.anndata("description")[names].X for d in (whole, part))
+    np.testing.assert_array_equal(np.asarray(x)[works], np.asarray(y)[works])
+    assert (np.asarray(x)[~works] != np.asarray(y)[~works]).any(axis=1).all()
+    moved = part.obs.loc[part.rows("rna"), "perturbation"].isin(names[works]).to_numpy()
+    a, b = (d.anndata("rna").X for d in (whole, part))
+    assert (a[moved] != b[moved]).nnz <= (a != b).nnz

@@ -4,10 +4,12 @@ import anndata as ad
 import numpy as np
 import pandas as pd
 import pytest
+import scipy.stats
 from sklearn.linear_model import Ridge
 
 import mmcell
 from mmcell import Dataset, Embedding, MethodView, Results
+from mmcell.data.simulate import simulate_screen
 from mmcell.effects import effects_of, known_effects, measured, parts_of
 from mmcell.metrics.contexts import compared_in_pool
 from mmcell.modalities import join
@@ -294,6 +296,42 @@ def test_every_control_is_required():
 
 def test_one_perturbation_alone_is_compared_with_nothing():
     frame = pd.DataFrame({"unit": ["g1"], "perturbation": ["g1"]})
-    found = compared_in_pool(np.arange(60.0)[None], np.arange(60.0)[None] ** 2, frame)
+    found = compared_in_pool(np.arange(60.0)[None], np.arange(60.0)[None] ** 2, frame, np.array([True]))
     assert found["pearson_delta"][0] > 0.9
     assert "discrimination_specific" not in found
+
+
+# -- which to try first -------------------------------------------------------------------------------------------
+
+
+def test_strong_perturbations_are_those_whose_genes_differ_by_welch():
+    data = screened(n=12, cells=15, effect=0.6)
+    found = effects_of(data, "rna", by_type=False, repeat=0)
+    parts = parts_of(data, "rna", by_type=False, repeat=0)
+    x = pd.DataFrame(np.asarray(data.anndata("rna").X), data.anndata("rna").obs_names)
+    base = x.loc[parts.half.index[(parts.half == 0) & parts.contexts.reindex(parts.half.index).notna()]]
+    assert len(base) == 30
+    expected = []
+    for name in found.groups.index:
+        cells = x.loc[data.obs.index[(data.obs["gene"] == name) & data.obs.index.isin(x.index)]]
+        p = scipy.stats.ttest_ind(cells, base, equal_var=False).pvalue
+        expected.append((scipy.stats.false_discovery_control(p) <= 0.05).sum() >= 10)
+    np.testing.assert_array_equal(found.strong, expected)
+    assert 0 < found.strong.sum() < 12
+
+
+def test_an_embedding_that_knows_what_works_finds_strong_perturbations_sooner():
+    data = simulate_screen(40, 30, active=0.4, described=1.0)
+    known = data.planted["patients"].to_numpy()
+    x = Embedding.from_array(
+        "acts", data.anndata("description").obs_names, np.hstack([known, np.abs(known)]), level="profile",
+        modality="description",
+    )  # fmt: skip
+    found = mmcell.evaluate(
+        x, "unseen-perturbation", dataset=data, controls=["random", "no-change"], n_boot=300
+    ).table()
+    table = found.set_index(["encoder", "metric"])
+    assert table.loc[("acts", "strong_auroc"), "ci_low"] > 0.6
+    assert table.loc[("acts", "strong_enrichment"), "value"] > 1.5
+    assert table.loc[("random", "strong_auroc"), "ci_low"] < 0.5 < table.loc[("random", "strong_auroc"), "ci_high"]
+    assert table.loc[("no-change", "strong_auroc"), "value"] == 0.5

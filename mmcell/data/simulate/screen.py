@@ -60,8 +60,8 @@ class Screen:
 
     @classmethod
     def draw(
-        cls, n: int, effect: float, own_effect: float, shared_effect: float, described: float, dials: Dials,
-        ref: Reference, genes: np.ndarray,
+        cls, n: int, effect: float, own_effect: float, shared_effect: float, described: float, active: float,
+        dials: Dials, ref: Reference, genes: np.ndarray,
     ) -> Screen:  # fmt: skip
         """Draw targets among the genes of every programme in turn; a programme falls when a gene that is up in it does.
 
@@ -79,11 +79,13 @@ class Screen:
         for row in own:
             row[rng.choice(len(row), _OWN_GENES, replace=False)] = _OWN_SIZE * rng.choice([-1.0, 1.0], _OWN_GENES)
         own[np.arange(n), target] = _KNOCKDOWN
+        works = dials.rng("screen", "active").random(n) < active
+        acts[~works], own[~works] = 0.0, 0.0
         shown = math.sqrt(described) * acts + math.sqrt(1.0 - described) * nobody
         projection = rng.standard_normal((len(LATENTS), N_DESCRIPTION))
         noise = DESCRIPTION_NOISE * rng.standard_normal((n, N_DESCRIPTION))
         # Of what all share a description has nothing to tell.
-        acts[:, -1] = shared_effect
+        acts[works, -1] = shared_effect
         return cls(
             tuple(ref.genes[g] for g in target), effect * acts, effect * own_effect * own, shown @ projection + noise
         )
@@ -113,6 +115,7 @@ def simulate_screen(
     described: float = 0.7,
     own_effect: float = 1.0,
     shared_effect: float = 1.0,
+    active: float = 1.0,
     seed: int = 0,
 ) -> Dataset:
     """Return ``sim-screen``: cells of one line, in each of which one gene is knocked down, and controls.
@@ -141,6 +144,9 @@ def simulate_screen(
         one which does not exist, and tells nothing; at 1 it is the truth, up to noise.
     own_effect, shared_effect
         Sizes of what is particular to a perturbation and of what all share, relative to that on programmes.
+    active
+        Expected share of perturbations that do anything: the others have cells like controls, and the description of
+        what does nothing.
     seed
         Of everything. A dial leaves all that it does not govern as it is under the same seed.
 
@@ -151,7 +157,9 @@ def simulate_screen(
     """
     ref = reference()
     planted = {"effect": effect, "described": described, "own_effect": own_effect, "shared_effect": shared_effect}
-    _check(n_perturbations, cells_per_perturbation, planted)
+    _check(n_perturbations, cells_per_perturbation, {**planted, "active": active})
+    if active != 1:
+        planted["active"] = active
     n_cells = cells_per_perturbation * (n_perturbations + CONTROLS)
     dials = Dials(CULTURES, max(5, n_cells // CULTURES), seed=seed)
     programme = Programme.draw(dials, ref)
@@ -159,7 +167,7 @@ def simulate_screen(
     if n_perturbations > most:
         raise MmcellError(f"simulate: n_perturbations is {n_perturbations}; programmes have {most} genes, give fewer")
     screen = Screen.draw(
-        n_perturbations, effect, own_effect, shared_effect, described, dials, ref, programme.genes
+        n_perturbations, effect, own_effect, shared_effect, described, active, dials, ref, programme.genes
     )  # fmt: skip
     names = np.array([CONTROL, *screen.targets])
     # Which cell had which perturbation has nothing to do with its culture.
@@ -223,5 +231,6 @@ def _check(n: int, cells: int, dials: Mapping[str, float]) -> None:
     for name, value in dials.items():
         if not isinstance(value, Real) or not 0 <= float(value) < math.inf:
             raise MmcellError(f"simulate: {name} is {value!r}; give a number of at least 0")
-    if dials["described"] > 1:
-        raise MmcellError(f"simulate: described is {dials['described']}; give a share between 0 and 1")
+    for name in ("described", "active"):
+        if dials[name] > 1:
+            raise MmcellError(f"simulate: {name} is {dials[name]}; give a share between 0 and 1")
