@@ -195,10 +195,11 @@ def embeddings_of(
             builder = controls.TARGETS[source][1] if source in controls.TARGETS else controls.BUILDERS[source]
             built = builder(dataset, modality, level, split)
             # What a control says of an item that the modality never measured is no part of the question.
-            measured = level != "patient" and modality in dataset.card.modalities
-            # Effects in a pool of cells are called as perturbations, and these are rows of what describes them.
-            rows = dataset.ids if source in controls.TARGETS and pooled(dataset) else dataset.rows(modality)
-            found[slot] = built.align(rows, missing="drop") if measured else built
+            if level != "patient" and modality in dataset.card.modalities:
+                # Effects in a pool of cells are called as perturbations, and these are rows of what describes them.
+                of_pool = source in controls.TARGETS and pooled(dataset)
+                built = built.align(dataset.ids if of_pool else dataset.rows(modality), missing="drop")
+            found[slot] = built
             continue
         # Messages name the encoder itself, not the control that permutes its labels: the cells are cached for both.
         name = source.card.name if candidate.permuted else candidate.encoder or slot

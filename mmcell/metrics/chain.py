@@ -135,6 +135,7 @@ _PREDICTED = ("y_pred", "y_true")
 #: How alike the order of held-out patients along a signature and their severity are.
 SEVERITY_SPEARMAN = replace(
     SPEARMAN, name="severity_spearman", kinds=("chain",), target="ordered",
+    undefined="a fold with fewer than three patients, or all of them at one place or of one severity",
     about="Spearman's ρ of severity and the place of held-out patients along a signature",
 )  # fmt: skip
 #: How well the place along a signature tells the two classes of held-out patients apart.

@@ -71,6 +71,10 @@ def saying_nothing(items):
         found |= {"centroid_accuracy": centroid_accuracy(mean, observed), "effect_size": np.ones(n)}
         found["discrimination_specific"] = among(mean, observed)["discrimination_specific"]
         return items.having(found | {"n_gallery": np.full(n, n)})
+    if items.kind == "chain":
+        # Along no direction anybody has moved, and no treatment does anything (see tests.protocols.test_chain).
+        nowhere = {"y_pred": 0.0, "beside": 0.0, "connectivity": 0.0, "reversal_rank": 0.5, "reversal_first": 0.25}
+        return items.having({name: np.full(len(items.frame), value) for name, value in nowhere.items()})
     same = np.full(len(items.frame), "a" if items.kind == "multiclass" else 0.3)
     beside = {"risk_group": np.full(len(same), "low")} if items.kind == "survival" else {}
     if items.kind == "multiclass":
