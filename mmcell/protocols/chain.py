@@ -18,6 +18,7 @@ from mmcell.probes.design import ClinicalDesign
 from mmcell.probes.inputs import Block, Patients
 from mmcell.probes.signatures import FEWEST
 from mmcell.protocols.directions import N_RANDOM, Bags, Directions
+from mmcell.protocols.perturbation import perturbation_of
 from mmcell.splits import Split
 from mmcell.task import MethodView, Task, TaskSpec
 
@@ -75,10 +76,7 @@ class PerturbationToPatient(Task):
             patients, or no perturbation with enough cells in training.
         """
         who = f"task {self.spec.name!r}"
-        if view.control is None or "perturbation" not in view.columns:
-            lacks = "control" if view.control is None else "perturbation"
-            raise MmcellError(f"{who}: roles.{lacks} is not set; a signature needs perturbed cells and controls")
-        named = view.role("perturbation").dropna().astype(str)
+        named = perturbation_of(view, who).dropna().astype(str)
         if (named == view.control).all() or not (named == view.control).any():
             raise MmcellError(
                 f"{who}: {'all' if len(named) and (named == view.control).all() else 'none'} of the {len(named)} cells "

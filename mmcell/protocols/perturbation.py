@@ -101,10 +101,7 @@ class PerturbationEffect(Task):
             enough cells on either side of a fold, or no second type where types are held out.
         """
         who = f"task {self.spec.name!r}"
-        if view.control is None or "perturbation" not in view.columns:
-            lacks = "control" if view.control is None else "perturbation"
-            raise MmcellError(f"{who}: roles.{lacks} is not set; an effect needs perturbed cells and controls")
-        named = view.role("perturbation").astype(str)
+        named = perturbation_of(view, who).astype(str)
         control = named == view.control
         if control.all() or not control.any():
             raise MmcellError(
@@ -223,3 +220,17 @@ def _mean_model(name: str, known: pd.DataFrame, y: np.ndarray, held: pd.DataFram
     keys = ["perturbation", "cell_type"]
     both = effects.groupby([known[k] for k in keys]).mean().reindex(pd.MultiIndex.from_frame(held[keys])).to_numpy()
     return np.where(np.isfinite(both), both, matching)
+
+
+def perturbation_of(view: MethodView, who: str) -> pd.Series:
+    """Return the perturbation of every item.
+
+    Raises
+    ------
+    MmcellError
+        The data do not say which items are perturbed, or which are controls.
+    """
+    if view.control is None or "perturbation" not in view.columns:
+        lacks = "control" if view.control is None else "perturbation"
+        raise MmcellError(f"{who}: roles.{lacks} is not set; an effect needs perturbed cells and controls")
+    return view.role("perturbation")

@@ -14,7 +14,7 @@ from mmcell.embedding import Embedding
 from mmcell.errors import MmcellError, first, number_of
 from mmcell.items import Items
 from mmcell.probes.contexts import PROBES, Contexts
-from mmcell.protocols.perturbation import NO_CHANGE, PERTURBED_MEAN, SPLIT_HALF
+from mmcell.protocols.perturbation import NO_CHANGE, PERTURBED_MEAN, SPLIT_HALF, perturbation_of
 from mmcell.splits import Split
 from mmcell.targets import DESCRIPTION, known_to, last, named
 from mmcell.task import MethodView, Task, TaskSpec
@@ -77,10 +77,7 @@ class UnseenPerturbation(Task):
             Units that are no perturbations, no controls or too few, or too few perturbations in training.
         """
         who = f"task {self.spec.name!r}"
-        if view.control is None or "perturbation" not in view.columns:
-            lacks = "control" if view.control is None else "perturbation"
-            raise MmcellError(f"{who}: roles.{lacks} is not set; an effect needs perturbed cells and controls")
-        name = view.role("perturbation").astype(str)
+        name = perturbation_of(view, who).astype(str)
         if not (name == view.unit).all():
             raise MmcellError(
                 f"{who}: perturbations are held out, and units are others ({first(view.unit.unique())}); "
