@@ -25,7 +25,7 @@ from mmcell.records import Finding
 from mmcell.spaces import in_space
 from mmcell.splits import Split
 from mmcell.task import Task
-from mmcell.untreated import untreated
+from mmcell.untreated import of_patients
 from mmcell.variants import halves
 
 if TYPE_CHECKING:
@@ -219,9 +219,7 @@ def embeddings_of(
                 raise MmcellError(f"candidate {candidate.label!r}: cells need a patient encoder; name one")
             if pooling.reads_niche:
                 cells = niche(dataset, modality, cells.level, split)
-            if dataset.roles.perturbation is not None:
-                # What was done to some cells is not what their patient is like.
-                cells = cells.align(cells.ids[cells.ids.isin(untreated(dataset))])
+            cells = of_patients(cells, dataset)
             concepts = concept_scores(dataset, split.train) if pooling.reads_concepts else None
             labels = y if own else None
             made = encode_patients(

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 
 from mmcell.dataset import Dataset
+from mmcell.embedding import Embedding
 
 
 def speaking(unit: np.ndarray, perturbation: pd.Series, control: str | None) -> np.ndarray:
@@ -36,5 +37,16 @@ def untreated(dataset: Dataset) -> pd.Index:
     column = dataset.roles.perturbation
     if column is None:
         return dataset.ids
+    return dataset.once("untreated", lambda: _untreated(dataset, dataset.obs[column]))
+
+
+def _untreated(dataset: Dataset, perturbation: pd.Series) -> pd.Index:
     code, _ = pd.factorize(dataset.unit)
-    return dataset.once("untreated", lambda: dataset.ids[speaking(code, dataset.obs[column], dataset.roles.control)])
+    return dataset.ids[speaking(code, perturbation, dataset.roles.control)]
+
+
+def of_patients(cells: Embedding, dataset: Dataset) -> Embedding:
+    """Return the rows that describe their patients: what was done to some cells is not what their patient is like."""
+    if dataset.roles.perturbation is None:
+        return cells
+    return cells.align(cells.ids[cells.ids.isin(untreated(dataset))])

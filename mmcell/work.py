@@ -28,6 +28,7 @@ from mmcell.splits import Split
 from mmcell.stats.contrasts import contrasts
 from mmcell.task import MethodView, Task
 from mmcell.truth import as_text
+from mmcell.untreated import untreated
 
 #: Embeddings of all splits are held while a null is drawn, up to so many bytes; beyond, they are computed again.
 _HELD = 1_000_000_000
@@ -210,7 +211,9 @@ class Work:
             return None
         if pooling.reads_niche:
             return None
-        table = pd.crosstab(dataset.unit.to_numpy(), dataset.obs[column].astype(str).to_numpy(), normalize="index")
+        ids = untreated(dataset)
+        unit, kind = dataset.unit[ids].to_numpy(), dataset.obs.loc[ids, column].astype(str).to_numpy()
+        table = pd.crosstab(unit, kind, normalize="index")
         facts = self._facts(pd.Index(table.index))
         states = facts.iloc[:, 0] if facts.shape[1] and facts.columns[0] != "batch" else pd.Series(index=table.index)
         return {

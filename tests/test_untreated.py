@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 
 import mmcell
-from mmcell.untreated import speaking, untreated
+from mmcell.untreated import of_patients, speaking, untreated
 from tests.toys import cite
 
 
@@ -41,3 +41,11 @@ def test_treated_cells_are_in_no_patient_vector():
 
     pd.testing.assert_series_equal(table(x, treated), table(other, treated))
     assert not table(x, data).equals(table(other, data))
+
+
+def test_groups_of_patients_are_made_of_untreated_cells():
+    drug = np.where(np.arange(480) % 2, "drug", None)
+    data = cite(roles={"perturbation": "drug", "control": "dmso"}, drug=drug)
+    x = mmcell.Embedding.from_array("x", data.ids, np.random.default_rng(0).normal(size=(len(data.ids), 4)))
+    assert list(of_patients(x, data).ids) == list(data.ids[::2])
+    assert of_patients(x, cite()) is x

@@ -78,8 +78,9 @@ class Bags:
 
     @property
     def described(self) -> pd.Index:
-        """Units with cells that speak of them."""
-        return self.units[np.unique(self.cells.loc[self.cells["describes"], "unit"])]
+        """Units with enough cells of one type that speak of them."""
+        size = self.cells[self.cells["describes"] & (self.cells["kind"] >= 0)].groupby(["unit", "kind"]).size()
+        return self.units[np.unique(size.index.get_level_values("unit")[size >= FEWEST])]
 
     @cached_property
     def item(self) -> pd.Series:
@@ -223,7 +224,9 @@ class Directions:
         yield CHOSEN, self.chosen(units).to_numpy(), _nothing(points) if few else turned
         yield DISEASE, along(points, self.disease), None
         for i, name in enumerate(self.bags.perturbations):
-            yield name, along(points, self.signatures[i]), drawn[i]
+            # What no training unit was treated with has no signature, and nobody a place along it.
+            if self._treated[i]:
+                yield name, along(points, self.signatures[i]), drawn[i]
 
     def reversals(self, units: pd.Index) -> Iterator[tuple[str, pd.Index, np.ndarray, np.ndarray]]:
         """Yield every perturbation, the units (n,) it was given to, and how its effects lie to the disease.
@@ -241,9 +244,10 @@ class Directions:
     def facts(self) -> dict[str, Any]:
         """JSON-able: what was chosen, how signatures lie to the disease, and what they were learnt from."""
         names = self.bags.perturbations
+        known = zip(names, self.connectivities, self._treated, strict=True)
         return {
             "chosen": names[self.choice],
-            "connectivity": dict(zip(names, map(float, self.connectivities), strict=True)),
+            "connectivity": {name: float(value) if n else None for name, value, n in known},
             "units_treated": dict(zip(names, map(int, self._treated), strict=True)),
             "types": [*filter(None, self.bags.types)],
         }

@@ -17,6 +17,7 @@ from mmcell.stats.contrasts import contrasts
 from mmcell.stats.multiplicity import adjusted
 from mmcell.stratification.cohort import Cohort
 from mmcell.stratification.scores import score_permutation
+from mmcell.untreated import of_patients, untreated
 
 DIFFERENCES = ("kind", "name", "group", "effect", "ci_low", "ci_high", "p", "q", "n_in", "n_out", "reason")
 ASSOCIATIONS = ("kind", "name", "measure", "effect", "p", "q", "n", "reason")
@@ -88,7 +89,7 @@ def _tables(cohort: Cohort, rng: np.random.Generator) -> dict[str, pd.DataFrame]
             found["composition"] = _composition(cohort, rng)
         scores = concept_scores(dataset, cohort.patients)
         if scores is not None:
-            found["concept"] = scores.groupby(dataset.unit).mean()
+            found["concept"] = scores[scores.index.isin(untreated(dataset))].groupby(dataset.unit).mean()
         return found
     table = cohort.values
     if table is None:
@@ -110,7 +111,12 @@ def _composition(cohort: Cohort, rng: np.random.Generator) -> pd.DataFrame:
     dataset = cohort.dataset
     cells = encode(make_encoder("constant"), "constant", dataset, cohort.modality)
     found = encode_patients(
-        Composition(), cells, dataset.unit, cohort.patients, cell_type=dataset.obs[dataset.roles.cell_type], rng=rng
+        Composition(),
+        of_patients(cells, dataset),
+        dataset.unit,
+        cohort.patients,
+        cell_type=dataset.obs[dataset.roles.cell_type],
+        rng=rng,
     ).vectors
     return pd.DataFrame(found.values, found.ids, list(found.columns))
 

@@ -17,6 +17,7 @@ from mmcell.errors import MmcellError
 from mmcell.patients.base import encode_patients
 from mmcell.proportions import floor_of, log_ratios
 from mmcell.stratification.cohort import Cohort
+from mmcell.untreated import of_patients
 
 #: A column with fewer values is a class rather than a number.
 FEW_VALUES = 6
@@ -66,7 +67,7 @@ class Vectors:
             return values
         cell_type = dataset.obs[dataset.roles.cell_type] if dataset.roles.cell_type else None
         found = encode_patients(
-            cohort.pooling.encoder, read, dataset.unit, train, cell_type=cell_type,
+            cohort.pooling.encoder, of_patients(read, dataset), dataset.unit, train, cell_type=cell_type,
             rng=stream(self.seed, "cells", dataset.fingerprint, digest_ids(train)),
             concepts=concept_scores(dataset, train) if cohort.pooling.reads_concepts else None,
             equal_cells=cohort.pooling.equal_cells,

@@ -306,3 +306,18 @@ def test_every_question_is_answered_in_a_line(data):
     assert len(lines) == 2
     assert "severity" not in lines[0]
     assert "known to reverse" not in lines[1]
+
+
+def test_what_no_training_unit_was_treated_with_has_no_place_and_is_still_asked_of_the_others(data):
+    """Of one fold: a treatment of held-out patients alone."""
+    split = splits_of(data, TASK.spec.splits[0])[0]
+    lost = data.obs["treatment"].eq("mimic") & ~data.unit.isin(split.test)
+    keep = data.ids[~lost]
+    part = subset(data, keep)
+    view = MethodView.of(part, split, "cell")
+    items = TASK.run(view, {"x": latents(data).align(keep)}, split, np.random.default_rng(0))
+    placed = items.frame[items.frame["target"] == "label"]["stratum"]
+    assert "mimic" not in set(placed)
+    assert {"reversal", CHOSEN, DISEASE} <= set(placed)
+    assert items.details["connectivity"]["mimic"] is None
+    assert "mimic" in set(items.frame[items.frame["target"] == "reversal"]["stratum"])
