@@ -110,5 +110,8 @@ def test_the_catalogue_says_of_licences_what_the_card_says(name):
     try:
         data = load_dataset(name)
     except MmcellError as error:
+        # A fault of data that are here is no reason to skip.
+        if not any(cure in str(error) for cure in ("is not there", "pip install", "MMCELL_DATA")):
+            raise
         pytest.skip(f"not here: {error}")
     assert data.card.licence == entry.licence
