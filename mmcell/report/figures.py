@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import io
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -26,8 +26,14 @@ if TYPE_CHECKING:
 
 WIDTH = 360
 #: Okabe and Ito's palette, which colour-blind readers can tell apart; every colour has a marker of its own.
-COLOURS = {"candidate": "#0072B2", "reference": "#D55E00", "control": "#5f6670", "ceiling": "#009E73"}
-MARKERS = {"candidate": "o", "reference": "D", "control": "s", "ceiling": "^"}
+COLOURS = {
+    "candidate": "#0072B2",
+    "reference": "#D55E00",
+    "control": "#5f6670",
+    "ceiling": "#009E73",
+    "unranked": "#8a919a",
+}
+MARKERS = {"candidate": "o", "reference": "D", "control": "s", "ceiling": "^", "unranked": "v"}
 INK, SOFT = "#1c2024", "#5f6670"
 _LEFT, _RIGHT = 6, 10
 #: Room above the ceilings.
@@ -59,7 +65,9 @@ class Line:
     note: str = ""
 
 
-def forest(lines: Sequence[Line], *, limits: tuple[float, float], label: str, ident: str, title: str) -> str:
+def forest(
+    lines: Sequence[Line], *, limits: tuple[float, float], label: str, ident: str, title: str, whole: bool = False
+) -> str:
     """Draw values with their intervals, one above the other; ceilings below a rule.
 
     Chance is a dashed line, and a shaded band reaches from the weakest control to the strongest.
@@ -74,6 +82,8 @@ def forest(lines: Sequence[Line], *, limits: tuple[float, float], label: str, id
         Of the axis, and of the figure for those who do not see it.
     ident
         Unique in the page.
+    whole
+        Whether values are ranks, which are told without decimals.
 
     Returns
     -------
@@ -88,14 +98,14 @@ def forest(lines: Sequence[Line], *, limits: tuple[float, float], label: str, id
     starts = [step * i + (_APART if i >= apart else 0) for i in range(len(lines))]
     length = step * len(lines) + (_APART if apart < len(lines) else 0)
     height = top + length + foot
-    right = [_in_numbers(x) if x.value is not None else plain(x.note) or "no value" for x in lines]
+    right = [_in_numbers(x, whole) if x.value is not None else plain(x.note) or "no value" for x in lines]
     if any(len(plain(x.name)) + len(text) > _LETTERS for x, text in zip(lines, right, strict=True)):
         # Names that are longer than the room beside an interval: the line itself shows it.
         right = [number(x.value) if x.value is not None else text for x, text in zip(lines, right, strict=True)]
     with style():
         figure, axes = canvas(height, (_LEFT, top, _RIGHT, foot))
         axes.set(xlim=limits, ylim=(length, 0), yticks=[])
-        axes.xaxis.set_major_locator(MaxNLocator(5))
+        axes.xaxis.set_major_locator(MaxNLocator(5, integer=whole))
         band = controls_band(lines)
         if band is not None:
             reach = length if apart == len(lines) else starts[apart] - _APART + 7
@@ -194,6 +204,28 @@ def incidence_steps(time: np.ndarray, cause: np.ndarray) -> tuple[np.ndarray, np
     found = cumulative_incidence(time, cause)
     band = np.column_stack([[np.nan, np.nan], found.band()])
     return np.append(0.0, found.times), np.append(0.0, found.values), band
+
+
+def steps_table(
+    groups: Iterable[tuple[str, np.ndarray, np.ndarray]], column: str, *, rival: bool = False
+) -> pd.DataFrame:
+    """Return the steps of several curves: the group, ``time``, the probability from then on, its band, and who is left.
+
+    Parameters
+    ----------
+    groups
+        Name, times, and events (0 or 1), or with a rival causes (0 censored, 1, 2).
+    column
+        What the names of the groups are called.
+    rival
+        Whether another event competes: the probability is ``with_event``, an incidence, instead of ``event_free``.
+    """
+    parts = []
+    for name, time, event in groups:
+        x, y, band = incidence_steps(time, event) if rival else km_steps(time, event)
+        columns = {"with_event" if rival else "event_free": y, "ci_low": band[0], "ci_high": band[1]}
+        parts.append(pd.DataFrame({column: name, "time": x, **columns, "at_risk": at_risk(time, list(x))}))
+    return pd.concat(parts) if parts else pd.DataFrame()
 
 
 def _strokes(axes: Axes, censored: np.ndarray, x: np.ndarray, y: np.ndarray, colour: str) -> None:
@@ -314,7 +346,10 @@ def _without_font(style: str) -> str:
     return "; ".join(r for r in rules if r and not r.startswith("font-family")).replace("'DejaVu Sans'", "sans-serif")
 
 
-def _in_numbers(line: Line) -> str:
+def _in_numbers(line: Line, whole: bool = False) -> str:
+    if whole:
+        interval = "" if line.low is None or line.high is None else f" [{line.low:g}, {line.high:g}]"
+        return f"{line.value:g}{interval}"
     return f"{number(line.value)} {bracket(line.low, line.high)}".strip()
 
 

@@ -2,17 +2,11 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from importlib.resources import files
 from itertools import islice
 from pathlib import Path
-
-from jinja2 import Environment, FunctionLoader, StrictUndefined
-from markupsafe import Markup
 
 from mmcell.errors import MmcellError
 from mmcell.records import Provenance, RunRecord
@@ -23,14 +17,14 @@ from mmcell.report.crossed import grids
 from mmcell.report.crossmodal import examples, feature_figures, rank_figures
 from mmcell.report.decisions import decision_figures, n_decisions
 from mmcell.report.directions import direction_tables
-from mmcell.report.download import Link
-from mmcell.report.figures import Drawn
 from mmcell.report.groups import group_tables
 from mmcell.report.incremental import gains
 from mmcell.report.maps import bars, lying, maps
 from mmcell.report.matrix import matrix
+from mmcell.report.page import pages
 from mmcell.report.panel import Panel, Row
 from mmcell.report.planes import planes
+from mmcell.report.plot import Plot, plots
 from mmcell.report.risk_groups import asked_times, competes, risk_group_figures
 from mmcell.report.trust import retention, said
 from mmcell.report.varied import varied
@@ -40,16 +34,6 @@ from mmcell.sensitivity import Sensitivity
 
 #: More panels than this are left to the tables.
 _MOST_PANELS = 12
-
-
-@dataclass(frozen=True)
-class Plot:
-    """A panel of a figure: an ``<svg>``, its heading, what else is said below it, and its numbers."""
-
-    svg: Markup
-    heading: str
-    text: str
-    link: Link
 
 
 @dataclass(frozen=True)
@@ -99,22 +83,15 @@ def write_report(results: Results, path: Path, sensitivity: Sensitivity | None =
 
 def render(results: Results, sensitivity: Sensitivity | None = None) -> str:
     """Return the page as text; everything in it that comes from users is escaped."""
-    environment = Environment(
-        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, loader=FunctionLoader(_text)
-    )
-    environment.filters.update(
+    environment = pages(
         number=words.number, whole=words.whole, bracket=words.bracket, metric=words.metric_name,
         split=words.split_in_words, listed=words.any_of, count=words.counted, heading=words.heading, shown=_shown,
     )  # fmt: skip
     environment.globals.update(words=words, said=said)
     tasks = tasks_of(results.records)
-    script = _text("report.js")
     changed = {t.ident: varied(t, sensitivity) for t in tasks}
     both, added, risks = results.crossed(), results.incremental(), results.decision_curves()
     page = environment.get_template("report.html").render(
-        css=Markup(_text("report.css")),
-        script=Markup(script),
-        policy=_policy(script),
         tasks=tasks,
         records=results.records,
         failed=results.failed,
@@ -124,10 +101,10 @@ def render(results: Results, sensitivity: Sensitivity | None = None) -> str:
         machines=_machines(results.records, tasks),
         forests={t.ident: list(_forests(t)) for t in tasks},
         hidden={t.ident: max(len(t.panels) - _MOST_PANELS, 0) for t in tasks},
-        ranked={t.ident: _plots("ranks", rank_figures(t, results.items)) for t in tasks},
-        predicted={t.ident: _plots("features", feature_figures(t, results.items)) for t in tasks},
+        ranked={t.ident: plots("ranks", rank_figures(t, results.items)) for t in tasks},
+        predicted={t.ident: plots("features", feature_figures(t, results.items)) for t in tasks},
         examples={t.ident: examples(t) for t in tasks},
-        curves={t.ident: _plots("risk groups", risk_group_figures(t, results.items)) for t in tasks},
+        curves={t.ident: plots("risk groups", risk_group_figures(t, results.items)) for t in tasks},
         asked={t.ident: asked_times(t, results.items) for t in tasks},
         compete={t.ident: competes(results.items, t) for t in tasks},
         attended_to={t.ident: attended_tables(t.records) for t in tasks},
@@ -136,14 +113,14 @@ def render(results: Results, sensitivity: Sensitivity | None = None) -> str:
         planes={t.ident: planes(t) for t in tasks},
         both={t.ident: grids(t, both) for t in tasks},
         added={t.ident: gains(t, added) for t in tasks},
-        decided={t.ident: _plots("decision curves", islice(decision_figures(t, risks), _MOST_PANELS)) for t in tasks},
+        decided={t.ident: plots("decision curves", islice(decision_figures(t, risks), _MOST_PANELS)) for t in tasks},
         undrawn={t.ident: max(n_decisions(t, risks) - _MOST_PANELS, 0) for t in tasks},
         lies={
-            t.ident: (lying(t), [_plots("map of patients", p) for p in maps(t)], _plots("shares of types", bars(t)))
+            t.ident: (lying(t), [plots("map of patients", p) for p in maps(t)], plots("shares of types", bars(t)))
             for t in tasks
         },
         varied=changed,
-        learned={i: _plots("learning curve", v.curves) if v is not None else [] for i, v in changed.items()},
+        learned={i: plots("learning curve", v.curves) if v is not None else [] for i, v in changed.items()},
         retained={t.ident: retention(t.records, t.names) for t in tasks},
         directed={t.ident: direction_tables(t) for t in tasks},
         matrix=matrix(tasks, results.items),
@@ -151,19 +128,6 @@ def render(results: Results, sensitivity: Sensitivity | None = None) -> str:
         present=_present(results.records),
     )
     return page.strip() + "\n"
-
-
-def _text(name: str) -> str:
-    return files("mmcell.report").joinpath(name).read_text(encoding="utf-8")
-
-
-def _policy(script: str) -> str:
-    """Return what a browser may do with the page: run this script and no other, show what is in it, fetch nothing."""
-    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-    return (
-        f"default-src 'none'; script-src 'sha256-{digest}'; style-src 'unsafe-inline'; img-src data:; "
-        "base-uri 'none'; form-action 'none'"
-    )
 
 
 def _present(records: Sequence[RunRecord]) -> set[str]:
@@ -207,10 +171,6 @@ def _commands(records: Sequence[RunRecord]) -> list[str]:
     return [c for c in dict.fromkeys(r.provenance.command for r in records) if c]
 
 
-def _plots(what: str, drawn: Iterable[Drawn]) -> list[Plot]:
-    return [Plot(Markup(d.svg), d.heading, d.text, Link.of_figure(d.data, f"{what}, {d.heading}")) for d in drawn]
-
-
 def _forests(task: TaskView) -> Iterator[Plot]:
     panels = task.panels[:_MOST_PANELS]
     drawn = [[_line(row) for row in panel.rows] for panel in panels]
@@ -219,7 +179,7 @@ def _forests(task: TaskView) -> Iterator[Plot]:
         name = words.metric_name(panel.metric)
         title = f"Forest plot of {name}: {panel.title}"
         svg = figures.forest(lines, limits=limits, label=name, ident=f"{task.ident}-forest-{i}", title=title)
-        yield Plot(Markup(svg), panel.title, _sizes(panel), Link.of_figure(figures.lines_table(lines), title))
+        yield Plot.of(svg, panel.title, _sizes(panel), figures.lines_table(lines), title)
 
 
 def _line(row: Row) -> figures.Line:

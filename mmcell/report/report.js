@@ -56,7 +56,9 @@
       buttons.push([head, button]);
       button.addEventListener("click", () => {
         const numbers = head.classList.contains("n");
-        const order = numbers ? ["descending", "ascending", ""] : ["ascending", "descending", ""];
+        // What is largest is first, but for ranks and for what is better the lower.
+        const down = numbers && head.dataset.first !== "ascending";
+        const order = down ? ["descending", "ascending", ""] : ["ascending", "descending", ""];
         const next = order[(order.indexOf(head.getAttribute("aria-sort") || "") + 1) % order.length];
         for (const [other] of buttons) other.removeAttribute("aria-sort");
         if (next) head.setAttribute("aria-sort", next);

@@ -22,9 +22,8 @@ from mmcell.report.figures import (
     bottom_only,
     canvas,
     incidence_curve,
-    incidence_steps,
     km_curve,
-    km_steps,
+    steps_table,
     style,
     svg,
 )
@@ -159,13 +158,8 @@ def curves_table(groups: Sequence[RiskGroup], rival: bool = False) -> pd.DataFra
     groups, rival
         As `draw` takes them: the column is ``event_free``, or ``with_event`` where another event competes.
     """
-    parts = []
-    for group in groups:
-        of = incidence_steps(group.time, group.cause) if rival else km_steps(group.time, group.event)
-        columns = {"with_event" if rival else "event_free": of[1], "ci_low": of[2][0], "ci_high": of[2][1]}
-        left = at_risk(group.time, list(of[0]))
-        parts.append(pd.DataFrame({"risk_group": group.name, "time": of[0], **columns, "at_risk": left}))
-    return pd.concat(parts) if parts else pd.DataFrame()
+    named = ((g.name, g.time, g.cause if rival else g.event) for g in groups)
+    return steps_table(named, "risk_group", rival=rival)
 
 
 def draw(groups: Sequence[RiskGroup], *, label: str, ident: str, title: str, rival: bool = False) -> str:

@@ -7,11 +7,8 @@ import math
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from importlib.resources import files
 from itertools import groupby
 from pathlib import Path
-
-from jinja2 import Environment, FunctionLoader, StrictUndefined
 
 from mmcell.board import Board, Group
 from mmcell.digest import digest
@@ -19,6 +16,8 @@ from mmcell.embedding import ModelCard
 from mmcell.ranked import Entry, Place, Row
 from mmcell.report import words
 from mmcell.report.folder import SiteFolder
+from mmcell.report.page import pages as pages_of
+from mmcell.report.standings import place_plots, place_title
 from mmcell.stats.multiplicity import Adjust
 
 #: What has a page of its own each; also the folders of the site.
@@ -74,20 +73,18 @@ def leaderboard(
 def site(board: Board) -> dict[str, bytes]:
     """Return the files of the site, path -> content: the same bytes for the same records."""
     pages = _addresses(board)
-    environment = Environment(
-        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, loader=FunctionLoader(_text)
-    )
-    environment.filters.update(
+    environment = pages_of(
+        styles=("site.css",),
         number=words.number, whole=words.whole, bracket=words.bracket, metric=words.metric_name, count=words.counted,
         heading=words.heading, listed=words.any_of,
     )  # fmt: skip
     environment.globals.update(
-        place_title=_place_title,
+        place_title=place_title,
+        place_plots=place_plots,
         rank_interval=_rank_interval,
         differing=_differing,
         splits=_splits,
         dates=_dates,
-        words=words,
     )
     template = environment.get_template("site.html")
 
@@ -104,7 +101,6 @@ def site(board: Board) -> dict[str, bytes]:
     table = io.BytesIO()
     board.table().to_parquet(table, index=False)
     found = {
-        "style.css": (_text("report.css") + _text("site.css")).encode(),
         TABLE: table.getvalue(),
         **{pages["task", name]: page("task", "../", name, groups=groups) for name, groups in tasks.items()},
         **{
@@ -115,10 +111,6 @@ def site(board: Board) -> dict[str, bytes]:
     }
     # Last, so that it links to nothing that is not there.
     return found | {"index.html": page("index", "", tasks=tasks, encoders=encoders, datasets=datasets)}
-
-
-def _text(name: str) -> str:
-    return files("mmcell.report").joinpath(name).read_text(encoding="utf-8")
 
 
 def _addresses(board: Board) -> dict[tuple[str, str], str]:
@@ -154,10 +146,6 @@ def _cards(rows: Sequence[Scored]) -> list[ModelCard]:
     """Return the model cards that records of one encoder carry, each once."""
     found = {card.key: card for row in rows for card in row.entry.record.cards.values()}
     return sorted(found.values(), key=lambda card: (card.name, card.key))
-
-
-def _place_title(place: Place) -> str:
-    return words.place_name(place.rows[0].score) or "all items"
 
 
 def _rank_interval(row: Row) -> str:

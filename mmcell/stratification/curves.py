@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from mmcell.errors import MmcellError, number_of
-from mmcell.report.figures import INK, SOFT, at_risk, below, bottom_only, canvas, incidence_curve, km_curve
+from mmcell.report.figures import INK, SOFT, at_risk, below, bottom_only, canvas, incidence_curve, km_curve, steps_table
 from mmcell.stratification.outcome import Outcome
 from mmcell.stratification.panels import LINES, Panel, called, colour, p_said, panel, short
 
@@ -83,7 +83,11 @@ def survival_panel(outcome: Outcome, name: str, heading: str) -> Panel:
     text = f"{what} with 95 % bands; upright strokes are censored patients."
     if outcome.is_compared:
         text = f"{text} {outcome.test_name}, outcomes permuted: {p_said(outcome.p)}."
-    return panel(name, heading, text, said, make)
+    columns = ("time", "cause" if outcome.competes else "event")
+    steps = steps_table(
+        ((g, *(part[c].to_numpy(dtype=float) for c in columns)) for g, part in groups), "group", rival=outcome.competes
+    )
+    return panel(name, heading, text, said, steps, make)
 
 
 def _counts(part: pd.DataFrame) -> str:
@@ -133,4 +137,5 @@ def classes_panel(outcome: Outcome) -> Panel:
         f"group {g}: " + ", ".join(f"{int(n)} {c}" for c, n in zip(classes, row, strict=True))
         for g, row in zip(table.index, table.to_numpy(), strict=True)
     )
-    return panel("classes", "Classes of held-out groups", text, said, make)
+    counts = table.reset_index().melt("group", var_name="class", value_name="patients")
+    return panel("classes", "Classes of held-out groups", text, said, counts, make)

@@ -6,6 +6,7 @@ import io
 from typing import TYPE_CHECKING
 
 import numpy as np
+import pandas as pd
 from scipy.cluster.hierarchy import leaves_list, linkage
 from scipy.spatial.distance import squareform
 
@@ -104,7 +105,7 @@ def _stability(found: Stratification) -> Panel:
         "groups are more stable and compact than its cuts the one where agreement stands out most is taken. "
         f"Both together: {p_said(found.stability.p)} over all k."
     )
-    return panel("stability", "How many groups", text, said, make)
+    return panel("stability", "How many groups", text, said, table, make)
 
 
 def _matrix(found: Stratification) -> Panel:
@@ -143,7 +144,9 @@ def _matrix(found: Stratification) -> Panel:
     said = "; ".join(f"group {g}: {v:.2f} within" for g, v in zip(sorted(set(kept)), inside, strict=True))
     drawn = "" if len(order) == len(label) else f" {len(order)} of {len(label)} patients are drawn."
     text = f"Share of the resampled rules that put two patients into one group: white never, dark always.{drawn}"
-    return panel("consensus", "Consensus of resampled rules", text, said, make)
+    drawn_as = pd.DataFrame(values.round(3), columns=pd.Index([f"to_{j}" for j in range(1, len(order) + 1)]))
+    drawn_as.insert(0, "group", kept)
+    return panel("consensus", "Consensus of resampled rules", text, said, drawn_as, make)
 
 
 def _map(found: Stratification) -> Panel:
@@ -183,7 +186,10 @@ def _map(found: Stratification) -> Panel:
     said = ", ".join(f"{called(n)}: {int((frame['group'] == n).sum())} patients" for n in names)
     text = "Patients on the first two of the principal axes by which groups are looked for"
     text += ", each in its held-out group." if apart else "."
-    return panel("map", "Map of patients", text, said, make)
+    places = pd.DataFrame(
+        {"x": x, "y": y, "group": frame["group"].to_numpy(), "certainty": frame["certainty"].to_numpy()}
+    )
+    return panel("map", "Map of patients", text, said, places, make)
 
 
 def _certainty(found: Stratification) -> Panel:
@@ -216,4 +222,5 @@ def _certainty(found: Stratification) -> Panel:
     said = "; ".join(f"group {n}: mean certainty {means.get(n, float('nan')):.2f}" for n in names)
     sure = float((frame["certainty"] == 1).mean())
     text = f"All {repeats} repeats agree on {100 * sure:.0f} % of the patients."
-    return panel("certainty", "How certain the groups are", text, said, make)
+    shares = frame.groupby(["group", "certainty"]).size().rename("patients").reset_index()
+    return panel("certainty", "How certain the groups are", text, said, shares, make)

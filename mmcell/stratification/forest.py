@@ -42,7 +42,7 @@ def ratios_panel(outcome: Outcome) -> Panel:
     said = "; ".join(f"{n}: {triple(v)}" for n, v in zip(names, values, strict=True))
     more = len(known) - len(rows)
     text = f"To group A; covariates are of the adjusted model{f', {more} more in the table' if more else ''}."
-    return panel("forest", f"{measure.capitalize()}s", text, said, make)
+    return panel("forest", f"{measure.capitalize()}s", text, said, rows, make)
 
 
 def _named(term: str, model: str, reference: str) -> str:
@@ -73,7 +73,7 @@ def differences_panel(found: Stratification, group: str) -> Panel:
     said = "; ".join(f"{n}: {triple(v)}" for n, v in zip(names, values, strict=True))
     more = f" {len(own) - len(rows)} more are in the table." if len(own) > len(rows) else ""
     text = f"{kinds.capitalize()} of group {group} beside {other}, in standard deviations, the largest first.{more}"
-    return panel(f"differences-{group}", f"What group {group} is made of", text, said, make)
+    return panel(f"differences-{group}", f"What group {group} is made of", text, said, rows, make)
 
 
 def _rows(names: list[str], values: np.ndarray, null: float, colours: list[str], *, log: bool) -> tuple[Figure, Axes]:

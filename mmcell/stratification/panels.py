@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pandas as pd
 
 from mmcell.report.figures import SOFT, style, svg
 from mmcell.report.words import plain
@@ -23,20 +24,24 @@ LINES: tuple[Any, ...] = ("-", (0, (5, 1.5)), (0, (1.5, 1.5)), "-.", (0, (8, 2, 
 
 @dataclass(frozen=True, eq=False)
 class Panel:
-    """A figure: its file's name, a heading, what is said below it, the ``<svg>``, and how it is drawn again."""
+    """A figure: its file's name, a heading, what is said below it, the ``<svg>``, its numbers, and how it is drawn."""
 
     name: str
     heading: str
     text: str
     svg: str
+    data: pd.DataFrame = field(repr=False)
     make: Callable[[], Figure] = field(repr=False)
 
 
-def panel(name: str, heading: str, text: str, said: str, make: Callable[[], Figure]) -> Panel:
-    """Return a panel; `said` describes it for those who do not see it."""
+def panel(name: str, heading: str, text: str, said: str, data: pd.DataFrame, make: Callable[[], Figure]) -> Panel:
+    """Return a panel; `said` describes it for those who do not see it, `data` are the numbers that the page gives.
+
+    No patient is named in them: a page is passed on.
+    """
     with style():
         drawn = svg(make(), f"stratify-{name}", heading, said)
-    return Panel(name, heading, text, drawn, make)
+    return Panel(name, heading, text, drawn, data, make)
 
 
 def colour(i: int) -> str:

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-from jinja2 import Environment, FunctionLoader, StrictUndefined
-from markupsafe import Markup
 
 from mmcell.errors import MmcellError, number_of
 from mmcell.records import Finding
 from mmcell.report import words
+from mmcell.report.page import pages
+from mmcell.report.plot import Plot
 from mmcell.stratification.outcome import Outcome
 from mmcell.stratification.panels import called, p_said
 from mmcell.stratification.stability import ALPHA, MISSED
@@ -50,19 +49,17 @@ def render(found: Stratification) -> str:
     """Return the page as text; everything in it that comes from users is escaped."""
     from mmcell.stratification.figures import draw
 
-    environment = Environment(
-        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, loader=FunctionLoader(_text)
-    )
-    environment.filters.update(
+    environment = pages(
+        "mmcell.stratification", styles=("stratification.css",),
         number=lambda v: words.number(_known(v)), whole=lambda v: words.whole(_known(v)),
         count=words.counted, p=p_said, short=_short,
         percent=lambda v: "–" if _known(v) is None else f"{100 * v:.0f} %", called=called,
         span=_span, interval=_interval, shares=_shares,
     )  # fmt: skip
-    panels = [{"name": p.name, "heading": p.heading, "text": p.text, "svg": Markup(p.svg)} for p in draw(found)]
+    drawn = [(p.name, Plot.of(p.svg, p.heading, p.text, p.data)) for p in draw(found)]
     page = environment.get_template("stratification.html").render(
-        css=Markup(files("mmcell.report").joinpath("report.css").read_text(encoding="utf-8")),
-        found=found, asked=found.parameters, verdict=verdict(found), tone=_tone(found), panels=panels,
+        found=found, asked=found.parameters, verdict=verdict(found), tone=_tone(found),
+        panels=lambda names: [plot for name, plot in drawn if name.startswith(names)],
         unit=_unit(found),
         outcome=found.outcome, in_sample=found.in_sample, groups=_rows(_groups(found)),
         effects=_rows(found.outcome.effects), stability=_rows(found.stability.table),
@@ -256,7 +253,3 @@ def _span(low: Any, high: Any) -> str:
     if _known(low) is None:
         return ""
     return f"[{_short(low)}, {'not reached' if _known(high) is None else _short(high)}]"
-
-
-def _text(name: str) -> str:
-    return files("mmcell.stratification").joinpath(name).read_text(encoding="utf-8")
