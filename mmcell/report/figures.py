@@ -7,6 +7,7 @@ the page puts several side by side where there is room.
 from __future__ import annotations
 
 import io
+import re
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -34,8 +35,18 @@ COLOURS = {
     "unranked": "#8a919a",
 }
 MARKERS = {"candidate": "o", "reference": "D", "control": "s", "ceiling": "^", "unranked": "v"}
+#: Letters in one of these are too pale on white (below 4.5 to 1, WCAG 2.2): they are written in the darker one.
+LEGIBLE = {
+    "#d55e00": "#b34700",
+    "#009e73": "#007a59",
+    "#cc79a7": "#a14a7c",
+    "#e69f00": "#8a5f00",
+    "#56b4e9": "#1f6f9f",
+    "#8a919a": "#5f6670",
+}
 INK, SOFT = "#1c2024", "#5f6670"
 _LEFT, _RIGHT = 6, 10
+_FILL = re.compile(r"\bfill: (#[0-9a-fA-F]{6})")
 #: Room above the ceilings.
 _APART = 26
 #: So many fit beside each other in one panel.
@@ -313,6 +324,8 @@ def svg(figure: Figure, ident: str, title: str, description: str) -> str:
                 value = f"url(#{ident}-{value[5:-1]})"
             elif name == "style":
                 value = _without_font(value)
+                if node.tag == "text":
+                    value = _FILL.sub(lambda found: f"fill: {LEGIBLE.get(found[1].lower(), found[1])}", value)
             elif name == "d":
                 value = " ".join(value.split())
             node.set(name, value)

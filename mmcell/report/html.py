@@ -19,6 +19,7 @@ from mmcell.report.decisions import decision_figures, n_decisions
 from mmcell.report.directions import direction_tables
 from mmcell.report.groups import group_tables
 from mmcell.report.incremental import gains
+from mmcell.report.leaks import also
 from mmcell.report.maps import bars, lying, maps
 from mmcell.report.matrix import matrix
 from mmcell.report.page import pages
@@ -87,7 +88,7 @@ def render(results: Results, sensitivity: Sensitivity | None = None) -> str:
         number=words.number, whole=words.whole, bracket=words.bracket, metric=words.metric_name,
         split=words.split_in_words, listed=words.any_of, count=words.counted, heading=words.heading, shown=_shown,
     )  # fmt: skip
-    environment.globals.update(words=words, said=said)
+    environment.globals.update(words=words, said=said, also=also)
     tasks = tasks_of(results.records)
     changed = {t.ident: varied(t, sensitivity) for t in tasks}
     both, added, risks = results.crossed(), results.incremental(), results.decision_curves()

@@ -102,7 +102,10 @@
     const what = table.closest("[aria-label]");
     if (what) field.setAttribute("aria-label", `Filter rows: ${what.getAttribute("aria-label")}`);
     count.setAttribute("role", "status");
-    box.append(label, field, count);
+    // Paper that lacks rows says so.
+    const paper = document.createElement("span");
+    paper.className = "onpaper";
+    box.append(label, field, paper, count);
     (table.closest(".scroll") || table).before(box);
     field.addEventListener("input", () => {
       const words = field.value.toLowerCase().split(/\s+/).filter(Boolean);
@@ -112,6 +115,8 @@
         const none = own.every((row) => isHead(row) || row.hidden);
         for (const row of own.filter(isHead)) row.hidden = none;
       }
+      box.classList.toggle("on", words.length > 0);
+      paper.textContent = words.length ? `Rows with “${words.join(" ")}” only: ` : "";
       count.textContent = words.length ? `${rows.filter((row) => !row.hidden).length} of ${rows.length} rows` : "";
     });
   }

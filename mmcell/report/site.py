@@ -16,6 +16,7 @@ from mmcell.embedding import ModelCard
 from mmcell.ranked import Entry, Place, Row
 from mmcell.report import words
 from mmcell.report.folder import SiteFolder
+from mmcell.report.leaks import codes
 from mmcell.report.page import pages as pages_of
 from mmcell.report.standings import place_plots, place_title
 from mmcell.stats.multiplicity import Adjust
@@ -79,6 +80,7 @@ def site(board: Board) -> dict[str, bytes]:
         heading=words.heading, listed=words.any_of,
     )  # fmt: skip
     environment.globals.update(
+        leak_codes=codes,
         place_title=place_title,
         place_plots=place_plots,
         rank_interval=_rank_interval,

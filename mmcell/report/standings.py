@@ -33,7 +33,9 @@ def place_plots(place: Place, ident: str) -> list[Plot]:
     if len(scored) < 2:
         return []
     shown = scored[:_MOST]
-    text = f"The first {_MOST} of {len(scored)}; all are in the table." if len(scored) > _MOST else ""
+    text = "Dashed: chance." if any(row.score.chance is not None for row in scored) else ""
+    if len(scored) > _MOST:
+        text = f"{text} The first {_MOST} of {len(scored)}; all are in the table.".strip()
     lines = [_score(row) for row in shown]
     heading = f"{words.heading(metric)}, {title}"
     drawn = figures.forest(
