@@ -13,14 +13,17 @@ _OWN = {
     "technical-retention": "gives away how patients were measured",
     "pretraining-overlap": "was pretrained on these data",
 }
-#: What it says of the data and their split, under which a score means less.
+#: What alone tells the label.
+_TELLS = {
+    "cell-count-leak": "the number of cells",
+    "technical-covariate-leak": "a covariate of the measurement",
+    "technical-jointly": "the measurement",
+    "technical-leak": "the measurement",
+    "label-from-batch": "the batch",
+}
+#: What else it says of the data and their split, under which a score means less.
 _DATA = {
-    "cell-count-leak": "the number of cells alone tells the label",
-    "technical-covariate-leak": "a covariate of the measurement alone tells the label",
-    "technical-jointly": "the measurement alone tells the label",
-    "technical-leak": "the measurement alone does well",
     "batch-label": "the label goes with the batch",
-    "label-from-batch": "the batch alone tells the label",
     "covariate-tells-outcome": "a clinical covariate nearly is the outcome",
     "unit-crosses-split": "units stand on both sides of the split",
 }
@@ -40,8 +43,10 @@ def also(findings: Sequence[Finding]) -> str:
         One or two sentences; "" without a leak. A leak that has no words here is counted, never left out.
     """
     found = codes(findings)
-    own, data = ([words[c] for c in words if c in found] for words in (_OWN, _DATA))
-    unnamed = [c for c in found if c not in _OWN and c not in _DATA]
+    own, tell, data = ([words[c] for c in words if c in found] for words in (_OWN, _TELLS, _DATA))
+    if tell:
+        data.insert(0, f"{' or '.join(dict.fromkeys(tell))} alone tells the label")
+    unnamed = [c for c in found if c not in _OWN | _TELLS | _DATA]
     if unnamed:
         data.append(f"{counted(len(unnamed), 'more leak')} ({', '.join(unnamed)})")
     said = [f"It also {_and(own)}."] if own else []

@@ -3,6 +3,7 @@
 import os
 import shutil
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 
@@ -28,12 +29,13 @@ def browser():
 
 @pytest.fixture
 def opened(browser, tmp_path):
-    """A page of some HTML, `width` pixels wide; it notes what it asked for and got, said on the console and threw."""
+    """A page of some HTML, or of a file, `width` pixels wide; it notes what it asked for and got, said and threw."""
 
     @contextmanager
     def show(source, width=1200, **options):
-        file = tmp_path / "report.html"
-        file.write_text(source, encoding="utf-8")
+        file = source if isinstance(source, Path) else tmp_path / "report.html"
+        if file != source:
+            file.write_text(source, encoding="utf-8")
         context = browser.new_context(viewport={"width": width, "height": 800}, **options)
         page = context.new_page()
         page.set_default_timeout(10_000)
