@@ -33,9 +33,9 @@ def place_plots(place: Place, ident: str) -> list[Plot]:
     if len(scored) < 2:
         return []
     shown = scored[:_MOST]
-    text = "Dashed: chance." if any(row.score.chance is not None for row in scored) else ""
-    if len(scored) > _MOST:
-        text = f"{text} The first {_MOST} of {len(scored)}; all are in the table.".strip()
+    cut = f"The first {_MOST} of {len(scored)}; all are in the table." if len(scored) > _MOST else ""
+    chance = "Dashed: chance." if any(row.score.chance is not None for row in shown) else ""
+    text = f"{chance} {cut}".strip()
     lines = [_score(row) for row in shown]
     heading = f"{words.heading(metric)}, {title}"
     drawn = figures.forest(
@@ -54,7 +54,7 @@ def place_plots(place: Place, ident: str) -> list[Plot]:
         [(row.entry.name, *row.rank, row.letters) for row in place.ranked],
         columns=["name", "rank", "rank_low", "rank_high", "letters"],
     )
-    return [*found, Plot.of(drawn, "Ranks, with 95 % intervals", text, data, f"ranks, {heading}")]
+    return [*found, Plot.of(drawn, "Ranks, with 95 % intervals", cut, data, f"ranks, {heading}")]
 
 
 def _score(row: Row) -> Line:

@@ -80,7 +80,8 @@ def test_what_users_call_things_is_text(opened, many_tasks):
 
 
 def test_no_other_script_runs(opened, one_task):
-    injected = one_task.replace("<main>", "<main><script>document.title = 'mine'</script><img src=x onerror=alert(1)>")
+    foreign = "<script>document.title = 'mine'</script><img src=x onerror=alert(1)>"
+    injected = one_task.replace("</header>", f"</header>{foreign}")
     assert injected != one_task
     with opened(injected) as page:
         assert page.title() == "mmcell report: toy-task"
@@ -197,8 +198,17 @@ def test_what_a_keyboard_reaches_shows_it(opened, many_tasks):
             assert style != "none"
 
 
-def test_paper_has_no_controls_and_all_details(opened, one_task):
+def test_paper_has_no_controls_and_no_full_table_that_was_folded(opened, one_task):
     with opened(one_task) as page:
         page.emulate_media(media="print")
-        assert page.locator(".filter:visible, .data:visible").count() == 0
-        assert page.locator("details table").first.is_visible()
+        assert page.locator(".filter:visible, .data:visible, .skip:visible").count() == 0
+        full = page.locator("details.full")
+        assert full.count() == 4  # Two metrics, the records, the models.
+        assert full.locator("visible=true").count() == 0
+        assert page.get_by_text("Full tables of scores (2 metrics)").is_visible()
+        full.first.evaluate("x => { x.open = true }")
+        assert full.first.locator("table").is_visible()
+        # Other details are unfolded.
+        versions = page.locator("details", has_text="Versions and machine")
+        assert versions.get_attribute("open") is None
+        assert versions.locator("dl").first.is_visible()
