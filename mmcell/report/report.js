@@ -1,5 +1,5 @@
 "use strict";
-// Sorts and filters tables. Without it every table is whole, in the order of the page.
+// Sorts and filters tables, and lists what long parts hold. Without it every table is whole, in the order of the page.
 (() => {
   const missing = new Set(["", "–", "-"]);
   const compare = new Intl.Collator("en", { numeric: true, sensitivity: "base" }).compare;
@@ -121,6 +121,26 @@
     });
   }
 
+  // A long part lists what is in it, with links, below its head.
+  function outlined(part, number) {
+    const title = part.querySelector("h2");
+    const heads = [...part.querySelectorAll("h3")];
+    if (!title || heads.length < 3) return;
+    const nav = document.createElement("nav");
+    nav.className = "outline";
+    nav.setAttribute("aria-label", `Parts of: ${title.textContent.trim()}`);
+    heads.forEach((head, i) => {
+      head.id = head.id || `part-${number}-${i + 1}`;
+      const link = document.createElement("a");
+      link.href = `#${head.id}`;
+      link.textContent = head.textContent.trim();
+      nav.append(link);
+    });
+    title.after(nav);
+  }
+
+  document.querySelectorAll(".task").forEach((part, i) => outlined(part, i + 1));
+
   let number = 0;
   for (const table of document.querySelectorAll("table")) {
     const bodies = [...table.tBodies];
@@ -129,6 +149,6 @@
     const tied = rows.some((row) => [...row.cells].some((cell) => cell.rowSpan > 1));
     if (!table.tHead || tied || own.length < 2 || table.classList.contains("pictures")) continue;
     sortable(table, bodies, bodies.map((body) => [...body.rows]));
-    if (own.length > 5) filterable(table, bodies, (number += 1));
+    if (own.length > 5 && !table.closest("figure")) filterable(table, bodies, (number += 1));
   }
 })();

@@ -106,7 +106,7 @@ def site(board: Board) -> dict[str, bytes]:
         TABLE: table.getvalue(),
         **{pages["task", name]: page("task", "../", name, groups=groups) for name, groups in tasks.items()},
         **{
-            pages["encoder", name]: page("encoder", "../", name, scored=rows, cards=_cards(rows))
+            pages["encoder", name]: page("encoder", "../", name, scored=rows, cards=_cards(name, rows))
             for name, rows in encoders.items()
         },
         **{pages["dataset", name]: page("dataset", "../", name, groups=groups) for name, groups in datasets.items()},
@@ -144,10 +144,10 @@ def _encoders(board: Board) -> dict[str, list[Scored]]:
     return dict(sorted(found.items()))
 
 
-def _cards(rows: Sequence[Scored]) -> list[ModelCard]:
-    """Return the model cards that records of one encoder carry, each once."""
+def _cards(name: str, rows: Sequence[Scored]) -> list[ModelCard]:
+    """Return the model cards that records of one encoder carry, each once, its own first."""
     found = {card.key: card for row in rows for card in row.entry.record.cards.values()}
-    return sorted(found.values(), key=lambda card: (card.name, card.key))
+    return sorted(found.values(), key=lambda card: (card.name != name, card.name, card.key))
 
 
 def _rank_interval(row: Row) -> str:

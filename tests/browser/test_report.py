@@ -190,6 +190,16 @@ def test_a_link_in_a_head_leads_on_and_its_column_sorts(opened, many_tasks):
         assert page.url == f"{page.own}#task-1"
 
 
+def test_a_long_task_lists_its_parts(opened, many_tasks):
+    with opened(many_tasks) as page:
+        lists = page.locator("nav.outline")
+        long = page.locator(".task").evaluate_all("all => all.filter(x => x.querySelectorAll('h3').length > 2).length")
+        assert lists.count() == long > 0
+        assert lists.first.get_by_role("link").all_inner_texts() == page.locator("#task-1 h3").all_inner_texts()
+        lists.first.get_by_role("link", name="Findings").click()
+        assert page.locator(":target").inner_text() == "Findings"
+
+
 def test_what_a_keyboard_reaches_shows_it(opened, many_tasks):
     with opened(many_tasks) as page:
         for _ in range(6):
