@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal
 
 import typer
 
 from mmcell.cli.app import app
 
-if TYPE_CHECKING:
-    pass
+Kind = Literal[
+    "tasks", "datasets", "encoders", "models", "patient-encoders", "corrections", "metrics", "probes", "controls",
+]  # fmt: skip
 
 
 @app.command("list")
 def list_(
     what: Annotated[
-        Literal["tasks", "datasets", "encoders", "models", "patient-encoders", "corrections", "metrics"] | None,
+        Kind | None,
         typer.Argument(help="Default: say of what there are lists."),
     ] = None,
     markdown: Annotated[bool, typer.Option("--markdown", help="As a Markdown table, with more columns.")] = False,
@@ -44,7 +45,7 @@ def show(
     name: Annotated[
         str,
         typer.Argument(
-            help="A task, dataset or its card, encoder, model, patient encoder, correction, metric or control."
+            help="A task, dataset or its card, encoder, model, patient encoder, correction, metric, probe or control."
         ),
     ],
 ) -> None:
