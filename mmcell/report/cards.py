@@ -203,7 +203,7 @@ def _task(task: Task, about: str) -> dict[str, Any]:
         "data": spec.dataset or "yours: --dataset cohort.yaml",
         "reads": slots,
         "unit": "roles.unit" + (f" × roles.{crossed}" if (crossed := spec.unit.partition("×")[2]) else ""),
-        "splits": [split.inwords_of() for split in spec.splits],
+        "splits": [split.in_words() for split in spec.splits],
         "controls it cannot do without": [need.replace("|", " or ") for need in task.required],
     }
     if task.ceilings:

@@ -204,7 +204,13 @@ def refuse_tests(metric: Metric) -> None:
 
 
 def family_of(family: Mapping[str, Items]) -> Shared:
-    """Return a family of at least two predictors that share items, aligned."""
+    """Return a family of at least two predictors that share items, aligned.
+
+    Raises
+    ------
+    MmcellError
+        Fewer than two predictors.
+    """
     if len(family) < 2:
         raise MmcellError(f"a comparison needs at least two predictors, there is {first(family) or 'none'}")
     shared = Shared(family)
