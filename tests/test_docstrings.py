@@ -12,6 +12,11 @@ from numpydoc.docscrape import ClassDoc
 from numpydoc.validate import validate
 
 import mmcell
+import mmcell.audit
+import mmcell.corrections
+import mmcell.metrics.alignment
+import mmcell.patients
+import mmcell.stats
 import mmcell.testing
 from mmcell.errors import MmcellError
 
@@ -50,8 +55,13 @@ def _methods(prefix, kind):
 MEMBERS = dict(_members())
 _NAMED = [getattr(mmcell, name) for name in mmcell.__all__]
 CLASSES = [thing for thing in _NAMED if inspect.isclass(thing)]
-#: What users call: the functions of the package and of `mmcell.testing`, and the methods of the package's classes.
+#: Modules whose functions on arrays users call as they are.
+ARRAYS = [mmcell.audit, mmcell.corrections, mmcell.metrics.alignment, mmcell.patients, mmcell.stats]
+#: What users call: the functions of the package, of these modules and of `mmcell.testing`, and the methods of the
+#: package's classes.
 API = {
+    **{f"{f.__module__}.{f.__name__}": f for module in ARRAYS for f in (getattr(module, n) for n in module.__all__)
+       if inspect.isfunction(f)},
     **{f"{f.__module__}.{f.__name__}": f for f in _NAMED if inspect.isfunction(f)},
     **{path: method for kind in CLASSES for path, method in _methods(f"{kind.__module__}.{kind.__name__}", kind)},
     **{path: thing for path, thing in MEMBERS.items() if path.startswith("mmcell.testing.") and path.count(".") == 2

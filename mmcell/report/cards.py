@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import inspect
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
@@ -302,7 +303,8 @@ def _dataset(name: str) -> dict[str, Any]:
             return {"about": entry.about, "from": origin, "licence": entry.licence, "now": str(error)}
         facts = {k: v for k, v in dataclasses.asdict(COHORTS[name]).items() if v and k != "values"}
         return {**facts, "now": str(error)}
-    known = {**data.card.model_dump(exclude={"name"}), "roles": data.roles.columns, "fingerprint": data.fingerprint}
+    known = {**_told(data.card.model_dump(exclude={"name"})), "roles": data.roles.columns}
+    known["fingerprint"] = data.fingerprint
     if in_catalogue(name) and (origin := entry_of(DATASETS.get(name.partition(":")[0])).origin):
         known["from"] = origin.replace("NAME", name)
     found = {**known, "items": len(data.ids), "units": data.unit.nunique()}
@@ -312,8 +314,14 @@ def _dataset(name: str) -> dict[str, Any]:
         found["with dials"] = f"--dataset {base}:{next(iter(dials))}={next(iter(dials.values()))},seed=1"
     if data.roles.outcome is not None or data.roles.label is not None:
         # The one command that takes a dataset and asks for no task.
-        found["groups of patients"] = f"mmcell stratify {name} --out runs/{base}-groups"
+        found["groups of patients"] = f"mmcell stratify {name} --out runs/{Path(base).stem}-groups"
     return found
+
+
+def _told(facts: dict[str, Any]) -> dict[str, Any]:
+    """Return what a card says, without what it leaves open."""
+    told = {key: _told(value) if isinstance(value, dict) else value for key, value in facts.items()}
+    return {key: value for key, value in told.items() if value not in ("", (), {}, None)}
 
 
 def _plain(text: str) -> str:

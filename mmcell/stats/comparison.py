@@ -74,6 +74,11 @@ def difference(a: Estimate, b: Estimate) -> Difference:
     side lies on a bound its draws have no spread and would hide its uncertainty; the two sides' own intervals are
     then combined as if they were independent (MOVER), which is wide rather than narrow.
 
+    Parameters
+    ----------
+    a, b
+        Of one metric on the same items.
+
     References
     ----------
     Newcombe: Interval estimation for the difference between independent proportions. Stat Med 17, 873–890 (1998).
@@ -168,6 +173,11 @@ def compare(
         Draws for the intervals and the null.
     adjust
         ``holm`` (family-wise error) or ``bh`` (false discovery rate).
+
+    Returns
+    -------
+    Comparison
+        All pairs, letters for ties, and ranks with their intervals.
 
     Raises
     ------
