@@ -52,12 +52,20 @@ def test_help_loads_nothing_heavy():
 
 
 @pytest.mark.parametrize(
-    "command", ["run", "evaluate", "score", "compare", "list", "show", "report", "leaderboard", "relations", "stratify"]
-)
+    "command",
+    ["run", "evaluate", "embed", "score", "compare", "relations", "audit", "list", "show", "report", "leaderboard",
+     "stratify", "fetch"],
+)  # fmt: skip
 def test_every_command_has_help_with_an_example(command):
     found = run(command, "--help")
     assert found.returncode == 0
     assert f"Example: mmcell {command}" in found.stdout
+
+
+def test_no_line_about_a_command_is_cut_off():
+    lines = run("--help").stdout.partition("Commands:")[2].strip().splitlines()
+    assert len(lines) > 10
+    assert not [line for line in lines if line.endswith("...")]
 
 
 def test_evaluate_writes_records_items_table_and_report(cohort, embedding, tmp_path):

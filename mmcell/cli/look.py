@@ -14,7 +14,7 @@ Kind = Literal[
 ]  # fmt: skip
 
 
-@app.command("list")
+@app.command("list", short_help="List what there is, kind by kind.")
 def list_(
     what: Annotated[
         Kind | None,
@@ -40,7 +40,7 @@ def list_(
         show_list(what)
 
 
-@app.command()
+@app.command(short_help="Print all that is known of one thing.")
 def show(
     name: Annotated[
         str,
@@ -58,7 +58,7 @@ def show(
     show_card(name)
 
 
-@app.command()
+@app.command(short_help="Write the report of a finished run again.")
 def report(folder: Annotated[Path, typer.Argument(help="Output folder of a run.")]) -> None:
     """Write report.html of a finished run again, with its sensitivity where that is there.
 
@@ -71,7 +71,7 @@ def report(folder: Annotated[Path, typer.Argument(help="Output folder of a run."
     print(results.report(folder / "report.html", Sensitivity.read(folder) if Sensitivity.is_in(folder) else None))
 
 
-@app.command()
+@app.command(short_help="Write a static site over finished runs.")
 def leaderboard(
     runs: Annotated[list[Path], typer.Argument(help="Output folders of runs.")],
     out: Annotated[Path, typer.Option(help="New or empty folder for the site, or that of an earlier leaderboard.")],
