@@ -385,7 +385,8 @@ def test_show_prints_the_card_of_ones_own_cohort(cohort):
     assert f"dataset: {cohort}" in found.stdout
     assert "units: " in found.stdout
     assert not [line for line in found.stdout.splitlines() if line.endswith((": ", ": {}"))], "nothing is left open"
-    assert "--out runs/cohort-groups" in found.stdout
+    assert "--out runs/tiny-cohort-groups" in found.stdout
+    assert "positive: ill" in found.stdout
 
 
 def test_list_alone_says_of_what_there_are_lists():

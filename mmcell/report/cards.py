@@ -303,7 +303,9 @@ def _dataset(name: str) -> dict[str, Any]:
             return {"about": entry.about, "from": origin, "licence": entry.licence, "now": str(error)}
         facts = {k: v for k, v in dataclasses.asdict(COHORTS[name]).items() if v and k != "values"}
         return {**facts, "now": str(error)}
-    known = {**_told(data.card.model_dump(exclude={"name"})), "roles": data.roles.columns}
+    # Beside the columns, what values of them mean.
+    values = {name: getattr(data.roles, name) for name in ("positive", "order", "control", "reversing")}
+    known = {**_told(data.card.model_dump(exclude={"name"})), "roles": {**data.roles.columns, **_told(values)}}
     known["fingerprint"] = data.fingerprint
     if in_catalogue(name) and (origin := entry_of(DATASETS.get(name.partition(":")[0])).origin):
         known["from"] = origin.replace("NAME", name)
