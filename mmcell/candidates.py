@@ -181,6 +181,11 @@ def embeddings_of(
 
     With `by_type` its facts say which types of cells a patient encoder weighs, where it weighs them.
     Nothing here has seen a label, but for a supervised patient encoder `y`, those of training patients.
+
+    Raises
+    ------
+    MmcellError
+        Cells are to become patients, and no patient encoder is named.
     """
     if candidate.source == controls.SPLIT_HALF:
         return Made(_halves(candidate, task, dataset, split, cache, seed))

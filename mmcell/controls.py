@@ -176,13 +176,18 @@ def _sentence(build: Builder) -> str:
     return text[:1].upper() + text[1:]
 
 
-#: Name -> a line about each control that is no encoder or patient encoder.
+#: Name -> a line about each control that is no encoder or patient encoder; the last five are models of effects.
 ABOUT = {
     **{name: _sentence(build) for name, build in BUILDERS.items()},
     "label-permuted": "The task's own first encoder, with labels permuted between units on both sides of every split.",
-    "partner-permuted": "The task's own first encoder, with partners permuted within batch and type on both sides.",
+    "partner-permuted": "The task's own first encoder, partners permuted within batch and type, effects between units.",
     SPLIT_HALF: "A ceiling: one half of a modality's counts, or of a unit's cells, in place of an embedding.",
     UNTRAINED: "For every encoder that has one, its twin with random weights: what its shape alone is worth.",
+    "no-change": "A perturbation does nothing: every predicted effect is 0.",
+    "perturbed-mean": "One effect for every perturbation: the mean over those of training, or over the others.",
+    "matching-mean": "The mean effect of the same perturbation in training units, or in the other contexts.",
+    "additive": "The mean effect of the perturbation and that of the cell type, added.",
+    "gene-majority": "One effect for every perturbation: each gene's more frequent direction, by its mean size.",
 }
 
 

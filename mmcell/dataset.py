@@ -133,7 +133,13 @@ class Dataset:
         return self.obs[self.roles.unit].astype(str)
 
     def units_of(self, level: str) -> pd.Series:
-        """Return id -> unit for the items, or at the level ``patient`` for the units themselves."""
+        """Return id -> unit for the items, or at the level ``patient`` for the units themselves.
+
+        Parameters
+        ----------
+        level
+            ``patient``, or any other for the items.
+        """
         if level != "patient":
             return self.unit
         units = sorted(self.unit.unique())
@@ -141,6 +147,11 @@ class Dataset:
 
     def rows(self, modality: str) -> pd.Index:
         """Return the ids of the items that a modality measured, in the dataset's order.
+
+        Parameters
+        ----------
+        modality
+            Its name in the data, such as ``rna``.
 
         Raises
         ------
@@ -152,6 +163,11 @@ class Dataset:
 
     def anndata(self, modality: str) -> AnnData:
         """Return the AnnData of one modality.
+
+        Parameters
+        ----------
+        modality
+            Its name in the data, such as ``rna``.
 
         Raises
         ------
@@ -165,12 +181,31 @@ class Dataset:
         return self._modalities[modality]
 
     def modality(self, modality: str) -> ModalityCard:
-        """Return what the card says of one modality (raises on an unknown one)."""
+        """Return what the card says of one modality.
+
+        Parameters
+        ----------
+        modality
+            Its name in the data, such as ``rna``.
+
+        Raises
+        ------
+        MmcellError
+            There is no such modality.
+        """
         self.anndata(modality)
         return self.card.modalities.get(modality, ModalityCard(preprocessing="values", identifiers="other"))
 
     def once(self, key: Hashable, make: Callable[[], Any]) -> Any:
-        """Return what `make` returned when it was first asked for under this key: a dataset does not change."""
+        """Return what `make` returned when it was first asked for under this key: a dataset does not change.
+
+        Parameters
+        ----------
+        key
+            What the value depends on beside the dataset.
+        make
+            Makes it; called once for every key.
+        """
         if key not in self._prepared:
             self._prepared[key] = make()
         return self._prepared[key]
@@ -181,6 +216,11 @@ class Dataset:
         """Return the values (n, d) of a modality as they are; on disk where they stay there, None where it has none.
 
         ``values[rows]`` is in memory: CSR where they are sparse, otherwise an array.
+
+        Parameters
+        ----------
+        modality
+            Its name in the data, such as ``rna``.
         """
         return self.disk[modality] if modality in self.disk else self.anndata(modality).X
 
@@ -188,6 +228,11 @@ class Dataset:
         """Return all values of a modality, in memory, without any label: X, obs_names, var_names, layout of images.
 
         Arguments and errors are those of `reader`, which reads what stays on disk in parts.
+
+        Parameters
+        ----------
+        modality, preprocessing, identifiers
+            See `reader`.
         """
         rows = self.reader(modality, preprocessing, identifiers)
         return rows[:] if rows.whole is None else rows.whole
@@ -231,13 +276,26 @@ class Dataset:
         return Rows(ids, var_names, values, card.preprocessing, want, names, layout, whole)
 
     def gene_names(self, modality: str, identifiers: str) -> Names | None:
-        """Return how the features are called in other identifiers; None for the names as they are."""
+        """Return how the features are called in other identifiers; None for the names as they are.
+
+        Parameters
+        ----------
+        modality
+            Its name in the data, such as ``rna``.
+        identifiers
+            ``symbol`` or ``ensembl``.
+        """
         card = self.modality(modality)
         who = f"dataset {self.name!r}: modality {modality!r}"
         return gene_names(self.anndata(modality), card.gene_columns, card.identifiers, identifiers, who)
 
     def covariates(self, role: str) -> pd.DataFrame:
         """Return the columns of a role, one row per unit: means of ``technical``, ``clinical`` as they are.
+
+        Parameters
+        ----------
+        role
+            ``clinical`` or ``technical``.
 
         Raises
         ------
@@ -259,6 +317,11 @@ class Dataset:
 
     def per_unit(self, column: str) -> pd.Series:
         """Return a column as one value per unit; missing where every item of the unit lacks it.
+
+        Parameters
+        ----------
+        column
+            Of `obs`.
 
         Raises
         ------

@@ -177,11 +177,23 @@ class Items:
         return self.kind != "features" and "within" in self.frame and bool((self.frame["within"] != "").any())
 
     def column(self, name: str) -> np.ndarray:
-        """Return one column as an array."""
+        """Return one column as an array.
+
+        Parameters
+        ----------
+        name
+            Of `frame`.
+        """
         return self.frame[name].to_numpy()
 
     def where(self, mask: np.ndarray | pd.Series) -> Self:
-        """Return the items of a boolean mask."""
+        """Return the items of a boolean mask.
+
+        Parameters
+        ----------
+        mask
+            (n,) truth values, by position.
+        """
         return self._rows(np.flatnonzero(np.asarray(mask)))
 
     def _rows(self, rows: np.ndarray) -> Self:
@@ -192,14 +204,26 @@ class Items:
         return part
 
     def without(self, columns: Sequence[str]) -> Self:
-        """Return the same items without some of the columns that no metric reads."""
+        """Return the same items without some of the columns that no metric reads.
+
+        Parameters
+        ----------
+        columns
+            Names of columns that are there.
+        """
         found = self._of(self.frame.drop(columns=columns))
         if "units" in self.__dict__:
             found.__dict__["units"] = self.units
         return found
 
     def having(self, columns: Mapping[str, np.ndarray]) -> Self:
-        """Return the same items with other values in some of their columns."""
+        """Return the same items with other values in some of their columns.
+
+        Parameters
+        ----------
+        columns
+            Name -> (n,) values, by position.
+        """
         return self._of(self.frame.assign(**columns))
 
     def _of(self, frame: pd.DataFrame) -> Self:
@@ -209,7 +233,13 @@ class Items:
         return part
 
     def resample(self, weights: np.ndarray) -> Self:
-        """Return the items repeated as often as `weights` (whole numbers, one per unit) says: the slow way."""
+        """Return the items repeated as often as `weights` (whole numbers, one per unit) says: the slow way.
+
+        Parameters
+        ----------
+        weights
+            (units,) how often each unit is drawn.
+        """
         times = np.asarray(weights)[self.codes].astype(int)
         rows = np.repeat(np.arange(len(self.frame)), times)
         frame = self.frame.iloc[rows].reset_index(drop=True)
@@ -222,6 +252,11 @@ class Items:
 
         One per target × query × gallery × stratum × split; where items carry a ``group`` (a held-out batch or
         cohort), one more per group, whose name then stands as the stratum, behind that of a gallery.
+
+        Yields
+        ------
+        facts, items : dict, Items
+            What the part is of (target, query, gallery, stratum, split), and its rows.
         """
         for keys, rows in self.frame.groupby(list(PANEL), sort=False, dropna=False).indices.items():
             facts = dict(zip(PANEL, map(str, keys), strict=True))
@@ -236,7 +271,18 @@ class Items:
 
     @classmethod
     def concat(cls, parts: list[Items]) -> Items:
-        """Join the items of several folds; details become a list, arrays are named by their part."""
+        """Join the items of several folds; details become a list, arrays are named by their part.
+
+        Parameters
+        ----------
+        parts
+            Items of one kind.
+
+        Returns
+        -------
+        Items
+            All rows, in the order of the parts.
+        """
         if parts[0].kind in _STACKED:
             parts = _STACKED[parts[0].kind](parts)
         frames = [part.frame for part in parts]

@@ -114,6 +114,7 @@ def record_of(
     Returns
     -------
     record : RunRecord
+        With its scores; after a failure with its reason instead.
     estimates
         With all bootstrap draws; empty after a failure.
     """

@@ -44,6 +44,13 @@ def resolve(encoders: Any, seed: int = 0) -> dict[str, tuple[Encoder | Embedding
     encoders
         A list of names, ``module:attribute``, mappings with ``name`` and parameters, embeddings, and whatever
         `as_encoder` takes; or a mapping from name to any of these; or a single one.
+    seed
+        Of what is drawn, such as random embeddings.
+
+    Raises
+    ------
+    MmcellError
+        Two encoders have one name.
     """
     if isinstance(encoders, str) or not isinstance(encoders, (Mapping, Sequence)):
         encoders = [encoders]

@@ -150,7 +150,13 @@ def make_plan(
     null: int = 0,
     seed: int = 0,
 ) -> Plan:
-    """Return what `mmcell.evaluate` will run for one task; arguments and errors as there."""
+    """Return what `mmcell.evaluate` will run for one task; arguments and errors as there.
+
+    Raises
+    ------
+    MmcellError
+        See `mmcell.evaluate`.
+    """
     if n_boot < MINIMUM_DRAWS:
         raise MmcellError(f"n_boot is {n_boot}; use at least {MINIMUM_DRAWS} draws for a 95 % interval")
     if null and null < MINIMUM_NULL:

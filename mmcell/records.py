@@ -223,9 +223,45 @@ class Provenance(_Record):
 class RunRecord(_Record):
     """One candidate or control on one task.
 
-    `missing_controls` names those that the task's protocol requires and that were left out or failed: the record is
-    then incomplete, and no leaderboard takes it. `permuted` marks a control whose labels or partners were permuted,
-    `asked` one that was asked for by name as well, and competes.
+    Attributes
+    ----------
+    format
+        Version of the layout; a record of another one is not read.
+    key
+        Digest of all that decides the scores: data, task, split, encoder, parameters and code.
+    task
+        Facts of the task, see `TaskSpec.facts`.
+    dataset, dataset_fingerprint, time_unit
+        Name and digest of the data, and the unit of survival times.
+    split_hash
+        Digest of all splits.
+    encoder, patient_encoder, probe, correction
+        What was evaluated; "" where there is none.
+    correction_kind
+        ``inductive``, or ``transductive`` where the correction saw held-out rows.
+    role
+        ``candidate``, ``control`` or ``ceiling``.
+    permuted
+        Whether labels or partners were permuted.
+    asked
+        Whether a control was asked for by name as well, and competes.
+    cards
+        Slot -> card of its encoder.
+    parameters
+        Of the run: draws, seed, permutations.
+    scores
+        A `Score` for every metric, split, target and stratum.
+    missing_controls
+        Those that the task's protocol requires and that were left out or failed: the record is then incomplete, and no
+        leaderboard takes it.
+    findings
+        What its scores may really show.
+    details
+        Facts of fits, curves and examples, JSON-able.
+    error
+        Why it failed; "" where it did not.
+    provenance
+        Time, memory, versions and date: all that may differ between two runs with one seed.
     """
 
     format: int = FORMAT

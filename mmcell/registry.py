@@ -66,6 +66,16 @@ class Registry:
     def get(self, name: str) -> Any:
         """Load what `name` stands for.
 
+        Parameters
+        ----------
+        name
+            A known one.
+
+        Returns
+        -------
+        object
+            What its ``module:attribute`` is.
+
         Raises
         ------
         MmcellError

@@ -53,6 +53,11 @@ class Results:
     def read(cls, folder: str | Path) -> Self:
         """Read the results of an earlier run from its output folder.
 
+        Parameters
+        ----------
+        folder
+            The `out` of `mmcell.evaluate`, or of the command line.
+
         Raises
         ------
         MmcellError
@@ -158,6 +163,11 @@ class Results:
             name, or what is meant in that task: ``{"task": "patient-severity", "split": "batch-out"}``.
         n_permutations
             Draws of the permutation null.
+
+        Returns
+        -------
+        Comparison
+            Every pair with its difference, interval and p, letters for ties, and ranks with their intervals.
 
         Raises
         ------
@@ -368,7 +378,15 @@ class Results:
         return log_results(self, experiment, tracking_uri, report)
 
     def report(self, path: str | Path, sensitivity: Sensitivity | None = None) -> Path:
-        """Write the report, one self-contained HTML file, and return its path; `sensitivity` is of the same run."""
+        """Write the report, one self-contained HTML file, and return its path; `sensitivity` is of the same run.
+
+        Parameters
+        ----------
+        path
+            Of the file.
+        sensitivity
+            Of the same run; its curves and tables join the report.
+        """
         from mmcell.report.html import write_report
 
         return write_report(self, Path(path), sensitivity)

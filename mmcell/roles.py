@@ -50,8 +50,8 @@ class Roles:
         The value of `perturbation` that marks controls.
     reversing
         Values of `perturbation` that are known to reverse the disease: an approved treatment of it.
-    label
-        A class of the unit; `positive` is the class that scores point to (default: the last in sorted order).
+    label, positive
+        A class of the unit, and the class that scores point to (default: the last in sorted order).
     ordered, order
         An ordered state of the unit (a stage, a grade): numbers, or text whose values `order` lists from least to most.
     outcome
@@ -99,11 +99,23 @@ class Roles:
         return found
 
     def columns_of(self, role: str) -> tuple[str, ...]:
-        """Return the columns of one role: one, several, or none."""
+        """Return the columns of one role: one, several, or none.
+
+        Parameters
+        ----------
+        role
+            Name of a role.
+        """
         return tuple(c for r, c in self.columns.items() if re.split(r"[.\[]", r)[0] == role)
 
     def hidden(self, targets: tuple[str, ...]) -> set[str]:
-        """Return the columns that hold what is predicted, under whatever further role they also stand."""
+        """Return the columns that hold what is predicted, under whatever further role they also stand.
+
+        Parameters
+        ----------
+        targets
+            Roles that are predicted.
+        """
         predicted = {target.partition("=")[0] for target in targets}
         return {column for role in predicted for column in self.columns_of(role)}
 

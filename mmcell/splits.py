@@ -63,6 +63,17 @@ class SplitSpec:
 class Split:
     """One partition of units into training and test.
 
+    Attributes
+    ----------
+    train, test
+        Ids of the units on either side.
+    repeat, fold
+        Which one of the draws, and of its folds.
+    group
+        The group that is left out, where groups are; otherwise "".
+    spec
+        What it was made by.
+
     Raises
     ------
     MmcellError
@@ -122,6 +133,11 @@ def make_splits(
         What results call the split.
     targets
         Hidden from the method's view of test units.
+
+    Returns
+    -------
+    list of Split
+        In the order of repeats and folds; ids of units on either side.
 
     Raises
     ------

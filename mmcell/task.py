@@ -52,8 +52,8 @@ class TaskSpec:
 
     Attributes
     ----------
-    name, version, question
-        A corrected task is a new version; `superseded_by` then names it.
+    name, version, question, superseded_by
+        A corrected task is a new version, which `superseded_by` then names.
     dataset
         Name of the default dataset; "" where every user brings their own.
     slots
@@ -160,6 +160,8 @@ class MethodView:
         Clinical covariates, one row per unit, missing values included.
     labels
         Target -> truth (see `Dataset.truth`) of *training* ids only; an ``outcome`` is that of training units.
+    targets
+        What is predicted under this split.
     control
         The value of the role ``perturbation`` that marks controls; None where there is none.
     """
@@ -175,7 +177,15 @@ class MethodView:
 
     @classmethod
     def of(cls, dataset: Dataset, split: Split, level: str) -> Self:
-        """Cut a view out of a dataset; training ids without a label are left out of `train` by the protocols."""
+        """Cut a view out of a dataset; training ids without a label are left out of `train` by the protocols.
+
+        Parameters
+        ----------
+        dataset, split
+            What is cut, and where.
+        level
+            At which ids are seen: ``patient``, or that of the items.
+        """
         unit = dataset.units_of(level)
         train, test = (unit.index[unit.isin(side)] for side in (split.train, split.test))
         targets = split.spec.targets
@@ -211,6 +221,11 @@ class MethodView:
     def role(self, name: str) -> pd.Series:
         """Return the column of a role, ``unit`` included, all ids.
 
+        Parameters
+        ----------
+        name
+            A role of `Roles`.
+
         Raises
         ------
         MmcellError
@@ -226,6 +241,11 @@ class MethodView:
 
     def training(self, target: str) -> tuple[pd.Index, np.ndarray]:
         """Return the training ids that carry `target`, and its values.
+
+        Parameters
+        ----------
+        target
+            A role that is predicted under this split.
 
         Returns
         -------
@@ -286,7 +306,13 @@ class Task(ABC):
         return self.adds_to_covariates
 
     def plain(self, probe: str) -> str:
-        """Return the same model without covariates beside the embedding: what controls are fitted with."""
+        """Return the same model without covariates beside the embedding: what controls are fitted with.
+
+        Parameters
+        ----------
+        probe
+            One of the task's.
+        """
         return probe
 
     def prepared(self, dataset: Dataset, sources: Mapping[str, Any]) -> Dataset:  # noqa: ARG002
@@ -303,7 +329,13 @@ class Task(ABC):
         return dataset
 
     def check(self, view: MethodView) -> None:  # noqa: B027
-        """Raise `MmcellError` when the question cannot be put to these data; called for every split beforehand."""
+        """Raise `MmcellError` when the question cannot be put to these data; called for every split beforehand.
+
+        Parameters
+        ----------
+        view
+            What a method sees of one split.
+        """
 
     @abstractmethod
     def run(
@@ -330,13 +362,25 @@ class Task(ABC):
         """
 
     def on(self, dataset: str) -> Self:
-        """Return the same task on another dataset."""
+        """Return the same task on another dataset.
+
+        Parameters
+        ----------
+        dataset
+            A name, or the path of a card.
+        """
         other = copy.copy(self)
         other.spec = replace(self.spec, dataset=dataset)
         return other
 
     def using(self, probe: str) -> Self:
-        """Return the same task with another of its probes."""
+        """Return the same task with another of its probes.
+
+        Parameters
+        ----------
+        probe
+            One of the task's.
+        """
         other = copy.copy(self)
         other.probe = probe
         return other
@@ -356,6 +400,11 @@ def list_tasks() -> list[str]:
 
 def get_task(name: str) -> Task:
     """Return a task by name, or by ``module:attribute``.
+
+    Parameters
+    ----------
+    name
+        As in `mmcell list tasks`, or ``module:attribute``.
 
     Raises
     ------

@@ -52,6 +52,11 @@ def tiny_cohort(n_donors: int = 12, n_cells: int = 25, seed: int = 0) -> Dataset
         Donors, and cells of each.
     seed
         Of the simulation.
+
+    Returns
+    -------
+    Dataset
+        With RNA and proteins of the same cells.
     """
     import anndata as ad
 
@@ -232,6 +237,11 @@ def check_encoder(
         Anything that `mmcell.evaluate` takes.
     tasks
         Names of tasks.
+
+    Returns
+    -------
+    Results
+        Of the tasks, on data where scores mean nothing but that the encoder works.
 
     Raises
     ------

@@ -22,7 +22,13 @@ _SIGNS = re.compile(r"[^\w.\- /]")
 
 
 def log_results(results: Results, experiment: str, tracking_uri: str | None, report: bool) -> str:
-    """Log every record of a run and return the id of the run above them; see `mmcell.Results.to_mlflow`."""
+    """Log every record of a run and return the id of the run above them; see `mmcell.Results.to_mlflow`.
+
+    Raises
+    ------
+    MmcellError
+        There are no records, or what is tracked to refuses them.
+    """
     try:
         from mlflow import MlflowClient
         from mlflow.exceptions import MlflowException

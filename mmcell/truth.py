@@ -14,7 +14,13 @@ if TYPE_CHECKING:
 
 
 def truth_of(dataset: Dataset, target: str, level: str) -> pd.DataFrame:
-    """Return the truth of a target; see `mmcell.Dataset.truth`, which remembers it."""
+    """Return the truth of a target; see `mmcell.Dataset.truth`, which remembers it.
+
+    Raises
+    ------
+    MmcellError
+        The role is not set, its column has one class, or `positive` is not one of its values.
+    """
     role, _, value = target.partition("=")
     if role == "outcome":
         return _outcome(dataset)

@@ -43,6 +43,11 @@ def patients_as_anndata(
         Record key -> items.
     task, fold, split, sources, patient_encoders, corrections, dataset, cache
         As there; `task` is the object where it was one.
+
+    Raises
+    ------
+    MmcellError
+        No record was chosen.
     """
     vectors: dict[str, Embedding] = {}
     predicted: dict[str, pd.Series] = {}

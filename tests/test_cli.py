@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 import yaml
 
-from mmcell import Items, Results
+from mmcell import Items, Results, get_task, list_tasks
 from mmcell.errors import MmcellError
 from mmcell.records import RunRecord
 from mmcell.store import Store
@@ -52,12 +52,20 @@ def test_help_loads_nothing_heavy():
 
 
 @pytest.mark.parametrize(
-    "command", ["run", "evaluate", "score", "compare", "list", "show", "report", "leaderboard", "relations", "stratify"]
-)
+    "command",
+    ["run", "evaluate", "embed", "score", "compare", "relations", "audit", "list", "show", "report", "leaderboard",
+     "stratify", "fetch"],
+)  # fmt: skip
 def test_every_command_has_help_with_an_example(command):
     found = run(command, "--help")
     assert found.returncode == 0
     assert f"Example: mmcell {command}" in found.stdout
+
+
+def test_no_line_about_a_command_is_cut_off():
+    lines = run("--help").stdout.partition("Commands:")[2].strip().splitlines()
+    assert len(lines) > 10
+    assert not [line for line in lines if line.endswith("...")]
 
 
 def test_evaluate_writes_records_items_table_and_report(cohort, embedding, tmp_path):
@@ -276,6 +284,15 @@ def test_debug_shows_the_traceback(tmp_path):
     assert "Traceback" in found.stderr
 
 
+@pytest.mark.parametrize("what", ["probes", "controls"])
+def test_list_names_the_parts_of_tasks_with_a_line_about_each(what):
+    from mmcell.report.cards import words_of
+
+    found = run("list", what)
+    assert found.returncode == 0
+    assert all(name in found.stdout and line for name, line in words_of(what).items())
+
+
 @pytest.mark.parametrize("what", ["tasks", "datasets", "encoders", "patient-encoders", "metrics"])
 def test_list_names_everything_with_a_line_about_it(what):
     from mmcell.report.cards import describe, registries
@@ -310,7 +327,12 @@ def test_show_prints_the_card_of_a_task():
         ("pseudobulk", ["patient-encoder: pseudobulk"]),
         ("scgpt", ["use: {file: FILE.h5ad, model: scgpt}"]),
         ("harmony", ["correction: harmony"]),
-        ("technical-only", ["control: technical-only", "What the measurement alone says."]),
+        ("technical-only", ["control: technical-only", "What the measurement alone says.", "log depth", "hcc-surv"]),
+        ("matching-mean", ["control: matching-mean", "in training units", "perturbation-effect"]),
+        ("cox-net+clinical", ["probe: cox-net+clinical", "covariates", "--probe cox-net+clinical", "hcc-surv"]),
+        ("geneformer", ["folder: needed", "use: {use: geneformer, folder: …}"]),
+        ("gene2vec", ["untrained twin: gene2vec-untrained", "fitted: no, it is frozen"]),
+        ("scope", ["reads: embedding", "learns from training: cells"]),
         ("nelisa", ["BSD-3-Clause", "bring it: `$MMCELL_DATA/nelisa/nelisa_profiles.parquet`"]),
     ],
 )  # fmt: skip
@@ -323,10 +345,29 @@ def test_show_prints_the_card_of_any_kind(name, pieces, capsys):
         assert piece in shown
 
 
+def test_what_is_untrained_names_no_twin_without_a_name(capsys):
+    from mmcell.report.cards import show_card
+
+    show_card("gene2vec-untrained")
+    assert "twin" not in capsys.readouterr().out
+
+
+def test_every_probe_and_control_of_a_shipped_task_has_a_line_and_no_other():
+    from mmcell.controls import ABOUT, names_of
+    from mmcell.report.cards import words_of
+    from mmcell.report.probes import PROBES
+
+    tasks = [get_task(name) for name in list_tasks()]
+    assert {probe for task in tasks for probe in (*task.spec.probes, *task.spec.more_probes)} == set(PROBES)
+    assert {name for task in tasks for name in names_of(task)} <= set(words_of("controls"))
+    assert set(ABOUT) <= set(words_of("controls"))
+
+
 @pytest.mark.parametrize(
     ("name", "near"),
     [
-        ("aurco", "auroc"), ("hcc-survivl", "hcc-survival"), ("psuedobulk", "pseudobulk"), ("scgtp", "scgpt"),
+        ("cox-nett", "cox-net"), ("aurco", "auroc"),
+        ("hcc-survivl", "hcc-survival"), ("psuedobulk", "pseudobulk"), ("scgtp", "scgpt"),
         ("label-permutd", "label-permuted"), ("harmny", "harmony"), ("covid-sit", "covid-cite"),
         ("gen2vec", "gene2vec"),
     ],
@@ -343,6 +384,9 @@ def test_show_prints_the_card_of_ones_own_cohort(cohort):
     assert found.returncode == 0
     assert f"dataset: {cohort}" in found.stdout
     assert "units: " in found.stdout
+    assert not [line for line in found.stdout.splitlines() if line.endswith((": ", ": {}"))], "nothing is left open"
+    assert "--out runs/tiny-cohort-groups" in found.stdout
+    assert "positive: ill" in found.stdout
 
 
 def test_list_alone_says_of_what_there_are_lists():

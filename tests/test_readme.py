@@ -15,6 +15,7 @@ from mmcell.data.catalog import list_datasets
 from mmcell.testing import tiny_cohort
 
 README = Path(__file__).parents[1] / "README.md"
+PAGES = [README, *sorted((README.parent / "notebooks").glob("*.md"))]
 BLOCKS = re.findall(r"```python\n(.*?)```", README.read_text(), flags=re.DOTALL)
 
 
@@ -127,3 +128,54 @@ def test_the_readme_shows_the_measured_coverage(row, study, design):
 def test_the_functions_of_alignment_in_the_readme_run(capsys):
     exec(block("alignment.neighbors"), {})
     assert all(np.isfinite(float(v)) for v in capsys.readouterr().out.split())
+
+
+def anchors(page):
+    """Return the anchors that a page's headings have on GitHub: lower case, words joined by hyphens, no punctuation."""
+    prose = re.sub(r"^```.*?^```", "", page.read_text(), flags=re.DOTALL | re.MULTILINE)
+    headings = re.findall(r"^#+ (.+)$", prose, flags=re.MULTILINE)
+    return [re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings]
+
+
+def links(page):
+    """Return (is an image, target) of every link of a page that does not leave the repository."""
+    found = re.findall(r"(!?)\[[^\]]*\]\(([^)\s]+)\)", page.read_text())
+    return [(bool(mark), target) for mark, target in found if not re.match(r"[a-z]+:", target)]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_link_leads_somewhere(page):
+    found = links(page)
+    assert found
+    for image, target in found:
+        file, _, anchor = target.partition("#")
+        there = (page.parent / file).resolve() if file else page
+        assert there.is_file(), target
+        if image:
+            assert there.read_bytes()[:8] == b"\x89PNG\r\n\x1a\n", f"{target} is no picture"
+        if anchor:
+            assert anchors(there).count(anchor) == 1, target
+
+
+def test_the_readme_shows_a_report_and_leads_to_every_page():
+    assert any(image for image, _ in links(README)), "a picture of the report stands at the top"
+    led = {(README.parent / target.partition("#")[0]).resolve() for _, target in links(README) if target[0] != "#"}
+    assert {page.resolve() for page in PAGES[1:]} <= led
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_command_of_the_readme_takes_the_options_it_is_given(page):
+    """A command is parsed as the command line would; nothing runs."""
+    import shlex
+
+    import typer
+
+    from mmcell.cli import app
+
+    group = typer.main.get_command(app)
+    shell = "\n".join(re.findall(r"```bash\n(.*?)```", page.read_text(), flags=re.DOTALL)).replace("\\\n", " ")
+    asked = [line for line in shell.splitlines() if line.startswith("mmcell ")]
+    for line in asked:
+        _, name, *words = shlex.split(line, comments=True)
+        group.commands[name].make_context(name, words, resilient_parsing=False)
+    assert asked or page != README

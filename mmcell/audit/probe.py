@@ -39,6 +39,11 @@ def probed(
     -------
     Items or None
         None where fewer than two classes have two units.
+
+    Raises
+    ------
+    MmcellError
+        Units of `y` have no inputs.
     """
     counts = y.value_counts()
     classes = counts.index[counts >= 2]

@@ -81,6 +81,7 @@ def audit(
     Returns
     -------
     list of Finding
+        The worst first, each with its evidence and a cure.
 
     Raises
     ------

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 
 from mmcell.errors import MmcellError
-
-if TYPE_CHECKING:
-    pass
 
 Format = Literal["table", "json", "csv"]
 app = typer.Typer(
@@ -33,12 +30,14 @@ Axes = Annotated[
     str | None, typer.Option("--axes", help="What --sensitivity varies, such as training,cells; default: everything.")
 ]
 Shape = Annotated[Format, typer.Option("--format", help="What is printed.")]
-Seed = Annotated[int | None, typer.Option(help="Seed of everything random.")]
+Seed = Annotated[int | None, typer.Option(help="Seed of everything random; default: 0, or that of the config.")]
 Kept = Annotated[
     Path | None,
     typer.Option("--cache", help="Where embeddings are kept; default $MMCELL_CACHE or OUT/embeddings."),
 ]
-Boot = Annotated[int | None, typer.Option(help="Bootstrap draws (at least 100).")]
+Boot = Annotated[
+    int | None, typer.Option(help="Bootstrap draws (at least 100); default: 1000, or those of the config.")
+]
 
 
 def main() -> None:

@@ -13,7 +13,7 @@ from mmcell.errors import MmcellError
 from mmcell.progress import items
 
 
-@app.command()
+@app.command(short_help="Encode cells with a frozen encoder, from disk to disk.")
 def embed(
     encoder: Annotated[str, typer.Option(help="Encoder by name or module:attribute; it must not need fitting.")],
     out: Annotated[Path, typer.Option(help="Embedding to write: .h5ad, .zarr, .npz, .parquet or .csv.")],

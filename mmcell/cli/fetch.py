@@ -10,7 +10,7 @@ import typer
 from mmcell.cli.app import app
 
 
-@app.command()
+@app.command(short_help="Download a public dataset.")
 def fetch(
     name: Annotated[str, typer.Argument(help="Dataset that is downloaded, such as onek1k.")],
     data_dir: Annotated[Path | None, typer.Option(help="Folder of your data; default: $MMCELL_DATA.")] = None,

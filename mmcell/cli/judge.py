@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     pass
 
 
-@app.command()
+@app.command(short_help="Judge any table of predictions: intervals, pairs, ties.")
 def score(
     table: Annotated[Path, typer.Argument(help="CSV or parquet of predictions.")],
     metric: Annotated[list[str] | None, typer.Option(help="Metric; the first one is compared.")] = None,
@@ -49,7 +49,7 @@ def score(
     show_scoring(found, shape)
 
 
-@app.command()
+@app.command(short_help="Compare the encoders of finished runs pair by pair.")
 def compare(
     runs: Annotated[list[Path], typer.Argument(help="Output folders of runs; several are joined.")],
     metric: Annotated[str, typer.Option(help="Metric that all are compared by.")],
@@ -85,7 +85,7 @@ def compare(
     show_comparison(found, shape, notes_of(found, adjust, n_permutations))
 
 
-@app.command()
+@app.command(short_help="Find known relationships in maps of genes.")
 def relations(
     maps: Annotated[list[str], typer.Argument(help="Maps, [NAME=]FILE[:KEY]; all are compared with the first.")],
     source: Annotated[list[str], typer.Option(help="[NAME=]FILE of pairs, columns entity1 and entity2; several too.")],
@@ -125,7 +125,7 @@ def relations(
     show_relations(table, shape)
 
 
-@app.command()
+@app.command(short_help="Find leaks in data, predictions or finished runs.")
 def audit(
     source: Annotated[str, typer.Argument(help="Dataset or its card, .h5ad/.h5mu/.zarr, predictions, or a run.")],
     unit: Annotated[str | None, typer.Option(help="Column of the patient.")] = None,

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal
 
 import typer
 
 from mmcell.cli.app import app
 
-if TYPE_CHECKING:
-    pass
+Kind = Literal[
+    "tasks", "datasets", "encoders", "models", "patient-encoders", "corrections", "metrics", "probes", "controls",
+]  # fmt: skip
 
 
-@app.command("list")
+@app.command("list", short_help="List what there is, kind by kind.")
 def list_(
     what: Annotated[
-        Literal["tasks", "datasets", "encoders", "models", "patient-encoders", "corrections", "metrics"] | None,
+        Kind | None,
         typer.Argument(help="Default: say of what there are lists."),
     ] = None,
     markdown: Annotated[bool, typer.Option("--markdown", help="As a Markdown table, with more columns.")] = False,
@@ -39,12 +40,12 @@ def list_(
         show_list(what)
 
 
-@app.command()
+@app.command(short_help="Print all that is known of one thing.")
 def show(
     name: Annotated[
         str,
         typer.Argument(
-            help="A task, dataset or its card, encoder, model, patient encoder, correction, metric or control."
+            help="A task, dataset or its card, encoder, model, patient encoder, correction, metric, probe or control."
         ),
     ],
 ) -> None:
@@ -57,7 +58,7 @@ def show(
     show_card(name)
 
 
-@app.command()
+@app.command(short_help="Write the report of a finished run again.")
 def report(folder: Annotated[Path, typer.Argument(help="Output folder of a run.")]) -> None:
     """Write report.html of a finished run again, with its sensitivity where that is there.
 
@@ -70,7 +71,7 @@ def report(folder: Annotated[Path, typer.Argument(help="Output folder of a run."
     print(results.report(folder / "report.html", Sensitivity.read(folder) if Sensitivity.is_in(folder) else None))
 
 
-@app.command()
+@app.command(short_help="Write a static site over finished runs.")
 def leaderboard(
     runs: Annotated[list[Path], typer.Argument(help="Output folders of runs.")],
     out: Annotated[Path, typer.Option(help="New or empty folder for the site, or that of an earlier leaderboard.")],

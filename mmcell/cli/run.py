@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 _TWO = min(2, os.cpu_count() or 1)
 
 
-@app.command()
+@app.command(short_help="Run a config: encoders on tasks, with a report.")
 def run(
     config: Annotated[Path, typer.Argument(help="YAML: which encoders on which tasks.")],
     out: Out = None,
@@ -67,7 +67,7 @@ def run(
     _finish(results, shape, folder, varied)
 
 
-@app.command()
+@app.command(short_help="Evaluate embeddings, encoders or predicted effects.")
 def evaluate(
     task: Annotated[
         list[str] | None, typer.Option(help="Task; may be given several times. Not with --predictions.")
@@ -84,7 +84,9 @@ def evaluate(
     patient_encoder: Annotated[
         list[str] | None, typer.Option(help="How cells become patients: a name, or file:PATH for vectors or distances.")
     ] = None,
-    probe: Annotated[list[str] | None, typer.Option(help="Model that the task fits; see mmcell show TASK.")] = None,
+    probe: Annotated[
+        list[str] | None, typer.Option(help="Model that the task fits; see mmcell show TASK, list probes.")
+    ] = None,
     correction: Annotated[
         list[str] | None,
         typer.Option(help="What takes batches out: a name or module:attribute; each beside the embedding as it is."),

@@ -13,7 +13,7 @@ from mmcell.errors import MmcellError
 from mmcell.progress import steps
 
 
-@app.command()
+@app.command(short_help="Group patients and compare their outcomes.")
 def stratify(
     cohort: Annotated[str, typer.Argument(help="Dataset or its card, .h5ad/.h5mu/.zarr, or a table, a row a patient.")],
     out: Annotated[Path, typer.Option(help="Folder for tables, figures and report.html.")],

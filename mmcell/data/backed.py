@@ -162,6 +162,11 @@ def backed_of(path: Path, modality: str | None = None) -> Backed:
         The card.
     modality
         Which one; default: the card's own.
+
+    Raises
+    ------
+    MmcellError
+        The card is of tables or sections, which are not streamed.
     """
     card = read_card(path)
     chosen = modality or card.modality

@@ -73,6 +73,11 @@ def load_dataset(name: str | Path) -> Dataset:
 
     A simulated one takes its dials after a colon: ``sim-studies:batch_effect=2,seed=1``.
 
+    Parameters
+    ----------
+    name
+        As in `mmcell list datasets`, or the path of a card.
+
     Raises
     ------
     MmcellError

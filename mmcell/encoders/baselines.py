@@ -43,6 +43,11 @@ class PCA:
         """Fit on training rows; with fewer rows or features than components, as many as there are.
 
         Of sparse values that would be too many as dense ones the components are found by Lanczos iterations.
+
+        Raises
+        ------
+        MmcellError
+            Fewer than two training rows, or no feature.
         """
         from sklearn import decomposition
 

@@ -51,6 +51,11 @@ def as_encoder(
     batch_size, device
         For a module: rows of a batch (default 256); ``auto`` (the default) uses a GPU where there is one.
 
+    Returns
+    -------
+    Encoder
+        With a card and ``encode``; `thing` itself where it is one already and nothing else is given.
+
     Raises
     ------
     MmcellError

@@ -185,25 +185,55 @@ class Metric:
         return {name: value for name, value in kept.items() if not callable(value)}
 
     def reads(self, kind: str, target: str, columns: Iterable[str] | None = None) -> bool:
-        """Whether it is defined on items of this kind and target, and, where they are given, with these columns."""
+        """Whether it is defined on items of this kind and target, and, where they are given, with these columns.
+
+        Parameters
+        ----------
+        kind, target
+            Of the items.
+        columns
+            What the items have; None where that is not known.
+        """
         role = target.partition("=")[0]
         there = columns is None or set(self.needs) <= set(columns)
         return there and kind in self.kinds and (role == self.target if self.target else role not in LEAKS)
 
     def scores(self, panel: Items, target: str) -> bool:
-        """Whether it is computed on a panel of `Items.panels`: within subgroups only what compares pairs differs."""
+        """Whether it is computed on a panel of `Items.panels`: within subgroups only what compares pairs differs.
+
+        Parameters
+        ----------
+        panel
+            A part of the items, of one target.
+        target
+            What is predicted.
+        """
         # A column of another split of the same task is there, and empty.
         there = [c for c in panel.frame if c not in self.needs or panel.frame[c].notna().any()]
         return self.reads(panel.kind, target, there) and (self.within_fold or not panel.is_within)
 
     def chance_of(self, items: Items) -> float:
-        """Return the value without skill on these items, NaN where there is none."""
+        """Return the value without skill on these items, NaN where there is none.
+
+        Parameters
+        ----------
+        items
+            On which it is computed.
+        """
         if self.chance is None:
             return float("nan")
         return float(self.chance(items)) if callable(self.chance) else float(self.chance)
 
     def draws(self, items: Items, weights: np.ndarray) -> np.ndarray:
-        """Return the value under each row of `weights` (draws, units); NaN where a draw leaves it undefined."""
+        """Return the value under each row of `weights` (draws, units); NaN where a draw leaves it undefined.
+
+        Parameters
+        ----------
+        items
+            On which it is computed.
+        weights
+            (draws, units) how often each unit is drawn.
+        """
         if self.resampled is not None:
             return self.resampled(items, weights)
         return np.array([self.fn(items.resample(row)) if row.any() else np.nan for row in weights])
@@ -211,6 +241,11 @@ class Metric:
 
 def get_metric(name: str | Metric) -> Metric:
     """Return a metric by name; a `Metric` is returned as it is.
+
+    Parameters
+    ----------
+    name
+        As in `mmcell list metrics`, or a `Metric`.
 
     Raises
     ------

@@ -175,7 +175,13 @@ def benefit_at_threshold(items: Items, rows: np.ndarray, weights: np.ndarray) ->
 
 
 def decision_curve_resampled(items: Items, thresholds: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Return the net benefit (draws, k) under each row of weights (draws, units); see `decision_curve`."""
+    """Return the net benefit (draws, k) under each row of weights (draws, units); see `decision_curve`.
+
+    Raises
+    ------
+    MmcellError
+        The items hold no predicted risks.
+    """
     needed = {"binary": ("p_event",), "survival": ("p_event", "horizon")}.get(items.kind)
     if needed is None:
         raise MmcellError(

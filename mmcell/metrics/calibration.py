@@ -83,7 +83,13 @@ def _observed(
 def smooth_risk_resampled(
     time: np.ndarray, event: np.ndarray, probability: np.ndarray, horizon: float, weights: np.ndarray
 ) -> np.ndarray:
-    """Return the observed risk (draws, n) at each prediction under each row of weights (draws, n)."""
+    """Return the observed risk (draws, n) at each prediction under each row of weights (draws, n).
+
+    Raises
+    ------
+    MmcellError
+        The weights are not (draws, n).
+    """
     time, event, probability = checked_probability("calibration", time=time, event=event, probability=probability)
     weights = np.asarray(weights, dtype=np.float64)
     if weights.ndim != 2 or weights.shape[1] != len(time):
@@ -197,7 +203,13 @@ def calibration_error_quantile(
 def calibration_slope_resampled(
     time: np.ndarray, event: np.ndarray, risk: np.ndarray, weights: np.ndarray, stratum: np.ndarray | None = None
 ) -> np.ndarray:
-    """Return the slope (draws,) under each row of weights (draws, n); see `calibration_slope`."""
+    """Return the slope (draws,) under each row of weights (draws, n); see `calibration_slope`.
+
+    Raises
+    ------
+    MmcellError
+        The strata are not as many as the times.
+    """
     time, event, risk = checked("calibration_slope", time=time, event=event, risk=risk)
     codes = np.zeros(len(time), dtype=int) if stratum is None else np.unique(stratum, return_inverse=True)[1]
     if len(codes) != len(time):
@@ -285,7 +297,13 @@ def d_shares(event: np.ndarray, survival_at_time: np.ndarray, bins: int) -> np.n
 def d_calibration_resampled(
     event: np.ndarray, survival_at_time: np.ndarray, weights: np.ndarray, bins: int = 10
 ) -> np.ndarray:
-    """Return the shares (draws, bins) under each row of weights (draws, n); see `d_calibration`."""
+    """Return the shares (draws, bins) under each row of weights (draws, n); see `d_calibration`.
+
+    Raises
+    ------
+    MmcellError
+        Fewer than two bins.
+    """
     event, survival = checked_probability("d_calibration", event=event, survival_at_time=survival_at_time)
     if bins < 2:
         raise MmcellError(f"d_calibration: bins is {bins}; use at least 2")

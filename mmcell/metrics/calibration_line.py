@@ -117,7 +117,13 @@ def logit(probability: np.ndarray) -> np.ndarray:
 def calibration_line_resampled(
     y: np.ndarray, probability: np.ndarray, weights: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return intercepts and slopes, (draws,) each, under each row of weights (draws, n); see `calibration_line`."""
+    """Return intercepts and slopes, (draws,) each, under each row of weights (draws, n); see `calibration_line`.
+
+    Raises
+    ------
+    MmcellError
+        The weights are not (draws, n).
+    """
     y, probability = checked_probability("calibration_line", y=y, probability=probability)
     weights = np.asarray(weights, dtype=np.float64)
     if weights.ndim != 2 or weights.shape[1] != len(y):

@@ -41,6 +41,8 @@ def random_p(values: np.ndarray, *, one_sided: bool = False) -> float:
     values
         (1 + k,) the measured one first. NaN where it is undefined, or all random ones are, gives NaN; an undefined one
         among others counts as as far. Values that differ by rounding are equal.
+    one_sided
+        Whether only those count that are as far above 0.
     """
     values = values if one_sided else np.abs(values)
     measured, drawn = values[0], values[1:]

@@ -40,7 +40,13 @@ def cause_specific_c_resampled(
     time: np.ndarray, cause: np.ndarray, risk: np.ndarray, weights: np.ndarray, *,
     train_time: np.ndarray | None = None, train_cause: np.ndarray | None = None, tau: float | None = None,
 ) -> np.ndarray:  # fmt: skip
-    """Return the concordance (draws,) under each row of weights (draws, n); see `cause_specific_c`."""
+    """Return the concordance (draws,) under each row of weights (draws, n); see `cause_specific_c`.
+
+    Raises
+    ------
+    MmcellError
+        See `cause_specific_c`.
+    """
     time, cause, risk = checked("cause_specific_c", time=time, cause=cause, risk=risk)
     checked_causes("cause_specific_c", cause)
     if (train_time is None) != (train_cause is None):

@@ -159,6 +159,11 @@ def uno_c_resampled(
     """Return Uno's C under each row of weights (draws, n); the censoring of the training patients stays as it is.
 
     Parameters are those of `uno_c`; the result is (draws,), NaN where a draw has no comparable pair.
+
+    Raises
+    ------
+    MmcellError
+        An event before `tau` comes after the last training patient left, where censoring is unknown.
     """
     time, event, risk = checked("uno_c", time=time, event=event, risk=risk)
     censoring = Censoring.fit(train_time, train_event)

@@ -185,7 +185,13 @@ def integrated_auc_resampled(
     time: np.ndarray, event: np.ndarray, risk: np.ndarray, weights: np.ndarray, *,
     train_time: np.ndarray, train_event: np.ndarray, times: np.ndarray | None = None,
 ) -> np.ndarray:  # fmt: skip
-    """Return the integrated AUC (draws,) under each row of weights (draws, n); see `integrated_auc`."""
+    """Return the integrated AUC (draws,) under each row of weights (draws, n); see `integrated_auc`.
+
+    Raises
+    ------
+    MmcellError
+        The times do not rise.
+    """
     time, event, risk = checked("integrated_auc", time=time, event=event, risk=risk)
     censoring = Censoring.fit(train_time, train_event)
     at = np.unique(time[(event == 1) & (time < censoring.tau)]) if times is None else np.asarray(times, dtype=float)

@@ -38,6 +38,11 @@ def moments(predicted: np.ndarray, measured: np.ndarray, code: np.ndarray, n_row
         (n,) row of each item.
     n_rows
         How many rows there are.
+
+    Raises
+    ------
+    MmcellError
+        Predictions and measured values do not have the same shape, or not as many rows as `code`.
     """
     p, y = np.asarray(predicted, dtype=np.float64), np.asarray(measured, dtype=np.float64)
     if p.shape != y.shape or len(p) != len(code):

@@ -47,7 +47,13 @@ def known_relationship_recall(embedding: np.ndarray, pairs: np.ndarray, tail: fl
 
 
 def recalled(embedding: np.ndarray, pairs: np.ndarray, tail: float = 0.05) -> np.ndarray:
-    """Return what each annotated pair (m,) counts in `known_relationship_recall`: 1, 0, or between where it ties."""
+    """Return what each annotated pair (m,) counts in `known_relationship_recall`: 1, 0, or between where it ties.
+
+    Raises
+    ------
+    MmcellError
+        The tail is not in (0, 0.5].
+    """
     x = np.asarray(embedding, dtype=np.float64)
     known = _checked(np.asarray(pairs), len(x))
     if not 0 < tail <= 0.5:

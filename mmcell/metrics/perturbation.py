@@ -121,6 +121,12 @@ def discrimination_score(
     numpy.ndarray
         (P,) in [1/P, 1]; chance (P + 1) / 2P, which is also what one prediction for all gives on average.
 
+    Raises
+    ------
+    MmcellError
+        An unknown metric; effects of different shapes; `target_index` is not one column of the genes, or −1, per
+        perturbation.
+
     References
     ----------
     Wu et al.: PerturBench. arXiv:2408.10609 (2024).
@@ -223,6 +229,11 @@ def rescaling_curve(
         (predicted, observed) -> a score, or one per perturbation.
     factors
         Positive numbers.
+
+    Raises
+    ------
+    MmcellError
+        A factor is not positive.
     """
     scale = np.asarray(factors, dtype=float)
     if not len(scale) or not (scale > 0).all():
@@ -280,6 +291,11 @@ def energy_distance(x: np.ndarray, y: np.ndarray) -> float:
     float
         NaN with fewer than two cells on a side.
 
+    Raises
+    ------
+    MmcellError
+        The cells are not in one space.
+
     References
     ----------
     Székely, Rizzo: Energy statistics. J. Stat. Plan. Inference 143, 1249–1272 (2013).
@@ -325,6 +341,11 @@ def de_overlap(predicted: np.ndarray, observed: np.ndarray, n: int) -> np.ndarra
     -------
     numpy.ndarray
         (perturbations,) in [0, 1]; chance n / genes.
+
+    Raises
+    ------
+    MmcellError
+        `n` is not between 1 and the number of genes.
     """
     a, b = _pair(predicted, observed)
     if not 1 <= n <= a.shape[1]:
@@ -349,6 +370,11 @@ def de_direction(predicted: np.ndarray, observed: np.ndarray, significant: np.nd
     -------
     numpy.ndarray
         (perturbations,) in [0, 1], chance 0.5; NaN where no gene is significant.
+
+    Raises
+    ------
+    MmcellError
+        `significant` does not have the shape of the effects.
     """
     a, b = _pair(predicted, observed)
     counts = np.asarray(significant, dtype=bool)

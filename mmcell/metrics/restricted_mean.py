@@ -17,7 +17,13 @@ LOW, HIGH = "low", "high"
 
 
 def restricted_mean_resampled(time: np.ndarray, event: np.ndarray, tau: float, weights: np.ndarray) -> np.ndarray:
-    """Return the restricted mean (draws,) under each row of weights (draws, n); NaN where nobody is drawn."""
+    """Return the restricted mean (draws,) under each row of weights (draws, n); NaN where nobody is drawn.
+
+    Raises
+    ------
+    MmcellError
+        `tau` is not after 0.
+    """
     time, event = checked("restricted_mean", time=time, event=event)
     if not tau > 0:
         raise MmcellError(f"restricted_mean: tau is {tau:g}; give a time after 0")
@@ -96,7 +102,13 @@ def restricted_mean_variance(time: np.ndarray, event: np.ndarray, tau: float) ->
 def restricted_mean_difference_resampled(
     time: np.ndarray, event: np.ndarray, group: np.ndarray, tau: float, weights: np.ndarray
 ) -> np.ndarray:
-    """Return the difference (draws,) under each row of weights (draws, n); see `restricted_mean_difference`."""
+    """Return the difference (draws,) under each row of weights (draws, n); see `restricted_mean_difference`.
+
+    Raises
+    ------
+    MmcellError
+        Groups are not as many as the times, or are called something else than low and high.
+    """
     time, event = checked("restricted_mean_difference", time=time, event=event)
     group, weights = np.asarray(group).astype(str), np.asarray(weights, dtype=np.float64)
     if len(group) != len(time):

@@ -254,6 +254,7 @@ def encode_patients(
     Returns
     -------
     Encoded
+        The vectors of all patients, who was fitted on, and the facts of the fit.
     """
     patients, code = owners(cells, owner)
     in_training = patients.isin(train)

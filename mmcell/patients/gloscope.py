@@ -81,7 +81,13 @@ class GloScope:
         return self
 
     def transform(self, cells: Embedding, owner: pd.Series, *, cell_type: pd.Series | None = None) -> Embedding:  # noqa: ARG002
-        """Return (patients, components) coordinates."""
+        """Return (patients, components) coordinates.
+
+        Raises
+        ------
+        MmcellError
+            It has not been fitted.
+        """
         if not self.facts:
             raise MmcellError("patient encoder 'gloscope': not fitted; call fit with the training patients first")
         patients, ids, clouds = self._draw(cells, owner)

@@ -72,6 +72,11 @@ class AttentionMIL:
         the inner models and then the one of all how many patients were watched and how many epochs were kept;
         ``score``, what the score is.
 
+    References
+    ----------
+    Ilse, Tomczak and Welling: Attention-based deep multiple instance learning. ICML 2018.
+    Breslow: Covariance analysis of censored survival data. Biometrics 30, 89–99 (1974).
+
     Examples
     --------
     Which cells, outside of a run: fit on training patients, look at the others.
@@ -82,11 +87,6 @@ class AttentionMIL:
     >>> model = AttentionMIL().fit(train, owner, y=outcome[outcome.index.isin(split.train)])
     >>> model.attention(held, owner), model.risks(held, owner)  # cell id -> weight, and log hazard
     >>> model.by_type(held, owner, dataset.obs["cell_type"])  # type -> share of cells, weight, log hazard
-
-    References
-    ----------
-    Ilse, Tomczak and Welling: Attention-based deep multiple instance learning. ICML 2018.
-    Breslow: Covariance analysis of censored survival data. Biometrics 30, 89–99 (1974).
     """
 
     reads_embedding: ClassVar[bool] = True

@@ -83,7 +83,13 @@ class Pilot:
         return self
 
     def transform(self, cells: Embedding, owner: pd.Series, *, cell_type: pd.Series | None = None) -> Embedding:
-        """Return (patients, components) coordinates."""
+        """Return (patients, components) coordinates.
+
+        Raises
+        ------
+        MmcellError
+            It has not been fitted.
+        """
         if not self.types:
             raise MmcellError("patient encoder 'pilot': not fitted; call fit with the training patients first")
         shares, patients = self._shares(cells, owner, cell_type)

@@ -43,7 +43,13 @@ class Alignment(Task):
         self.spec = spec
 
     def check(self, view: MethodView) -> None:
-        """See `Task.check`: two classes of every target among the training items of every fold."""
+        """See `Task.check`: two classes of every target among the training items of every fold.
+
+        Raises
+        ------
+        MmcellError
+            The training items of a fold know one value of a target.
+        """
         for target in view.labels:
             _, y = view.training(target)
             if (n := len(np.unique(class_names(pd.Series(y))))) < 2:

@@ -32,7 +32,13 @@ class PatientOrder(Task):
         self.spec = spec
 
     def check(self, view: MethodView) -> None:
-        """See `Task.check`: two values among the training patients of every fold."""
+        """See `Task.check`: two values among the training patients of every fold.
+
+        Raises
+        ------
+        MmcellError
+            The training patients of a fold are all in one state.
+        """
         _, y = view.training("ordered")
         if len(np.unique(y)) < 2:
             raise MmcellError(

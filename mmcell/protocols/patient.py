@@ -47,7 +47,13 @@ class PatientState(Task):
         return "default" if probe.endswith(PLUS_CLINICAL) else probe
 
     def check(self, view: MethodView) -> None:
-        """See `Task.check`: two classes, both among the training patients of every fold."""
+        """See `Task.check`: two classes, both among the training patients of every fold.
+
+        Raises
+        ------
+        MmcellError
+            The label has other than two classes, or a fold one among its training patients.
+        """
         _, y = view.training("label")
         if y.dtype.kind not in "iub":
             raise MmcellError(
@@ -68,6 +74,11 @@ class PatientState(Task):
 
         ``y_pred`` is the probability of a fit in which both classes are equally frequent, ``p_event`` the same at the
         training patients' prevalence (see `at_prevalence`); of ``knn`` both are the share of neighbours.
+
+        Raises
+        ------
+        MmcellError
+            An unknown probe.
         """
         if self.probe not in self.probes:
             raise MmcellError(f"task {self.spec.name!r}: probe {self.probe!r} is not one of {', '.join(self.probes)}")

@@ -67,6 +67,11 @@ class Survival(Task):
         The arrays hold the predicted ``survival`` (items, k) beyond each of the ``times`` (k,) of training events.
         Where another event competes, the model is that of the event's own hazard, ``survival`` is what it were alone,
         and ``incidence`` (items, k) how likely the event comes, given a ridge Cox model of the rival on these inputs.
+
+        Raises
+        ------
+        MmcellError
+            An unknown probe.
         """
         known = (*PROBES, *MORE_PROBES)
         if self.probe not in known:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import dataclasses
 import inspect
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
 
-from mmcell.controls import ABOUT
+from mmcell.controls import ABOUT, BUILDERS, names_of
 from mmcell.data.entry import entry_of
 from mmcell.errors import MmcellError, did_you_mean
 from mmcell.metrics.base import Metric
@@ -20,7 +21,13 @@ if TYPE_CHECKING:
     from mmcell.task import Task
 
 #: What somebody may look for among the names.
-_COMMANDS = ("run", "evaluate", "embed", "score", "compare", "audit", "stratify", "fetch", "report")
+_COMMANDS = (
+    "run", "evaluate", "embed", "score", "compare", "relations", "audit", "list", "show", "report", "leaderboard",
+    "stratify", "fetch",
+)  # fmt: skip
+_ON_TRAINING, _NEEDED = "on training units, anew in every fold", "needed"
+#: Lists of what is no registry's: words about parts of tasks.
+WORDS = ("probes", "controls")
 
 
 def registries() -> dict[str, Any]:
@@ -41,6 +48,8 @@ def registries() -> dict[str, Any]:
 
 def describe(what: str, name: str) -> str:
     """Return one line about one thing of a kind of which there is a list, without loading data."""
+    if what in WORDS:
+        return words_of(what)[name]
     found = registries()[what].get(name)
     if what == "datasets":
         return entry_of(found).about
@@ -74,21 +83,37 @@ def bounds_of(metric: Metric) -> str:
 
 def show_kinds() -> None:
     """Print every kind of which there is a list."""
-    for what in registries():
+    for what in (*registries(), *WORDS):
         print(f"mmcell list {what}")
+
+
+def words_of(what: str) -> dict[str, str]:
+    """Return a line about every probe that tasks have, or about every control that runs beside them."""
+    if what == "probes":
+        from mmcell.report.probes import PROBES
+
+        return dict(sorted(PROBES.items()))
+    sources = registries()
+    tasks = [sources["tasks"].get(name) for name in sources["tasks"].names()]
+    found = dict(ABOUT)
+    for name in {control for task in tasks for control in names_of(task)} - ABOUT.keys():
+        kind = "encoders" if name in sources["encoders"].references else "patient-encoders"
+        found[name] = first_line(sources[kind].get(name))
+    return dict(sorted(found.items()))
 
 
 def show_list(what: str) -> None:
     """Print every name of one kind with one line about it."""
     table = Table(box=None, pad_edge=False, show_header=False)
-    for name in registries()[what].names():
-        table.add_row(name, describe(what, name))
+    words = words_of(what) if what in WORDS else {n: describe(what, n) for n in registries()[what].names()}
+    for name, line in words.items():
+        table.add_row(name, _plain(line))
     if what == "encoders":
         from mmcell.encoders.base import PREFIXES
         from mmcell.registry import load_attribute
 
         for prefix, reference in PREFIXES.items():
-            table.add_row(f"{prefix}:MODEL", str(load_attribute(reference).__doc__).strip().splitlines()[0])
+            table.add_row(f"{prefix}:MODEL", _plain(first_line(load_attribute(reference))))
     console_of().print(table, markup=False)
 
 
@@ -117,11 +142,14 @@ def _card(name: str) -> dict[str, Any]:
     if kind is None and name.endswith((".yaml", ".yml")):
         return {"dataset": name, **_dataset(name)}
     if kind is None:
+        probes = words_of("probes")
         if name in ABOUT:
-            return {"control": name, "about": ABOUT[name]}
+            return {"control": name, **_control(name, sources["tasks"])}
+        if name in probes:
+            return {"probe": name, "about": probes[name], "use": f"--probe {name}", "tasks": _having(name, sources)}
         if name in _COMMANDS:
             raise MmcellError(f"{name!r} is a command, and show prints what commands read; see mmcell {name} --help")
-        known = {n for registry in sources.values() for n in registry.names()} | ABOUT.keys()
+        known = {n for registry in sources.values() for n in registry.names()} | ABOUT.keys() | probes.keys()
         raise MmcellError(f"nothing is called {name!r}; {did_you_mean(name, known)}")
     if kind == "encoders":
         return {"encoder": name, **_encoder(name)}
@@ -137,15 +165,39 @@ def _card(name: str) -> dict[str, Any]:
         facts = {k: v for k, v in dataclasses.asdict(found).items() if v and k != "name"}
         return {"model": name, **facts, "use": f"{{file: FILE{found.ending}, model: {name}}}"}
     lines: dict[str, Any] = {kind.removesuffix("s"): name, "about": inspect.cleandoc(found.__doc__ or "")}
+    if kind == "patient-encoders":
+        from mmcell.report.tables import learnt_by, read_by
+
+        lines |= {"reads": read_by(found), "learns from training": learnt_by(found) or "nothing"}
+    if kind == "corrections":
+        lines["fitted"] = "on all rows, held-out ones, too" if getattr(found, "transductive", False) else _ON_TRAINING
     if parameters := _parameters(found):
         lines["parameters"] = parameters
     return lines
 
 
+def _control(name: str, tasks: Registry) -> dict[str, Any]:
+    """Return what a control is, in the words of what builds it, and the tasks that it runs with by default."""
+    about = ABOUT[name]
+    if name in BUILDERS:
+        details = inspect.cleandoc(BUILDERS[name].__doc__ or "").partition("\n")[2].partition("\nRaises\n")[0].rstrip()
+        about += "\n" + details if details else ""
+    found = [task for task in tasks.names() if name in names_of(tasks.get(task))]
+    return {"about": about, "tasks": found} if found else {"about": about}
+
+
+def _having(probe: str, sources: dict[str, Any]) -> list[str]:
+    """Return the tasks that have a probe."""
+    specs = {name: sources["tasks"].get(name).spec for name in sources["tasks"].names()}
+    return [name for name, spec in specs.items() if probe in (*spec.probes, *spec.more_probes)]
+
+
 def _task(task: Task, about: str) -> dict[str, Any]:
     """Return the facts of a task, and what it demands of data, controls and results in words."""
     spec = task.spec
-    facts = {k: v for k, v in spec.facts().items() if v and k not in ("name", "split")}
+    # What the demands say in words is not said twice.
+    said = ("name", "question", "split", "dataset", "slots", "unit", "primary", "reference")
+    facts = {k: v for k, v in spec.facts().items() if v and k not in said}
     slots = ", ".join(f"{slot}: {modality} ({level})" for slot, (modality, level) in spec.slots.items())
     demands: dict[str, Any] = {
         "protocol": f"{type(task).__name__} of {type(task).__module__}",
@@ -158,7 +210,7 @@ def _task(task: Task, about: str) -> dict[str, Any]:
     if task.ceilings:
         demands["ceilings, where the data have them"] = list(task.ceilings)
     demands["headline"] = f"{spec.primary}, less that of {spec.reference}"
-    return {"about": about, "demands": demands, **facts}
+    return {"question": spec.question, "about": about, "demands": demands, **facts}
 
 
 def _metric(metric: Metric, tasks: Registry) -> dict[str, Any]:
@@ -202,14 +254,20 @@ def _encoder(name: str) -> dict[str, Any]:
 
     prefix = name.partition(":")[0]
     found = ENCODERS.get(name) if name in ENCODERS.references else load_attribute(PREFIXES[prefix])
-    fitted = "on training units, anew in every fold" if callable(getattr(found, "fit", None)) else "not: it is frozen"
+    fitted = _ON_TRAINING if callable(getattr(found, "fit", None)) else "no, it is frozen"
     lines: dict[str, Any] = {"about": inspect.cleandoc(found.__doc__ or ""), "fitted": fitted}
     if packages := getattr(found, "packages", ()):
         lines["computed by"] = list(packages)
-    if callable(getattr(found, "untrained", None)):
-        lines["untrained twin"] = f"{name}-untrained"
+    # A twin that has no training to lose has itself for a twin, with another seed.
+    if callable(getattr(found, "untrained", None)) and not name.endswith("-untrained"):
+        twin = f"{name}-untrained"
+        lines["untrained twin"] = twin if twin in ENCODERS.references else "runs beside it, made by `untrained`"
     if parameters := _parameters(found):
         lines["parameters"] = parameters
+    needed = [parameter for parameter, value in parameters.items() if value == _NEEDED and ":" not in name]
+    if needed:
+        given = ", ".join(f"{parameter}: …" for parameter in needed)
+        return {**lines, "use": f"{{use: {name}, {given}}} in a config"}
     try:
         made = make_encoder(name)
     except UnmadeError as error:
@@ -222,7 +280,10 @@ def _parameters(kind: Any) -> dict[str, str]:
     if not dataclasses.is_dataclass(kind):
         return {}
     given = [f for f in dataclasses.fields(kind) if f.init and f.name != "card"]
-    return {f.name: "needed" if f.default is dataclasses.MISSING else str(f.default) for f in given}
+    missing = dataclasses.MISSING
+    lacking = {f.name for f in given if f.default is missing and f.default_factory is missing}
+    made = {f.name: f.default_factory() for f in given if f.default_factory is not missing}
+    return {f.name: _NEEDED if f.name in lacking else str(made.get(f.name, f.default)) for f in given}
 
 
 def _dataset(name: str) -> dict[str, Any]:
@@ -242,7 +303,10 @@ def _dataset(name: str) -> dict[str, Any]:
             return {"about": entry.about, "from": origin, "licence": entry.licence, "now": str(error)}
         facts = {k: v for k, v in dataclasses.asdict(COHORTS[name]).items() if v and k != "values"}
         return {**facts, "now": str(error)}
-    known = {**data.card.model_dump(exclude={"name"}), "roles": data.roles.columns, "fingerprint": data.fingerprint}
+    # Beside the columns, what values of them mean.
+    values = {name: getattr(data.roles, name) for name in ("positive", "order", "control", "reversing")}
+    known = {**_told(data.card.model_dump(exclude={"name"})), "roles": {**data.roles.columns, **_told(values)}}
+    known["fingerprint"] = data.fingerprint
     if in_catalogue(name) and (origin := entry_of(DATASETS.get(name.partition(":")[0])).origin):
         known["from"] = origin.replace("NAME", name)
     found = {**known, "items": len(data.ids), "units": data.unit.nunique()}
@@ -252,8 +316,19 @@ def _dataset(name: str) -> dict[str, Any]:
         found["with dials"] = f"--dataset {base}:{next(iter(dials))}={next(iter(dials.values()))},seed=1"
     if data.roles.outcome is not None or data.roles.label is not None:
         # The one command that takes a dataset and asks for no task.
-        found["groups of patients"] = f"mmcell stratify {name} --out runs/{base}-groups"
+        found["groups of patients"] = f"mmcell stratify {name} --out runs/{Path(base).stem}-groups"
     return found
+
+
+def _told(facts: dict[str, Any]) -> dict[str, Any]:
+    """Return what a card says, without what it leaves open."""
+    told = {key: _told(value) if isinstance(value, dict) else value for key, value in facts.items()}
+    return {key: value for key, value in told.items() if value not in ("", (), {}, None)}
+
+
+def _plain(text: str) -> str:
+    """Return a text for a terminal, where a literal needs no second backtick."""
+    return text.replace("``", "`")
 
 
 def _print_field(key: str, value: Any, indent: str = "") -> None:
@@ -268,5 +343,5 @@ def _print_field(key: str, value: Any, indent: str = "") -> None:
     elif isinstance(value, (list, tuple)):
         print(f"{indent}{key}: {', '.join(map(str, value))}")
     else:
-        text = str(value).replace("\n", "\n" + indent + "  ")
+        text = _plain(str(value)).replace("\n", "\n" + indent + "  ")
         print(f"{indent}{key}: {text}")

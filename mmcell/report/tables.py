@@ -18,7 +18,7 @@ from mmcell.encoders.base import PREFIXES
 from mmcell.errors import MmcellError, did_you_mean
 from mmcell.metrics.base import Metric
 from mmcell.registry import load_attribute
-from mmcell.report.cards import bounds_of, chance_of, first_line, registries
+from mmcell.report.cards import WORDS, bounds_of, chance_of, first_line, registries, words_of
 
 END = "<!-- end of list -->"
 _BLOCK = re.compile(r"<!-- mmcell list ([a-z-]+) --markdown -->\n.*?" + re.escape(END), flags=re.DOTALL)
@@ -42,17 +42,26 @@ def _of_encoder(name: str, found: Any) -> tuple[str, ...]:
     return f"`{name}`", first_line(found), fitted, ", ".join(getattr(found, "packages", ()))
 
 
-def _of_patient_encoder(name: str, found: Any) -> tuple[str, ...]:
+def read_by(found: Any) -> str:
+    """Return what a patient encoder reads of cells, such as "embedding, types"."""
     if not getattr(found, "reads_cells", True):
-        reads = "a file"
-    elif getattr(found, "reads_niche", False):
-        reads = "cells around cells"
-    else:
-        sources = (("embedding", found.reads_embedding), ("types", getattr(found, "reads_types", False)))
-        reads = ", ".join(source for source, is_read in sources if is_read)
+        return "a file"
+    if getattr(found, "reads_niche", False):
+        return "cells around cells"
+    sources = (("embedding", found.reads_embedding), ("types", getattr(found, "reads_types", False)))
+    return ", ".join(source for source, is_read in sources if is_read)
+
+
+def learnt_by(found: Any) -> str:
+    """Return what a patient encoder learns from of training patients: "cells", "cells, labels" or ""."""
+    if getattr(found, "supervised", False):
+        return "cells, labels"
     # The mark of `mmcell.patients.base.learns_nothing`.
-    learns = "cells" if getattr(found.fit, "learns", True) else ""
-    return f"`{name}`", first_line(found), reads, "cells, labels" if getattr(found, "supervised", False) else learns
+    return "cells" if getattr(found.fit, "learns", True) else ""
+
+
+def _of_patient_encoder(name: str, found: Any) -> tuple[str, ...]:
+    return f"`{name}`", first_line(found), read_by(found), learnt_by(found)
 
 
 def _of_correction(name: str, found: Any) -> tuple[str, ...]:
@@ -90,7 +99,8 @@ def markdown_table(kind: str, *, shipped: bool = False) -> str:
     Parameters
     ----------
     kind
-        ``tasks``, ``datasets``, ``encoders``, ``patient-encoders``, ``models``, ``corrections`` or ``metrics``.
+        ``tasks``, ``datasets``, ``encoders``, ``patient-encoders``, ``models``, ``corrections``, ``metrics``,
+        ``probes`` or ``controls``.
     shipped
         Leaves out what plug-ins have added.
 
@@ -104,8 +114,11 @@ def markdown_table(kind: str, *, shipped: bool = False) -> str:
     MmcellError
         There is no such kind.
     """
+    if kind in WORDS:
+        lines = [(f"`{name}`", line) for name, line in words_of(kind).items()]
+        return _markdown((kind.removesuffix("s"), "what"), lines)
     if kind not in _TABLES:
-        raise MmcellError(f"there is no list of {kind!r}; {did_you_mean(kind, _TABLES)}")
+        raise MmcellError(f"there is no list of {kind!r}; {did_you_mean(kind, [*_TABLES, *WORDS])}")
     heads, row = _TABLES[kind]
     registry = registries()[kind]
     names = [n for n in registry.names() if not shipped or _is_shipped(registry.references[n])]
@@ -115,8 +128,7 @@ def markdown_table(kind: str, *, shipped: bool = False) -> str:
         names += things.keys() - set(names)
     if kind == "tasks":
         names.sort(key=lambda name: (type(things[name]).__module__, name))
-    rows = [heads, tuple("---" for _ in heads), *(row(name, things[name]) for name in names)]
-    return "\n".join("| " + " | ".join(_cell(text) for text in texts) + " |" for texts in rows)
+    return _markdown(heads, [row(name, things[name]) for name in names])
 
 
 def write_tables(path: Path) -> list[str]:
@@ -148,6 +160,11 @@ def write_tables(path: Path) -> list[str]:
 
 def _is_shipped(reference: Any) -> bool:
     return not isinstance(reference, str) or reference.partition(":")[0].partition(".")[0] in _OWN
+
+
+def _markdown(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [heads, ["---"] * len(heads), *rows]
+    return "\n".join("| " + " | ".join(_cell(text) for text in texts) + " |" for texts in lines)
 
 
 def _cell(text: str) -> str:

@@ -65,6 +65,7 @@ def stability(
     tau, low, high : float
         NaN with fewer than two encoders; no interval with fewer than 100 defined draws, or more than 20 % undefined.
     n : int
+        Encoders that have a score everywhere.
 
     Raises
     ------

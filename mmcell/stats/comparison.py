@@ -74,6 +74,11 @@ def difference(a: Estimate, b: Estimate) -> Difference:
     side lies on a bound its draws have no spread and would hide its uncertainty; the two sides' own intervals are
     then combined as if they were independent (MOVER), which is wide rather than narrow.
 
+    Parameters
+    ----------
+    a, b
+        Of one metric on the same items.
+
     References
     ----------
     Newcombe: Interval estimation for the difference between independent proportions. Stat Med 17, 873–890 (1998).
@@ -169,6 +174,11 @@ def compare(
     adjust
         ``holm`` (family-wise error) or ``bh`` (false discovery rate).
 
+    Returns
+    -------
+    Comparison
+        All pairs, letters for ties, and ranks with their intervals.
+
     Raises
     ------
     MmcellError
@@ -204,7 +214,13 @@ def refuse_tests(metric: Metric) -> None:
 
 
 def family_of(family: Mapping[str, Items]) -> Shared:
-    """Return a family of at least two predictors that share items, aligned."""
+    """Return a family of at least two predictors that share items, aligned.
+
+    Raises
+    ------
+    MmcellError
+        Fewer than two predictors.
+    """
     if len(family) < 2:
         raise MmcellError(f"a comparison needs at least two predictors, there is {first(family) or 'none'}")
     shared = Shared(family)

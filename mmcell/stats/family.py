@@ -73,6 +73,11 @@ def compare_across(
     n_boot, n_permutations, adjust, seed
         As in `compare`.
 
+    Returns
+    -------
+    Comparison
+        As of `compare`; the first column of its table is ``place``, and the place ``all`` is the mean over them.
+
     Raises
     ------
     MmcellError

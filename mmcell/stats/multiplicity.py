@@ -57,6 +57,13 @@ def _letter(i: int) -> str:
 def adjusted(p: np.ndarray, how: Adjust) -> np.ndarray:
     """Return p-values adjusted over the family by Holm or Benjamini–Hochberg; an undefined p stays undefined.
 
+    Parameters
+    ----------
+    p
+        (m,) p-values of the family.
+    how
+        ``holm`` or ``bh``.
+
     Raises
     ------
     MmcellError

@@ -76,7 +76,15 @@ def permutation_null(
 
 
 def permuted_within(groups: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Return a random order (n,) in which everything stays inside its own group (n,) of any sortable labels."""
+    """Return a random order (n,) in which everything stays inside its own group (n,) of any sortable labels.
+
+    Parameters
+    ----------
+    groups
+        (n,) group of each place.
+    rng
+        Of the order.
+    """
     codes = np.unique(np.asarray(groups), return_inverse=True)[1]
     order = np.empty(len(codes), dtype=np.int64)
     order[np.argsort(codes, kind="stable")] = np.lexsort((rng.random(len(codes)), codes))

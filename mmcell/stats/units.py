@@ -124,7 +124,7 @@ class Units:
             Number of draws.
         seed
             Of the run.
-        space
+        *space
             What else the draws depend on, where equal ids need not be the same unit (the dataset).
         """
         weights = _multiplicities(self.levels[0], n_boot, seed, *space)

@@ -88,6 +88,11 @@ class Stratification:
     def write(self, folder: str | Path) -> Path:
         """Write tables, figures, ``stratification.json`` and ``report.html``; return the folder.
 
+        Parameters
+        ----------
+        folder
+            Made where it is not there.
+
         Raises
         ------
         MmcellError
@@ -100,6 +105,11 @@ class Stratification:
     def report(self, path: str | Path) -> Path:
         """Write the report as one page, and return where it is.
 
+        Parameters
+        ----------
+        path
+            Of the file.
+
         Raises
         ------
         MmcellError
@@ -111,6 +121,11 @@ class Stratification:
 
     def kaplan_meier(self, ax: Plot | None = None) -> Plot:
         """Draw the survival (where events compete the incidence) of held-out groups with 95 % bands; return the axes.
+
+        Parameters
+        ----------
+        ax
+            Where it is drawn; default: a figure of its own.
 
         Raises
         ------
@@ -199,6 +214,11 @@ def stratify(
         Of everything random.
     progress, command
         Called while working with (what, steps done, steps in all); noted in the provenance.
+
+    Returns
+    -------
+    Stratification
+        Groups, their stability, what became of them, and what they are made of; tables are frames.
 
     Raises
     ------

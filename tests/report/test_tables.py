@@ -10,7 +10,7 @@ from mmcell.data.entry import Entry, catalogued, entry_of
 from mmcell.encoders.base import PREFIXES
 from mmcell.errors import MmcellError
 from mmcell.metrics.base import Metric, get_metric, list_metrics
-from mmcell.report.cards import bounds_of, chance_of, registries
+from mmcell.report.cards import bounds_of, chance_of, registries, words_of
 from mmcell.report.tables import END, main, markdown_table, write_tables
 
 README = Path(__file__).parents[2] / "README.md"
@@ -115,3 +115,11 @@ def test_the_catalogue_says_of_licences_what_the_card_says(name):
             raise
         pytest.skip(f"not here: {error}")
     assert data.card.licence == entry.licence
+
+
+@pytest.mark.parametrize("kind", ["probes", "controls"])
+def test_what_is_in_no_registry_is_listed_in_the_same_way(kind):
+    head, line, *rows = cells(markdown_table(kind))
+    assert (head, line) == ([kind.removesuffix("s"), "what"], ["---", "---"])
+    assert [row[0].strip("`") for row in rows] == list(words_of(kind))
+    assert len({row[1] for row in rows}) == len(rows)

@@ -59,6 +59,14 @@ def draw_cells(patients: pd.DataFrame, dials: Dials, reference: Reference, progr
 
     Parameters
     ----------
+    patients
+        A row a patient: severity, batch, own levels.
+    dials
+        Sizes of what is planted.
+    reference
+        Types and their expression.
+    programme
+        Genes of the disease, and how they respond.
     what
         ``cohort``, ``studies``, or ``perturbation``: each patient's cells are then shared out to the treatments in
         equal numbers.

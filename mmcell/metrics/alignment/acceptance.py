@@ -105,6 +105,15 @@ def neighbourhoods(
 def kbet_of_labels(neighbors: Neighbors, batch: Values, label: Values, *, alpha: float = 0.05) -> pd.Series:
     """Return label -> the share of its tested cells that are accepted; NaN where it has none, as in `kbet_of_cells`.
 
+    Parameters
+    ----------
+    neighbors
+        Of `neighbors`.
+    batch, label
+        (n,) batch and label of each cell.
+    alpha
+        Level of the test of a neighbourhood.
+
     Raises
     ------
     MmcellError

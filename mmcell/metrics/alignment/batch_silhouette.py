@@ -71,6 +71,13 @@ def bras_of_cells(x: np.ndarray, label: Values, batch: Values) -> np.ndarray:
 def bras_of_labels(x: np.ndarray, label: Values, batch: Values) -> pd.Series:
     """Return BRAS of every label: the mean over its cells, without those that are alone of their batch in it.
 
+    Parameters
+    ----------
+    x
+        (n, d) embedding.
+    label, batch
+        (n,) label and batch of each cell.
+
     Returns
     -------
     pandas.Series

@@ -167,6 +167,11 @@ def nmi(label: Values, cluster: Values) -> float:
     Cells without a label or a cluster are left out. 0 where all cells are in one cluster; NaN where all are of one
     label too. As in scib-metrics on the same clusters.
 
+    Parameters
+    ----------
+    label, cluster
+        (n,) label and cluster of each cell.
+
     Raises
     ------
     MmcellError
@@ -183,6 +188,11 @@ def ari(label: Values, cluster: Values) -> float:
 
     Cells without a label or a cluster are left out. 0 where all cells are in one cluster; NaN where all are of one
     label too. As in scib-metrics on the same clusters.
+
+    Parameters
+    ----------
+    label, cluster
+        (n,) label and cluster of each cell.
 
     Raises
     ------

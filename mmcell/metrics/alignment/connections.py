@@ -25,6 +25,11 @@ def connections(neighbors: Neighbors) -> csr_matrix:
     cell sum to log2(k + 1); of the two directions a and b the edge is a + b − ab. Cells whose neighbours all lie at
     distance 0 choose none.
 
+    Parameters
+    ----------
+    neighbors
+        Of `neighbors`.
+
     References
     ----------
     McInnes, Healy, Melville: UMAP: Uniform Manifold Approximation and Projection. arXiv:1802.03426 (2018).

@@ -108,6 +108,11 @@ def neighbors(
     seed
         Of the approximate search and of the sample for its recall.
 
+    Returns
+    -------
+    Neighbors
+        Of every cell the `k` nearest, nearest first, and how far they are.
+
     Raises
     ------
     MmcellError

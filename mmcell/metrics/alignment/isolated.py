@@ -14,6 +14,13 @@ def isolated_labels(label: Values, batch: Values, *, most: int | None = None) ->
 
     Where all labels lie in all batches those are all labels, as in scib-metrics.
 
+    Parameters
+    ----------
+    label, batch
+        (n,) label and batch of each cell.
+    most
+        In how many batches a label is isolated at most; default: the fewest of any label.
+
     Raises
     ------
     MmcellError
@@ -60,6 +67,15 @@ def isolated_asw_of_labels(
 
 def isolated_asw(silhouette: np.ndarray, label: Values, batch: Values, *, most: int | None = None) -> float:
     """Return the mean over isolated labels of `isolated_asw_of_labels`, as in scib-metrics; higher is better.
+
+    Parameters
+    ----------
+    silhouette
+        (n,) of `silhouettes`.
+    label, batch
+        (n,) label and batch of each cell.
+    most
+        See `isolated_labels`.
 
     Raises
     ------
@@ -120,6 +136,13 @@ def isolated_f1_of_table(table: np.ndarray, size: np.ndarray) -> np.ndarray:
 
 def isolated_f1(cluster: Values, label: Values, batch: Values, *, most: int | None = None) -> float:
     """Return the mean over isolated labels of `isolated_f1_of_labels`; higher is better.
+
+    Parameters
+    ----------
+    cluster, label, batch
+        (n,) of each cell.
+    most
+        See `isolated_labels`.
 
     Raises
     ------

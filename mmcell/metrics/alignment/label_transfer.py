@@ -52,6 +52,11 @@ def transfer(neighbors: Neighbors, label: Values, batch: Values) -> Transfer:
     batch
         (n,) datasets.
 
+    Returns
+    -------
+    Transfer
+        Predicted labels, and how well each dataset's are recognised.
+
     Raises
     ------
     MmcellError

@@ -81,6 +81,11 @@ def shared(label: Values, batch: Values) -> np.ndarray:
 
     Cells of other labels have nobody to be mixed with; give this as `cells` to a metric of mixing, and score the rest
     apart. Cells without a label are not among them.
+
+    Parameters
+    ----------
+    label, batch
+        (n,) label and batch of each cell.
     """
     n = len(label)
     of_label, _ = coded(label, n, "label")

@@ -52,6 +52,11 @@ def sample_retrieval(x: np.ndarray, state: Values, study: Values) -> SampleRetri
     study
         (n,) the study of each.
 
+    Returns
+    -------
+    SampleRetrieval
+        Of every sample whether its nearest one shares the state, ties in expectation, and the chance of that.
+
     Raises
     ------
     MmcellError

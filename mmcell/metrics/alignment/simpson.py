@@ -61,6 +61,15 @@ def lisi(neighbors: Neighbors, values: Values, *, perplexity: float = 30) -> np.
 def ilisi_of_cells(neighbors: Neighbors, batch: Values, *, perplexity: float = 30) -> np.ndarray:
     """Return (n,) the LISI of batches scaled to (LISI − 1) / (batches − 1): 1 = all batches alike; NaN as in `lisi`.
 
+    Parameters
+    ----------
+    neighbors
+        Of `neighbors`.
+    batch
+        (n,) batch of each cell.
+    perplexity
+        Effective number of neighbours; see `lisi`.
+
     Raises
     ------
     MmcellError
@@ -103,6 +112,11 @@ def ilisi_mixed(batch: Values) -> float:
     """Return the scaled LISI of a neighbourhood in which batches are as frequent as among all cells.
 
     Batches of different size cannot reach 1; this is what an embedding that knows no batch comes near to.
+
+    Parameters
+    ----------
+    batch
+        (n,) batch of each cell.
     """
     code, names = batches(batch, len(batch))
     share = np.bincount(code) / len(code)
@@ -111,6 +125,15 @@ def ilisi_mixed(batch: Values) -> float:
 
 def clisi_of_cells(neighbors: Neighbors, label: Values, *, perplexity: float = 30) -> np.ndarray:
     """Return (n,) the LISI of labels scaled to (labels − LISI) / (labels − 1): 1 = one label only; NaN as in `lisi`.
+
+    Parameters
+    ----------
+    neighbors
+        Of `neighbors`.
+    label
+        (n,) label of each cell.
+    perplexity
+        Effective number of neighbours; see `lisi`.
 
     Raises
     ------

@@ -47,6 +47,15 @@ def batch_variance(x: np.ndarray, batch: Values, *, n_components: int | None = N
 def covariate_variance(x: np.ndarray, covariate: np.ndarray, *, n_components: int | None = None) -> float:
     """Return the share of variance that a number explains linearly, such as depth; as `batch_variance`.
 
+    Parameters
+    ----------
+    x
+        (n, d) embedding.
+    covariate
+        (n,) numbers, or names of classes.
+    n_components
+        Principal components at most.
+
     Returns
     -------
     float
