@@ -10,15 +10,17 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
+from importlib import import_module
 from multiprocessing.process import BaseProcess
 from typing import Any
 
 from mmcell.errors import MmcellError, did_you_mean
 
-#: Name on the command line -> class of dask-jobqueue.
+#: Name on the command line -> class of dask-jobqueue; ``local`` runs its scripts on this machine, to try it.
 QUEUES = {
-    "htcondor": "HTCondorCluster", "local": "LocalCluster", "lsf": "LSFCluster", "moab": "MoabCluster",
-    "oar": "OARCluster", "pbs": "PBSCluster", "sge": "SGECluster", "slurm": "SLURMCluster",
+    "htcondor": "htcondor.HTCondorCluster", "local": "local.LocalCluster", "lsf": "lsf.LSFCluster",
+    "moab": "moab.MoabCluster", "oar": "oar.OARCluster", "pbs": "pbs.PBSCluster", "sge": "sge.SGECluster",
+    "slurm": "slurm.SLURMCluster",
 }  # fmt: skip
 
 
@@ -32,6 +34,7 @@ class Processes(ThreadPoolExecutor):
         super().__init__(workers, thread_name_prefix="mmcell-worker")
         self._own = threading.local()
         self._all: list[ProcessPoolExecutor] = []
+        self._closed = False
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
         """Send a call to the next process that is free."""
@@ -49,6 +52,8 @@ class Processes(ThreadPoolExecutor):
             except BrokenProcessPool:
                 self._own.pool = None
                 pool.shutdown(wait=False)
+                if self._closed:
+                    raise
         raise MmcellError(
             "the worker process ended twice in the middle of this job: it was out of memory, or crashed; use fewer "
             "--workers"
@@ -56,6 +61,7 @@ class Processes(ThreadPoolExecutor):
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         """End all processes; without `wait` in the middle of what they do."""
+        self._closed = True
         for pool in self._all if not wait else ():
             for process in list((pool._processes or {}).values()):
                 process.kill()
@@ -128,12 +134,13 @@ def _address(where: str, workers: int) -> Iterator[Any]:
     if where not in QUEUES:
         raise MmcellError(f"--dask {where}: is neither an address such as tcp://host:8786 nor a queue; "
                           f"{did_you_mean(where, QUEUES)}")  # fmt: skip
+    module, _, name = QUEUES[where].partition(".")
     try:
-        import dask_jobqueue
+        queue = getattr(import_module(f"dask_jobqueue.{module}"), name)
     except ImportError as error:
         raise MmcellError(f"--dask {where}: needs dask-jobqueue; pip install mmcell[dask]") from error
     try:
-        cluster = getattr(dask_jobqueue, QUEUES[where])()
+        cluster = queue()
     except (ValueError, TypeError, OSError) as error:
         text = " ".join(str(error).split())
         raise MmcellError(f"--dask {where}: {text}; say so in ~/.config/dask/jobqueue.yaml") from error

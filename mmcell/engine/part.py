@@ -7,6 +7,7 @@ import json
 import os
 import zipfile
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
@@ -114,7 +115,8 @@ class Parts:
             hidden.write_bytes(content)
             hidden.replace(self.folder / name)
         except OSError as error:
-            hidden.unlink(missing_ok=True)
+            with suppress(OSError):
+                hidden.unlink(missing_ok=True)
             raise MmcellError(
                 f"{self.folder}: cannot be written ({error.strerror or error}); free space or choose --out"
             ) from error

@@ -221,18 +221,20 @@ class _Sender:
             for step, plan in sent:
                 yield _job(step.job, plan, cache)
             return
-        waiting = [(step, [(c, self._submit(step, plan, c)) for c in plan.candidates]) for step, plan in sent]
+        submit = self.executor.submit
+        waiting = [(step, [(c, self._sent(submit, step, plan, c)) for c in plan.candidates]) for step, plan in sent]
         for step, futures in waiting:
             yield [reading for candidate, future in futures for reading in _returned(step, candidate, future)]
 
-    def _submit(self, step: _Step, plan: Plan, candidate: Candidate) -> Future[list[Reading]]:
-        future: Future[list[Reading]] = Future()
+    def _sent(
+        self, submit: Callable[..., Future[list[Reading]]], step: _Step, plan: Plan, candidate: Candidate
+    ) -> Future[list[Reading]]:  # fmt: skip
         try:
-            parcel = self.parcels.put((step.job, replace(plan, candidates=[candidate])))
+            return submit(_opened, self.parcels.put((step.job, replace(plan, candidates=[candidate]))))
         except UnsentError as error:
+            future: Future[list[Reading]] = Future()
             future.set_exception(error)
             return future
-        return future if self.executor is None else self.executor.submit(_opened, parcel)
 
 
 def _opened(parcel: Parcel) -> list[Reading]:
