@@ -1,8 +1,7 @@
-"""One job: a candidate over all splits of a task; and the record that comes of it."""
+"""What one candidate answered over all splits of a task, and the record that comes of it."""
 
 from __future__ import annotations
 
-import time
 import traceback
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -10,15 +9,15 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from threadpoolctl import threadpool_limits
 
 from mmcell.audit.retention import retention_findings
 from mmcell.audit.scores import audit_scores
-from mmcell.candidates import Cache, Candidate, fit_findings, modality_of
+from mmcell.candidates import Candidate, fit_findings, modality_of
 from mmcell.digest import digest, digest_array
 from mmcell.embedding import Embedding
-from mmcell.encoders.broken import Broken
 from mmcell.encoders.coverage import coverage, coverage_findings
+from mmcell.engine.job import values_of
+from mmcell.engine.part import Part
 from mmcell.errors import MmcellError
 from mmcell.grading import Beside, Estimates, estimate, scores_of
 from mmcell.items import Items
@@ -52,47 +51,31 @@ class Outcome:
     lost: Mapping[str, str] = field(default_factory=dict)
 
 
-def answer(plan: Plan, candidate: Candidate, cache: Cache | None = None) -> Outcome:
-    """Run one candidate over all splits. Whatever goes wrong inside it is its own outcome and stops no other."""
-    cache = cache or Cache(shelf=plan.shelf)
-    begun = time.perf_counter()
-    task = plan.task if candidate.probe == "default" else plan.task.using(candidate.probe)
-    try:
-        # One BLAS thread a job: on small matrices several spin rather than help, and sums depend on their number.
-        with threadpool_limits(1, user_api="blas"):
-            work = Work(plan, candidate, task, cache)
-            items = work.items()
-            nulls = work.nulls() if plan.n_null and not candidate.permuted else {}
-            beside, lost = _beside(work)
-        return Outcome(items, "", time.perf_counter() - begun, "", nulls, **beside, lost=lost)
-    except MmcellError as error:
-        return Outcome(None, str(error), time.perf_counter() - begun)
-    except ImportError as error:
-        reason = Broken.of(candidate.label, error).reason
-        return Outcome(None, reason, time.perf_counter() - begun, traceback.format_exc())
-    except (Exception, SystemExit) as error:
-        # A user's encoder may raise anything, or exit. It becomes a failed row with its reason, and the trace is kept.
-        text = str(error).strip().splitlines()
-        reason = f"{candidate.label}: {type(error).__name__}: {text[0] if text else 'no message'}"
-        return Outcome(None, reason, time.perf_counter() - begun, traceback.format_exc())
+def outcome_of(work: Work, parts: Sequence[Part]) -> Outcome:
+    """Return what the parts of one candidate say together; those of folds come first, and then the draws of its null.
 
-
-def _beside(work: Work) -> tuple[dict[str, Any], dict[str, str]]:
-    """Return what is measured beside the scores, and why some of it cannot be: no score is lost for that."""
-    found: dict[str, Any] = {}
-    lost = {}
-    for name in ("retention", "contrasts", "geometry", "composition"):
+    After a part that failed there is no other.
+    """
+    seconds = sum(part.seconds for part in parts)
+    if parts[-1].error:
+        return Outcome(None, parts[-1].error, seconds, parts[-1].trace)
+    n_folds = len(work.plan.splits)
+    folds, draws = parts[:n_folds], parts[n_folds:]
+    lost = {name: why for part in reversed(folds) for name, why in part.lost.items()}
+    readings = [part.tables["contrasts"] for part in folds if "contrasts" in part.tables]
+    differences = None
+    if "contrasts" not in lost:
         try:
-            found[name] = getattr(work, name)()
+            differences = work.contrasts(readings)
         except MmcellError as error:
-            lost[name] = str(error)
-    return found, lost
-
-
-def answers(plan: Plan, candidates: Sequence[Candidate]) -> list[Outcome]:
-    """Run several candidates one after the other; what one encoded is there for the next."""
-    cache = Cache(shelf=plan.shelf)
-    return [answer(plan, candidate, cache) for candidate in candidates]
+            lost["contrasts"] = str(error)
+    nulls = {place: np.array(values) for place, values in values_of(draws).items()}
+    first = folds[0]
+    items = Items.concat([part.items for part in folds if part.items is not None])
+    return Outcome(
+        items, "", seconds, "", nulls, first.tables.get("retention"), differences, first.facts.get("geometry"),
+        first.facts.get("composition"), lost,
+    )  # fmt: skip
 
 
 def record_of(

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from concurrent.futures import Executor, Future
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Executor
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
-from pickle import PicklingError
 from typing import Any, Literal, get_args
 
-from mmcell.candidates import Cache, Candidate
+from mmcell.candidates import Candidate
 from mmcell.dataset import Dataset
-from mmcell.embedding import Embedding
 from mmcell.encoders.shelf import shelf_of
+from mmcell.engine.engine import Engine, Progress, Sent
 from mmcell.errors import MmcellError
 from mmcell.grading import Beside, estimate
 from mmcell.items import Items
-from mmcell.job import Outcome, answer, answers, record_of
+from mmcell.job import Outcome, outcome_of, record_of
 from mmcell.plan import ControlNames, Plan, make_plan
 from mmcell.records import RunRecord
 from mmcell.results import Results
@@ -26,10 +26,6 @@ from mmcell.task import Task
 Reuse = Literal["only-missing", "always", "never"]
 #: In which order roles are run and scored: each is compared with those before it.
 _ORDER = {"control": 0, "ceiling": 1, "candidate": 2}
-#: What tells candidates of a plan apart -> the job that they are part of, and their place in it.
-Futures = dict[tuple[str, str, str], tuple[Future[list[Outcome]], int]]
-#: Called with (what is being done, steps done, steps in all).
-Progress = Callable[[str, int, int], None]
 
 
 def evaluate(
@@ -128,70 +124,27 @@ def run_plans(
 ) -> Results:
     """Run what was planned, score it, and write it where `out` says; arguments as in `evaluate`."""
     store = Store.create(Path(out)) if out is not None else None
-    total = sum(len(plan.candidates) for plan in plans)
-    records: list[RunRecord] = []
-    items: dict[str, Items] = {}
-    # All is sent off before anything is scored, so that no worker waits for a score.
-    begun = [_begin(plan, store, reuse, executor) for plan in plans]
-    for plan, (order, stored, futures) in zip(plans, begun, strict=True):
-        cache = Cache(shelf=plan.shelf)
-        todo = [name for name, found in stored.items() if found is None]
-        # Like is compared with like: every probe that controls went through has its own.
-        none = Beside(reference_name=plan.reference.label if plan.reference else "")
-        models = plan.task.models
-        through = list(dict.fromkeys(c.probe for c in order if c.role != "candidate" and c.probe not in models))
-        besides = dict.fromkeys(through or [""], none)
-        failed: list[tuple[str, str]] = []
-        of_plan: dict[tuple[str, str, str], tuple[RunRecord, Items | None]] = {}
-        waiting: list[tuple[Candidate, Outcome]] = []
-        for candidate in order:
-            if progress is not None:
-                progress(f"{plan.task.spec.name}: {candidate.label}", len(records) + len(of_plan), total)
-            found = stored[candidate.name]
-            # What covariates add is no part of the model: beside ``cox+clinical`` stand the controls through ``cox``.
-            own = plan.task.plain(candidate.probe)
-            own = own if own in besides else (through or [""])[0]
-            if found is None:
-                outcome = _outcome(plan, candidate, futures.get(candidate.name), cache)
-                lacks = plan.lacking(candidate, [name for name, probe in failed if probe == own])
-                record, estimates = record_of(plan, candidate, outcome, besides.get(own, none), lacks, command)
-                found = (record, outcome.items)
-                if candidate.role != "candidate" and candidate.asked:
-                    # It is put into words when all controls are there, and only then written.
-                    waiting.append((candidate, outcome))
-                elif store is not None:
-                    store.write(record, outcome.items)
-            elif candidate.role != "candidate" and found[1] is not None and todo:
-                estimates = estimate(found[1], plan.metrics, n_boot=plan.n_boot, seed=plan.seed)
-            if candidate.role != "candidate":
-                # What reads no embedding stands beside every probe.
-                for name in besides if candidate.probe in models else [own]:
-                    if found[0].error:
-                        failed.append((candidate.encoder or candidate.patient_encoder, name))
-                    elif todo:
-                        besides[name] = besides[name].joined(candidate, estimates, plan)
-            of_plan[candidate.name] = found
-        for candidate, outcome in waiting:
-            lacks = plan.lacking(candidate, [name for name, probe in failed if probe == candidate.probe])
-            beside = besides[candidate.probe].without(candidate)
-            record, _ = record_of(plan, candidate, outcome, beside, lacks, command)
-            of_plan[candidate.name] = (record, outcome.items)
-            if store is not None:
-                store.write(record, outcome.items)
-        for record, scored in of_plan.values():
-            records.append(record)
-            if scored is not None:
-                items[record.key] = scored
-    notes = tuple(dict.fromkeys(note for plan in plans for note in plan.notes))
-    results = Results(sorted(records, key=lambda r: r.order), items, notes)
-    if store is not None:
-        store.finish(results)
+    held = nullcontext() if store is None else store.held()
+    with held, Engine.open(executor, store.folder if store is not None else None, progress) as engine:
+        # All is sent off before anything is scored, so that no worker waits for a score.
+        begun = [_begin(plan, store, reuse, engine) for plan in plans]
+        found = [_finish(plan, *one, store, engine, command) for plan, one in zip(plans, begun, strict=True)]
+        notes = tuple(dict.fromkeys(note for plan in plans for note in plan.notes))
+        records = sorted((record for some in found for record, _ in some), key=lambda r: r.order)
+        items = {record.key: scored for some in found for record, scored in some if scored is not None}
+        results = Results(records, items, notes)
+        if store is not None:
+            store.finish(results)
     return results
 
 
+#: Candidate by its name -> its record and items.
+Found = dict[tuple[str, str, str], tuple[RunRecord, Items | None] | None]
+
+
 def _begin(
-    plan: Plan, store: Store | None, reuse: Reuse, executor: Executor | None
-) -> tuple[list[Candidate], dict[tuple[str, str, str], tuple[RunRecord, Items | None] | None], Futures]:
+    plan: Plan, store: Store | None, reuse: Reuse, engine: Engine
+) -> tuple[list[Candidate], Found, dict[tuple[str, str, str], Sent]]:
     """Return the candidates in the order in which they are scored, what is stored of them, and what is on its way."""
     stored = {c.name: _stored(store, plan.key(c), reuse) for c in plan.candidates}
     # The reference comes first, then what else stands beside a candidate: all of it is part of its record.
@@ -199,39 +152,61 @@ def _begin(
     if any(stored[c.name] is None for c in order if c.role != "candidate"):
         # What was compared with an earlier control, or with none, is compared anew.
         stored = dict.fromkeys(stored)
-    return order, stored, _submit(plan, [c for c in order if stored[c.name] is None], executor)
+    todo = [c for c in order if stored[c.name] is None]
+    sent = engine.begin(plan, todo, anew=reuse == "never")
+    return order, stored, {one.candidate.name: one for one in sent}
 
 
-def _submit(plan: Plan, todo: Sequence[Candidate], executor: Executor | None) -> Futures:
-    """Send off what has to be computed; candidates that share an encoder share a job, which encodes once a fold."""
-    if executor is None:
-        return {}
-    groups: dict[tuple[int, str], list[Candidate]] = {}
-    for candidate in todo:
-        # A name or a file costs nothing to have again.
-        shared = candidate if isinstance(candidate.source, (str, Embedding)) else candidate.source
-        groups.setdefault((id(shared), candidate.probe), []).append(candidate)
-    # Each job travels without the candidates of others: an encoder that cannot be sent keeps no other one back.
-    job = replace(plan, candidates=[])
-    found: Futures = {}
-    for group in groups.values():
-        future = executor.submit(answers, job, group)
-        found |= {candidate.name: (future, i) for i, candidate in enumerate(group)}
-    return found
-
-
-def _outcome(plan: Plan, candidate: Candidate, sent: tuple[Future[list[Outcome]], int] | None, cache: Cache) -> Outcome:
-    if sent is None:
-        return answer(plan, candidate, cache)
-    future, at = sent
-    try:
-        return future.result()[at]
-    except (PicklingError, AttributeError, TypeError):
-        # Whatever fails inside a job is its outcome: this one, a closure perhaps, could not be sent, and is run here.
-        return answer(plan, candidate, cache)
-    except Exception as error:
-        # A worker that died: failed rows, like any other fault of a candidate.
-        return Outcome(None, f"{candidate.label}: {type(error).__name__}: {' '.join(str(error).split())}", 0.0)
+def _finish(
+    plan: Plan, order: Sequence[Candidate], stored: Found, sent: Mapping[tuple[str, str, str], Sent],
+    store: Store | None, engine: Engine, command: str,
+) -> list[tuple[RunRecord, Items | None]]:  # fmt: skip
+    """Score what comes in, control by control and then candidate by candidate, and write it down."""
+    # Like is compared with like: every probe that controls went through has its own.
+    none = Beside(reference_name=plan.reference.label if plan.reference else "")
+    models = plan.task.models
+    through = list(dict.fromkeys(c.probe for c in order if c.role != "candidate" and c.probe not in models))
+    besides = dict.fromkeys(through or [""], none)
+    failed: list[tuple[str, str]] = []
+    found: dict[tuple[str, str, str], tuple[RunRecord, Items | None]] = {}
+    waiting: list[tuple[Candidate, Outcome]] = []
+    for candidate in order:
+        known = stored[candidate.name]
+        # What covariates add is no part of the model: beside ``cox+clinical`` stand the controls through ``cox``.
+        own = plan.task.plain(candidate.probe)
+        own = own if own in besides else (through or [""])[0]
+        if known is None:
+            one = sent[candidate.name]
+            outcome = outcome_of(one.work, list(engine.parts_of(one)))
+            lacks = plan.lacking(candidate, [name for name, probe in failed if probe == own])
+            record, estimates = record_of(plan, candidate, outcome, besides.get(own, none), lacks, command)
+            known = (record, outcome.items)
+            if candidate.role != "candidate" and candidate.asked:
+                # It is put into words when all controls are there, and only then written.
+                waiting.append((candidate, outcome))
+            elif store is not None:
+                store.write(record, outcome.items)
+        elif candidate.role != "candidate" and known[1] is not None and sent:
+            estimates = estimate(known[1], plan.metrics, n_boot=plan.n_boot, seed=plan.seed)
+        if candidate.role != "candidate":
+            # What reads no embedding stands beside every probe.
+            for name in besides if candidate.probe in models else [own]:
+                if known[0].error:
+                    failed.append((candidate.encoder or candidate.patient_encoder, name))
+                elif sent:
+                    besides[name] = besides[name].joined(candidate, estimates, plan)
+        found[candidate.name] = known
+    for candidate, outcome in waiting:
+        lacks = plan.lacking(candidate, [name for name, probe in failed if probe == candidate.probe])
+        beside = besides[candidate.probe].without(candidate)
+        record, _ = record_of(plan, candidate, outcome, beside, lacks, command)
+        found[candidate.name] = (record, outcome.items)
+        if store is not None:
+            store.write(record, outcome.items)
+    if not any(record.error for record, _ in found.values()):
+        # A failed one is tried again, and then what others are compared with is scored again.
+        engine.drop(list(sent.values()))
+    return list(found.values())
 
 
 def _stored(store: Store | None, key: str, reuse: Reuse) -> tuple[RunRecord, Items | None] | None:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Mapping
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -17,6 +19,7 @@ from pydantic import ValidationError
 
 from mmcell.errors import MmcellError
 from mmcell.items import Items
+from mmcell.lock import HeldError, lock
 from mmcell.records import FORMAT, RunRecord, other_format
 
 if TYPE_CHECKING:
@@ -44,6 +47,32 @@ class Store:
         except OSError as error:
             raise MmcellError(f"{folder}: cannot be written ({error.strerror}); choose another --out") from error
         return cls(folder)
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Hold the folder against a second writer, and clear away what one that was killed has left half-written.
+
+        Raises
+        ------
+        MmcellError
+            Another run is writing here.
+        """
+        try:
+            file = lock(self.folder / ".lock")
+        except HeldError as error:
+            raise MmcellError(
+                f"{self.folder}: another run is writing here; wait for its end, or choose another --out"
+            ) from error
+        if file is None:
+            # A file system without locks: nothing is cleared away, for somebody may be at it.
+            yield
+            return
+        with file:
+            for name in (".", "records", "items", "parts"):
+                for left in (self.folder / name).glob(".*.part"):
+                    left.unlink(missing_ok=True)
+            shutil.rmtree(self.folder / "parcels", ignore_errors=True)
+            yield
 
     @classmethod
     def open(cls, folder: Path) -> Self:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
@@ -52,24 +52,24 @@ class Work:
     _worlds: dict[tuple[object, ...], Dataset] = field(default_factory=dict, init=False, repr=False)
 
     def items(self) -> Items:
-        """Return the graded items of all splits.
+        """Return the graded items of all splits."""
+        return Items.concat([self.fold(i) for i in range(len(self.plan.splits))])
+
+    def fold(self, number: int) -> Items:
+        """Return the graded items of one split.
 
         Of a permuted control each split has a permutation of its own; of outcomes each repeat, so that its folds are of
         one world and share a horizon.
         """
-        parts = []
-        for split in self.plan.splits:
-            pairs = "pairs" in split.spec.targets
-            own = (split.spec.name, split.repeat) if "outcome" in split.spec.targets else split.key
-            seeds = ("permuted", own) if self.candidate.permuted else ()
-            # Labels move between all units, so that nothing but chance is left; partners within their strata, between
-            # units too, to show what these strata alone find.
-            within = self.plan.null_within if pairs else ()
-            parts.append(self._split(split, seeds, within))
-        return Items.concat(parts)
+        split = self.plan.splits[number]
+        own = (split.spec.name, split.repeat) if "outcome" in split.spec.targets else split.key
+        seeds = ("permuted", own) if self.candidate.permuted else ()
+        # Labels move between all units, so that nothing but chance is left; partners within their strata, between
+        # units too, to show what these strata alone find.
+        return self._split(split, seeds, self.plan.null_within if "pairs" in split.spec.targets else ())
 
-    def nulls(self) -> Mapping[tuple[str, ...], np.ndarray]:
-        """Return (n_null,) values per place and metric, each from one permutation that all splits share.
+    def draw(self, number: int) -> dict[tuple[str, ...], float]:
+        """Return the value per place and metric under one permutation that all splits share; {} where it cannot ask.
 
         Labels move between units; partners within their unit (and strata), for a unit's offset in both spaces is no
         knowledge of its items; where a probe reads covariates beside the embedding, they move with the labels. A
@@ -80,19 +80,20 @@ class Work:
         Beside covariates that is made good: what they alone score in the permuted world is taken from its value, and
         what they score as things are is put in its place. The null is then one of the gain.
         """
-        as_it_is = {} if self._covariates is None else self._covariates.values(())
-        found: dict[tuple[str, ...], list[float]] = {}
-        for draw in range(self.plan.n_null):
-            try:
-                drawn = self.values(("null", draw))
-                beside = {} if self._covariates is None else self._covariates.values(("null", draw))
-            except MmcellError:
-                continue
-            for place, value in drawn.items():
-                if self._covariates is not None:
-                    value += as_it_is.get(place, np.nan) - beside.get(place, np.nan)
-                found.setdefault(place, [np.nan] * self.plan.n_null)[draw] = value
-        return {place: np.array(values) for place, values in found.items()}
+        try:
+            drawn = self.values(("null", number))
+            if self._covariates is None:
+                return drawn
+            beside = self._covariates.values(("null", number))
+        except MmcellError:
+            return {}
+        as_it_is = self._as_it_is
+        return {at: v + (as_it_is.get(at, np.nan) - beside.get(at, np.nan)) for at, v in drawn.items()}
+
+    @cached_property
+    def _as_it_is(self) -> dict[tuple[str, ...], float]:
+        """What covariates alone say as things are."""
+        return {} if self._covariates is None else self._covariates.values(())
 
     def values(self, seeds: tuple[object, ...]) -> dict[tuple[str, ...], float]:
         """Return the value at every place under every metric, as it is or in the world that `seeds` permute."""
@@ -222,42 +223,75 @@ class Work:
             "states": [None if pd.isna(v) else str(v) for v in states],
         }  # fmt: skip
 
-    def contrasts(self) -> pd.DataFrame | None:
-        """Return how the two classes of patients differ in what can be read of their vectors: weights and concepts.
+    def beside(self, number: int) -> tuple[dict[str, pd.DataFrame], dict[str, Any], dict[str, str]]:
+        """Return what is measured beside the scores of one split, tables and facts, and why some of it cannot be.
+
+        Most of it is asked of the first split alone. No score is lost for what cannot be had.
+        """
+        tables: dict[str, pd.DataFrame] = {}
+        facts: dict[str, Any] = {}
+        lost = {}
+        asked: dict[str, Callable[[], Any]] = {"contrasts": lambda: self.readings(number)}
+        if number == 0:
+            asked |= {name: getattr(self, name) for name in ("retention", "geometry", "composition")}
+        for name, ask in asked.items():
+            try:
+                found = ask()
+            except MmcellError as error:
+                lost[name] = str(error)
+                continue
+            if isinstance(found, pd.DataFrame):
+                tables[name] = found
+            elif found is not None:
+                facts[name] = jsonable(found)
+        return tables, facts, lost
+
+    def readings(self, number: int) -> pd.DataFrame | None:
+        """Return what can be read of the vectors of held-out patients of one split: weights and concepts.
 
         Every patient is read by the encoder of the fold that held them out, so the coordinates are standard deviations
         over other patients. Components that no cell type names are left out: every fold finds its own, and the third
-        of one fold is not the third of another. Labels are permuted within the roles of `Plan.null_within`. None where
-        nothing is named, or there are no two classes.
+        of one fold is not the third of another. None where nothing is named, or there are no two classes.
         """
         plan, pooling = self.plan, self.candidate.pooling
-        first = plan.splits[0]
+        first, split = plan.splits[0], plan.splits[number]
         if pooling is None or not pooling.reads_concepts or self.candidate.permuted:
             return None
-        if first.spec.targets[0] != "label":
+        if first.spec.targets[0] != "label" or (split.spec.name, split.repeat) != (first.spec.name, first.repeat):
             return None
-        truth = plan.dataset.truth("label", "patient")["y_true"]
+        truth = self._classes
         if truth.dtype.kind not in "iub":
             return None
-        parts = []
-        for split in (s for s in plan.splits if s.spec.name == first.spec.name and s.repeat == first.repeat):
-            made = self._made(split, plan.dataset, ())
-            vectors = made.embeddings[self.task.spec.slot[0]]
-            held = vectors.align(vectors.ids[vectors.ids.isin(split.test) & vectors.ids.isin(truth.index)])
-            tied = made.facts["components"][: made.facts["tied"]]
-            named = {f"weight: {k}" for k in tied}
-            named |= {f"{k}: {c}" for k in (*tied, "overall") for c in made.facts["concepts"]}
-            read = [c for c in held.columns if c in named]
-            parts.append(pd.DataFrame(held.values, index=held.ids, columns=list(held.columns))[read])
+        made = self._made(split, plan.dataset, ())
+        vectors = made.embeddings[self.task.spec.slot[0]]
+        held = vectors.align(vectors.ids[vectors.ids.isin(split.test) & vectors.ids.isin(truth.index)])
+        tied = made.facts["components"][: made.facts["tied"]]
+        named = {f"weight: {k}" for k in tied}
+        named |= {f"{k}: {c}" for k in (*tied, "overall") for c in made.facts["concepts"]}
+        read = [c for c in held.columns if c in named]
+        return pd.DataFrame(held.values, index=held.ids, columns=list(held.columns))[read]
+
+    @property
+    def _classes(self) -> pd.Series:
+        return self.plan.dataset.truth("label", "patient")["y_true"]
+
+    def contrasts(self, readings: Sequence[pd.DataFrame]) -> pd.DataFrame | None:
+        """Return how the two classes of patients differ in the readings of all folds.
+
+        Labels are permuted within the roles of `Plan.null_within`.
+        """
+        if not readings:
+            return None
+        plan = self.plan
         # A type that only some folds know has no place in all of them.
-        table = pd.concat(parts, join="inner")
+        table = pd.concat(readings, join="inner")
         if not table.shape[1]:
             return None
         columns = [c for r in plan.null_within for c in plan.dataset.roles.columns_of(r)]
         strata = [plan.dataset.patients[c].reindex(table.index) for c in columns]
         within = pd.concat(strata, axis=1).astype(str).agg("|".join, axis=1).to_numpy() if strata else None
-        rng = stream(plan.seed, "contrasts", first.key)
-        y = truth.reindex(table.index).to_numpy() == 1
+        rng = stream(plan.seed, "contrasts", plan.splits[0].key)
+        y = self._classes.reindex(table.index).to_numpy() == 1
         return contrasts(table.to_numpy(), y, list(table), strata=within, n_boot=plan.n_boot, rng=rng)
 
     def _made(self, split: Split, dataset: Dataset, seeds: tuple[object, ...]) -> Made:
@@ -265,10 +299,12 @@ class Work:
         y = labels_for(self.candidate, self.task, dataset, split)
         key = (split.key,) if y is None else (split.key, *seeds)
         if key not in self._held:
-            first = split is self.plan.splits[0] and self._is_shown and not seeds
+            # Without labels it is the same in every world.
+            as_it_is = y is None or not seeds
+            first = split is self.plan.splits[0] and self._is_shown and as_it_is
             made = embeddings_of(
                 self.candidate, self.task, self.plan.dataset, split, self.cache, self.plan.seed, y,
-                self._sample if first else None, by_type=not seeds,
+                self._sample if first else None, by_type=as_it_is,
             )  # fmt: skip
             # Held where they are asked for again: by every draw of a null, and patient vectors, which are small.
             if not self.plan.n_null and self.task.spec.slot[2] != "patient":

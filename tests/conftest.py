@@ -192,3 +192,21 @@ def own_cohort():
         return folder / "cohort.yaml"
 
     return write
+
+
+@pytest.fixture
+def calls(monkeypatch):
+    """The candidates that were computed in this process, as labels."""
+    from mmcell.engine import engine
+    from mmcell.engine.job import Job
+
+    found = []
+    do = engine.do
+
+    def noted(make, label, job):
+        if job == Job("fold", 0):
+            found.append(label)
+        return do(make, label, job)
+
+    monkeypatch.setattr(engine, "do", noted)
+    return found

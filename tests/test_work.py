@@ -10,6 +10,8 @@ import pytest
 import mmcell
 import mmcell.controls
 from mmcell import Embedding, Items, Metric, SplitSpec, Task
+from mmcell.engine.job import values_of
+from mmcell.engine.part import Part
 from mmcell.plan import make_plan
 from mmcell.work import Work
 from tests.toys import ALIGNMENT, PATIENT, RETRIEVAL, SURVIVAL, cite, survivors
@@ -42,6 +44,12 @@ def work(task, dataset, encoder="features", null=19, **options):
     )
 
 
+def nulls_of(job):
+    """Place and metric -> the values of all draws."""
+    found = values_of([Part(values=job.draw(i)) for i in range(job.plan.n_null)])
+    return {place: np.array(values) for place, values in found.items()}
+
+
 @pytest.mark.parametrize(("task", "dataset"), [(QUICK, TOY), (ALIGNMENT, TOY), (RETRIEVAL, TOY), (SURVIVAL, None)])
 def test_a_real_effect_is_beyond_every_permutation(task, dataset):
     found = run(task, dataset=survivors(80) if dataset is None else dataset, null=19, controls=[])
@@ -54,7 +62,7 @@ def test_a_real_effect_is_beyond_every_permutation(task, dataset):
 def test_the_null_is_the_slow_one():
     """Every draw equals a run on a dataset whose labels were moved by hand."""
     plan, job = work(QUICK, TOY)
-    nulls = job.nulls()
+    nulls = nulls_of(job)
     from mmcell.digest import stream
     from mmcell.permutation import permuted_labels
 
@@ -70,8 +78,8 @@ def test_the_null_is_the_slow_one():
 
 def test_the_null_belongs_to_the_seed_and_to_the_number_of_draws():
     _, job = work(QUICK, TOY)
-    first, again = job.nulls(), work(QUICK, TOY)[1].nulls()
-    more, other = work(QUICK, TOY, null=25)[1].nulls(), work(QUICK, TOY, seed=1)[1].nulls()
+    first, again = nulls_of(job), nulls_of(work(QUICK, TOY)[1])
+    more, other = nulls_of(work(QUICK, TOY, null=25)[1]), nulls_of(work(QUICK, TOY, seed=1)[1])
     for place, values in first.items():
         np.testing.assert_array_equal(values, again[place])
         np.testing.assert_array_equal(values, more[place][:19])
@@ -312,11 +320,11 @@ def test_beside_covariates_the_null_is_that_of_the_gain():
         )
         for name in ("features", "constant")
     )  # fmt: skip
-    found, as_it_is = one.nulls(), nothing.values(())
+    found, as_it_is = nulls_of(one), nothing.values(())
     drawn = [(one.values(("null", i)), nothing.values(("null", i))) for i in range(3)]
     assert {place[-1] for place in found} == {"harrell_c", "ibs"}
     for place, values in found.items():
         expected = [both[place] - beside[place] + as_it_is[place] for both, beside in drawn]
         np.testing.assert_allclose(values[:3], expected)
         # What says nothing gains nothing, in any world.
-        np.testing.assert_allclose(nothing.nulls()[place], as_it_is[place])
+        np.testing.assert_allclose(nulls_of(nothing)[place], as_it_is[place])

@@ -21,7 +21,13 @@ app = typer.Typer(
 )  # fmt: skip
 
 Out = Annotated[Path | None, typer.Option(help="Folder for records, items, table.csv and report.html.")]
-Workers = Annotated[int, typer.Option(min=1, help="Processes that compute candidates; the results are the same.")]
+Workers = Annotated[
+    int, typer.Option(min=1, help="Processes that compute folds and null draws; the results are the same.")
+]
+Dask = Annotated[
+    str | None,
+    typer.Option(help="On workers of dask: tcp://HOST:PORT, or a queue (slurm, pbs, sge, lsf) for --workers jobs."),
+]
 Null = Annotated[int | None, typer.Option(help="Permutations of the labels through the whole pipeline (19 or more).")]
 Varied = Annotated[
     bool, typer.Option("--sensitivity", help="Also vary preprocessing, metric and the structure of the data.")

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from mmcell.cli.app import Axes, Boot, Format, Kept, Null, Out, Seed, Shape, Varied, Workers, app, embedding_of
+from mmcell.cli.app import Axes, Boot, Dask, Format, Kept, Null, Out, Seed, Shape, Varied, Workers, app, embedding_of
 from mmcell.errors import MmcellError
 from mmcell.progress import steps
 
@@ -32,6 +31,7 @@ def run(
     config: Annotated[Path, typer.Argument(help="YAML: which encoders on which tasks.")],
     out: Out = None,
     workers: Workers = _TWO,
+    dask: Dask = None,
     seed: Seed = None,
     n_boot: Boot = None,
     null: Null = None,
@@ -50,6 +50,7 @@ def run(
     Example: mmcell run configs/quickstart.yaml
     """
     from mmcell.config import plans_of, read_config
+    from mmcell.engine import executor_of
     from mmcell.run import keeping, run_plans
 
     wanted = _wanted(sensitivity, axes)
@@ -59,7 +60,7 @@ def run(
     draws = asked.n_boot if "n_boot" in asked.model_fields_set else None
     folder = out or Path("runs") / asked.name
     plans = keeping(plans_of(asked, config.parent), cache, folder)
-    with _executor(workers) as executor, steps() as progress:
+    with executor_of(workers, dask) as executor, steps() as progress:
         results = run_plans(
             plans, executor=executor, out=folder, reuse=reuse, progress=progress, command=_command()
         )  # fmt: skip
@@ -128,6 +129,7 @@ def evaluate(
     ] = None,
     out: Out = None,
     workers: Workers = 1,
+    dask: Dask = None,
     seed: Seed = None,
     n_boot: Boot = None,
     null: Null = None,
@@ -154,7 +156,7 @@ def evaluate(
         others = {
             "--task": task, "--embedding": embedding, "--encoder": encoder, "--patient-encoder": patient_encoder,
             "--probe": probe, "--correction": correction, "--level": level, "--model": model, "--null": null,
-            "--cache": cache, "--sensitivity": sensitivity, "--axes": axes, "--workers": workers != 1,
+            "--cache": cache, "--sensitivity": sensitivity, "--axes": axes, "--workers": workers != 1, "--dask": dask,
         }  # fmt: skip
         _predictions(predictions, dataset, given_effects, [n for n, v in others.items() if v], out, seed, n_boot, shape)
         return
@@ -164,6 +166,7 @@ def evaluate(
         )
     if not task:
         raise MmcellError("evaluate: no --task was given; mmcell list tasks names them (or give --predictions)")
+    from mmcell.engine import executor_of
     from mmcell.plan import make_plan
     from mmcell.run import keeping, run_plans
 
@@ -190,7 +193,7 @@ def evaluate(
         for name in task
     ]  # fmt: skip
     plans = keeping(plans, cache, out)
-    with _executor(workers) as executor, steps() as progress:
+    with executor_of(workers, dask) as executor, steps() as progress:
         results = run_plans(plans, executor=executor, out=out, progress=progress, command=_command())
         varied = _vary(plans, wanted, n_boot, out, executor, progress) if wanted else None
     _finish(results, shape, out, varied)
@@ -228,18 +231,6 @@ def _command() -> str:
     return " ".join(["mmcell", *sys.argv[1:]])
 
 
-@contextmanager
-def _executor(workers: int) -> Iterator[Executor | None]:
-    if workers == 1:
-        yield None
-        return
-    import multiprocessing
-    from concurrent.futures import ProcessPoolExecutor
-
-    with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
-        yield pool
-
-
 def _wanted(sensitivity: bool, axes: str | None) -> tuple[str, ...]:
     """Return the axes that are to be varied, none without --sensitivity; bad ones are refused before anything runs."""
     if not sensitivity:
@@ -260,7 +251,10 @@ def _vary(
     from mmcell.sensitivity.measure import N_BOOT
 
     draws = N_BOOT if n_boot is None else n_boot
-    found = sensitivity(plans, seed=plans[0].seed, axes=axes, n_boot=draws, executor=executor, progress=progress)
+    parcels = None if folder is None else folder / "parcels"
+    found = sensitivity(
+        plans, seed=plans[0].seed, axes=axes, n_boot=draws, executor=executor, folder=parcels, progress=progress
+    )
     if folder is not None:
         found.write(folder)
     return found

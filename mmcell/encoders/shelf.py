@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import sys
 import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -18,6 +17,7 @@ import numpy as np
 
 from mmcell.digest import digest, digest_array
 from mmcell.errors import MmcellError
+from mmcell.lock import HeldError, lock
 
 #: Values (n, d) and the names of their dimensions, where they have any.
 Kept = tuple[np.ndarray, tuple[str, ...]]
@@ -254,22 +254,9 @@ def _lock_of(partial: Path) -> Path:
 def _locked(path: Path) -> IO[bytes] | None:
     """Return a file locked until it is closed or the process ends; None where another holds it, or none can be."""
     try:
-        file = path.open("ab")
-    except OSError:
+        return lock(path)
+    except HeldError:
         return None
-    try:
-        if sys.platform == "win32":
-            import msvcrt
-
-            msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
-        else:
-            import fcntl
-
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        file.close()
-        return None
-    return file
 
 
 def blocks_of(path: Path, rows: Iterable[int]) -> Iterator[np.ndarray]:

@@ -6,11 +6,13 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from threadpoolctl import threadpool_limits
 
 from mmcell.candidates import Cache, Candidate
+from mmcell.engine.parcel import Parcel, Parcels, UnsentError
 from mmcell.errors import MmcellError
 from mmcell.plan import Plan
 from mmcell.sensitivity.axes import Variant, check_axes, variants_of
@@ -40,6 +42,7 @@ def sensitivity(
     axes: Collection[str] | None = None,
     n_boot: int = N_BOOT,
     executor: Executor | None = None,
+    folder: Path | None = None,
     progress: Progress | None = None,
 ) -> Sensitivity:
     """Vary what should not matter and the structure of the data, and see what becomes of scores and of their order.
@@ -58,6 +61,8 @@ def sensitivity(
         Bootstrap draws; at least 100.
     executor
         Where variants are computed; None means here. The results are the same.
+    folder
+        Where workers find what they are sent, while it runs; None for the machine's temporary files.
     progress
         Called with what is being done, steps done and steps in all.
 
@@ -76,6 +81,13 @@ def sensitivity(
         raise MmcellError(f"n_boot is {n_boot}; use at least {MINIMUM_DRAWS} draws for a 95 % interval")
     if not plans:
         raise MmcellError("no task was planned; see mmcell.list_tasks()")
+    with Parcels.under(folder) as parcels:
+        return _measured(plans, wanted, seed, n_boot, _Sender(executor, parcels), progress)
+
+
+def _measured(
+    plans: Sequence[Plan], wanted: Collection[str], seed: int, n_boot: int, sender: _Sender, progress: Progress | None
+) -> Sensitivity:
     planned = [_steps(plan, wanted, seed, n_boot) for plan in plans]
     total = sum(len(steps) + 1 for steps, _ in planned)
     done = 0
@@ -87,9 +99,8 @@ def sensitivity(
         cache = Cache(shelf=plan.shelf)
         if progress is not None:
             progress(f"{name}: as it is", done, total)
-        start = next(
-            _done([(_Step(partial(_as_is, seed=seed, n_boot=n_boot), "as-is", "as-is"), whole)], executor, cache)
-        )
+        as_is = _Step(partial(_as_is, seed=seed, n_boot=n_boot), "as-is", "as-is")
+        start = next(sender.done([(as_is, whole)], cache))
         ends = {c.name: [r for r in start if r.candidate == c.name] for c in whole.candidates}
         found = Readings(
             whole, asked(plan), {n: r[0] for n, r in ends.items()}, {n: r[-1] for n, r in ends.items()}
@@ -100,7 +111,7 @@ def sensitivity(
             (s, replace(few, candidates=[c for c in alive if s.variant is None or not s.variant.spared(c)]))
             for s in steps
         ]
-        for step, made in zip(steps, _done(sent, executor, cache), strict=True):
+        for step, made in zip(steps, sender.done(sent, cache), strict=True):
             done += 1
             if progress is not None:
                 progress(f"{name}: {step.axis} {step.name}", done, total)
@@ -197,18 +208,39 @@ def _job(job: Job, plan: Plan, cache: Cache | None = None) -> list[Reading]:
         return job(plan, cache or Cache(shelf=plan.shelf))
 
 
-def _done(sent: Sequence[tuple[_Step, Plan]], executor: Executor | None, cache: Cache) -> Iterator[list[Reading]]:
-    """Yield the readings of each step; in another process each candidate is a job of its own."""
-    if executor is None:
-        for step, plan in sent:
-            yield _job(step.job, plan, cache)
-        return
-    waiting = [
-        (step, [(c, executor.submit(_job, step.job, replace(plan, candidates=[c]))) for c in plan.candidates])
-        for step, plan in sent
-    ]
-    for step, futures in waiting:
-        yield [reading for candidate, future in futures for reading in _returned(step, candidate, future)]
+@dataclass(frozen=True, eq=False)
+class _Sender:
+    """Where jobs are computed, and what carries them there."""
+
+    executor: Executor | None
+    parcels: Parcels
+
+    def done(self, sent: Sequence[tuple[_Step, Plan]], cache: Cache) -> Iterator[list[Reading]]:
+        """Yield the readings of each step; in another process each candidate is a job of its own."""
+        if self.executor is None:
+            for step, plan in sent:
+                yield _job(step.job, plan, cache)
+            return
+        submit = self.executor.submit
+        waiting = [(step, [(c, self._sent(submit, step, plan, c)) for c in plan.candidates]) for step, plan in sent]
+        for step, futures in waiting:
+            yield [reading for candidate, future in futures for reading in _returned(step, candidate, future)]
+
+    def _sent(
+        self, submit: Callable[..., Future[list[Reading]]], step: _Step, plan: Plan, candidate: Candidate
+    ) -> Future[list[Reading]]:  # fmt: skip
+        try:
+            return submit(_opened, self.parcels.put((step.job, replace(plan, candidates=[candidate]))))
+        except UnsentError as error:
+            future: Future[list[Reading]] = Future()
+            future.set_exception(error)
+            return future
+
+
+def _opened(parcel: Parcel) -> list[Reading]:
+    """Do in a worker what came in a parcel."""
+    job, plan = parcel.open()
+    return _job(job, plan)
 
 
 def _returned(step: _Step, candidate: Candidate, future: Future[list[Reading]]) -> list[Reading]:

@@ -1,0 +1,183 @@
+"""`Engine`: the jobs of a run, where they are computed, and what came of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Executor, Future
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+from mmcell.candidates import Cache, Candidate
+from mmcell.encoders.shelf import Shelf
+from mmcell.engine.job import Job, Order, do, fill, forget, jobs_of, work_of
+from mmcell.engine.parcel import Parcel, Parcels, UnsentError
+from mmcell.engine.part import Part, Parts
+from mmcell.errors import MmcellError
+from mmcell.plan import Plan
+from mmcell.work import Work
+
+#: Called with (what is being done, jobs done, jobs in all).
+Progress = Callable[[str, int, int], None]
+
+
+@dataclass(eq=False)
+class Sent:
+    """The jobs of one candidate.
+
+    Attributes
+    ----------
+    plan, candidate, work
+        Whose they are.
+    jobs
+        Each with the key of its part and, where a worker does it, the future; None where it is there or is done here.
+    """
+
+    plan: Plan
+    candidate: Candidate
+    work: Work
+    jobs: list[tuple[Job, str, Future[None] | None]]
+
+
+@dataclass(eq=False)
+class Engine:
+    """Computes jobs in this process, or sends them to an executor. What is found is the same.
+
+    Attributes
+    ----------
+    executor
+        None computes here, one job after the other, when its part is asked for.
+    parcels
+        What workers are sent, by path; None without any.
+    parts
+        Where finished parts are kept; None in memory only.
+    progress
+        Called before every job that is waited for.
+    """
+
+    executor: Executor | None
+    parcels: Parcels | None
+    parts: Parts | None
+    progress: Progress | None = None
+    total: int = 0
+    done: int = 0
+    _there: set[str] = field(default_factory=set)
+
+    @classmethod
+    @contextmanager
+    def open(cls, executor: Executor | None, out: Path | None, progress: Progress | None = None) -> Iterator[Engine]:
+        """Yield an engine whose parts are kept in `out`, where there is one, until the run is whole."""
+        kept = None if out is None else Parts(out / "parts")
+        there = set() if kept is None else kept.there()
+        if executor is None:
+            yield cls(None, None, kept, progress, _there=there)
+            return
+        with Parcels.under(None if out is None else out / "parcels") as parcels:
+            try:
+                yield cls(executor, parcels, kept or Parts(parcels.folder / "parts"), progress, _there=there)
+            finally:
+                # What threads of this process held; processes take it with them.
+                forget()
+
+    def begin(self, plan: Plan, candidates: Sequence[Candidate], *, anew: bool = False) -> list[Sent]:
+        """Send off the jobs of some candidates; `anew` those, too, whose parts are there."""
+        cache = Cache(shelf=plan.shelf)
+        found = []
+        sent: dict[str, Parcel] = {}
+        for group in _sharing(candidates):
+            parcels = self._pack(plan, group, sent)
+            for number, candidate in enumerate(group):
+                of_candidate, jobs = plan.key(candidate), []
+                for job in jobs_of(plan, candidate):
+                    key = job.key(of_candidate)
+                    if anew and key in self._there and self.parts is not None:
+                        self.parts.drop({key})
+                    future = None
+                    if self.executor is not None and parcels is not None and (anew or key not in self._there):
+                        key = key or uuid4().hex
+                        folder = str(self.parts.folder.resolve()) if self.parts is not None else ""
+                        order = Order(*parcels, number, job, key, folder)
+                        future = self.executor.submit(fill, order)
+                    jobs.append((job, key, future))
+                self.total += len(jobs)
+                found.append(Sent(plan, candidate, work_of(plan, candidate, cache), jobs))
+        if anew:
+            self._there -= {key for one in found for _, key, _ in one.jobs}
+        return found
+
+    def parts_of(self, sent: Sent) -> Iterator[Part]:
+        """Yield the parts of a candidate in their order, up to the first that failed."""
+        waiting = [future for _, _, future in sent.jobs]
+        for i, (job, key, future) in enumerate(sent.jobs):
+            if self.progress is not None:
+                self.progress(f"{sent.plan.task.spec.name}: {sent.candidate.label}", self.done, self.total)
+            part = self._part(sent, job, key, future)
+            self.done += 1
+            waiting[i] = None
+            yield part
+            if part.error:
+                self.done += len(sent.jobs) - i - 1
+                for left in waiting:
+                    if left is not None:
+                        left.cancel()
+                return
+
+    def drop(self, sent: Sequence[Sent]) -> None:
+        """Delete the parts of candidates whose records are written."""
+        if self.parts is not None:
+            self.parts.drop({key for one in sent for _, key, _ in one.jobs})
+
+    def _pack(self, plan: Plan, group: list[Candidate], sent: dict[str, Parcel]) -> tuple[Parcel, Parcel] | None:
+        """Write down what workers need of a plan, once, and of some candidates; None where that cannot be."""
+        if self.parcels is None or not group:
+            return None
+        # Where nothing is kept, workers share embeddings through a folder that is gone with the run.
+        shelf = plan.shelf or Shelf(self.parcels.folder / "embeddings")
+        try:
+            if "plan" not in sent:
+                # Without candidates: an encoder that cannot be sent keeps no other one back.
+                bare = replace(
+                    plan, candidates=[], findings=[], notes=(), shelf=replace(shelf, folder=shelf.folder.resolve())
+                )
+                sent["plan"] = self.parcels.put(bare)
+            return sent["plan"], self.parcels.put(group)
+        except UnsentError:
+            return None
+
+    def _part(self, sent: Sent, job: Job, key: str, future: Future[None] | None) -> Part:
+        if future is not None:
+            try:
+                future.result()
+            except UnsentError:
+                # A worker cannot have it, a class of a script perhaps: it is done here.
+                return self._here(sent, job, key)
+            except MmcellError as error:
+                return Part(error=f"{sent.candidate.label}: {error}")
+            except Exception as error:
+                # A worker that died: failed rows, like any other fault of a candidate.
+                text = f"{type(error).__name__}: {' '.join(str(error).split())}"
+                return Part(error=f"{sent.candidate.label}: {text}")
+        if self.parts is not None and (future is not None or key in self._there):
+            found = self.parts.read(key)
+            if found is not None and found.error:
+                # What failed is no finished job.
+                self.parts.drop({key})
+            if found is not None and not (found.error and future is None):
+                return found
+        return self._here(sent, job, key)
+
+    def _here(self, sent: Sent, job: Job, key: str) -> Part:
+        part = do(lambda: sent.work, sent.candidate.label, job)
+        if self.parts is not None and key and not part.error:
+            self.parts.write(key, part)
+        return part
+
+
+def _sharing(candidates: Sequence[Candidate]) -> list[list[Candidate]]:
+    """Return candidates by the object that encodes them: one worker that has it can go on with the next."""
+    groups: dict[Any, list[Candidate]] = {}
+    for candidate in candidates:
+        groups.setdefault(id(candidate.source), []).append(candidate)
+    return list(groups.values())

@@ -1,0 +1,1 @@
+"""Jobs, parts, parcels, executors, and runs that are killed."""

@@ -1,0 +1,159 @@
+"""A run that stops in the middle goes on where it was, whoever computes."""
+
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+
+from mmcell import Embedding, ModelCard, Results, evaluate
+from mmcell.engine import engine, processes
+from mmcell.store import Store
+from tests.toys import ALIGNMENT, PATIENT, RETRIEVAL, SURVIVAL, cite, survivors
+
+OPTIONS = {"n_boot": 100, "controls": ["random", "constant"]}
+
+
+def contents(results):
+    return [record.content() for record in results.records]
+
+
+@pytest.fixture
+def done(monkeypatch):
+    """The jobs that were done in this process; `done.stop` is how many of them until Ctrl-C."""
+
+    class Done(list):
+        stop = None
+
+    found = Done()
+    do = engine.do
+
+    def noted(make, label, job):
+        if found.stop is not None and len(found) >= found.stop:
+            raise KeyboardInterrupt
+        found.append((label, job))
+        return do(make, label, job)
+
+    monkeypatch.setattr(engine, "do", noted)
+    return found
+
+
+@pytest.mark.parametrize("task", [ALIGNMENT, RETRIEVAL, PATIENT, SURVIVAL], ids=lambda t: t.spec.name)
+def test_workers_find_what_is_found_here(task, tmp_path):
+    toy = survivors(48) if task is SURVIVAL else cite(24, 12)
+    asked = {"patient_encoders": ["pseudobulk", "scope"]} if task is PATIENT else {}
+    here = evaluate(["pca", "features"], task, dataset=toy, null=19, **OPTIONS, **asked)
+    with processes(2) as pool:
+        there = evaluate(
+            ["pca", "features"], task, dataset=toy, null=19, executor=pool, out=tmp_path, **OPTIONS, **asked
+        )
+    assert contents(there) == contents(here)
+    assert not (tmp_path / "parts").exists()
+    assert not (tmp_path / "parcels").exists()
+
+
+@pytest.mark.parametrize("stop", [0, 1, 7, 11])
+def test_no_job_is_done_twice(stop, done, tmp_path):
+    quiet = evaluate(["pca", "features"], ALIGNMENT, dataset=cite(), null=19, **OPTIONS)
+    jobs, done[:] = list(done), []
+    done.stop = stop
+    with pytest.raises(KeyboardInterrupt):
+        evaluate(["pca", "features"], ALIGNMENT, dataset=cite(), null=19, out=tmp_path, **OPTIONS)
+    done.stop = None
+    again = evaluate(["pca", "features"], ALIGNMENT, dataset=cite(), null=19, out=tmp_path, **OPTIONS)
+    assert sorted(done, key=str) == sorted(jobs, key=str)
+    assert contents(again) == contents(quiet)
+    assert contents(Results.read(tmp_path)) == contents(quiet)
+
+
+def test_a_part_that_was_altered_is_done_again(done, tmp_path):
+    done.stop = 6
+    with pytest.raises(KeyboardInterrupt):
+        evaluate("pca", ALIGNMENT, dataset=cite(), out=tmp_path, **OPTIONS)
+    done.stop = None
+    file = sorted((tmp_path / "parts").iterdir())[0]
+    file.write_bytes(file.read_bytes()[:-5])
+    again = evaluate("pca", ALIGNMENT, dataset=cite(), out=tmp_path, **OPTIONS)
+    assert len(done) == 15 + 1
+    assert contents(again) == contents(evaluate("pca", ALIGNMENT, dataset=cite(), **OPTIONS))
+
+
+def test_never_does_everything_anew(done, tmp_path):
+    done.stop = 6
+    with pytest.raises(KeyboardInterrupt):
+        evaluate("pca", ALIGNMENT, dataset=cite(), out=tmp_path, **OPTIONS)
+    done.stop = None
+    done.clear()
+    evaluate("pca", ALIGNMENT, dataset=cite(), out=tmp_path, reuse="never", **OPTIONS)
+    assert len(done) == 15
+
+
+class Breaks:
+    """Cannot be fitted to the third fold, until it is mended. (What is fitted is a copy, so the class counts.)"""
+
+    card = ModelCard(name="breaks")
+    fingerprint = "breaks 1"
+    fits = 0
+    mended = False
+
+    def fit(self, data):
+        type(self).fits += 1
+        if self.fits == 3 and not self.mended:
+            raise ValueError("out of luck")
+
+    def encode(self, data):
+        return np.asarray(data.X[:, :3].toarray(), dtype=float)
+
+
+def test_what_failed_stops_no_other_and_is_no_finished_job(done, monkeypatch, tmp_path):
+    monkeypatch.setattr(Breaks, "fits", 0)
+    broken = evaluate({"breaks": Breaks()}, ALIGNMENT, dataset=cite(), out=tmp_path, **OPTIONS)
+    assert ["out of luck" in record.error for record in broken.failed] == [True]
+    # Behind the fold that failed none is tried.
+    assert len([job for label, job in done if label == "breaks"]) == 3
+    done.clear()
+    monkeypatch.setattr(Breaks, "mended", True)
+    mended = evaluate({"breaks": Breaks()}, ALIGNMENT, dataset=cite(), out=tmp_path, **OPTIONS)
+    assert not mended.failed
+    assert len([job for label, job in done if label == "breaks"]) == 5 - 2
+    assert not (tmp_path / "parts").exists()
+
+
+def test_two_runs_do_not_write_one_folder(tmp_path, refused):
+    with Store.create(tmp_path).held(), refused("another run is writing here", "choose another --out"):
+        evaluate("pca", ALIGNMENT, dataset=cite(), out=tmp_path, **OPTIONS)
+    assert not evaluate("pca", ALIGNMENT, dataset=cite(), out=tmp_path, **OPTIONS).failed
+
+
+def test_what_a_killed_run_left_half_written_is_cleared_away_and_nothing_else(tmp_path):
+    mine = tmp_path / ".mine.txt"
+    left = [tmp_path / ".table.csv.1.part", tmp_path / "records" / ".a.json.1.part", tmp_path / "parcels" / "x" / "y"]
+    for file in (mine, *left):
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text("half")
+    evaluate("pca", ALIGNMENT, dataset=cite(), out=tmp_path, **OPTIONS)
+    assert mine.read_text() == "half"
+    assert not any(file.exists() for file in left)
+
+
+def test_what_nobody_can_find_again_leaves_no_parts(tmp_path):
+    """An object that does not say what decides its values has no key: its parts are of this run alone."""
+
+    class Nameless:
+        card = ModelCard(name="nameless")
+
+        def encode(self, data):
+            return np.asarray(data.X[:, :3], dtype=float)
+
+    with ThreadPoolExecutor(1) as pool:
+        found = evaluate(Nameless(), ALIGNMENT, dataset=cite(), out=tmp_path, executor=pool, **OPTIONS)
+    assert not found.failed
+    assert not (tmp_path / "parts").exists()
+
+
+def test_an_embedding_in_memory_goes_by_path(tmp_path):
+    toy = cite()
+    mine = Embedding.from_array("mine", toy.ids, np.random.default_rng(0).normal(size=(480, 3)))
+    here = evaluate(mine, ALIGNMENT, dataset=toy, **OPTIONS)
+    with processes(2) as pool:
+        there = evaluate(mine, ALIGNMENT, dataset=toy, executor=pool, **OPTIONS)
+    assert contents(here) == contents(there)

@@ -1,0 +1,93 @@
+"""What goes to workers goes by path, once."""
+
+import pickle
+from concurrent.futures import Future
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from mmcell import evaluate
+from mmcell.engine.engine import Engine
+from mmcell.engine.parcel import Parcels, UnsentError
+from mmcell.plan import make_plan
+from tests.toys import ALIGNMENT, PATIENT, cite
+
+#: What may be pickled into a job.
+MOST = 1_000_000
+
+
+class Noted:
+    """An executor that keeps what it is sent and computes it on the spot."""
+
+    def __init__(self):
+        self.sent = []
+
+    def submit(self, fn, /, *args):
+        self.sent.append(pickle.dumps((fn, args)))
+        future = Future()
+        future.set_result(fn(*args))
+        return future
+
+
+def test_a_job_is_small_whatever_the_data_are(tmp_path):
+    toy = cite(24, 400)
+    assert len(pickle.dumps(toy)) > 2 * MOST
+    noted = Noted()
+    plan = make_plan(PATIENT, ["pca", "features"], toy, null=19, n_boot=100, controls=["random"])
+    with Engine.open(noted, tmp_path) as made:
+        sent = made.begin(plan, plan.candidates)
+        assert all(not part.error for one in sent for part in made.parts_of(one))
+        sizes = [file.stat().st_size for file in made.parcels.folder.iterdir()]
+    assert len(noted.sent) == sum(len(one.jobs) for one in sent)
+    assert max(map(len, noted.sent)) < 10_000
+    # The data are in one file, which plan and candidates name.
+    assert sum(size > MOST for size in sizes) == 1
+    assert not (tmp_path / "parcels").exists()
+
+
+def test_a_dataset_is_written_once_and_opened_once(tmp_path):
+    toy = cite(6, 8)
+    with Parcels.under(tmp_path) as parcels:
+        first, second = parcels.put([toy, 1]), parcels.put([toy, replace(toy, name="other"), 2])
+        assert len(list(parcels.folder.iterdir())) == 4
+        one, (two, other, _) = first.open()[0], second.open()
+        assert one is two
+        assert other is not two
+        assert one.fingerprint == toy.fingerprint
+        np.testing.assert_array_equal(one.anndata("rna").X, toy.anndata("rna").X)
+
+
+def test_what_cannot_be_sent_says_so(tmp_path):
+    with Parcels.under(tmp_path) as parcels, pytest.raises(UnsentError):
+        parcels.put(lambda: None)
+
+
+def test_what_was_altered_is_not_opened(tmp_path, refused):
+    with Parcels.under(tmp_path) as parcels:
+        parcel = parcels.put([1, 2])
+        (file,) = parcels.folder.iterdir()
+        file.write_bytes(pickle.dumps("other"))
+        with refused("was altered while it was in use"):
+            parcel.open()
+        file.unlink()
+        with refused("is not to be seen from", "--out a folder that all workers see"):
+            parcel.open()
+
+
+class Far(Noted):
+    """Workers of a machine that does not see the folder; what they raise travels in the future."""
+
+    def submit(self, fn, order):
+        future = Future()
+        try:
+            fn(replace(order, plan=replace(order.plan, path="/nowhere/plan")))
+        except Exception as error:
+            future.set_exception(error)
+        return future
+
+
+def test_a_worker_that_sees_no_folder_is_a_failed_row_with_the_cure():
+    found = evaluate("pca", ALIGNMENT, dataset=cite(), n_boot=100, controls=[], executor=Far())
+    assert "/nowhere/plan: is not to be seen from" in found.failed[0].error
+    assert "give --out a folder that all workers see" in found.failed[0].error
