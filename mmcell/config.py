@@ -70,6 +70,9 @@ def read_config(path: str | Path) -> RunConfig:
         shipped = Path(str(mmcell_configs.__file__)).parent / file.with_suffix(".yaml").name
         file = shipped if shipped.exists() else file
     content = read_yaml(file)
+    if isinstance(content, dict) and None in content:
+        # YAML reads the bare key ``null`` as nothing.
+        content = {"null" if key is None else key: value for key, value in content.items()}
     if isinstance(content, dict) and "dataset" in content:
         raise MmcellError(
             f"{file}: unknown key 'dataset'; a task names its own: "

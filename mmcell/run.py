@@ -178,6 +178,7 @@ def _finish(
         if known is None:
             one = sent[candidate.name]
             outcome = outcome_of(one.work, list(engine.parts_of(one)))
+            one.work.forget()
             lacks = plan.lacking(candidate, [name for name, probe in failed if probe == own])
             record, estimates = record_of(plan, candidate, outcome, besides.get(own, none), lacks, command)
             known = (record, outcome.items)

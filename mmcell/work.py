@@ -51,6 +51,11 @@ class Work:
     _held: dict[tuple[object, ...], Made] = field(default_factory=dict, init=False, repr=False)
     _worlds: dict[tuple[object, ...], Dataset] = field(default_factory=dict, init=False, repr=False)
 
+    def forget(self) -> None:
+        """Let go of the embeddings that are held for the next job."""
+        self._held.clear()
+        self._worlds.clear()
+
     def items(self) -> Items:
         """Return the graded items of all splits."""
         return Items.concat([self.fold(i) for i in range(len(self.plan.splits))])

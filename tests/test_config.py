@@ -107,3 +107,8 @@ def test_sensitivity_draws_as_often_as_the_user_says(tmp_path, monkeypatch, stat
     (tmp_path / "mine.yaml").write_text(f"name: mine\ntasks: [patient-state]\n{stated}\n")
     command.run(tmp_path / "mine.yaml", out=tmp_path, workers=1, n_boot=option, sensitivity=True)
     assert asked["n_boot"] == draws
+
+
+def test_null_is_a_key_though_yaml_takes_it_for_nothing(tmp_path):
+    (tmp_path / "mine.yaml").write_text("name: mine\ntasks: [patient-severity]\nnull: 19\n")
+    assert read_config(tmp_path / "mine.yaml").null == 19

@@ -14,13 +14,10 @@ from mmcell import Results
 
 CONFIG = """
 name: killed
-seed: 0
 n_boot: 100
 null: 19
 tasks:
-  - {task: sim-alignment, encoders: [pca, features]}
-  - {task: patient-state, dataset: "sim-cohort:n_patients=24,cells_per_patient=20,images=false",
-     encoders: [pca], patient_encoders: [pseudobulk]}
+  - {task: rna-to-protein, dataset: "sim-cohort:n_patients=12,cells_per_patient=10,images=false", encoders: [pca, hvg]}
 """
 
 
