@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -19,6 +20,33 @@ def items(what: str) -> Iterator[Callable[[int, int], None] | None]:
     """Yield what is called with (items done, items in all), shown with items per second; None in a pipe."""
     with _bar(what, "cells/s") as move:
         yield None if move is None else lambda done, total: move(what, done, total)
+
+
+def encoding(
+    progress: Callable[[str, int, int], None], text: str, done: int, total: int, unit: str
+) -> Callable[[int, int], None]:
+    """Return what is called with (rows done, rows in all) while a step encodes: it tells them, and how many a second.
+
+    Parameters
+    ----------
+    progress, text, done, total
+        What is told, and the step.
+    unit
+        What rows are, such as ``cells``.
+    """
+    last: tuple[int, float] | None = None
+
+    def told(rows: int, of: int) -> None:
+        nonlocal last
+        now, before = time.perf_counter(), last
+        last = (rows, now)
+        # How fast is known from the second block on; where fewer rows are done than before, another encoding began.
+        speed = ""
+        if before is not None and rows > before[0] and now > before[1]:
+            speed = f", {(rows - before[0]) / (now - before[1]):,.0f} {unit}/s"
+        progress(f"{text}: {rows:,} of {of:,} {unit}{speed}" if rows < of else text, done, total)
+
+    return told
 
 
 @contextmanager

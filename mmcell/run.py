@@ -18,6 +18,7 @@ from mmcell.grading import Beside, estimate
 from mmcell.items import Items
 from mmcell.job import Outcome, answer, answers, record_of
 from mmcell.plan import ControlNames, Plan, make_plan
+from mmcell.progress import encoding
 from mmcell.records import RunRecord
 from mmcell.results import Results
 from mmcell.store import Store
@@ -146,7 +147,9 @@ def run_plans(
         waiting: list[tuple[Candidate, Outcome]] = []
         for candidate in order:
             if progress is not None:
-                progress(f"{plan.task.spec.name}: {candidate.label}", len(records) + len(of_plan), total)
+                step = (f"{plan.task.spec.name}: {candidate.label}", len(records) + len(of_plan), total)
+                progress(*step)
+                cache.told = encoding(progress, *step, f"{plan.dataset.card.level}s")
             found = stored[candidate.name]
             # What covariates add is no part of the model: beside ``cox+clinical`` stand the controls through ``cox``.
             own = plan.task.plain(candidate.probe)
