@@ -44,7 +44,8 @@ def encoding(
         speed = ""
         if before is not None and rows > before[0] and now > before[1]:
             speed = f", {(rows - before[0]) / (now - before[1]):,.0f} {unit}/s"
-        progress(f"{text}: {rows:,} of {of:,} {unit}{speed}" if rows < of else text, done, total)
+        # First, so that a narrow window cuts off what is the longer in sight.
+        progress(f"{rows:,} of {of:,} {unit}{speed} · {text}" if rows < of else text, done, total)
 
     return told
 
@@ -65,6 +66,7 @@ def _bar(what: str, unit: str) -> Iterator[Callable[[str, int, int], None] | Non
         TimeElapsedColumn,
         TimeRemainingColumn,
     )
+    from rich.table import Column
     from rich.text import Text
 
     class Speed(ProgressColumn):
@@ -73,11 +75,14 @@ def _bar(what: str, unit: str) -> Iterator[Callable[[str, int, int], None] | Non
         def render(self, task: Task) -> Text:
             return Text("" if not unit or task.speed is None else f"{task.speed:,.0f} {unit}")
 
+    console = Console(stderr=True)
+    # What is being done may be long: it takes the room that is left, and never that of the time.
+    rest = Column(ratio=1, no_wrap=True, overflow="ellipsis")
     parts = (
-        BarColumn(), MofNCompleteColumn(), Speed(), TimeElapsedColumn(), TimeRemainingColumn(),
-        TextColumn("{task.description}"),
+        BarColumn(40 if console.width >= 120 else 16), MofNCompleteColumn(), Speed(), TimeElapsedColumn(),
+        TimeRemainingColumn(), TextColumn("{task.description}", table_column=rest, markup=False),
     )  # fmt: skip
-    with Progress(*parts, console=Console(stderr=True), transient=True) as bar:
+    with Progress(*parts, console=console, transient=True, expand=True) as bar:
         job = bar.add_task(what, total=None)
 
         def move(text: str, done: int, total: int) -> None:

@@ -443,13 +443,13 @@ def test_a_reader_that_hangs_up_costs_no_report(cohort, embedding, tmp_path):
     assert (tmp_path / "out" / "report.html").is_file()
 
 
-def in_window(columns, *arguments):
+def in_window(columns, *arguments, code="from mmcell.cli import main; main()"):
     """Return what a command shows in a window, and what is left of it when the window has drawn it."""
     master, slave = pty.openpty()
     fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 40, columns, 0, 0))
     environment = {**os.environ, "TERM": "xterm", "NO_COLOR": "1"}
     environment.pop("COLUMNS", None)
-    command = [sys.executable, "-c", "from mmcell.cli import main; main()", *map(str, arguments)]
+    command = [sys.executable, "-c", code, *map(str, arguments)]
     process = subprocess.Popen(command, stdin=slave, stdout=slave, stderr=slave, env=environment)
     os.close(slave)
     seen = b""
@@ -480,3 +480,8 @@ def test_progress_is_drawn_in_a_window_and_wiped(cohort):
     assert re.search(r"\d+/\d+", bar)
     assert after.lstrip("\x1b[3m").lstrip().startswith("batch-alignment on")
     assert "━" not in after
+
+
+def test_what_is_being_done_never_takes_the_room_of_the_time():
+    code = f"from mmcell.progress import steps\nwith steps() as move:\n    move('{'task: encoder ' * 9}', 3, 9)"
+    assert re.search(r"3/9 +\d:\d\d:\d\d \S+ task: encoder .*…", in_window(80, code=code))

@@ -377,7 +377,7 @@ def test_how_many_cells_are_encoded_in_a_second_is_told(monkeypatch):
     told = []
     run(ALIGNMENT, "features", progress=lambda text, *_: told.append(text), controls=[])
     n = len(cite().ids)
-    blocks = [f"toy-alignment: features: {at} of {n} cells" + ", 80 cells/s" * (at > 40) for at in range(40, n, 40)]
+    blocks = [f"{at} of {n} cells{', 80 cells/s' * (at > 40)} · toy-alignment: features" for at in range(40, n, 40)]
     # Before, block by block, and as it was before the rest is done.
     assert told == ["toy-alignment: features", *blocks, "toy-alignment: features"]
 
