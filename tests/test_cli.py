@@ -418,7 +418,7 @@ def test_groups_of_patients_are_for_programs_too(tmp_path):
     frame = pd.DataFrame(rng.normal(size=(40, 3)) + 6 * (np.arange(40) % 2)[:, None], columns=["f1", "f2", "f3"])
     frame.assign(id=[f"p{i}" for i in range(40)]).to_csv(tmp_path / "patients.csv", index=False)
     asked = (
-        "stratify", tmp_path / "patients.csv", "--id", "id", "--features", "^f", "--preprocessing", "values", "--k", 2,
+        "stratify", tmp_path / "patients.csv", "--id", "id", "--features", "f.", "--preprocessing", "values", "--k", 2,
         "--n-null", 19, "--n-permutations", 99, "--n-boot", 100, "--repeats", 2, "--out",
     )  # fmt: skip
     found = run(*asked, tmp_path / "a", "--format", "csv")
