@@ -84,8 +84,10 @@ class Correcting:
     def facts(self) -> dict[str, Any]:
         """What a record says of it: its kind, and its parameters as far as they are known."""
         thing = self.correction
-        own = {f.name: jsonable(getattr(thing, f.name)) for f in fields(thing) if f.init} if is_dataclass(thing) else {}
-        return {"kind": type(thing).__name__, **own}
+        found: dict[str, Any] = {"kind": type(thing).__name__}
+        if is_dataclass(thing):
+            found |= {f.name: jsonable(getattr(thing, f.name)) for f in fields(thing) if f.init}
+        return found
 
     @cached_property
     def key(self) -> str:
