@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Self
@@ -20,6 +20,7 @@ from mmcell.results import Results
 from mmcell.stats.multiplicity import Adjust, checked
 from mmcell.task import get_task, list_tasks
 
+Progress = Callable[[str, int, int], None]
 COLUMNS = (
     "task", "task_version", "dataset", "dataset_fingerprint", "split_hash", "candidate", "encoder", "patient_encoder",
     "correction", "probe", "metric", "primary", "higher_is_better", *PANEL, "value", "low", "high", "chance",
@@ -89,8 +90,15 @@ class Board:
     n_records: int
 
     @classmethod
-    def read(cls, folders: Iterable[str | Path], *, adjust: Adjust = "holm", n_permutations: int = 1000) -> Self:
-        """Read the runs in some folders; one that is given twice counts once.
+    def read(
+        cls,
+        folders: Iterable[str | Path],
+        *,
+        adjust: Adjust = "holm",
+        n_permutations: int = 1000,
+        progress: Progress | None = None,
+    ) -> Self:
+        """Read the runs in some folders; one that is given twice counts once. Arguments are those of `of`.
 
         Raises
         ------
@@ -99,11 +107,19 @@ class Board:
         """
         given = {str(Path(folder).resolve()): folder for folder in folders}
         return cls.of(
-            {run: Results.read(at) for run, at in given.items()}, adjust=adjust, n_permutations=n_permutations
-        )
+            {run: Results.read(at) for run, at in given.items()}, adjust=adjust, n_permutations=n_permutations,
+            progress=progress,
+        )  # fmt: skip
 
     @classmethod
-    def of(cls, runs: Mapping[str, Results], *, adjust: Adjust = "holm", n_permutations: int = 1000) -> Self:
+    def of(
+        cls,
+        runs: Mapping[str, Results],
+        *,
+        adjust: Adjust = "holm",
+        n_permutations: int = 1000,
+        progress: Progress | None = None,
+    ) -> Self:
         """Return the board of several results.
 
         Parameters
@@ -112,6 +128,8 @@ class Board:
             Folder -> results.
         adjust, n_permutations
             Of the letters for ties, see `mmcell.stats.comparison.compare`.
+        progress
+            Called before each group is ranked, with (its task and dataset, groups done, groups in all).
 
         Raises
         ------
@@ -136,7 +154,9 @@ class Board:
             raise MmcellError("leaderboard: the runs hold no candidate; name a run that evaluates an encoder")
         installed = _versions({key[0] for key in found})
         groups = []
-        for key, entries in sorted(found.items()):
+        for done, (key, entries) in enumerate(sorted(found.items())):
+            if progress is not None:
+                progress(f"{key[0]} on {key[1]}", done, len(found))
             named = _named([_judged(entry, installed[key[0]]) for entry in _once(entries)])
             places = places_of(named, adjust, n_permutations)
             groups.append(Group(*_facts(key), tuple(named), places, installed[key[0]] is not None))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -98,6 +98,12 @@ class Candidate:
         return own | {slot: p.card for slot, p in self.partners.items() if not isinstance(p, str)}
 
     @property
+    def ways(self) -> dict[str, dict[str, Any]]:
+        """How cells were corrected and became patients, with parameters: what names in a table do not say."""
+        own = {"patient_encoder": self.pooling, "correction": self.correcting}
+        return {name: way.facts for name, way in own.items() if way is not None}
+
+    @property
     def competes(self) -> bool:
         """Whether somebody wants to know how good it is: a candidate, or a control that was asked for by name."""
         return self.role == "candidate" or self.asked
@@ -114,7 +120,15 @@ class Candidate:
 
 
 class Cache:
-    """Recently computed embeddings, up to a number of bytes; behind them those that are kept on disk."""
+    """Recently computed embeddings, up to a number of bytes; behind them those that are kept on disk.
+
+    Attributes
+    ----------
+    told
+        Called with (rows done, rows in all) while something is encoded.
+    """
+
+    told: Callable[[int, int], None] | None = None
 
     def __init__(self, most: int = 600_000_000, shelf: Shelf | None = None) -> None:
         self._most = most
@@ -144,7 +158,7 @@ class Cache:
         train = split.train if fits(source) else None
         key = (id(source), dataset.fingerprint, modality, "" if train is None else digest_ids(train))
         if key not in self._found:
-            made = encode(source, name, dataset, modality, train, shelf=self._shelf)
+            made = encode(source, name, dataset, modality, train, shelf=self._shelf, progress=self.told)
             while self._found and sum(e.values.nbytes for e in self._found.values()) + made.values.nbytes > self._most:
                 del self._found[next(iter(self._found))]
             self._found[key] = made

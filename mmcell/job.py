@@ -176,7 +176,7 @@ def record_of(
         parameters={"n_boot": plan.n_boot, "n_null": plan.n_null, "seed": plan.seed},
         scores=tuple(scores),
         missing_controls=missing,
-        details=jsonable(details),
+        details=jsonable(details | ({"ways": candidate.ways} if candidate.ways else {})),
         error=outcome.error,
         provenance=provenance(outcome.seconds, command),
     )

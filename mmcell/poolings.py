@@ -77,6 +77,13 @@ class Pooling:
             return {}
         return {f.name: jsonable(getattr(self.encoder, f.name)) for f in fields(self.encoder) if f.init}
 
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What a record says of it: its kind and parameters, or in place of these the digest of what it reads."""
+        own = getattr(self.encoder, "fingerprint", None)
+        said = self.parameters if own is None else {"fingerprint": own}
+        return {"kind": type(self.encoder).__name__, **said, "equal_cells": self.equal_cells}
+
     @cached_property
     def key(self) -> str:
         """Digest of what decides its vectors; "" where that is not known."""

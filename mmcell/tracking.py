@@ -11,12 +11,16 @@ from typing import TYPE_CHECKING, Any
 
 from mmcell.errors import MissingExtraError, MmcellError
 from mmcell.records import RunRecord, Score
+from mmcell.report.terminal import headline, interval, number
+from mmcell.report.words import place_name
 
 if TYPE_CHECKING:
     from mmcell.results import Results
 
-#: What MLflow takes at most in one call: metrics, and characters of a parameter or tag.
-_AT_ONCE, _LONGEST = 1000, 500
+#: What MLflow takes at most: metrics in one call, characters of a parameter or tag, and of a description.
+_AT_ONCE, _LONGEST, _LONGEST_NOTE = 1000, 500, 5000
+#: The tag that MLflow shows as the description of a run, in Markdown.
+_NOTE = "mlflow.note.content"
 #: What a name in MLflow may hold beside letters and digits.
 _SIGNS = re.compile(r"[^\w.\- /]")
 
@@ -42,7 +46,10 @@ def log_results(results: Results, experiment: str, tracking_uri: str | None, rep
         found = client.get_experiment_by_name(experiment)
         place = client.create_experiment(experiment) if found is None else found.experiment_id
         tasks = sorted({r.task["name"] for r in results.records})
-        above = client.create_run(place, run_name=", ".join(tasks)[:_LONGEST]).info.run_id
+        told = "\n\n".join(filter(None, map(note_of, (r for r in results.records if r.competes))))
+        above = client.create_run(
+            place, run_name=", ".join(tasks)[:_LONGEST], tags={_NOTE: told[:_LONGEST_NOTE]} if told else {}
+        ).info.run_id  # fmt: skip
         for record in results.records:
             _log(client, place, above, record)
         with tempfile.TemporaryDirectory() as folder:
@@ -52,7 +59,9 @@ def log_results(results: Results, experiment: str, tracking_uri: str | None, rep
                 client.log_artifact(above, str(results.report(Path(folder) / "report.html")))
         client.set_terminated(above, "FINISHED")
     except MlflowException as error:
-        raise MmcellError(f"to_mlflow: {' '.join(str(error).split())}; see tracking_uri= and experiment=") from error
+        raise MmcellError(
+            f"to_mlflow: {' '.join(str(error).split())}; see tracking_uri= (sqlite needs all of mlflow) and experiment="
+        ) from error
     return str(above)
 
 
@@ -62,7 +71,10 @@ def _log(client: Any, place: str, above: str, record: RunRecord) -> None:
     probe = f" · {record.probe}" if record.probe else ""
     own = client.create_run(
         place, run_name=f"{record.task['name']}: {record.label}{probe}"[:_LONGEST],
-        tags={"mlflow.parentRunId": above, **{k: v[:_LONGEST] for k, v in tags_of(record).items()}},
+        tags={
+            "mlflow.parentRunId": above, _NOTE: note_of(record)[:_LONGEST_NOTE],
+            **{k: v[:_LONGEST] for k, v in tags_of(record).items()},
+        },
     ).info.run_id  # fmt: skip
     now = int(time.time() * 1000)
     metrics = [Metric(name, value, now, 0) for name, value in metrics_of(record.scores).items()]
@@ -71,6 +83,20 @@ def _log(client: Any, place: str, above: str, record: RunRecord) -> None:
     for start in range(0, len(metrics), _AT_ONCE):
         client.log_batch(own, metrics=metrics[start : start + _AT_ONCE])
     client.set_terminated(own, "FAILED" if record.error else "FINISHED")
+
+
+def note_of(record: RunRecord) -> str:
+    """Return what a run's description says: the headline with interval and chance, and the verdict; or the error."""
+    name = " · ".join(filter(None, (record.label, record.probe)))
+    if record.error:
+        return f"**{name}** failed: {record.error}"
+    lines = [
+        f"{score.metric}, {place_name(score) or 'all items'}: {number(score.value)} "
+        f"({interval(score.low, score.high)}), chance {number(score.chance)}"
+        + (f"; {score.verdict}" if score.verdict else "")
+        for score in headline(record)
+    ]  # fmt: skip
+    return "\n".join([f"**{name}** on {record.dataset}", *(f"- {line}" for line in lines)])
 
 
 def tags_of(record: RunRecord) -> dict[str, str]:
@@ -94,6 +120,8 @@ def parameters_of(record: RunRecord) -> dict[str, str]:
     if card is not None:
         chosen |= {f"encoder.{name}": value for name, value in card.parameters.items()}
         chosen |= {"encoder.revision": card.revision, "encoder.checkpoint_sha256": card.checkpoint_sha256}
+    for way, facts in record.details.get("ways", {}).items():
+        chosen |= {f"{way}.{name}": value for name, value in facts.items()}
     return {_SIGNS.sub("_", name): str(value) for name, value in chosen.items() if value != ""}
 
 
@@ -120,10 +148,10 @@ def metrics_of(scores: Sequence[Score]) -> dict[str, float]:
             ".difference": gap.value if gap else None, ".difference_low": gap.low if gap else None,
             ".difference_high": gap.high if gap else None,
         }  # fmt: skip
-        for ending, number in numbers.items():
-            if number is None:
+        for ending, value in numbers.items():
+            if value is None:
                 continue
             if name + ending in found:
                 raise MmcellError(f"to_mlflow: two scores would be called {name + ending!r}; rename a stratum or split")
-            found[name + ending] = float(number)
+            found[name + ending] = float(value)
     return found

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from mmcell.candidates import Cache, Candidate
+from mmcell.corrections.base import CORRECTIONS
 from mmcell.data.catalog import in_catalogue
 from mmcell.dataset import Dataset
 from mmcell.embedding import Embedding
@@ -16,8 +17,10 @@ from mmcell.encoders.base import ENCODERS, PREFIXES
 from mmcell.encoders.shelf import shelf_of
 from mmcell.errors import MmcellError, did_you_mean, first
 from mmcell.items import Items
+from mmcell.patients.base import PATIENT_ENCODERS
 from mmcell.plan import Plan, make_plan
-from mmcell.records import RunRecord
+from mmcell.poolings import ALL_CELLS
+from mmcell.records import RunRecord, jsonable
 from mmcell.splits import Split
 from mmcell.task import Task
 from mmcell.work import Work
@@ -50,12 +53,17 @@ def patients_as_anndata(
         No record was chosen.
     """
     vectors: dict[str, Embedding] = {}
+    told: dict[str, str] = {}
     predicted: dict[str, pd.Series] = {}
     keys: dict[str, str] = {}
     chosen: tuple[Plan, Split] | None = None
     several = len({record.probe for record in records}) > 1
     for record in records:
         name = "_".join(filter(None, (record.encoder, record.correction, record.patient_encoder)))
+        # A slash in a key is a folder in the file.
+        called, name = name, name.replace("/", "_")
+        if told.setdefault(name, called) != called:
+            raise MmcellError(f"to_anndata: {called} and {told[name]} would both be X_{name}; name one, encoder=")
         own = f"{name}_{record.probe}" if several and record.probe else name
         plan, candidate = _planned(record, task, sources, patient_encoders, corrections, dataset)
         here = _split_of(plan, split, fold)
@@ -83,6 +91,7 @@ def _planned(
             f"to_anndata: {record.encoder!r} is no name of an encoder; give what was evaluated, "
             f"sources={{{record.encoder!r}: …}}"
         )
+    _check_ways(record, patient_encoders, corrections)
     pooling = patient_encoders if patient_encoders is not None else record.patient_encoder or None
     is_control = record.role == "control" and isinstance(source, str) and not record.asked
     if dataset is None and not in_catalogue(record.dataset):
@@ -110,9 +119,30 @@ def _planned(
             f"{what}: cannot be made from what was given; {did_you_mean(record.label, labels)}; give sources=, "
             "patient_encoders= or corrections= as they were evaluated"
         )
+    for way, facts in record.details.get("ways", {}).items():
+        made = jsonable(same[0].ways.get(way, {}))
+        if made != facts:
+            differ = [k for k in dict.fromkeys([*facts, *made]) if facts.get(k) != made.get(k)]
+            was = first(f"{k}={facts.get(k)!r}, not {made.get(k)!r}" for k in differ)
+            raise MmcellError(
+                f"{what}: the {way.replace('_', ' ')} that was run had {was}; give {way}s= as it was evaluated"
+            )
     if same[0].cards.get(record.encoder) != record.cards.get(record.encoder):
         raise MmcellError(f"{what}: the card of {record.encoder!r} is another one than when it was run; run it again")
     return plan, same[0]
+
+
+def _check_ways(record: RunRecord, patient_encoders: Any, corrections: Any) -> None:
+    """Refuse a name in a table that names no patient encoder or correction, where the thing itself was not given."""
+    ways = (
+        ("patient encoder", record.patient_encoder, PATIENT_ENCODERS, patient_encoders),
+        ("correction", record.correction, CORRECTIONS, corrections),
+    )
+    for what, name, registry, given in ways:
+        if name and given is None and name.removesuffix(f":{ALL_CELLS}") not in registry.references:
+            raise MmcellError(
+                f"to_anndata: {name!r} is no name of a {what}; give what was evaluated, {what.replace(' ', '_')}s=…"
+            )
 
 
 def _is_known(name: str) -> bool:

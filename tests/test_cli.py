@@ -1,6 +1,12 @@
+import fcntl
 import json
+import os
+import pty
+import re
+import struct
 import subprocess
 import sys
+import termios
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +17,7 @@ import yaml
 from mmcell import Items, Results, get_task, list_tasks
 from mmcell.errors import MmcellError
 from mmcell.records import RunRecord
+from mmcell.report.terminal import print_frame
 from mmcell.store import Store
 from mmcell.testing import tiny_cohort, write_cohort
 
@@ -398,3 +405,127 @@ def test_list_alone_says_of_what_there_are_lists():
 def test_it_runs_as_a_module():
     found = subprocess.run([sys.executable, "-m", "mmcell", "list"], capture_output=True, text=True, check=True)
     assert found.stdout.startswith("mmcell list tasks")
+
+
+def predictions(folder, **columns):
+    y = np.arange(40) % 2
+    frame = pd.DataFrame({"item": np.arange(40), "unit": np.arange(40) // 2, "y_true": y} | columns)
+    frame.to_csv(folder / "predictions.csv", index=False)
+    return folder / "predictions.csv"
+
+
+def test_what_programs_read_is_all_there_is_and_the_rest_is_beside_it(tmp_path):
+    rng = np.random.default_rng(0)
+    table = predictions(tmp_path, y_pred_good=np.arange(40) % 2 + rng.normal(size=40), y_pred_same=np.full(40, 0.5))
+    found = run("score", table, "--metric", "auroc", "--format", "csv")
+    assert len(pd.read_csv(pd.io.common.StringIO(found.stdout))) == 2
+    assert "note: the truth is read as binary" in found.stderr
+    read = json.loads(run("score", table, "--metric", "auroc", "--format", "json").stdout, parse_constant=pytest.fail)
+    assert {row["predictor"]: row["ci_low"] for row in read["scores"]}["same"] is None
+    assert run("score", table, "--metric", "auroc").stdout == "\n".join(
+        line.rstrip() for line in run("score", table, "--metric", "auroc").stdout.split("\n")
+    )
+
+
+def test_json_keeps_small_numbers(capsys):
+    print_frame(pd.DataFrame({"p": [1e-13, np.nan], "name": ["é", None]}), "json")
+    assert json.loads(capsys.readouterr().out) == [{"p": 1e-13, "name": "é"}, {"p": None, "name": None}]
+
+
+@pytest.mark.parametrize("what", ["tasks", "encoders", "metrics"])
+def test_lists_are_for_programs_too(what):
+    names = [line.split()[0] for line in run("list", what).stdout.splitlines() if not line.startswith(" ")]
+    table = pd.read_csv(pd.io.common.StringIO(run("list", what, "--format", "csv").stdout))
+    assert list(table["name"]) == names
+    assert json.loads(run("list", what, "--format", "json").stdout) == table.to_dict("records")
+    both = run("list", what, "--format", "json", "--markdown")
+    assert (both.returncode, both.stderr) == (2, "mmcell: list: give either --markdown or --format json\n")
+
+
+def test_a_card_is_for_programs_too():
+    found = json.loads(run("show", "auroc", "--format", "json").stdout)
+    assert (found["metric"], found["chance"], found["reads"]["items"]) == ("auroc", "0.5", "binary")
+
+
+def test_a_leaderboard_is_for_programs_too(tmp_path):
+    one = finished(tmp_path / "one", ours=0.5, theirs=2.0)
+    found = run("leaderboard", one, "--out", tmp_path / "site", "--format", "csv", "--n-permutations", 19)
+    assert found.returncode == 0, found.stderr
+    table = pd.read_csv(pd.io.common.StringIO(found.stdout))
+    assert set(table["encoder"]) == {"ours", "theirs"}
+    assert "2 complete, 0 unverifiable, 0 refused" in found.stderr
+    assert len(table) == len(pd.read_parquet(tmp_path / "site" / "leaderboard.parquet"))
+
+
+def test_groups_of_patients_are_for_programs_too(tmp_path):
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame(rng.normal(size=(40, 3)) + 6 * (np.arange(40) % 2)[:, None], columns=["f1", "f2", "f3"])
+    frame.assign(id=[f"p{i}" for i in range(40)]).to_csv(tmp_path / "patients.csv", index=False)
+    asked = (
+        "stratify", tmp_path / "patients.csv", "--id", "id", "--features", "f.", "--preprocessing", "values", "--k", 2,
+        "--n-null", 19, "--n-permutations", 99, "--n-boot", 100, "--repeats", 2, "--out",
+    )  # fmt: skip
+    found = run(*asked, tmp_path / "a", "--format", "csv")
+    assert found.returncode == 0, found.stderr
+    table = pd.read_csv(pd.io.common.StringIO(found.stdout))
+    assert len(table) == 40
+    assert "2 groups" in found.stderr
+    read = json.loads(run(*asked, tmp_path / "b", "--format", "json").stdout, parse_constant=pytest.fail)
+    assert read["k"] == 2
+    assert [row["group"] for row in read["groups"]] == list(table["group"])
+    assert "2 groups" in read["verdict"][0]
+
+
+def test_a_reader_that_hangs_up_costs_no_report(cohort, embedding, tmp_path):
+    command = [
+        sys.executable, "-c", "from mmcell.cli import main; main()", "evaluate", "--embedding", embedding, "--dataset",
+        cohort, "--task", "batch-alignment", "--out", tmp_path / "out", "--n-boot", "100", "--format", "json",
+    ]  # fmt: skip
+    with subprocess.Popen(map(str, command), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        process.stdout.close()
+        assert "Traceback" not in process.stderr.read()
+    assert (tmp_path / "out" / "report.html").is_file()
+
+
+def in_window(columns, *arguments, code="from mmcell.cli import main; main()"):
+    """Return what a command shows in a window, and what is left of it when the window has drawn it."""
+    master, slave = pty.openpty()
+    fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 40, columns, 0, 0))
+    environment = {**os.environ, "TERM": "xterm", "NO_COLOR": "1"}
+    environment.pop("COLUMNS", None)
+    command = [sys.executable, "-c", code, *map(str, arguments)]
+    process = subprocess.Popen(command, stdin=slave, stdout=slave, stderr=slave, env=environment)
+    os.close(slave)
+    seen = b""
+    try:
+        while piece := os.read(master, 65536):
+            seen += piece
+    except OSError:  # The window closes when the command ends.
+        pass
+    os.close(master)
+    assert process.wait() == 0, seen.decode()
+    return seen.decode()
+
+
+def test_a_narrow_window_keeps_names_and_says_once_what_all_share(tmp_path):
+    rng = np.random.default_rng(0)
+    table = predictions(tmp_path, y_pred_first=rng.normal(size=40), y_pred_second=rng.normal(size=40))
+    plain = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", in_window(80, "score", table, "--metric", "auroc"))
+    assert re.search(r"^first +auroc +0\.\d+ +0\.\d+ to 0\.\d+", plain, re.MULTILINE)
+    assert "status ok" in plain
+    assert "…" not in plain
+
+
+def test_progress_is_drawn_in_a_window_and_wiped(cohort):
+    seen = in_window(100, "evaluate", "--encoder", "pca", "--dataset", cohort, "--task", "batch-alignment",
+                     "--n-boot", 100)  # fmt: skip
+    bar, _, after = seen.rpartition("\x1b[2K")
+    assert "batch-alignment: pca" in bar
+    assert re.search(r"\d+/\d+", bar)
+    assert after.lstrip("\x1b[3m").lstrip().startswith("batch-alignment on")
+    assert "━" not in after
+
+
+def test_what_is_being_done_never_takes_the_room_of_the_time():
+    code = f"from mmcell.progress import steps\nwith steps() as move:\n    move('{'task: encoder ' * 9}', 3, 9)"
+    assert re.search(r"3/9 +\d:\d\d:\d\d \S+ task: encoder .*…", in_window(80, code=code))

@@ -1,6 +1,7 @@
 import os
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -355,8 +356,20 @@ def test_what_was_asked_wrongly_is_refused(calls, refused, options, pieces):
 def test_progress_is_told():
     steps = []
     run(ALIGNMENT, "pca", progress=lambda *step: steps.append(step), controls=["random", "constant"])
-    assert [(done, total) for _, done, total in steps] == [(job, 15) for job in range(15)]
+    assert list(dict.fromkeys((done, total) for _, done, total in steps)) == [(job, 15) for job in range(15)]
     assert steps[0][0] == "toy-alignment: random"
+
+
+def test_how_many_cells_are_encoded_in_a_second_is_told(monkeypatch):
+    monkeypatch.setattr("mmcell.encoders.encode.BLOCK", 40)
+    clock = iter(np.arange(1e6) * 0.5)
+    monkeypatch.setattr("mmcell.progress.time", SimpleNamespace(perf_counter=lambda: next(clock)))
+    told = []
+    run(ALIGNMENT, "features", progress=lambda text, *_: told.append(text), controls=[])
+    n = len(cite().ids)
+    blocks = [f"{at} of {n} cells{', 80 cells/s' * (at > 40)} · toy-alignment: features" for at in range(40, n, 40)]
+    # Before, block by block, and as it was before the rest is done.
+    assert told == ["toy-alignment: features", *blocks, "toy-alignment: features"]
 
 
 def test_a_control_that_was_asked_for_is_judged_by_the_others():

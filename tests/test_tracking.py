@@ -74,6 +74,11 @@ def test_a_run_a_record_under_one_with_the_report(results, client):
         assert run.info.status == "FINISHED"
     pca = next(r for r in below if r.data.tags["mmcell.encoder"] == "pca")
     assert pca.data.params["encoder.n_components"] == "50"
+    assert pca.data.params["patient_encoder.kind"] == "Pseudobulk"
+    # The description: headline with interval and chance; of the run above, those of all that compete.
+    auroc = next(s for s in results.records[0].scores if s.metric == "auroc" and s.split == "grouped")
+    assert f"auroc, grouped: {auroc.value:.3f} (" in runs[above].data.tags["mlflow.note.content"]
+    assert "chance 0.500" in pca.data.tags["mlflow.note.content"]
     assert pca.data.tags["mmcell.dataset_fingerprint"] == results.records[0].dataset_fingerprint
     assert "mmcell.missing_controls" in pca.data.tags
 
@@ -92,6 +97,7 @@ def test_what_failed_is_a_failed_run_and_a_report_is_optional(client):
     run = next(r for r in client.search_runs([place]) if r.info.run_id != above)
     assert run.info.status == "FAILED"
     assert "RuntimeError: no" in run.data.tags["mmcell.error"]
+    assert run.data.tags["mlflow.note.content"].startswith("**broken → pseudobulk** failed: ")
     assert run.data.metrics == {}
 
 

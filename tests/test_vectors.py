@@ -136,3 +136,47 @@ def test_vectors_of_cells_are_refused(cohort):
     results = mmcell.evaluate("pca", "rna-to-protein", dataset=cohort, n_boot=100, controls=[])
     with pytest.raises(mmcell.MmcellError, match="rna-to-protein: vectors are not of patients"):
         results.to_anndata(dataset=cohort)
+
+
+def test_parameters_that_a_name_does_not_say_must_be_those_of_the_run(cohort):
+    own = {"use": "kernel-mean", "n_features": 16}
+    results = mmcell.evaluate("pca", "patient-state", dataset=cohort, n_boot=100, controls=[], patient_encoders=own)
+    with pytest.raises(
+        mmcell.MmcellError, match=r"kernel-mean.* had n_features=16, not 256; give patient_encoders="
+    ) as error:
+        results.to_anndata(dataset=cohort)
+    assert "\n" not in str(error.value)
+    assert results.to_anndata(dataset=cohort, patient_encoders=own).obsm["X_pca_kernel-mean"].shape[1] == 16
+
+
+def test_vectors_of_a_file_need_the_file(cohort, tmp_path):
+    ids = cohort.patients.index.astype(str)
+    own = pd.DataFrame(np.random.default_rng(0).normal(size=(len(ids), 3)), index=ids)
+    own.to_csv(tmp_path / "theirs.csv")
+    options = {"dataset": cohort, "n_boot": 100, "controls": []}
+    results = mmcell.evaluate(None, "patient-state", patient_encoders=f"file:{tmp_path / 'theirs.csv'}", **options)
+    with pytest.raises(
+        mmcell.MmcellError, match=r"'theirs' is no name of a patient encoder; give .* patient_encoders="
+    ):
+        results.to_anndata(dataset=cohort)
+    moved = (tmp_path / "theirs.csv").rename(tmp_path / "elsewhere.csv")
+    again = {"use": "file", "file": str(moved), "name": "theirs"}
+    found = results.to_anndata(dataset=cohort, patient_encoders=again)
+    np.testing.assert_allclose(found.obsm["X_theirs"], own.loc[found.obs_names], rtol=1e-6)
+    own.iloc[0, 0] += 1
+    own.to_csv(moved)
+    with pytest.raises(mmcell.MmcellError, match="the patient encoder that was run had fingerprint="):
+        results.to_anndata(dataset=cohort, patient_encoders=again)
+
+
+def test_a_name_with_a_slash_can_be_written(cohort, tmp_path):
+    import anndata as ad
+
+    sources = {"lab/half": Half(), "lab_half": Half()}
+    options = {"dataset": cohort, "n_boot": 100, "controls": [], "patient_encoders": "pseudobulk"}
+    results = mmcell.evaluate(sources, "patient-state", **options)
+    found = results.to_anndata("lab/half", dataset=cohort, sources=sources)
+    found.write_h5ad(tmp_path / "patients.h5ad")
+    assert list(ad.read_h5ad(tmp_path / "patients.h5ad").obsm) == ["X_lab_half_pseudobulk"]
+    with pytest.raises(mmcell.MmcellError, match="lab_half_pseudobulk and lab/half_pseudobulk would both be"):
+        results.to_anndata(dataset=cohort, sources=sources)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
 
-from mmcell.cli.app import app
+from mmcell.cli.app import Format, Shape, app
+from mmcell.errors import MmcellError
+from mmcell.progress import steps
 
 Kind = Literal[
     "tasks", "datasets", "encoders", "models", "patient-encoders", "corrections", "metrics", "probes", "controls",
@@ -21,6 +24,7 @@ def list_(
         typer.Argument(help="Default: say of what there are lists."),
     ] = None,
     markdown: Annotated[bool, typer.Option("--markdown", help="As a Markdown table, with more columns.")] = False,
+    shape: Shape = "table",
 ) -> None:
     """List what there is, with one line about each.
 
@@ -30,14 +34,16 @@ def list_(
     """
     from mmcell.report.cards import show_kinds, show_list
 
+    if markdown and shape != "table":
+        raise MmcellError(f"list: give either --markdown or --format {shape}")
     if what is None:
-        show_kinds()
+        show_kinds(shape)
     elif markdown:
         from mmcell.report.tables import markdown_table
 
         print(markdown_table(what))
     else:
-        show_list(what)
+        show_list(what, shape)
 
 
 @app.command(short_help="Print all that is known of one thing.")
@@ -48,6 +54,7 @@ def show(
             help="A task, dataset or its card, encoder, model, patient encoder, correction, metric, probe or control."
         ),
     ],
+    shape: Annotated[Literal["text", "json"], typer.Option("--format", help="What is printed.")] = "text",
 ) -> None:
     """Print the card of one thing.
 
@@ -55,7 +62,7 @@ def show(
     """
     from mmcell.report.cards import show_card
 
-    show_card(name)
+    show_card(name, shape)
 
 
 @app.command(short_help="Write the report of a finished run again.")
@@ -77,6 +84,9 @@ def leaderboard(
     out: Annotated[Path, typer.Option(help="New or empty folder for the site, or that of an earlier leaderboard.")],
     adjust: Annotated[Literal["holm", "bh"], typer.Option(help="Adjustment over all pairs of a group.")] = "holm",
     n_permutations: Annotated[int, typer.Option(min=19, help="Draws behind each p.")] = 1000,
+    shape: Annotated[
+        Format, typer.Option("--format", help="What is printed: how many rows of which standing, or all of the table.")
+    ] = "table",
 ) -> None:
     """Write a static site over finished runs: ranks with intervals, per task, encoder and dataset, and one table.
 
@@ -86,6 +96,16 @@ def leaderboard(
     """
     from mmcell.report.site import leaderboard as leaderboard_
 
-    counts = leaderboard_(runs, out, adjust=adjust, n_permutations=n_permutations).counts
-    print(out / "index.html")
-    print(f"{counts['complete']} complete, {counts['unverifiable']} unverifiable, {counts['refused']} refused")
+    with steps() as progress:
+        board = leaderboard_(runs, out, adjust=adjust, n_permutations=n_permutations, progress=progress)
+    counts = board.counts
+    said = (
+        str(out / "index.html"),
+        f"{counts['complete']} complete, {counts['unverifiable']} unverifiable, {counts['refused']} refused",
+    )
+    if shape != "table":
+        from mmcell.report.terminal import print_frame
+
+        print_frame(board.table(), shape)
+    for line in said:
+        print(line, file=sys.stdout if shape == "table" else sys.stderr)

@@ -221,9 +221,10 @@ def _predictions(
         files, dataset, n_boot=1000 if n_boot is None else n_boot, seed=0 if seed is None else seed, out=folder,
         command=_command(), **options,
     )  # fmt: skip
+    # Before anything is printed: a reader that hangs up, such as head, costs no report.
+    page = results.report(folder / "report.html") if folder is not None else None
     show_effects(results, shape)
-    if folder is not None:
-        page = results.report(folder / "report.html")
+    if page is not None:
         print(f"wrote {page} beside records/, items/ and table.csv", file=sys.stderr)
 
 
@@ -261,17 +262,18 @@ def _vary(
 
 
 def _finish(results: Results, shape: Format, folder: Path | None, varied: Sensitivity | None = None) -> None:
-    """Print the tables, write the report, and leave with 1 when something failed."""
+    """Write the report, print the tables, and leave with 1 when something failed."""
     from mmcell.report.terminal import show_results
 
+    # Before anything is printed: a reader that hangs up, such as head, costs no report.
+    page = results.report(folder / "report.html", varied) if folder is not None else None
     if varied is None or shape == "table":
         show_results(results, shape)
     if varied is not None:
         from mmcell.sensitivity.show import show_sensitivity
 
         show_sensitivity(varied, shape, results)
-    if folder is not None:
-        page = results.report(folder / "report.html", varied)
+    if page is not None:
         print(f"wrote {page} beside records/, items/ and table.csv", file=sys.stderr)
     for note in results.notes:
         print(f"note: {note}", file=sys.stderr)

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from mmcell.cli.app import Seed, app, embedding_of
+from mmcell.cli.app import Seed, Shape, app, embedding_of
 from mmcell.errors import MmcellError
 from mmcell.progress import steps
 
@@ -51,12 +51,13 @@ def stratify(
     n_permutations: Annotated[int, typer.Option(help="Permutations behind each p.")] = 1999,
     n_boot: Annotated[int, typer.Option(help="Bootstrap draws behind each interval (at least 100).")] = 1000,
     seed: Seed = None,
+    shape: Shape = "table",
 ) -> None:
     """Group patients without a look at their outcome, and compare what became of held-out ones.
 
     Example: mmcell stratify patients.csv --id patient --time months --event death --covariates age --out runs/mine
     """
-    from mmcell.stratification.report import verdict
+    from mmcell.stratification.show import show_stratification
     from mmcell.stratification.study import stratify as stratify_
 
     if k != "auto" and not k.isdigit():
@@ -76,11 +77,7 @@ def stratify(
             command=" ".join(["mmcell", *sys.argv[1:]]),
         )  # fmt: skip
     found.write(out)
-    for line in verdict(found):
-        print(line)
-    for finding in found.findings:
-        if finding.severity != "info":
-            print(f"{finding.severity}: {finding.message}" + (f" ({finding.evidence})" if finding.evidence else ""))
+    show_stratification(found, shape)
     print(f"wrote {out / 'report.html'} beside patients.csv, groups.csv, figures/ and more", file=sys.stderr)
 
 

@@ -80,6 +80,15 @@ class Correcting:
         """Its name, marked where it has seen held-out rows."""
         return f"{self.name} (transductive)" if self.is_transductive else self.name
 
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What a record says of it: its kind, and its parameters as far as they are known."""
+        thing = self.correction
+        found: dict[str, Any] = {"kind": type(thing).__name__}
+        if is_dataclass(thing):
+            found |= {f.name: jsonable(getattr(thing, f.name)) for f in fields(thing) if f.init}
+        return found
+
     @cached_property
     def key(self) -> str:
         """Digest of what decides its values; "" where that is not known."""

@@ -41,6 +41,7 @@ def encode(
     train: pd.Index | None = None,
     *,
     shelf: Shelf | None = None,
+    progress: Progress | None = None,
 ) -> Embedding:
     """Encode a whole modality; an encoder that fits sees the rows of the training units only while it fits.
 
@@ -58,6 +59,8 @@ def encode(
     shelf
         Where embeddings are kept; None keeps nothing. An encoder that is ``cheap``, or whose identity nothing vouches
         for (see `identity`), is not kept either.
+    progress
+        Called after every block, see `encode_rows`; not where the embedding was kept.
 
     Raises
     ------
@@ -86,10 +89,10 @@ def encode(
         else:
             work = partial(encode_rows, encoder, name, rows.ids, rows, rows.width)
         if shelf is None or not key:
-            found = work()
+            found = work(progress=progress)
         else:
             with shelf.resume(key) as writing:
-                found = work(writing)
+                found = work(writing, progress=progress)
     values, columns = found
     return Embedding.from_array(
         name, dataset.anndata(modality).obs_names, values, level=dataset.card.level, modality=modality,

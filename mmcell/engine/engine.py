@@ -17,6 +17,7 @@ from mmcell.engine.parcel import Parcel, Parcels, UnsentError
 from mmcell.engine.part import Part, Parts
 from mmcell.errors import MmcellError
 from mmcell.plan import Plan
+from mmcell.progress import encoding
 from mmcell.work import Work
 
 #: Called with (what is being done, jobs done, jobs in all).
@@ -112,7 +113,9 @@ class Engine:
         waiting = [future for _, _, future in sent.jobs]
         for i, (job, key, future) in enumerate(sent.jobs):
             if self.progress is not None:
-                self.progress(f"{sent.plan.task.spec.name}: {sent.candidate.label}", self.done, self.total)
+                step = (f"{sent.plan.task.spec.name}: {sent.candidate.label}", self.done, self.total)
+                self.progress(*step)
+                sent.work.cache.told = encoding(self.progress, *step, f"{sent.plan.dataset.card.level}s")
             part = self._part(sent, job, key, future)
             self.done += 1
             waiting[i] = None

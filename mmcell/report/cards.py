@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
+import json
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import pandas as pd
+from rich.markup import escape
 from rich.table import Table
 
 from mmcell.controls import ABOUT, BUILDERS, names_of
@@ -15,7 +18,7 @@ from mmcell.data.entry import entry_of
 from mmcell.errors import MmcellError, did_you_mean
 from mmcell.metrics.base import Metric
 from mmcell.registry import Registry
-from mmcell.report.terminal import console_of
+from mmcell.report.grid import console_of
 
 if TYPE_CHECKING:
     from mmcell.task import Task
@@ -81,9 +84,15 @@ def bounds_of(metric: Metric) -> str:
     return f"{low} to {high}"
 
 
-def show_kinds() -> None:
+def show_kinds(shape: str = "table") -> None:
     """Print every kind of which there is a list."""
-    for what in (*registries(), *WORDS):
+    kinds = [*registries(), *WORDS]
+    if shape != "table":
+        from mmcell.report.terminal import print_frame
+
+        print_frame(pd.DataFrame({"kind": kinds}), shape)
+        return
+    for what in kinds:
         print(f"mmcell list {what}")
 
 
@@ -102,30 +111,39 @@ def words_of(what: str) -> dict[str, str]:
     return dict(sorted(found.items()))
 
 
-def show_list(what: str) -> None:
+def show_list(what: str, shape: str = "table") -> None:
     """Print every name of one kind with one line about it."""
-    table = Table(box=None, pad_edge=False, show_header=False)
     words = words_of(what) if what in WORDS else {n: describe(what, n) for n in registries()[what].names()}
-    for name, line in words.items():
-        table.add_row(name, _plain(line))
+    rows = list(words.items())
     if what == "encoders":
         from mmcell.encoders.base import PREFIXES
         from mmcell.registry import load_attribute
 
-        for prefix, reference in PREFIXES.items():
-            table.add_row(f"{prefix}:MODEL", _plain(first_line(load_attribute(reference))))
-    console_of().print(table, markup=False)
+        rows += [(f"{prefix}:MODEL", first_line(load_attribute(reference))) for prefix, reference in PREFIXES.items()]
+    if shape != "table":
+        from mmcell.report.terminal import print_frame
+
+        print_frame(pd.DataFrame(rows, columns=["name", "about"]), shape)
+        return
+    table = Table(box=None, pad_edge=False, show_header=False)
+    for name, about in rows:
+        table.add_row(escape(name), escape(about))
+    console_of().print(table)
 
 
-def show_card(name: str) -> None:
-    """Print all that is known of one name, or of the dataset of a card.
+def show_card(name: str, shape: str = "text") -> None:
+    """Print all that is known of one name, or of the dataset of a card, as text or JSON.
 
     Raises
     ------
     MmcellError
         Nothing has this name; the nearest names of every kind are given.
     """
-    for key, value in _card(name).items():
+    card = _card(name)
+    if shape == "json":
+        print(json.dumps(card, indent=1, ensure_ascii=False, default=str))
+        return
+    for key, value in card.items():
         _print_field(key, value)
 
 

@@ -9,7 +9,8 @@ from rich.table import Table
 
 from mmcell.errors import number_of
 from mmcell.records import RunRecord, Score
-from mmcell.report.terminal import console_of, interval, number, print_frame
+from mmcell.report.grid import console_of
+from mmcell.report.terminal import interval, number, print_frame
 from mmcell.results import Results
 
 _STRATA = {"all": "as measured", "strong": "strong ones", "curated": "curated"}

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import sys
 import textwrap
 from collections.abc import Sequence
 
 import pandas as pd
-from rich.console import Console
 from rich.text import Text
 
 from mmcell.records import Finding
+from mmcell.report.grid import console_of
+from mmcell.report.terminal import print_frame
 from mmcell.report.words import SEVERITIES, counted
 
-#: Wide enough for every line when nobody's window decides.
-_PIPE_WIDTH = 160
 _STYLES = {"leak": "bold red", "warning": "yellow", "info": "dim"}
 COLUMNS = ("severity", "code", "message", "evidence", "cure")
 
@@ -27,13 +25,10 @@ def findings_table(findings: Sequence[Finding]) -> pd.DataFrame:
 def show_findings(findings: Sequence[Finding], shape: str) -> None:
     """Print findings as text, JSON or CSV."""
     table = findings_table(findings)
-    if shape == "csv":
-        table.to_csv(sys.stdout, index=False)
+    if shape != "table":
+        print_frame(table, shape)
         return
-    if shape == "json":
-        print(table.to_json(orient="records", indent=1, force_ascii=False))
-        return
-    console = Console() if sys.stdout.isatty() else Console(width=_PIPE_WIDTH, color_system=None)
+    console = console_of()
     for finding in findings:
         name = SEVERITIES[finding.severity].lower()
         console.print(Text.assemble((name, _STYLES[finding.severity]), f" {finding.code}: {finding.message}"))

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import json
+import sys
+from collections.abc import Sequence
 from typing import Any
 
 import pandas as pd
@@ -10,12 +11,15 @@ from rich.markup import escape
 from rich.table import Table
 
 from mmcell.errors import number_of
-from mmcell.report.terminal import console_of, interval, number, print_frame
+from mmcell.report.grid import Grid, console_of
+from mmcell.report.terminal import interval, number, print_frame, print_json, rows_of
 from mmcell.scoring import Scoring
 from mmcell.stats.bootstrap import ALPHA
 from mmcell.stats.comparison import Comparison, disagreeing
 from mmcell.stats.family import ALL
 
+#: What a narrow window says once of all predictors.
+_ONCE = {"status": "status {}", "n": "{}", "excluded": "{} excluded", "chance": "chance {}", "metric": "{}"}
 _TIES = "{} that share a letter cannot be told apart at 5 % after adjustment."
 _WINS = (
     "wins: share of bootstrap draws in which the first is better. needs: what 80 % of such studies would have found."
@@ -32,13 +36,14 @@ def show_comparison(found: Comparison, shape: str, notes: tuple[str, ...] = ()) 
     shape
         ``table``, ``csv`` (the pairs) or ``json`` (pairs and predictors).
     notes
-        Printed below the table.
+        Printed below the table, beside CSV to stderr.
     """
     if shape == "csv":
         print_frame(found.table, shape)
+        _note(notes)
         return
     if shape == "json":
-        _print_parts({"pairs": found.table, "predictors": predictors(found)})
+        print_json({"pairs": rows_of(found.table), "predictors": rows_of(predictors(found)), "notes": notes})
         return
     console = console_of()
     table = Table(title=found.metric, title_justify="left", box=None, pad_edge=False)
@@ -52,6 +57,11 @@ def show_comparison(found: Comparison, shape: str, notes: tuple[str, ...] = ()) 
     _show_pairs(found, "Encoders")
     for note in notes:
         console.print(f"note: {note}", markup=False, highlight=False)
+
+
+def _note(notes: Sequence[str]) -> None:
+    for note in notes:
+        print(f"note: {note}", file=sys.stderr)
 
 
 def notes_of(found: Comparison, adjust: str, n_permutations: int) -> tuple[str, ...]:
@@ -87,31 +97,33 @@ def show_scoring(found: Scoring, shape: str) -> None:
     """Print scored predictions and their comparison."""
     if shape == "csv":
         print_frame(found.table, shape)
+        _note(found.notes)
         return
     if shape == "json":
         pairs = found.comparison.table if found.comparison is not None else pd.DataFrame()
         findings = pd.DataFrame([f.model_dump() for f in found.findings])
-        _print_parts({"scores": found.table, "comparisons": pairs, "findings": findings})
+        parts = {"scores": found.table, "comparisons": pairs, "findings": findings}
+        print_json({name: rows_of(frame) for name, frame in parts.items()})
         return
-    console = console_of()
-    table = Table(box=None, pad_edge=False)
-    names = ("predictor", "metric", "value", "95 % interval", "chance", "letters", "rank", "n", "excluded", "status")
-    for name in names:
-        table.add_column(name)
-    for row in found.table.to_dict("records"):
-        status = row["status"] + (f": {row['reason']}" if row["reason"] else "")
-        table.add_row(
-            escape(str(row["predictor"])), row["metric"], number(row["value"]),
-            interval(row["ci_low"], row["ci_high"]), number(row["chance"]), row["letters"], rank(row),
-            f"{number_of(row['n_items'], 'item')}, {number_of(row['n_units'], 'unit')}",
-            str(row["n_excluded"]), escape(status),
-        )  # fmt: skip
-    console.print(table)
+    rows = [_scored(row) for row in found.table.to_dict("records")]
+    grid = Grid(rows, right=("value", "chance", "excluded"), once=_ONCE, spare=("n", "excluded"), breaks=("status",))
+    console = console_of(grid.width)
+    console.print(grid.table(console.width))
     # Where nothing has a value there is nothing to show of pairs; a note says so.
     if found.comparison is not None and found.comparison.table["difference"].notna().any():
         _show_pairs(found.comparison, "Predictors")
     for note in found.notes:
         console.print(f"note: {note}", markup=False)
+
+
+def _scored(row: dict[Any, Any]) -> dict[str, str]:
+    return {
+        "predictor": str(row["predictor"]), "metric": row["metric"], "value": number(row["value"]),
+        "95 % interval": interval(row["ci_low"], row["ci_high"]), "chance": number(row["chance"]),
+        "letters": row["letters"], "rank": rank(row),
+        "n": f"{number_of(row['n_items'], 'item')}, {number_of(row['n_units'], 'unit')}",
+        "excluded": str(row["n_excluded"]), "status": row["status"] + (f": {row['reason']}" if row["reason"] else ""),
+    }  # fmt: skip
 
 
 def _show_pairs(found: Comparison, who: str) -> None:
@@ -144,7 +156,3 @@ def _pair(row: dict[Any, Any]) -> dict[str, str]:
         "p adjusted": number(row["p_adjusted"], 4), "wins": number(row["win_probability"], 2),
         "needs": "" if found or pd.isna(row["mde"]) else number(row["mde"]),
     }  # fmt: skip
-
-
-def _print_parts(parts: dict[str, pd.DataFrame]) -> None:
-    print(json.dumps({k: json.loads(v.to_json(orient="records")) for k, v in parts.items()}, indent=1))

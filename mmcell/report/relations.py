@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import pandas as pd
-from rich.markup import escape
-from rich.table import Table
+from typing import Any
 
-from mmcell.report.terminal import console_of, interval, number, print_frame
+import pandas as pd
+
+from mmcell.report.grid import Grid, console_of
+from mmcell.report.terminal import interval, number, print_frame
 
 
 def show_relations(found: pd.DataFrame, shape: str) -> None:
@@ -16,23 +17,21 @@ def show_relations(found: pd.DataFrame, shape: str) -> None:
         return
     base = str(found["map"].iloc[0])
     several = bool((found["map"] != base).any())
-    table = Table(title="Known relationships in the tails of a map", title_justify="left", box=None, pad_edge=False)
-    names = ["source", "map", "recall", "95 % interval", "chance", *([f"minus {base}"] if several else [])]
-    for name in (*names, "genes", "groups", "pairs in the map", "note"):
-        table.add_column(name, overflow="fold")
-    for row in found.to_dict("records"):
-        gap = f"{number(row['difference'])} ({interval(row['difference_low'], row['difference_high'])})"
-        cells = [escape(row["source"]), escape(row["map"]), number(row["value"])]
-        cells += [
-            interval(row["ci_low"], row["ci_high"]),
-            number(row["chance"]),
-            *(["–" if row["map"] == base else gap] if several else []),
-        ]
-        table.add_row(
-            *cells,
-            str(row["n_genes"]),
-            str(row["n_groups"]),
-            f"{row['n_pairs']} of {row['n_annotated']}",
-            escape(row["reason"]),
-        )
-    console_of().print(table)
+    grid = Grid(
+        [_cells(row, base, several) for row in found.to_dict("records")], "Known relationships in the tails of a map",
+        right=("recall", "chance", "genes", "groups"), once={"source": "{}"},
+        spare=("groups", "genes", "pairs in the map"), breaks=(f"minus {base}", "pairs in the map", "note"),
+    )  # fmt: skip
+    console = console_of(grid.width)
+    console.print(grid.table(console.width))
+
+
+def _cells(row: dict[Any, Any], base: str, several: bool) -> dict[str, str]:
+    gap = f"{number(row['difference'])} ({interval(row['difference_low'], row['difference_high'])})"
+    return {
+        "source": str(row["source"]), "map": str(row["map"]), "recall": number(row["value"]),
+        "95 % interval": interval(row["ci_low"], row["ci_high"]), "chance": number(row["chance"]),
+        f"minus {base}": ("–" if row["map"] == base else gap) if several else "", "genes": str(row["n_genes"]),
+        "groups": str(row["n_groups"]), "pairs in the map": f"{row['n_pairs']} of {row['n_annotated']}",
+        "note": str(row["reason"]),
+    }  # fmt: skip

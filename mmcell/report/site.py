@@ -10,10 +10,12 @@ from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 
-from mmcell.board import Board, Group
+from mmcell.board import Board, Group, Progress
 from mmcell.digest import digest
 from mmcell.embedding import ModelCard
+from mmcell.items import PANEL
 from mmcell.ranked import Entry, Place, Row
+from mmcell.records import Score
 from mmcell.report import words
 from mmcell.report.folder import SiteFolder
 from mmcell.report.leaks import codes
@@ -37,7 +39,12 @@ class Scored:
 
 
 def leaderboard(
-    runs: Iterable[str | Path], out: str | Path, *, adjust: Adjust = "holm", n_permutations: int = 1000
+    runs: Iterable[str | Path],
+    out: str | Path,
+    *,
+    adjust: Adjust = "holm",
+    n_permutations: int = 1000,
+    progress: Progress | None = None,
 ) -> Board:
     """Write a leaderboard over finished runs as a static site.
 
@@ -54,6 +61,8 @@ def leaderboard(
         ``encoder/`` and ``dataset/``, and ``leaderboard.parquet`` (see `mmcell.board.Board.table`).
     adjust, n_permutations
         Of the letters for ties, see `mmcell.stats.comparison.compare`.
+    progress
+        See `mmcell.board.Board.of`.
 
     Returns
     -------
@@ -66,7 +75,7 @@ def leaderboard(
         A folder holds no finished run, or one of another format; `out` holds files of somebody else.
     """
     folder = SiteFolder.at(Path(out))
-    board = Board.read(runs, adjust=adjust, n_permutations=n_permutations)
+    board = Board.read(runs, adjust=adjust, n_permutations=n_permutations, progress=progress)
     folder.write(site(board))
     return board
 
@@ -83,6 +92,7 @@ def site(board: Board) -> dict[str, bytes]:
         leak_codes=codes,
         place_title=place_title,
         place_plots=place_plots,
+        other_metrics=other_metrics,
         rank_interval=_rank_interval,
         differing=_differing,
         splits=_splits,
@@ -148,6 +158,41 @@ def _cards(name: str, rows: Sequence[Scored]) -> list[ModelCard]:
     """Return the model cards that records of one encoder carry, each once, its own first."""
     found = {card.key: card for row in rows for card in row.entry.record.cards.values()}
     return sorted(found.values(), key=lambda card: (card.name != name, card.name, card.key))
+
+
+@dataclass(frozen=True)
+class Others:
+    """What metrics that rank nobody say in one place: `heads`, a score a metric, and rows of scores under them."""
+
+    title: str
+    heads: tuple[Score, ...]
+    rows: tuple[tuple[Entry, tuple[Score | None, ...]], ...]
+
+
+def other_metrics(group: Group) -> list[Others]:
+    """Return the metrics beside the primary one, on whole galleries and cohorts, of all that are not refused.
+
+    A chance that depends on the candidate is not in the head: there it would be that of one of them.
+    """
+    shown = [entry for entry in group.entries if entry.standing != "refused"]
+    places: dict[tuple[str, ...], dict[str, dict[str, Score]]] = {}
+    for entry in shown:
+        for score in entry.record.scores:
+            if score.stratum == "all" and score.metric != entry.record.task["primary"]:
+                where = tuple(getattr(score, name) for name in PANEL)
+                places.setdefault(where, {}).setdefault(score.metric, {})[entry.name] = score
+    found = []
+    for _, metrics in sorted(places.items()):
+        heads = [next(iter(of.values())) for of in metrics.values()]
+        same = [{s.chance for s in of.values()} == {h.chance} for h, of in zip(heads, metrics.values(), strict=True)]
+        heads = [
+            h if is_same else h.model_copy(update={"chance": None}) for h, is_same in zip(heads, same, strict=True)
+        ]
+        title = " · ".join(filter(None, (words.place_name(heads[0]) or "all items", heads[0].target)))
+        rows = [(e, tuple(of.get(e.name) for of in metrics.values())) for e in shown]
+        kept = tuple((entry, scores) for entry, scores in rows if any(scores))
+        found.append(Others(title, tuple(heads), kept))
+    return found
 
 
 def _rank_interval(row: Row) -> str:

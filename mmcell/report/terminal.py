@@ -2,35 +2,29 @@
 
 from __future__ import annotations
 
+import json
 import sys
+from typing import Any
 
 import pandas as pd
-from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
 
 from mmcell.audit.patients import CODES
 from mmcell.errors import first
 from mmcell.protocols.mechanism import CONTROLS
 from mmcell.records import RunRecord, Score
 from mmcell.report.chain import said_of_chain
+from mmcell.report.grid import Grid, console_of
 from mmcell.report.words import group_name, unseen
 from mmcell.results import Results
 from mmcell.strata import WITHIN
 
-#: Wide enough for most tables when nobody's window decides.
-_PIPE_WIDTH = 160
-#: What a narrow window does without, first to last.
-_SPARE = ("n", "chance", "status", "role", "worst", "p (null)")
+#: What a narrow window says once, where it is the same in every row, and then does without, both first to last.
+_ONCE = {"status": "status {}", "n": "n = {}", "chance": "chance {}", "of": "{}", "metric": "{}"}
+_SPARE = ("n", "status", "role", "worst", "p (null)", "chance")
 #: In this order; ceilings are no rivals and come last.
 _ROLES = ("candidate", "control", "ceiling")
 _RIGHT = ("value", "chance", "p (null)", "n")
 _NEEDS = "needs: only a true difference of this size or more would have been found in 80 % of such studies"
-
-
-def console_of(least: int = 0) -> Console:
-    """Return where tables go: the window, or in a pipe as many columns as are needed, `least` of them at least."""
-    return Console() if sys.stdout.isatty() else Console(width=max(_PIPE_WIDTH, least), color_system=None)
 
 
 def number(value: float | None, digits: int = 3) -> str:
@@ -50,7 +44,18 @@ def print_frame(frame: pd.DataFrame, shape: str) -> None:
     if shape == "csv":
         frame.to_csv(sys.stdout, index=False)
     else:
-        print(frame.to_json(orient="records", indent=1, force_ascii=False))
+        print_json(rows_of(frame))
+
+
+def rows_of(frame: pd.DataFrame) -> list[dict[str, Any]]:
+    """Return a table's rows as JSON has them: what is no number is null, and a small p does not become 0."""
+    found: list[dict[str, Any]] = json.loads(frame.to_json(orient="records", double_precision=15))
+    return found
+
+
+def print_json(content: Any) -> None:
+    """Print JSON, and nothing beside it."""
+    print(json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False))
 
 
 def headline(record: RunRecord) -> list[Score]:
@@ -78,31 +83,17 @@ def show_results(results: Results, shape: str) -> None:
 def _show_task(task: str, records: list[RunRecord]) -> None:
     spec = records[0].task
     rows = [_cells(record, score, spec["reference"]) for record in records for score in headline(record)]
-    # A column without any entry is left out.
-    names = [n for n in rows[0] if any(row[n] for row in rows)] if rows else []
-    widths = {n: max(len(n), *(len(row[n]) for row in rows)) for n in names}
-    console = console_of(_width(widths, names))
-    for spare in _SPARE:
-        if _width(widths, names) > console.width and spare in names:
-            names.remove(spare)
-    table = Table(
-        title=f"{task} on {records[0].dataset}: {spec['question']}", title_justify="left", box=None, pad_edge=False
-    )
-    for name in names:
-        table.add_column(name, justify="right" if name in _RIGHT else "left", overflow="fold")
-    for row in rows:
-        table.add_row(*(escape(row[name]) for name in names))
-    console.print(table)
+    minus = f"minus {spec['reference']}"
+    title = f"{task} on {records[0].dataset}: {spec['question']}"
+    grid = Grid(rows, title, right=_RIGHT, once=_ONCE, spare=_SPARE, breaks=(minus, "worst"))
+    console = console_of(grid.width)
+    console.print(grid.table(console.width))
     lines = [*_verdicts(records), *_incomplete(records), *_leaks(records), *_warned(records), *_left_out(records)]
     if any("; needs" in text for row in rows for text in row.values()):
         lines.append(f"  {_NEEDS}")
     for line in lines:
         console.print(line, markup=False, highlight=False, soft_wrap=not console.is_terminal)
     console.print()
-
-
-def _width(widths: dict[str, int], names: list[str]) -> int:
-    return sum(widths[n] + 2 for n in names)
 
 
 def _verdicts(records: list[RunRecord]) -> list[str]:

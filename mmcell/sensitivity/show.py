@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
-
 import pandas as pd
 from rich.table import Table
 
-from mmcell.report.terminal import console_of, interval, number, print_frame
+from mmcell.report.grid import console_of
+from mmcell.report.terminal import interval, number, print_frame, print_json, rows_of
 from mmcell.results import Results
 from mmcell.sensitivity.result import CHANGES, Sensitivity
 
@@ -30,8 +29,7 @@ def show_sensitivity(found: Sensitivity, shape: str, results: Results | None = N
     if shape == "json":
         frames = {} if results is None else {"results": results.table()}
         frames |= {"sensitivity": found.table, "stability": found.stability, "robustness": found.robustness}
-        parts = {name: json.loads(frame.to_json(orient="records")) for name, frame in frames.items()}
-        print(json.dumps(parts | {"notes": found.notes}, indent=1, ensure_ascii=False))
+        print_json({name: rows_of(frame) for name, frame in frames.items()} | {"notes": found.notes})
         return
     console = console_of()
     for task, rows in found.robustness.groupby("task", sort=False):

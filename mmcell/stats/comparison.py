@@ -263,9 +263,9 @@ def pair_row(
 
 
 def _swapped(a: Items, b: Items, metric: Metric, swaps: np.ndarray) -> float:
-    differences = swapper(a, b, metric)
-    observed = differences(np.zeros((1, swaps.shape[1]), dtype=bool))[0]
-    return swap_p(differences(swaps), observed) if np.isfinite(observed) else float("nan")
+    # What is observed is the draw in which nobody changes places.
+    observed, *drawn = swapper(a, b, metric)(np.vstack([np.zeros(swaps.shape[1], dtype=bool), swaps]))
+    return swap_p(np.asarray(drawn), float(observed)) if np.isfinite(observed) else float("nan")
 
 
 def with_adjusted(table: pd.DataFrame, adjust: Adjust) -> pd.DataFrame:

@@ -34,16 +34,16 @@ def swapper(a: Items, b: Items, metric: Metric) -> Callable[[np.ndarray], np.nda
     if metric.comparable is not None:
         a, b = metric.comparable(a), metric.comparable(b)
     sides = [
-        Items(
-            _ranked(items, metric)
-            .assign(unit=items.codes + side * n, item=item + side)
-            .drop(columns="crossed", errors="ignore"),
-            items.kind,
-            items.arrays,
-        )
+        _ranked(items, metric)
+        .assign(unit=items.codes + side * n, item=item + side)
+        .drop(columns="crossed", errors="ignore")
         for side, items in enumerate((a, b))
     ]
-    both = Items.concat(sides)
+    if a.arrays or b.arrays:
+        both = Items.concat([Items(frame, i.kind, i.arrays) for frame, i in zip(sides, (a, b), strict=True)])
+    else:
+        # The same without a look at each half: over a thousand pairs this is much of the time.
+        both = Items(pd.concat(sides, ignore_index=True), a.kind)
 
     def values(chosen: np.ndarray) -> np.ndarray:
         if metric.resampled is not None:

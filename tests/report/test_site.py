@@ -14,6 +14,7 @@ from mmcell.board import Board
 from mmcell.joined import rivals
 from mmcell.records import RunRecord
 from mmcell.report.site import site
+from mmcell.report.words import heading, metric_name
 from mmcell.store import Store
 from tests.test_cli import run as command
 from tests.toys import RETRIEVAL, Noise, cite
@@ -124,6 +125,21 @@ def test_the_pages_say_who_leads_and_who_is_refused(made):
     assert "unverifiable secret: a closed model" in pages["task/toy-retrieval.html"]
     assert "closed: unverifiable" in pages["encoder/secret.html"]
     assert "refused incomplete: it lacks" in pages["encoder/bare.html"]
+
+
+def test_other_metrics_stand_below_the_ranks_of_those_that_are_not_refused(made):
+    out, board = made
+    _, *rest = (out / "task" / "toy-retrieval.html").read_text().split("<details>")
+    table = board.table()
+    others = table[~table["primary"] & (table["stratum"] == "all") & table["value"].notna()]
+    shown = others["status"] != "refused"
+    assert shown.any()
+    assert (~shown).any()
+    assert len(set(others["metric"])) > 1
+    below = re.findall(r'<b><data value="([^"]+)">', "".join(rest))
+    assert sorted(map(float, below)) == sorted(others.loc[shown, "value"])
+    for metric in set(others["metric"]):
+        assert f'<th scope="col" class="n">{heading(metric_name(metric))} ' in "".join(rest)
 
 
 def test_groups_are_apart_and_say_why(runs):

@@ -9,7 +9,7 @@ from sklearn.metrics import roc_auc_score
 
 from mmcell import Items, get_metric
 from mmcell.stats.bootstrap import bootstrap
-from mmcell.stats.comparison import compare, difference
+from mmcell.stats.comparison import compare, difference, ranks
 from mmcell.stats.power import minimum_detectable_effect
 from mmcell.stats.swap import swapper
 
@@ -293,3 +293,29 @@ def test_several_panels_are_refused(refused):
 def test_a_family_that_is_none_is_refused(refused, family, adjust, pieces):
     with refused(*pieces):
         compare(family, AUROC, adjust=adjust)
+
+
+@pytest.mark.parametrize("metric", ["auroc", "brier"])
+def test_intervals_of_ranks_are_those_of_draws_ranked_one_by_one(metric):
+    rng = np.random.default_rng(3)
+    chosen, names = get_metric(metric), ("a", "b", "c", "d")
+    # Few different values, so that draws hold ties; some draws leave one of them undefined.
+    draws = {name: rng.integers(0, 4, size=200) + 0.5 * i for i, name in enumerate(names)}
+    draws["b"][:11] = np.nan
+    values = {"a": 0.1, "b": 0.4, "c": 0.4, "d": 0.2}
+    better = (lambda x, y: x > y) if chosen.higher_is_better else (lambda x, y: x < y)
+    found = ranks(names, values, draws, chosen)
+    for name in names:
+        lowest, highest = [], []
+        for at in range(200):
+            row = {n: draws[n][at] for n in names}
+            if not any(np.isnan(v) for v in row.values()):
+                lowest.append(1 + sum(better(v, row[name]) for v in row.values()))
+                highest.append(sum(not better(row[name], v) for v in row.values()))
+        ends = []
+        for level, seen in ((0.025, sorted(lowest)), (0.975, sorted(highest))):
+            ends.append(next(r for r in seen if sum(s <= r for s in seen) / len(seen) >= level))
+        own = values[name]
+        above = sum(better(v, own) for v in values.values())
+        tied = sum(v == own for v in values.values())
+        assert found[name] == (above + (tied + 1) / 2, *ends)
