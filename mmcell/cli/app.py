@@ -45,6 +45,9 @@ Boot = Annotated[
     int | None, typer.Option(help="Bootstrap draws (at least 100); default: 1000, or those of the config.")
 ]
 
+#: How a program ends that Ctrl-C stopped.
+_STOPPED = 130
+
 
 def main() -> None:
     """Run the command line; a problem that the user can cure is one line and exit code 2."""
@@ -59,9 +62,12 @@ def main() -> None:
             raise
         print(f"mmcell: {error}", file=sys.stderr)
         sys.exit(2)
-    except KeyboardInterrupt:
-        print("mmcell: stopped; the same command goes on from what is finished", file=sys.stderr)
-        sys.exit(130)
+    except (KeyboardInterrupt, SystemExit) as end:
+        # Within a command Ctrl-C has become an exit by the time that it gets here.
+        if isinstance(end, KeyboardInterrupt) or end.code == _STOPPED:
+            print("mmcell: stopped; the same command goes on from what is finished", file=sys.stderr)
+            sys.exit(_STOPPED)
+        raise
 
 
 def embedding_of(text: str, level: str | None, model: str | None = None) -> tuple[str, Any]:
