@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import difflib
+import unicodedata
 from collections.abc import Iterable
+
+#: Control codes, marks without a shape (among them those that turn the direction), and what breaks a line.
+_UNSEEN = ("Cc", "Cf", "Cs", "Zl", "Zp")
 
 
 class MmcellError(Exception):
@@ -47,6 +51,14 @@ def first(values: Iterable[object], n: int = 3) -> str:
     items = list(values)
     rest = f" (+{len(items) - n} more)" if len(items) > n else ""
     return ", ".join(str(v) for v in items[:n]) + rest
+
+
+def one_line(text: object) -> str:
+    """Return text as a terminal may show it: what moves the cursor, breaks the line or turns its direction is escaped.
+
+    Names come from files of others; a name may hold the codes that clear a screen or hide what stands before them.
+    """
+    return "".join(f"\\u{ord(c):04x}" if unicodedata.category(c) in _UNSEEN else c for c in str(text))
 
 
 def noun(n: int, one: str, many: str = "") -> str:

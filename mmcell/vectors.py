@@ -71,6 +71,14 @@ def _planned(
     dataset: Any,
 ) -> tuple[Plan, Candidate]:  # fmt: skip
     """Return the plan that a record came of, cut to the one candidate; raises where it is another one."""
+    if task is None:
+        _refuse_code(record.task["name"], "the task", "evaluate it yourself")
+    if patient_encoders is None:
+        _refuse_code(record.patient_encoder, "the patient encoder", "give patient_encoders=")
+    if corrections is None:
+        _refuse_code(record.correction, "the correction", "give corrections=")
+    if record.encoder not in sources and record.role != "candidate":
+        _refuse_code(record.encoder, "the encoder", f"give sources={{{record.encoder!r}: …}}")
     source = sources.get(record.encoder, record.encoder)
     is_named = isinstance(source, str) and source == record.encoder and record.role == "candidate"
     if is_named and record.encoder and not _is_known(record.encoder):
@@ -108,6 +116,12 @@ def _planned(
     if same[0].cards.get(record.encoder) != record.cards.get(record.encoder):
         raise MmcellError(f"{what}: the card of {record.encoder!r} is another one than when it was run; run it again")
     return plan, same[0]
+
+
+def _refuse_code(name: str, what: str, cure: str) -> None:
+    """Raise where a record, which may be anybody's, names code of its own; only the caller may."""
+    if ":" in name and name.partition(":")[0] not in PREFIXES:
+        raise MmcellError(f"to_anndata: {what} {name!r} is code that a record names, which is not run; {cure}")
 
 
 def _is_known(name: str) -> bool:

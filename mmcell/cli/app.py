@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from mmcell.errors import MmcellError
+from mmcell.errors import MmcellError, one_line
 
 if TYPE_CHECKING:
     pass
@@ -45,14 +45,12 @@ def main() -> None:
     """Run the command line; a problem that the user can cure is one line and exit code 2."""
     debug = "--debug" in sys.argv
     sys.argv = [a for a in sys.argv if a != "--debug"]
-    # So that module:attribute is found in the current folder; last, so that nothing there stands in for a package.
-    sys.path.append(str(Path.cwd()))
     try:
         app()
     except MmcellError as error:
         if debug:
             raise
-        print(f"mmcell: {error}", file=sys.stderr)
+        print(f"mmcell: {one_line(error)}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
         print("mmcell: stopped; the same command goes on from what is finished", file=sys.stderr)

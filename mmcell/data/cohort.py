@@ -9,10 +9,12 @@ from mmcell.data.download import known_digest
 from mmcell.data.lazy import open_lazily
 from mmcell.dataset import Dataset
 from mmcell.digest import digest, digest_file
+from mmcell.distrust import checked, reading
+from mmcell.document import read_yaml
 from mmcell.errors import MmcellError, did_you_mean, first
 from mmcell.features import with_table
 from mmcell.modalities import not_pulling
-from mmcell.readers import UNREADABLE, existing, read_table, read_yaml, unreadable
+from mmcell.readers import existing, read_table
 from mmcell.roles import CohortCard, DatasetCard, parse
 
 if TYPE_CHECKING:
@@ -143,7 +145,9 @@ def read_data(path: Path) -> AnnData | MuData:
     """Return what an ``.h5ad``, ``.h5mu`` or AnnData ``.zarr`` holds; raises on another ending or a broken file."""
     import anndata as ad
 
-    try:
+    if path.suffix in (".h5ad", ".zarr", ".h5mu"):
+        checked(existing(path))
+    with reading(path):
         match path.suffix:
             case ".h5ad":
                 return ad.read_h5ad(path)
@@ -154,6 +158,4 @@ def read_data(path: Path) -> AnnData | MuData:
 
                 with not_pulling():
                     return mudata.read_h5mu(path)
-    except UNREADABLE as error:
-        raise unreadable(path, error) from error
     raise MmcellError(f"{path}: the ending {path.suffix!r} is not one of .h5ad, .h5mu, .zarr")

@@ -12,6 +12,7 @@ from rich.text import Text
 
 from mmcell.records import Finding
 from mmcell.report.words import SEVERITIES, counted
+from mmcell.spreadsheet import write_csv
 
 #: Wide enough for every line when nobody's window decides.
 _PIPE_WIDTH = 160
@@ -28,7 +29,7 @@ def show_findings(findings: Sequence[Finding], shape: str) -> None:
     """Print findings as text, JSON or CSV."""
     table = findings_table(findings)
     if shape == "csv":
-        table.to_csv(sys.stdout, index=False)
+        write_csv(table, sys.stdout)
         return
     if shape == "json":
         print(table.to_json(orient="records", indent=1, force_ascii=False))

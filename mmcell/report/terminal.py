@@ -16,6 +16,7 @@ from mmcell.records import RunRecord, Score
 from mmcell.report.chain import said_of_chain
 from mmcell.report.words import group_name, unseen
 from mmcell.results import Results
+from mmcell.spreadsheet import write_csv
 from mmcell.strata import WITHIN
 
 #: Wide enough for most tables when nobody's window decides.
@@ -48,7 +49,7 @@ def interval(low: float | None, high: float | None) -> str:
 def print_frame(frame: pd.DataFrame, shape: str) -> None:
     """Print a table as CSV or JSON."""
     if shape == "csv":
-        frame.to_csv(sys.stdout, index=False)
+        write_csv(frame, sys.stdout)
     else:
         print(frame.to_json(orient="records", indent=1, force_ascii=False))
 
