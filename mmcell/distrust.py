@@ -93,6 +93,10 @@ def checked(path: Path) -> Path:
     elif path.suffix == ".gz":
         with reading(path):
             _check_gz(path)
+    elif path.suffix in (".csv", ".tsv"):
+        with path.open("rb") as file:
+            for block in iter(lambda: file.read(1 << 20), b""):
+                _refuse_nul(path, block)
     return path
 
 
@@ -285,17 +289,22 @@ def _check_parquet(path: Path) -> None:
     refuse_bomb(path, facts.num_rows * max(facts.num_columns, 1) * 8, path.stat().st_size)
 
 
+def _refuse_nul(path: Path, block: bytes) -> None:
+    # Tables of text end a name there, so that two names would be one.
+    if b"\0" in block:
+        raise MmcellError(f"{path}: holds NUL bytes and is no text, or is UTF-16; save it as UTF-8")
+
+
 def _check_gz(path: Path) -> None:
-    """Refuse a packed file that unpacks to much more than it has; nothing of it is kept."""
-    if path.stat().st_size * 1040 <= FREE:
-        # Deflate cannot reach more.
-        return
+    """Refuse a packed text that unpacks to much more than it has; nothing of it is kept."""
     unpacked, most = 0, max(FREE, RATIO * path.stat().st_size)
     with path.open("rb") as file:
         reader = zlib.decompressobj(31)
         while block := file.read(1 << 16):
             while block:
-                unpacked += len(reader.decompress(block, 1 << 20))
+                text = reader.decompress(block, 1 << 20)
+                _refuse_nul(path, text)
+                unpacked += len(text)
                 if unpacked > most:
                     refuse_bomb(path, unpacked, path.stat().st_size, "text")
                 block = reader.unconsumed_tail

@@ -66,6 +66,9 @@ def _refuse_large(root: Any, path: Path) -> None:
     waiting: list[tuple[Any, bool, int]] = [(root, False, 1)]
     while waiting:
         node, done, depth = waiting.pop()
+        # Half a letter, as "\\ud800" is, can be written into no file.
+        if isinstance(node.value, str) and any("\ud800" <= c <= "\udfff" for c in node.value):
+            raise MmcellError(f"{path}: line {node.start_mark.line + 1}: holds half a letter (a surrogate); correct it")
         parts = _parts(node)
         if done:
             inside.discard(id(node))

@@ -3,11 +3,7 @@
 from __future__ import annotations
 
 import difflib
-import unicodedata
 from collections.abc import Iterable
-
-#: Control codes, marks without a shape (among them those that turn the direction), and what breaks a line.
-_UNSEEN = ("Cc", "Cf", "Cs", "Zl", "Zp")
 
 
 class MmcellError(Exception):
@@ -58,7 +54,7 @@ def one_line(text: object) -> str:
 
     Names come from files of others; a name may hold the codes that clear a screen or hide what stands before them.
     """
-    return "".join(f"\\u{ord(c):04x}" if unicodedata.category(c) in _UNSEEN else c for c in str(text))
+    return "".join(c if c.isprintable() else f"\\u{ord(c):04x}" for c in str(text))
 
 
 def noun(n: int, one: str, many: str = "") -> str:

@@ -114,10 +114,34 @@ def read_table(path: Path) -> pd.DataFrame:
         checked(path)
     with reading(path):
         if path.suffix == ".parquet":
-            return pd.read_parquet(path)
+            return _without_nul(path, pd.read_parquet(path))
         if ending in ("csv", "tsv"):
-            return pd.read_csv(path, sep="," if ending == "csv" else "\t")
+            return _of_one_index(path, pd.read_csv(path, sep="," if ending == "csv" else "\t"))
     raise MmcellError(f"{path}: the ending {path.suffix!r} is not .csv, .tsv (or either with .gz) or .parquet")
+
+
+def _text(path: Path, ids: np.ndarray) -> np.ndarray:
+    # Letters are numbers there, and not every number is a letter: Python itself fails on the others.
+    if ids.dtype.kind == "U" and ids.size:
+        codes = np.ascontiguousarray(ids).astype(ids.dtype.newbyteorder("=")).view(np.uint32)
+        if ((codes > 0x10FFFF) | ((codes >= 0xD800) & (codes <= 0xDFFF))).any():
+            raise MmcellError(f"{path}: the array 'ids' holds what is no text; write it again: ids.astype(str)")
+    return ids
+
+
+def _without_nul(path: Path, frame: pd.DataFrame) -> pd.DataFrame:
+    # Where numpy and pandas end a name, so that two names would be one.
+    for column in (frame.index, *(column for _, column in frame.items())):
+        if pd.api.types.is_object_dtype(column) and any(isinstance(v, str) and "\0" in v for v in column):
+            raise MmcellError(f"{path}: {column.name or 'the index'} holds NUL characters; write the names without")
+    return frame
+
+
+def _of_one_index(path: Path, frame: pd.DataFrame) -> pd.DataFrame:
+    # pandas takes the first fields of a row for ids where the header names fewer columns than the row has.
+    if isinstance(frame.index, pd.MultiIndex):
+        raise MmcellError(f"{path}: rows have more fields than the header names; name every column, ids first")
+    return frame
 
 
 def _dense(path: Path, values: Any) -> np.ndarray:
@@ -188,7 +212,7 @@ def _read_npz(path: Path, key: str | None) -> tuple[pd.Index, np.ndarray, list[s
             if name not in file.files:
                 raise MmcellError(f"{path}: no array {name!r}; it holds {', '.join(file.files)}")
         try:
-            return pd.Index(file["ids"].astype(str)), file[key], []
+            return pd.Index(_text(path, file["ids"]).astype(str)), file[key], []
         except ValueError as error:
             raise MmcellError(
                 f"{path}: the array 'ids' or {key!r} holds Python objects; save ids as text: ids.astype(str)"
@@ -198,6 +222,7 @@ def _read_npz(path: Path, key: str | None) -> tuple[pd.Index, np.ndarray, list[s
 def _read_table(path: Path) -> tuple[pd.Index, np.ndarray, list[str]]:
     # Ids are text as they stand: 001 is not 1, and NA may be a name.
     frame = pd.read_csv(path, converters={0: str}) if path.suffix == ".csv" else read_table(path)
+    _of_one_index(path, frame)
     if isinstance(frame.index, pd.RangeIndex):
         frame = frame.set_index(frame.columns[0])
     text = [c for c in frame.columns if not pd.api.types.is_numeric_dtype(frame[c])]

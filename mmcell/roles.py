@@ -301,7 +301,7 @@ def parse(model: Any, content: Any, where: str) -> Any:
         message = fault["msg"].removeprefix("Value error, ")
         if fault["type"] == "invalid_key":
             # Without quotes YAML takes null, yes, 7 and 2026-01-01 for what they look like.
-            raise MmcellError(f'{where}: a key is {fault["input"]!r} and no text; quote it, such as "null"') from error
+            raise MmcellError(f"{where}: a key is {fault['input']!r} and no text; quote it") from error
         if fault["type"] == "string_type" and isinstance(fault["input"], bool):
             words = "yes, on and true" if fault["input"] else "no, off and false"
             message = f'without quotes YAML takes {words} for a truth value; quote it ("{words.partition(",")[0]}")'

@@ -119,14 +119,14 @@ def tree(folder):
 
 
 @contextmanager
-def limited():
+def limited(seconds=LIMIT):
     """Break off what takes longer than an input may."""
 
     def late(*_):
-        raise LateError(f"not refused within {LIMIT} s")
+        raise LateError(f"not refused within {seconds} s")
 
     before = signal.signal(signal.SIGALRM, late)
-    signal.alarm(LIMIT)
+    signal.alarm(seconds)
     try:
         yield
     finally:

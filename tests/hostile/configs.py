@@ -15,8 +15,10 @@ def given(name, says, text):
 
 
 for label, name in {
-    "..": "..", "a climb": "../../harmed", "an absolute path": "/tmp/harmed", "a backslash": "a\\\\b", "NUL": "a\\0b",
-    "two lines": "a\\nb", "nothing": "", "a space": " ", "a leading dot": ".hidden", "bidi": "a\\u202eb", "HTML": "<b>x</b>",
+    "..": "..", "a climb": "../../harmed", "an absolute path": "/tmp/harmed", "a backslash": "a\\\\b",
+    "a NUL byte": "a\\0b",
+    "two lines": "a\\nb", "nothing": "", "a space": " ", "a leading dot": ".hidden", "bidi": "a\\u202eb",
+    "HTML": "<b>x</b>",
 }.items():  # fmt: skip
     given(f"a run called {label}", r"x\.yaml: name: string should match pattern", f'name: "{name}"\n{TASKS}')
 for name in ("con", "NUL", "aux.txt", "Com1", "lpt9.a"):
@@ -128,8 +130,8 @@ given(
 given("a seed that is text", r"x\.yaml: seed: input should be a valid integer", f"name: x\nseed: many\n{TASKS}")
 given(
     "a key without quotes",
-    r"x\.yaml: a key is None and no text; quote it, such as \"null\"",
-    f"name: x\nnull: 199\n{TASKS}",
+    r"x\.yaml: a key is True and no text; quote it",
+    f"name: x\nyes: 199\n{TASKS}",
 )
 given("an unknown key", r"x\.yaml: unknown key 'pickle'; ", f"name: x\npickle: x.pkl\n{TASKS}")
 given(

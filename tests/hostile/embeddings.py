@@ -64,7 +64,7 @@ for ending in (".h5ad", ".h5mu", ".npz", ".parquet", ".csv"):
         (folder / f"x{ending}").mkdir()
         return evaluated(f"x{ending}")
 
-    @case(f"random bytes as {ending}", rf"x\{ending}: .*(write the file again|keep ids in the first column)")
+    @case(f"random bytes as {ending}", rf"x\{ending}: .*(write the file again|holds NUL bytes)")
     def _(folder, ending=ending):
         (folder / f"x{ending}").write_bytes(np.random.default_rng(0).bytes(4096))
         return evaluated(f"x{ending}")
@@ -295,7 +295,7 @@ def _(folder):
 
 @case("zeros packed a thousandfold", r"x\.npz: declares 140 MB of values\.npy and has .*write the file again")
 def _(folder):
-    with zipfile.ZipFile(folder / "x.npz", "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
+    with zipfile.ZipFile(folder / "x.npz", "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("ids.npy", declaring((6,)))
         with archive.open("values.npy", "w") as file:
             for _ in range(140):
@@ -351,7 +351,8 @@ def _(folder):
 
 
 @case(
-    "a parquet of one value, a thousand million times", r"x\.parquet: declares 1 GB of values and has .*write the file"
+    "a parquet of one value, a thousand million times",
+    r"x\.parquet: declares 160 MB of values and has .*write the file",
 )
 def _(folder):
     import pyarrow as pa
@@ -359,7 +360,7 @@ def _(folder):
 
     block = pa.table({"id": pa.array(np.zeros(10**6, dtype=np.int8)), "a": pa.array(np.zeros(10**6, dtype=np.int8))})
     with ParquetWriter(folder / "x.parquet", block.schema) as writer:
-        for _ in range(70):
+        for _ in range(10):
             writer.write_table(block, row_group_size=10**6)
     return evaluated("x.parquet")
 
@@ -513,7 +514,7 @@ def _(folder):
     return evaluated("x.csv")
 
 
-@case("NUL in a table", r"embedding 'x': none of the 240 wanted ids is in it .*use the ids of the dataset")
+@case("NUL in a table", r"x\.csv: holds NUL bytes and is no text, or is UTF-16; save it as UTF-8")
 def _(folder):
     (folder / "x.csv").write_bytes(b"id,a\n\0\0\0,1\0\n")
     return evaluated("x.csv")

@@ -180,10 +180,10 @@ damaged(
 
 
 def bomb(run):
-    with zipfile.ZipFile(items_of(run).with_suffix(".npz"), "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
-        with archive.open("times.npy", "w") as file:
-            for _ in range(140):
-                file.write(bytes(10**6))
+    path = items_of(run).with_suffix(".npz")
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive, archive.open("times.npy", "w") as file:
+        for _ in range(140):
+            file.write(bytes(10**6))
 
 
 damaged("arrays packed a thousandfold", ITEMS, bomb)
@@ -233,7 +233,8 @@ def _(folder):
 def varied(name, content, table="axis,task\n"):
     @case(
         name,
-        r"run: its sensitivity is not readable \(.*\); run --sensitivity again|sensitivity\.csv: cannot be read .*not in index",
+        r"run: its sensitivity is not readable \(.*\); run --sensitivity again"
+        r"|sensitivity\.csv: cannot be read .*not in index",
     )
     def _(folder):
         run = made(folder)

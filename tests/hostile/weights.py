@@ -22,6 +22,30 @@ def read(path):
     return lambda: tensors_of(path, "encoder 'timm:toy'")
 
 
+def saved(what):
+    """Return what writes an object with torch, made when it is written."""
+
+    def write(path):
+        import torch
+
+        torch.save(what() if callable(what) else what, path)
+
+    return write
+
+
+def module():
+    import torch
+
+    return torch.nn.Linear(2, 2)
+
+
+def short(path):
+    import torch
+
+    torch.save({"a": torch.ones(999)}, path)
+    path.write_bytes(path.read_bytes()[:700])
+
+
 def given(
     name, content, file="x.pth", says=r"x\.{} cannot be read as weights; give a \.safetensors or \.pth of tensors"
 ):
@@ -105,8 +129,9 @@ def chosen(name, model, says, **more):
 
 
 for label, model in {
-    "an address": "https://evil.example/m", "a repository": "hf-hub:evil/model", "another repository": "hf_hub:evil/model",
-    "a folder": "local-dir:/tmp/evil", "a path": "../../evil", "nothing": "", "NUL": "a\0b", "a module": "os:system",
+    "an address": "https://evil.example/m", "a repository": "hf-hub:evil/model",
+    "another repository": "hf_hub:evil/model", "a folder": "local-dir:/tmp/evil", 
+    "a path": "../../evil", "nothing": "", "NUL": "a\0b", "a module": "os:system",
 }.items():  # fmt: skip
     chosen(f"a model that is {label}", model, r"timm has no such model; |is not of the form|timm")
 chosen(
