@@ -169,8 +169,8 @@ def _record(path: Path) -> RunRecord:
     # Part of names of files: a record from elsewhere does not choose which are read.
     if not re.fullmatch(r"[\w-]+", record.key):
         raise ValueError(f"the key {record.key!r}")
-    if not all(isinstance(record.task.get(fact), str) for fact in _FACTS):
-        raise ValueError(f"its task lacks one of {', '.join(_FACTS)}")
+    if not {"name", "primary"} <= set(record.task) or any(not isinstance(record.task.get(f, ""), str) for f in _FACTS):
+        raise ValueError(f"one of {', '.join(_FACTS)} of its task is no text")
     if any(type(record.parameters.get(name, 0)) is not int for name in ("n_boot", "seed")):
         raise ValueError("n_boot or seed is no whole number")
     folds = record.details.get("folds", [])

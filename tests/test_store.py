@@ -13,8 +13,7 @@ from mmcell.store import Store
 
 def record(key="k" * 64, **changes):
     facts = {
-        "task": {"name": "toy", "primary": "auroc", "version": "1", "question": "?", "reference": "random"},
-        "dataset": "d", "dataset_fingerprint": "f", "split_hash": "s",
+        "task": {"name": "toy", "primary": "auroc"}, "dataset": "d", "dataset_fingerprint": "f", "split_hash": "s",
         "encoder": "pca", "role": "candidate", "cards": {"pca": ModelCard(name="pca", parameters={"n": 3})},
         "scores": (Score(metric="auroc", value=0.5, low=float("nan")),),
         "findings": (Finding(severity="info", code="x", message="y"),), "details": {"alpha": 1.0},

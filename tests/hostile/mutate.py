@@ -18,7 +18,8 @@ ODD = st.sampled_from(
         None, True, False, 0, -1, 1, 2**31, 2**63, 10**400, -(10**400), 0.5, -0.0, 1e308, float("inf"), float("nan"),
         "", " ", ".", "..", "../../x", "/etc/passwd", "/dev/null", "a\0b", "a\nb", "\u202eevil", "\x1b[2J", "=1+1",
         "<script>", "os:system", "own_code:Own", "http://evil.example", "null", "NaN", "X", "x" * 5000,
-        datetime.date(2020, 1, 1), datetime.datetime(2020, 1, 1, 12), b"\xff\x00", [], {}, [[]], {"": None}, {1: 2}, ["a", "a"],
+        datetime.date(2020, 1, 1),
+        datetime.datetime(2020, 1, 1, 12), b"\xff\x00", [], {}, [[]], {"": None}, {1: 2}, ["a", "a"],
     ]
 )  # fmt: skip
 TREES = st.recursive(

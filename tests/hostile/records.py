@@ -110,6 +110,11 @@ damaged("a key of nothing", SAYS, edit(key=""))
 damaged("a task without a name", SAYS, edit(task={}))
 damaged("a task whose name is a list", SAYS, edit(task__name=["x"]))
 damaged("a task without a question", SAYS, edit(task__question=None))
+damaged(
+    "a task that asks nothing",
+    r"report: the record 'ours' does not say what its task asks; run it again",
+    lambda run: text(record_of(run).read_text().replace('"question"', '"frage"'))(run),
+)
 damaged("folds that are text", SAYS, edit(details={"folds": "abc"}))
 damaged("draws that are text", SAYS, edit(parameters={"n_boot": "many", "seed": 0}))
 damaged("a card with code", SAYS, edit(cards={"ours": {"name": "ours", "loader": "os:system"}}))

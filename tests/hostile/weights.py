@@ -130,7 +130,7 @@ def chosen(name, model, says, **more):
 
 for label, model in {
     "an address": "https://evil.example/m", "a repository": "hf-hub:evil/model",
-    "another repository": "hf_hub:evil/model", "a folder": "local-dir:/tmp/evil", 
+    "another repository": "hf_hub:evil/model", "a folder": "local-dir:/tmp/evil",
     "a path": "../../evil", "nothing": "", "NUL": "a\0b", "a module": "os:system",
 }.items():  # fmt: skip
     chosen(f"a model that is {label}", model, r"timm has no such model; |is not of the form|timm")
