@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from tests.hostile.case import collector, of_card
-from tests.hostile.embeddings import Harm
+from tests.hostile.containers import Harm
 
 CASES, case = collector()
 

@@ -2,10 +2,10 @@
 
 import pytest
 
-from tests.hostile import cards, configs, datasets, embeddings, images, records, seeds, tables, weights
+from tests.hostile import cards, configs, containers, datasets, embeddings, images, records, seeds, tables, weights
 from tests.hostile.case import refused
 
-KINDS = (cards, configs, datasets, embeddings, images, records, seeds, tables, weights)
+KINDS = (cards, configs, containers, datasets, embeddings, images, records, seeds, tables, weights)
 CASES = [(kind.__name__.rpartition(".")[2], case) for kind in KINDS for case in kind.CASES]
 
 
