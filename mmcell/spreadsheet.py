@@ -1,13 +1,11 @@
 """CSV files that a spreadsheet may open: no text in them is taken for a formula.
 
 Text that begins with ``= + - @``, a tab or the end of a line gets a leading apostrophe, in cells and in headers.
-Numbers stay numbers, negative ones and those written as text too. Embeddings are data that are read again, and stay as
-they are.
+Numbers stay numbers, negative ones too. Embeddings are data that are read again, and stay as they are.
 """
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import IO
 
@@ -15,7 +13,6 @@ import pandas as pd
 
 #: What makes a spreadsheet take text for a formula, the wide forms of East Asian scripts among them.
 _FORMULA = tuple("=+-@\t\r\n＝＋－＠")
-_NUMBER = re.compile(r"[+-]?\d+(\.\d+)?([eE][+-]?\d+)?")
 
 
 def inert(text: str) -> str:
@@ -25,12 +22,12 @@ def inert(text: str) -> str:
     ----------
     OWASP: CSV Injection.
     """
-    return f"'{text}" if text.startswith(_FORMULA) and not _NUMBER.fullmatch(text) else text
+    return f"'{text}" if text.lstrip("'").startswith(_FORMULA) else text
 
 
 def restored(text: str) -> str:
     """Return text as it was before `inert`."""
-    return text[1:] if text[:1] == "'" and text[1:].startswith(_FORMULA) else text
+    return text[1:] if text[:1] == "'" and text.lstrip("'").startswith(_FORMULA) else text
 
 
 def write_csv(frame: pd.DataFrame, target: Path | IO[str]) -> None:

@@ -69,14 +69,31 @@ def test_a_name_is_text_in_a_stratification(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "text", ["=1+1", "+cmd", "-cmd", "@SUM(A1)", "\t=1", "\r=1", "\n=1", "＝1+1", "-", "=", "-1+2", "--1"]
+    "text",
+    [
+        "=1+1",
+        "+cmd",
+        "-cmd",
+        "@SUM(A1)",
+        "\t=1",
+        "\r=1",
+        "\n=1",
+        "＝1+1",
+        "-",
+        "=",
+        "-1+2",
+        "-0.5",
+        "+1",
+        "'=1",
+        "''=1",
+    ],
 )
 def test_what_a_spreadsheet_would_compute_is_text(text):
     assert inert(text) == f"'{text}"
     assert restored(inert(text)) == text
 
 
-@pytest.mark.parametrize("text", ["-0.5", "+1", "1e-5", "-1.5E+10", "a=1", "a", "", "'quoted", "'", "’=1"])
+@pytest.mark.parametrize("text", ["0.5", "1e-5", "a=1", "a", "", "'quoted", "'", "’=1"])
 def test_numbers_and_other_text_stay(text):
     assert inert(text) == text
     assert restored(text) == text
@@ -84,7 +101,7 @@ def test_numbers_and_other_text_stay(text):
 
 def test_a_table_keeps_its_numbers_and_escapes_its_names(tmp_path):
     frame = pd.DataFrame(
-        {"=name": ["=1+1", "-0.5", None], "value": [-0.5, np.nan, 2.0], "n": pd.array([-1, None, 3], dtype="Int64"),
+        {"=name": ["=1+1", -0.5, None], "value": [-0.5, np.nan, 2.0], "n": pd.array([-1, None, 3], dtype="Int64"),
          "kind": pd.Categorical(["@x", "y", "y"]), "ok": [True, False, True]}
     )  # fmt: skip
     before = frame.copy(deep=True)
