@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -79,13 +80,15 @@ def read_cohort(path: str | Path) -> Dataset:
     facts["caveats"] = (*card.caveats, *left_out)
     name = card.name or card_path.stem
     dataset_card = parse(DatasetCard, {"name": name, "modalities": modalities, **facts}, str(card_path))
+    # Refused before anything is written: the digest of a file that stays on disk is recorded beside it.
+    found = Dataset(name, data, roles, dataset_card, "not yet known", str(card_path.resolve()), disk)
     if card.backed and files[0].is_file():
         content = [known_digest(files[0], changed="record")]
     else:
         content = [_content(f) for f in files]
     content += [_content(card_path.parent / card.genes)] if card.genes else []
     fingerprint = digest(content, card.model_dump(mode="json"))
-    return Dataset(name, data, roles, dataset_card, fingerprint, str(card_path.resolve()), disk)
+    return replace(found, fingerprint=fingerprint)
 
 
 def _read(

@@ -247,3 +247,12 @@ def _(folder):
     (folder / "mine.npz").write_bytes(b"mine")
     return ["embed", "--encoder", "random-projection", "--dataset", "cohort.h5ad", "--preprocessing", "counts",
             "--out", "mine.npz"]  # fmt: skip
+
+
+@case(
+    "a column that is not there, in data that stay on disk", r"dataset 'cohort': roles\.unit names the column 'donors'"
+)
+def _(folder):
+    card = (folder / "cohort.yaml").read_text().replace("unit: donor,", "unit: donors,")
+    (folder / "cohort.yaml").write_text(f"{card}backed: true\n")
+    return of_card("cohort.yaml")

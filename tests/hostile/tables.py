@@ -56,7 +56,7 @@ written(
 written(
     "a .gz cut short",
     r"x\.csv\.gz: cannot be read as \.gz .*write the file again",
-    gzip.compress(os.urandom(999))[:500],
+    gzip.compress(b"item,unit,y_true\n" + bytes(range(1, 128)) * 9)[:90],
     "x.csv.gz",
 )
 written("another ending", r"x\.pkl: the ending '\.pkl' is not \.csv", b"cos\nsystem\n(S'ls'\ntR.", "x.pkl")
