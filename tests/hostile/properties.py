@@ -1,6 +1,8 @@
 """Reader -> what may be done to its input; every input ends in a value or in one line, in time, and changes no file."""
 
+import atexit
 import json
+import shutil
 import tempfile
 import warnings
 from pathlib import Path
@@ -23,6 +25,7 @@ from tests.hostile.mutate import archives, damaged, stores, trees
 from tests.toys import cite
 
 ROOT = Path(tempfile.mkdtemp(prefix="mmcell-fuzz-"))
+atexit.register(shutil.rmtree, ROOT, ignore_errors=True)
 CARDS = [
     {
         "data": "cohort.h5ad", "identifiers": "other",
@@ -127,8 +130,6 @@ def config(folder, content):
 
 def run(folder, content):
     """`content` is a record as JSON, or items as bytes."""
-    import shutil
-
     shutil.copytree(VALID["run"], folder / "run")
     if isinstance(content, bytes):
         records.items_of(folder / "run").write_bytes(content)
