@@ -17,6 +17,7 @@ from mmcell.joined import short_names
 from mmcell.ranked import Entry, Place, Row, Standing, places_of
 from mmcell.records import FORMAT, RunRecord, Score, other_format
 from mmcell.results import Results
+from mmcell.spreadsheet import inert
 from mmcell.stats.multiplicity import Adjust, checked
 from mmcell.task import get_task, list_tasks
 
@@ -32,8 +33,6 @@ _NUMBERS = (
 )  # fmt: skip
 _COUNTS = ("n_ranked", "n_units", "n_items")
 _FLAGS = ("primary", "higher_is_better")
-#: What makes a spreadsheet take text for a formula, the wide forms of East Asian scripts among them.
-_FORMULA = tuple("=+-@\t\r\n＝＋－＠")
 
 
 @dataclass(frozen=True, eq=False)
@@ -190,7 +189,7 @@ class Board:
         kinds = dict.fromkeys(_NUMBERS, "Float64") | dict.fromkeys(_COUNTS, "Int64") | dict.fromkeys(_FLAGS, "boolean")
         frame = frame.astype(kinds)
         for name in frame.columns.difference([*_NUMBERS, *_COUNTS, *_FLAGS]):
-            frame[name] = [_unformulaic(text) for text in frame[name]]
+            frame[name] = [inert(str(text)) for text in frame[name]]
         return frame
 
 
@@ -333,8 +332,3 @@ def _status(entry: Entry, row: Row | None, score: Score | None = None) -> dict[s
     primary = score is None or score.metric == entry.record.task["primary"]
     what = "a part of the items" if primary else "not the task's primary metric"
     return {"status": "unranked", "reason": "; ".join(filter(None, (what, score.reason if score is not None else "")))}
-
-
-def _unformulaic(text: object) -> str:
-    """Return text that no spreadsheet takes for a formula."""
-    return f"'{text}" if str(text).startswith(_FORMULA) else str(text)

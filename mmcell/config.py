@@ -5,14 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator
 
+from mmcell.document import read_yaml
 from mmcell.errors import MmcellError
 from mmcell.plan import Plan, make_plan
-from mmcell.readers import read_yaml
 from mmcell.roles import parse
 
 EncoderEntry = str | dict[str, Any]
+#: What Windows takes for a device, with any ending.
+_DEVICES = ("CON", "PRN", "AUX", "NUL", *(f"{port}{i}" for port in ("COM", "LPT") for i in range(1, 10)))
 
 
 class TaskEntry(BaseModel):
@@ -44,7 +46,8 @@ class RunConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    name: str = Field(pattern=r"^[A-Za-z0-9][\w.-]*$")
+    # It becomes a folder: no path, no longer than a file system takes, and none of the names that Windows keeps.
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", max_length=100)
     description: str = ""
     tasks: list[Annotated[TaskEntry, BeforeValidator(_entry)]] = Field(min_length=1)
     encoders: list[EncoderEntry] | None = None
@@ -53,6 +56,13 @@ class RunConfig(BaseModel):
     n_boot: int = 1000
     null: int = 0
     seed: int = 0
+
+    @field_validator("name")
+    @classmethod
+    def _is_free(cls, value: str) -> str:
+        if value.partition(".")[0].upper() in _DEVICES:
+            raise ValueError(f"{value!r} is a name that Windows keeps for itself; choose another")
+        return value
 
 
 def read_config(path: str | Path) -> RunConfig:

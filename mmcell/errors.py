@@ -49,6 +49,14 @@ def first(values: Iterable[object], n: int = 3) -> str:
     return ", ".join(str(v) for v in items[:n]) + rest
 
 
+def one_line(text: object) -> str:
+    """Return text as a terminal may show it: what moves the cursor, breaks the line or turns its direction is escaped.
+
+    Names come from files of others; a name may hold the codes that clear a screen or hide what stands before them.
+    """
+    return "".join(c if c.isprintable() else f"\\u{ord(c):04x}" for c in str(text))
+
+
 def noun(n: int, one: str, many: str = "") -> str:
     """Return a noun in the number that `n` asks for: "event" of 1, otherwise `many`, by default with an s."""
     return one if n == 1 else many or f"{one}s"

@@ -11,8 +11,9 @@ from typing import Any
 
 import numpy as np
 
+from mmcell.distrust import checked, reading
 from mmcell.errors import MmcellError, did_you_mean
-from mmcell.readers import UNREADABLE, existing, unreadable
+from mmcell.readers import existing
 
 #: Rows of one read at most, and rows between two wanted ones that are rather read along than read around.
 _SPAN, _GAP = 8192, 64
@@ -62,10 +63,8 @@ class Matrix:
                 raise MmcellError(f"{self.path}: has no {name}; {did_you_mean(name, elements(group))}")
             found = group[name]
             if not (hasattr(found, "shape") and hasattr(found, "dtype")):
-                try:
+                with reading(self.path):
                     found = sparse_dataset(found)
-                except UNREADABLE as error:
-                    raise unreadable(self.path, error) from error
                 if found.format != "csr":
                     raise MmcellError(
                         f"{self.path}: {name} is stored by columns (CSC), and its rows cannot be read one by one; "
@@ -114,10 +113,9 @@ class Matrix:
         return (stack(parts) if parts else self._span(0, 0))[back]
 
     def _span(self, start: int, stop: int) -> Any:
-        try:
-            found = self._rows[start:stop]
-        except UNREADABLE as error:
-            raise unreadable(self.path, error) from error
+        rows = self._rows
+        with reading(self.path):
+            found = rows[start:stop]
         return found if self.columns is None else found[:, self.columns]
 
 
@@ -186,7 +184,9 @@ def opened(path: Path) -> Any:
         No such file, another ending, or a file that is not what its ending says, such as one cut short.
     """
     existing(path)
-    try:
+    if path.suffix in (".zarr", ".h5ad", ".h5mu"):
+        checked(path)
+    with reading(path):
         if path.suffix == ".zarr":
             import zarr
 
@@ -195,8 +195,6 @@ def opened(path: Path) -> Any:
             import h5py
 
             return h5py.File(path, "r")
-    except UNREADABLE as error:
-        raise unreadable(path, error) from error
     raise MmcellError(f"{path}: the ending {path.suffix!r} is not one of .h5ad, .h5mu, .zarr")
 
 

@@ -24,7 +24,7 @@ from mmcell.metrics.base import Metric, get_metric
 from mmcell.plausible import plausible_covariates
 from mmcell.records import FORMAT, Finding
 from mmcell.splits import Split, most_folds, splits_of
-from mmcell.stats.bootstrap import MINIMUM_DRAWS
+from mmcell.stats.bootstrap import MAXIMUM_DRAWS, check_draws
 from mmcell.survey import refuse_negative
 from mmcell.task import MethodView, Task, get_task, unasked
 
@@ -157,10 +157,11 @@ def make_plan(
     MmcellError
         See `mmcell.evaluate`.
     """
-    if n_boot < MINIMUM_DRAWS:
-        raise MmcellError(f"n_boot is {n_boot}; use at least {MINIMUM_DRAWS} draws for a 95 % interval")
+    check_draws(n_boot)
     if null and null < MINIMUM_NULL:
         raise MmcellError(f"null is {null}; with fewer than {MINIMUM_NULL} permutations no p can reach 0.05; 0 = none")
+    if null > MAXIMUM_DRAWS:
+        raise MmcellError(f"null is more than {MAXIMUM_DRAWS:,}; 199 permutations tell whether p is below 0.01")
     if seed < 0:
         raise MmcellError(f"seed is {seed}; use a whole number from 0 on")
     task = get_task(asked) if isinstance(asked, str) else asked

@@ -3,38 +3,35 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile
 
 import numpy as np
 import pandas as pd
 
+from mmcell.distrust import checked, plain, product, reading, refuse_bomb
 from mmcell.errors import MmcellError, did_you_mean, first
 
 ENDINGS = (".h5ad", ".h5mu", ".zarr", ".npz", ".parquet", ".csv")
 #: Where a file that `embed` wrote says which model it comes from, as the JSON text of a model card.
 CARD = "mmcell_card"
-#: What the libraries raise on a file that is not what its ending says.
-UNREADABLE = (OSError, ValueError, TypeError, LookupError, EOFError, BadZipFile)
-
-
-def unreadable(path: Path, error: Exception) -> MmcellError:
-    """Return the one-line error of a file that a library could not read."""
-    reason = " ".join(str(error).split())
-    return MmcellError(f"{path}: cannot be read as {path.suffix} ({reason}); write the file again")
 
 
 def existing(path: Path) -> Path:
-    """Return `path`, or raise with a hint when it is not there."""
-    if not path.exists():
+    """Return `path`, or raise with a hint when it is not there, or is a pipe or a device."""
+    try:
+        there = path.exists()
+    except OSError as error:
+        raise MmcellError(f"{str(path)[:200]}: cannot be looked at ({error.strerror}); check the path") from error
+    if not there:
+        if path.is_symlink():
+            raise MmcellError(f"{path}: is a link to what is not there; link it to the file, or copy the file here")
         if not path.parent.is_dir():
             raise MmcellError(f"{path}: no such file; the folder {path.parent} is not there either")
         near = difflib.get_close_matches(path.name, [p.name for p in path.parent.iterdir()], n=3, cutoff=0.6)
         hint = f"did you mean {', '.join(near)}?" if near else "check the path"
         raise MmcellError(f"{path}: no such file; {hint}")
-    return path
+    return plain(path)
 
 
 def read_matrix(path: Path, key: str | None) -> tuple[pd.Index, np.ndarray, list[str]]:
@@ -46,7 +43,9 @@ def read_matrix(path: Path, key: str | None) -> tuple[pd.Index, np.ndarray, list
         No such file, key or array; an unknown ending; a file that is not what its ending says.
     """
     existing(path)
-    try:
+    if path.suffix in ENDINGS:
+        checked(path)
+    with reading(path):
         match path.suffix:
             case ".h5ad" | ".h5mu":
                 return _read_h5(path, key)
@@ -58,8 +57,6 @@ def read_matrix(path: Path, key: str | None) -> tuple[pd.Index, np.ndarray, list
                 raise MmcellError(f"{path}: a {path.suffix} has no element {key!r}; leave the key out")
             case ".parquet" | ".csv":
                 return _read_table(path)
-    except UNREADABLE as error:
-        raise unreadable(path, error) from error
     raise MmcellError(f"{path}: the ending {path.suffix!r} is not one of {', '.join(ENDINGS)}")
 
 
@@ -75,7 +72,7 @@ def read_card_text(path: Path) -> str | None:
         No such file; a file that is not what its ending says.
     """
     existing(path)
-    try:
+    with reading(path):
         match path.suffix:
             case ".h5ad":
                 import h5py
@@ -94,8 +91,6 @@ def read_card_text(path: Path) -> str | None:
 
                 found = (read_schema(path).metadata or {}).get(CARD.encode())
                 return None if found is None else found.decode()
-    except UNREADABLE as error:
-        raise unreadable(path, error) from error
     return None
 
 
@@ -103,50 +98,6 @@ def _card_of(group: Any) -> str | None:
     from anndata.io import read_elem
 
     return str(read_elem(group["uns"][CARD])) if CARD in group.get("uns", ()) else None
-
-
-def read_yaml(path: Path) -> Any:
-    """Return what a YAML file holds, read by the safe loader.
-
-    Raises
-    ------
-    MmcellError
-        No such file, no valid YAML, or a key that occurs twice in one mapping.
-    """
-    import yaml
-
-    existing(path)
-    try:
-        text = path.read_text()
-        node = yaml.compose(text, Loader=yaml.SafeLoader)
-        found = yaml.safe_load(text)
-    except yaml.MarkedYAMLError as error:
-        at = "" if error.problem_mark is None else f"line {error.problem_mark.line + 1}: "
-        what = ", ".join(filter(None, (error.context, error.problem)))
-        raise MmcellError(f"{path}: {at}not valid YAML ({what}); correct it") from error
-    except (yaml.YAMLError, OSError, UnicodeDecodeError) as error:
-        raise MmcellError(f"{path}: not valid YAML ({str(error).splitlines()[0]}); correct it") from error
-    for key, line in _repeated(node):
-        raise MmcellError(f"{path}: line {line}: the key {key!r} occurs twice in one mapping; keep one of them")
-    return found
-
-
-def _repeated(node: Any) -> Iterator[tuple[str, int]]:
-    """Yield the keys that a mapping of a YAML tree holds again, each with its line."""
-    waiting, seen = [node], set()
-    while waiting:
-        node = waiting.pop()
-        if id(node) in seen or not isinstance(getattr(node, "value", None), list):
-            continue
-        seen.add(id(node))
-        keys = set()
-        for entry in node.value:
-            pair = entry if isinstance(entry, tuple) else (entry,)
-            waiting += pair
-            if len(pair) == 2 and isinstance(pair[0].value, str):
-                if pair[0].value in keys:
-                    yield pair[0].value, pair[0].start_mark.line + 1
-                keys.add(pair[0].value)
 
 
 def read_table(path: Path) -> pd.DataFrame:
@@ -158,19 +109,46 @@ def read_table(path: Path) -> pd.DataFrame:
         No such file, another ending, or a file that cannot be parsed.
     """
     existing(path)
-    try:
+    ending = path.name.removesuffix(".gz").rpartition(".")[2]
+    if ending in ("csv", "tsv", "parquet"):
+        checked(path)
+    with reading(path):
         if path.suffix == ".parquet":
-            return pd.read_parquet(path)
-        ending = path.name.removesuffix(".gz").rpartition(".")[2]
+            return _without_nul(path, pd.read_parquet(path))
         if ending in ("csv", "tsv"):
-            return pd.read_csv(path, sep="," if ending == "csv" else "\t")
-    except UNREADABLE as error:
-        raise unreadable(path, error) from error
+            return _of_one_index(path, pd.read_csv(path, sep="," if ending == "csv" else "\t"))
     raise MmcellError(f"{path}: the ending {path.suffix!r} is not .csv, .tsv (or either with .gz) or .parquet")
 
 
-def _dense(values: Any) -> np.ndarray:
-    return np.asarray(values.toarray() if hasattr(values, "toarray") else values)
+def _text(path: Path, ids: np.ndarray) -> np.ndarray:
+    # Letters are numbers there, and not every number is a letter: Python itself fails on the others.
+    if ids.dtype.kind == "U" and ids.size:
+        codes = np.ascontiguousarray(ids).astype(ids.dtype.newbyteorder("=")).view(np.uint32)
+        if ((codes > 0x10FFFF) | ((codes >= 0xD800) & (codes <= 0xDFFF))).any():
+            raise MmcellError(f"{path}: the array 'ids' holds what is no text; write it again: ids.astype(str)")
+    return ids
+
+
+def _without_nul(path: Path, frame: pd.DataFrame) -> pd.DataFrame:
+    # Where numpy and pandas end a name, so that two names would be one.
+    for column in (frame.index, *(column for _, column in frame.items())):
+        if pd.api.types.is_object_dtype(column) and any(isinstance(v, str) and "\0" in v for v in column):
+            raise MmcellError(f"{path}: {column.name or 'the index'} holds NUL characters; write the names without")
+    return frame
+
+
+def _of_one_index(path: Path, frame: pd.DataFrame) -> pd.DataFrame:
+    # pandas takes the first fields of a row for ids where the header names fewer columns than the row has.
+    if isinstance(frame.index, pd.MultiIndex):
+        raise MmcellError(f"{path}: rows have more fields than the header names; name every column, ids first")
+    return frame
+
+
+def _dense(path: Path, values: Any) -> np.ndarray:
+    if hasattr(values, "toarray"):
+        refuse_bomb(path, product(map(int, values.shape)) * values.dtype.itemsize, values.data.nbytes)
+        return np.asarray(values.toarray())
+    return np.asarray(values)
 
 
 def _element(path: Path, group: Any, key: str | None) -> tuple[pd.Index, np.ndarray, list[str]]:
@@ -195,7 +173,7 @@ def _element(path: Path, group: Any, key: str | None) -> tuple[pd.Index, np.ndar
         raise MmcellError(f"{path}: no element {key!r}; {did_you_mean(key, known)}")
     values = read_elem(group[key])
     columns = list(map(str, values.columns)) if isinstance(values, pd.DataFrame) else []
-    return read_elem(group["obs"]).index, _dense(values), columns
+    return read_elem(group["obs"]).index, _dense(path, values), columns
 
 
 def _refuse_choice(path: Path, group: Any) -> None:
@@ -234,7 +212,7 @@ def _read_npz(path: Path, key: str | None) -> tuple[pd.Index, np.ndarray, list[s
             if name not in file.files:
                 raise MmcellError(f"{path}: no array {name!r}; it holds {', '.join(file.files)}")
         try:
-            return pd.Index(file["ids"].astype(str)), file[key], []
+            return pd.Index(_text(path, file["ids"]).astype(str)), file[key], []
         except ValueError as error:
             raise MmcellError(
                 f"{path}: the array 'ids' or {key!r} holds Python objects; save ids as text: ids.astype(str)"
@@ -244,6 +222,7 @@ def _read_npz(path: Path, key: str | None) -> tuple[pd.Index, np.ndarray, list[s
 def _read_table(path: Path) -> tuple[pd.Index, np.ndarray, list[str]]:
     # Ids are text as they stand: 001 is not 1, and NA may be a name.
     frame = pd.read_csv(path, converters={0: str}) if path.suffix == ".csv" else read_table(path)
+    _of_one_index(path, frame)
     if isinstance(frame.index, pd.RangeIndex):
         frame = frame.set_index(frame.columns[0])
     text = [c for c in frame.columns if not pd.api.types.is_numeric_dtype(frame[c])]

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 import numpy as np
-from pydantic import BaseModel, BeforeValidator, ConfigDict
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from mmcell.embedding import ModelCard
 from mmcell.metrics.base import LEAKS
@@ -28,6 +28,8 @@ def _absent(value: Any) -> Any:
 
 
 Number = Annotated[float | None, BeforeValidator(_absent)]
+#: What can be counted, and what tables can hold.
+Count = Annotated[int, Field(ge=0, lt=2**63)]
 
 
 def jsonable(value: Any) -> Any:
@@ -79,11 +81,11 @@ class Worst(_Record):
     role: str
     name: str
     value: Number
-    n_units: int
-    n_items: int
-    n_groups: int
-    n_small: int = 0
-    n_undefined: int = 0
+    n_units: Count
+    n_items: Count
+    n_groups: Count
+    n_small: Count = 0
+    n_undefined: Count = 0
 
 
 class Group(_Record):
@@ -105,8 +107,8 @@ class Group(_Record):
     low: Number = None
     high: Number = None
     chance: Number = None
-    n_units: int = 0
-    n_items: int = 0
+    n_units: Count = 0
+    n_items: Count = 0
 
 
 class Score(_Record):
@@ -161,9 +163,9 @@ class Score(_Record):
     high: Number = None
     method: str = ""
     level: str = ""
-    n_items: int = 0
-    n_units: int = 0
-    n_excluded: int = 0
+    n_items: Count = 0
+    n_units: Count = 0
+    n_excluded: Count = 0
     chance: Number = None
     difference: Gap | None = None
     versus: tuple[Versus, ...] = ()
@@ -172,7 +174,7 @@ class Score(_Record):
     groups: tuple[Group, ...] = ()
     skill: Number = None
     p_null: Number = None
-    n_null: int = 0
+    n_null: Count = 0
     null_mean: Number = None
     n_gallery: Number = None
 

@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import importlib
+import importlib.util
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from importlib.metadata import entry_points
+from pathlib import Path
 from typing import Any
 
 from mmcell.errors import MmcellError, did_you_mean
 
 
 def load_attribute(reference: str) -> Any:
-    """Import ``module:attribute``.
+    """Import ``module:attribute``; what is not installed is looked for in the current folder.
+
+    Only who asks for code by such a name gets any from there: a folder of data that holds a ``torch.py`` is a folder of
+    data. The current folder stays last on the path, so that nothing there stands in for a package.
 
     Raises
     ------
@@ -21,8 +27,9 @@ def load_attribute(reference: str) -> Any:
         The reference has no colon, or names no module or attribute.
     """
     module, colon, attribute = reference.partition(":")
-    if not (module and colon and attribute):
+    if not (colon and attribute and all(part.isidentifier() for part in module.split("."))):
         raise MmcellError(f"{reference!r} is not of the form module:attribute")
+    _look_here(module.partition(".")[0])
     try:
         return getattr(importlib.import_module(module), attribute)
     except ModuleNotFoundError as error:
@@ -33,6 +40,14 @@ def load_attribute(reference: str) -> Any:
         raise
     except AttributeError as error:
         raise MmcellError(f"{reference!r}: the module {module!r} has no attribute {attribute!r}") from error
+
+
+def _look_here(package: str) -> None:
+    here = str(Path.cwd())
+    if package in sys.modules or here in sys.path or not package.isidentifier():
+        return
+    if importlib.util.find_spec(package) is None:
+        sys.path.append(here)
 
 
 @dataclass(frozen=True)

@@ -16,12 +16,13 @@ import pandas as pd
 
 from mmcell.corrections.base import Correcting
 from mmcell.dataset import Dataset
+from mmcell.distrust import checked, reading
 from mmcell.embedding import Embedding
 from mmcell.errors import MmcellError, did_you_mean, first, number_of
 from mmcell.metrics.base import ratio
 from mmcell.metrics.mechanism import recalled
-from mmcell.readers import UNREADABLE, existing, unreadable
-from mmcell.stats.bootstrap import MINIMUM_DRAWS, SPREAD, UNDEFINED_SHARE, interval
+from mmcell.readers import existing
+from mmcell.stats.bootstrap import SPREAD, UNDEFINED_SHARE, check_draws, interval
 from mmcell.stats.units import FEW, MINIMUM, Units
 
 _COLUMNS = ("entity1", "entity2")
@@ -54,11 +55,9 @@ class Source:
         MmcellError
             No such file, no such columns, a missing name, or no pair.
         """
-        path = existing(Path(path))
-        try:
+        path = checked(existing(Path(path)))
+        with reading(path):
             table = pd.read_csv(path, dtype=str, keep_default_na=False)
-        except UNREADABLE as error:
-            raise unreadable(path, error) from error
         for column in _COLUMNS:
             if column not in table:
                 raise MmcellError(f"{path}: has no column {column!r}; {did_you_mean(column, list(table))}")
@@ -148,8 +147,7 @@ def relations(
     """
     if not maps or not sources:
         raise MmcellError("relations: give at least one map and one source of annotations")
-    if n_boot < MINIMUM_DRAWS:
-        raise MmcellError(f"n_boot is {n_boot}; use at least {MINIMUM_DRAWS} draws for a 95 % interval")
+    check_draws(n_boot)
     names = [source.name for source in sources]
     if len(set(names)) < len(names):
         raise MmcellError(f"relations: two sources are called {next(n for n in names if names.count(n) > 1)!r}")

@@ -236,7 +236,7 @@ class CohortCard(BaseModel):
     backed: bool = False
     tables: dict[str, TableCard] = {}
     sections: dict[str, SectionCard] = {}
-    side: int = Field(default=112, ge=8)
+    side: int = Field(default=112, ge=8, le=8192)
     roles: Roles
     name: str | None = None
     description: str = ""
@@ -311,6 +311,9 @@ def parse(model: Any, content: Any, where: str) -> Any:
             raise MmcellError(f"{where}: unknown key {spot!r}; {hint}") from error
         rest = f" (+{error.error_count() - 1} more)" if error.error_count() > 1 else ""
         message = fault["msg"].removeprefix("Value error, ")
+        if fault["type"] == "invalid_key":
+            # Without quotes YAML takes null, yes, 7 and 2026-01-01 for what they look like.
+            raise MmcellError(f"{where}: a key is {fault['input']!r} and no text; quote it") from error
         if fault["type"] == "string_type" and isinstance(fault["input"], bool):
             words = "yes, on and true" if fault["input"] else "no, off and false"
             message = f'without quotes YAML takes {words} for a truth value; quote it ("{words.partition(",")[0]}")'

@@ -14,16 +14,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 import numpy as np
-import pandas as pd
-from pydantic import ValidationError
 
+from mmcell.distrust import checked, reading
 from mmcell.errors import MmcellError
 from mmcell.items import Items
 from mmcell.lock import HeldError, lock
+from mmcell.readers import read_table
 from mmcell.records import FORMAT, RunRecord, other_format
+from mmcell.spreadsheet import write_csv
 
 if TYPE_CHECKING:
     from mmcell.results import Results
+
+#: What tables and pages say of the task of every record.
+_FACTS = ("name", "version", "question", "primary", "reference")
 
 
 @dataclass(frozen=True)
@@ -111,9 +115,9 @@ class Store:
         """Return a finished record and its items; None when it is not there, failed, or cannot be read whole."""
         for path in (self.folder / "records").glob(f"*--{key[:16]}.json"):
             try:
-                record = RunRecord.model_validate_json(path.read_bytes())
+                record = _record(path)
                 items = self.items(record)
-            except (OSError, ValidationError, MmcellError):
+            except (OSError, ValueError, MmcellError):
                 continue
             if record.key == key and not record.error and items is not None:
                 return record, items
@@ -131,12 +135,12 @@ class Store:
         if record.error or not path.is_file():
             return None
         try:
-            frame = pd.read_parquet(path)
+            frame = read_table(path)
             if frame.attrs["key"] == record.key:
                 beside = path.with_suffix(".npz")
-                arrays = dict(np.load(beside, allow_pickle=False)) if beside.is_file() else {}
-                return Items(frame, frame.attrs["kind"], arrays)
-        except (OSError, ValueError, LookupError) as error:
+                arrays = _arrays(beside) if beside.is_file() else {}
+                return Items(frame, str(frame.attrs["kind"]), arrays)
+        except (LookupError, MmcellError) as error:
             raise MmcellError(f"{path}: are not readable items; run again with reuse='only-missing'") from error
         raise MmcellError(f"{path}: belongs to another record; run again with reuse='only-missing'")
 
@@ -153,8 +157,8 @@ class Store:
         for name in names:
             path = self.folder / "records" / Path(name).name
             try:
-                found.append(RunRecord.model_validate_json(path.read_bytes()))
-            except (OSError, ValidationError) as error:
+                found.append(_record(path))
+            except (OSError, ValueError) as error:
                 raise MmcellError(_unreadable(path)) from error
         return found
 
@@ -168,27 +172,52 @@ class Store:
             raise MmcellError(f"{self.folder}: the run is not finished (no run.json); run it again, it will be resumed")
         try:
             return [str(text) for text in json.loads(index.read_bytes())[what]]
-        except (OSError, ValueError, LookupError, TypeError) as error:
+        except (OSError, ValueError, LookupError, TypeError, RecursionError) as error:
             raise MmcellError(f"{index}: is not readable; run again with reuse='only-missing'") from error
 
     def finish(self, results: Results) -> None:
         """Write the table and the list of records that belong to this run."""
         names = [self._record_file(r).name for r in results.records]
-        _atomic(self.folder / "table.csv", lambda p: results.table().to_csv(p, index=False))
-        _atomic(self.folder / "groups.csv", lambda p: results.groups().to_csv(p, index=False))
+        _atomic(self.folder / "table.csv", partial(write_csv, results.table()))
+        _atomic(self.folder / "groups.csv", partial(write_csv, results.groups()))
         for name in ("crossed", "incremental", "decision_curves"):
             table = getattr(results, name)()
             if len(table):
-                _atomic(self.folder / f"{name}.csv", partial(table.to_csv, index=False))
+                _atomic(self.folder / f"{name}.csv", partial(write_csv, table))
         index = json.dumps({"records": names, "notes": results.notes}, indent=1, ensure_ascii=False)
         _atomic(self.folder / "run.json", lambda p: p.write_text(f"{index}\n", encoding="utf-8"))
+
+
+def _record(path: Path) -> RunRecord:
+    """Return the record in a file; OSError or ValueError where it is none that a run wrote."""
+    if not path.is_file():
+        raise OSError(f"{path} is no file")
+    record = RunRecord.model_validate_json(path.read_bytes())
+    if record.format != FORMAT:
+        raise ValueError(other_format(record.format))
+    # Part of names of files: a record from elsewhere does not choose which are read.
+    if not re.fullmatch(r"[\w-]+", record.key):
+        raise ValueError(f"the key {record.key!r}")
+    if not {"name", "primary"} <= set(record.task) or any(not isinstance(record.task.get(f, ""), str) for f in _FACTS):
+        raise ValueError(f"one of {', '.join(_FACTS)} of its task is no text")
+    if any(type(record.parameters.get(name, 0)) is not int for name in ("n_boot", "seed")):
+        raise ValueError("n_boot or seed is no whole number")
+    folds = record.details.get("folds", [])
+    if not (isinstance(folds, list) and all(isinstance(fold, dict) for fold in folds)):
+        raise ValueError("its folds are no list of facts")
+    return record
+
+
+def _arrays(path: Path) -> dict[str, np.ndarray]:
+    with reading(checked(path)), np.load(path, allow_pickle=False) as file:
+        return {name: file[name] for name in file.files}
 
 
 def _unreadable(path: Path) -> str:
     """Say why a record cannot be read: another version of mmcell wrote it, or it is damaged."""
     try:
-        written = json.loads(path.read_bytes())["format"]
-    except (OSError, ValueError, LookupError, TypeError):
+        written = json.loads(path.read_bytes())["format"] if path.is_file() else FORMAT
+    except (OSError, ValueError, LookupError, TypeError, RecursionError):
         written = FORMAT
     if written != FORMAT:
         return f"{path}: {other_format(written)}"

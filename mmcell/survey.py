@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from mmcell.errors import MmcellError
 from mmcell.features import layout_of, refuse_range
 from mmcell.matrix import slices
 
@@ -127,6 +128,8 @@ def refuse_values(dataset: Dataset, modality: str, reader: str = "") -> None:
     """
     if not layout_of(dataset.anndata(modality)):
         who = f"{reader}dataset {dataset.name!r}: modality {modality!r}"
+        if dataset.values(modality) is None:
+            raise MmcellError(f"{who} has no X; write the values into X, or give an embedding")
         survey(dataset, modality).refuse_contradicted(dataset.modality(modality).preprocessing, who)
 
 

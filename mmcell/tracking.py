@@ -13,6 +13,7 @@ from mmcell.errors import MissingExtraError, MmcellError
 from mmcell.records import RunRecord, Score
 from mmcell.report.terminal import headline, interval, number
 from mmcell.report.words import place_name
+from mmcell.spreadsheet import write_csv
 
 if TYPE_CHECKING:
     from mmcell.results import Results
@@ -53,7 +54,7 @@ def log_results(results: Results, experiment: str, tracking_uri: str | None, rep
         for record in results.records:
             _log(client, place, above, record)
         with tempfile.TemporaryDirectory() as folder:
-            results.table(details=True).to_csv(Path(folder) / "table.csv", index=False)
+            write_csv(results.table(details=True), Path(folder) / "table.csv")
             client.log_artifact(above, str(Path(folder) / "table.csv"))
             if report:
                 client.log_artifact(above, str(results.report(Path(folder) / "report.html")))

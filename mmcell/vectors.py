@@ -84,6 +84,10 @@ def _planned(
     dataset: Any,
 ) -> tuple[Plan, Candidate]:  # fmt: skip
     """Return the plan that a record came of, cut to the one candidate; raises where it is another one."""
+    if task is None:
+        _refuse_code(record.task["name"], "the task", "evaluate it yourself")
+    if record.encoder not in sources and record.role != "candidate":
+        _refuse_code(record.encoder, "the encoder", f"give sources={{{record.encoder!r}: …}}")
     source = sources.get(record.encoder, record.encoder)
     is_named = isinstance(source, str) and source == record.encoder and record.role == "candidate"
     if is_named and record.encoder and not _is_known(record.encoder):
@@ -143,6 +147,12 @@ def _check_ways(record: RunRecord, patient_encoders: Any, corrections: Any) -> N
             raise MmcellError(
                 f"to_anndata: {name!r} is no name of a {what}; give what was evaluated, {what.replace(' ', '_')}s=…"
             )
+
+
+def _refuse_code(name: str, what: str, cure: str) -> None:
+    """Raise where a record, which may be anybody's, names code of its own; only the caller may."""
+    if ":" in name and name.partition(":")[0] not in PREFIXES:
+        raise MmcellError(f"to_anndata: {what} {name!r} is code that a record names, which is not run; {cure}")
 
 
 def _is_known(name: str) -> bool:

@@ -6,8 +6,8 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
+from mmcell.document import read_yaml
 from mmcell.embedding import ModelCard
-from mmcell.readers import read_yaml
 from mmcell.records import Finding
 from mmcell.roles import parse
 

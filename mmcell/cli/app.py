@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from mmcell.errors import MmcellError
+from mmcell.errors import MmcellError, one_line
 
 Format = Literal["table", "json", "csv"]
 app = typer.Typer(
@@ -53,14 +53,12 @@ def main() -> None:
     """Run the command line; a problem that the user can cure is one line and exit code 2."""
     debug = "--debug" in sys.argv
     sys.argv = [a for a in sys.argv if a != "--debug"]
-    # So that module:attribute is found in the current folder; last, so that nothing there stands in for a package.
-    sys.path.append(str(Path.cwd()))
     try:
         app()
     except MmcellError as error:
         if debug:
             raise
-        print(f"mmcell: {error}", file=sys.stderr)
+        print(f"mmcell: {one_line(error)}", file=sys.stderr)
         sys.exit(2)
     except (KeyboardInterrupt, SystemExit) as end:
         # Within a command Ctrl-C has become an exit by the time that it gets here.

@@ -33,6 +33,7 @@ def score(
     """
     from mmcell.report.pairs import show_scoring
     from mmcell.scoring import score_table
+    from mmcell.spreadsheet import write_csv
 
     found = score_table(
         table, metrics=tuple(metric or ()), adjust=adjust, seed=0 if seed is None else seed,
@@ -41,9 +42,9 @@ def score(
     if out is not None:
         try:
             out.mkdir(parents=True, exist_ok=True)
-            found.table.to_csv(out / "scores.csv", index=False)
+            write_csv(found.table, out / "scores.csv")
             if found.comparison is not None:
-                found.comparison.table.to_csv(out / "comparisons.csv", index=False)
+                write_csv(found.comparison.table, out / "comparisons.csv")
         except OSError as error:
             raise MmcellError(f"{out}: cannot be written ({error.strerror}); choose another --out") from error
     show_scoring(found, shape)

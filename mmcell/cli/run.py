@@ -204,6 +204,7 @@ def _predictions(
     seed: int | None, n_boot: int | None, shape: Format,
 ) -> None:  # fmt: skip
     """Score files of predicted effects, print them, and write the report where there is a folder."""
+    from mmcell.distrust import checked, reading
     from mmcell.predictions import score_predictions
     from mmcell.readers import existing
     from mmcell.report.effects import show_effects
@@ -213,7 +214,8 @@ def _predictions(
     if dataset is None:
         raise MmcellError("--predictions: what was measured is not known; give --dataset, a name, a card or an .h5ad")
     if "training" in options:
-        lines = existing(options["training"]).read_text(encoding="utf-8").splitlines()
+        with reading(checked(existing(options["training"]))):
+            lines = options["training"].read_text(encoding="utf-8-sig").splitlines()
         options["training"] = [line.strip() for line in lines if line.strip()]
     if "training_context" in options:
         options["training_contexts"] = options.pop("training_context")

@@ -13,10 +13,11 @@ import pandas as pd
 from mmcell.data.cohort import read_card
 from mmcell.data.lazy import element_of, read_var
 from mmcell.digest import digest, digest_file
+from mmcell.distrust import reading
 from mmcell.errors import MmcellError, did_you_mean
 from mmcell.features import gene_names, layout_of, refuse_contradicted, wanted, with_table
 from mmcell.matrix import Matrix, opened
-from mmcell.readers import UNREADABLE, read_table, unreadable
+from mmcell.readers import read_table
 from mmcell.roles import ModalityCard
 from mmcell.rows import Rows
 
@@ -63,10 +64,8 @@ class Backed:
     def _element(self, name: str) -> Any:
         from anndata.io import read_elem
 
-        try:
+        with reading(self.path):
             return read_elem(self._group[name])
-        except UNREADABLE as error:
-            raise unreadable(self.path, error) from error
 
     @cached_property
     def ids(self) -> pd.Index:
@@ -99,10 +98,8 @@ class Backed:
         import anndata as ad
         import numpy as np
 
-        try:
+        with reading(self.path):
             var = read_var(self._group, self.values.element)
-        except UNREADABLE as error:
-            raise unreadable(self.path, error) from error
         if self.genes is not None:
             var = with_table(var, read_table(self.genes), self.card.identifiers, str(self.genes))
         part = ad.AnnData(np.empty((0, len(var)), dtype=np.float32), var=var)

@@ -13,6 +13,8 @@ from mmcell.errors import MmcellError, did_you_mean
 from mmcell.registry import Registry
 
 Dial = bool | int | float
+#: Of a dial: seeds are written as dates, 20260101; a cohort of more patients than this would not fit anywhere.
+_LARGEST = 100_000_000
 
 DATASETS = Registry(
     "dataset",
@@ -120,9 +122,13 @@ def _value(name: str, dial: str, text: str, default: Dial) -> Dial:
     try:
         if isinstance(default, bool):
             return {"true": True, "false": False}[text.lower()]
-        return type(default)(text)
+        value = type(default)(text)
+        if not abs(value) <= _LARGEST:
+            raise ValueError(text)
+        return value
     except (KeyError, ValueError):
         wanted = {bool: "true or false", int: "a whole number", float: "a number"}[type(default)]
+        wanted += "" if isinstance(default, bool) else f" up to {_LARGEST:,}"
         raise MmcellError(f"dataset {name!r}: {dial} is {text!r}; give {wanted}") from None
 
 

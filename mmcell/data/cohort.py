@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -9,10 +10,12 @@ from mmcell.data.download import known_digest
 from mmcell.data.lazy import open_lazily
 from mmcell.dataset import Dataset
 from mmcell.digest import digest, digest_file
+from mmcell.distrust import checked, reading
+from mmcell.document import read_yaml
 from mmcell.errors import MmcellError, did_you_mean, first
 from mmcell.features import with_table
 from mmcell.modalities import not_pulling
-from mmcell.readers import UNREADABLE, existing, read_table, read_yaml, unreadable
+from mmcell.readers import existing, read_table
 from mmcell.roles import CohortCard, DatasetCard, parse
 
 if TYPE_CHECKING:
@@ -77,13 +80,15 @@ def read_cohort(path: str | Path) -> Dataset:
     facts["caveats"] = (*card.caveats, *left_out)
     name = card.name or card_path.stem
     dataset_card = parse(DatasetCard, {"name": name, "modalities": modalities, **facts}, str(card_path))
+    # Refused before anything is written: the digest of a file that stays on disk is recorded beside it.
+    found = Dataset(name, data, roles, dataset_card, "not yet known", str(card_path.resolve()), disk)
     if card.backed and files[0].is_file():
         content = [known_digest(files[0], changed="record")]
     else:
         content = [_content(f) for f in files]
     content += [_content(card_path.parent / card.genes)] if card.genes else []
     fingerprint = digest(content, card.model_dump(mode="json"))
-    return Dataset(name, data, roles, dataset_card, fingerprint, str(card_path.resolve()), disk)
+    return replace(found, fingerprint=fingerprint)
 
 
 def _read(
@@ -143,7 +148,9 @@ def read_data(path: Path) -> AnnData | MuData:
     """Return what an ``.h5ad``, ``.h5mu`` or AnnData ``.zarr`` holds; raises on another ending or a broken file."""
     import anndata as ad
 
-    try:
+    if path.suffix in (".h5ad", ".zarr", ".h5mu"):
+        checked(existing(path))
+    with reading(path):
         match path.suffix:
             case ".h5ad":
                 return ad.read_h5ad(path)
@@ -154,6 +161,4 @@ def read_data(path: Path) -> AnnData | MuData:
 
                 with not_pulling():
                     return mudata.read_h5mu(path)
-    except UNREADABLE as error:
-        raise unreadable(path, error) from error
     raise MmcellError(f"{path}: the ending {path.suffix!r} is not one of .h5ad, .h5mu, .zarr")

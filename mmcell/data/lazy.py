@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from mmcell.distrust import reading
 from mmcell.errors import MmcellError, did_you_mean, first
 from mmcell.matrix import Matrix, elements, opened
-from mmcell.readers import UNREADABLE, unreadable
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -49,10 +49,8 @@ def open_lazily(
 
     root = opened(path)
     element = element_of(root, layer, path)
-    try:
+    with reading(path):
         obs, var = read_obs(root, columns), read_var(root, element)
-    except UNREADABLE as error:
-        raise unreadable(path, error) from error
     keep = None
     if only is not None:
         column, value = only

@@ -12,10 +12,11 @@ import pandas as pd
 from scipy import sparse
 
 from mmcell.data.slide import pixels_of
+from mmcell.distrust import checked, reading
 from mmcell.encoders.images import as_anndata
 from mmcell.encoders.tiles import tiles
 from mmcell.errors import MissingExtraError, MmcellError, first, number_of
-from mmcell.readers import UNREADABLE, existing, read_table, unreadable
+from mmcell.readers import existing, read_table
 from mmcell.roles import SectionCard
 
 if TYPE_CHECKING:
@@ -198,10 +199,10 @@ def _hest(counts_path: Path, patches: Path) -> Spots:
     import anndata as ad
     import h5py
 
-    try:
+    checked(counts_path)
+    checked(patches)
+    with reading(counts_path):
         counts = ad.read_h5ad(counts_path)
-    except UNREADABLE as error:
-        raise unreadable(counts_path, error) from error
     try:
         with h5py.File(patches) as file:
             images = np.asarray(file["img"])

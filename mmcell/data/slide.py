@@ -12,9 +12,10 @@ import numpy as np
 import pandas as pd
 
 from mmcell.digest import digest, digest_file
+from mmcell.distrust import checked, reading
 from mmcell.encoders.tiles import TileReader
 from mmcell.errors import MmcellError
-from mmcell.readers import existing, read_table, unreadable
+from mmcell.readers import existing, read_table
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 
 #: Names of the two columns of centres, the first pair that is there.
 _CENTRES = (("x", "y"), ("pixel_x", "pixel_y"))
+#: Pixels along one side of a tile: a block of larger ones fits into no memory.
+LARGEST_TILE = 8192
 _COLOURS = ("red", "green", "blue")
 
 
@@ -50,6 +53,10 @@ class Slide:
     centres: Path
     side: int = 224
     value_range: tuple[float, float] | None = None
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.side <= LARGEST_TILE:
+            raise MmcellError(f"{self.image}: side is {self.side}; give 1 to {LARGEST_TILE} pixels")
 
     @cached_property
     def _tiles(self) -> TileReader:
@@ -117,20 +124,18 @@ def pixels_of(path: Path) -> tuple[Any, tuple[str, ...] | None]:
     MmcellError
         No such file, one that cannot be read, or so large that it cannot be unpacked safely.
     """
-    existing(path)
+    checked(existing(path))
     from PIL import Image
 
-    try:
+    with reading(path), warnings.catch_warnings():
         if path.suffix == ".npy":
             return np.load(path, mmap_mode="r", allow_pickle=False), None
-        with warnings.catch_warnings():
-            # A slide is large; what is much larger still is refused below.
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+        # A slide is large; what is much larger still is refused below.
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+        try:
             with Image.open(path) as opened:
                 return np.asarray(opened.convert("RGB")), _COLOURS
-    except Image.DecompressionBombError as error:
-        raise MmcellError(
-            f"{path}: is too large to be unpacked safely ({error}); write its pixels to an .npy"
-        ) from error
-    except (OSError, ValueError, SyntaxError) as error:
-        raise unreadable(path, error) from error
+        except Image.DecompressionBombError as error:
+            raise MmcellError(
+                f"{path}: is too large to be unpacked safely ({error}); write its pixels to an .npy"
+            ) from error

@@ -56,8 +56,8 @@ def config_of(folder: Path) -> dict[str, Any]:
 def read_json(path: Path) -> dict[str, Any]:
     """Return the mapping that a JSON file holds; raises when it holds anything else."""
     try:
-        found = json.loads(path.read_text())
-    except (ValueError, OSError) as error:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, OSError, RecursionError) as error:
         raise MmcellError(f"{path}: cannot be read as JSON ({error}); write it with json.dump") from error
     if not isinstance(found, dict):
         raise MmcellError(f"{path}: it holds a {type(found).__name__}; a mapping is needed")

@@ -30,10 +30,10 @@ class Shelf:
     """A folder with one entry a key: ``values.npy``, and ``entry.json`` with the sha256 of every block of rows.
 
     An entry that is being written is a folder ``KEY.partial-ID`` of its writer alone, with one file a finished block,
-    each named by its own sha256. Beside it lies ``KEY.partial-ID.lock``, which the writer holds locked; the system
-    opens the lock when the writer ends, however it ends. Whoever asks for the same key takes over a folder that nobody
-    holds and goes on behind its last whole block; while all are held, several write, and the first entry stays. Where
-    the file system cannot lock, nothing is taken over.
+    each named by a seal of its key, its first row and its content. Beside it lies ``KEY.partial-ID.lock``, which the
+    writer holds locked; the system opens the lock when the writer ends, however it ends. Whoever asks for the same key
+    takes over a folder that nobody holds and goes on behind its last whole block; while all are held, several write,
+    and the first entry stays. Where the file system cannot lock, nothing is taken over.
     """
 
     folder: Path
@@ -47,6 +47,8 @@ class Shelf:
         if not where.is_dir():
             return None
         try:
+            if not (where / "values.npy").is_file():
+                raise ValueError("no file")
             entry = _entry(where)
             if (entry["format"], entry["key"], sum(entry["rows"])) != (_FORMAT, key, entry["shape"][0]):
                 raise ValueError("another entry")
@@ -56,7 +58,7 @@ class Shelf:
             # Read as a file, not through the map: pages that are mapped count as memory in use.
             if [digest_array(block) for block in blocks_of(where / "values.npy", entry["rows"])] != entry["sha256"]:
                 raise ValueError("another content")
-        except (OSError, ValueError, LookupError, TypeError, EOFError):
+        except (OSError, ValueError, LookupError, TypeError, EOFError, RecursionError, MemoryError, OverflowError):
             warnings.warn(f"the embedding {where} was altered or cut short; it is computed again", stacklevel=2)
             shutil.rmtree(where, ignore_errors=True)
             return None
@@ -160,17 +162,17 @@ class Writing:
         found: list[Path] = []
         by_start: dict[int, Path] = {}
         for path in self.partial.glob("*.npy"):
-            first, _, sha = path.stem.partition("-")
-            if first.isdigit() and len(sha) == 64:
+            first, _, seal = path.stem.partition("-")
+            if first.isdigit() and len(seal) == 64:
                 by_start[int(first)] = path
         start = 0
         while start in by_start:
             path = by_start[start]
             try:
                 values = np.load(path, allow_pickle=False)
-            except (OSError, ValueError, EOFError):
+            except (OSError, ValueError, EOFError, MemoryError):
                 break
-            if digest_array(values) != path.stem.partition("-")[2]:
+            if _seal(self.key, start, digest_array(values)) != path.stem.partition("-")[2]:
                 break
             found.append(path)
             start += len(values)
@@ -182,7 +184,7 @@ class Writing:
         if columns != self.columns:
             with self._under("columns.json") as file:
                 file.write(json.dumps(columns).encode())
-        with self._under(f"{start:012d}-{digest_array(values)}.npy") as file:
+        with self._under(f"{start:012d}-{_seal(self.key, start, digest_array(values))}.npy") as file:
             np.save(file, values, allow_pickle=False)
 
     @contextmanager
@@ -197,9 +199,11 @@ class Writing:
     def columns(self) -> tuple[str, ...]:
         """Names of the dimensions, as the last block gave them."""
         try:
-            return tuple(json.loads((self.partial / "columns.json").read_text()))
+            return tuple(map(str, json.loads((self.partial / "columns.json").read_text())))
         except FileNotFoundError:
             return ()
+        except (OSError, ValueError, TypeError, RecursionError) as error:
+            raise MmcellError(f"{self.partial}: its columns.json is damaged; delete it and run again") from error
 
     def finish(self, n: int) -> Kept:
         """Join the blocks into one entry of `n` rows and return its values as a memmap, and its columns.
@@ -224,11 +228,14 @@ class Writing:
         building.mkdir()
         with (building / "values.npy").open("wb") as file:
             np.lib.format.write_array_header_2_0(file, {"descr": dtype, "fortran_order": False, "shape": (n, *width)})
+            shas = []
             for path in files:
-                file.write(np.load(path, allow_pickle=False).tobytes())
+                block = np.load(path, allow_pickle=False)
+                shas.append(digest_array(block))
+                file.write(block.tobytes())
         entry = {
             "format": _FORMAT, "key": self.key, "shape": [n, *width], "dtype": dtype, "columns": list(self.columns),
-            "rows": rows, "sha256": [f.stem.partition("-")[2] for f in files],
+            "rows": rows, "sha256": shas,
         }  # fmt: skip
         (building / "entry.json").write_text(json.dumps({**entry, "seal": digest(entry)}))
         where = self.shelf.folder / self.key
@@ -241,10 +248,17 @@ class Writing:
 
 def _entry(where: Path) -> dict[str, Any]:
     """Return what ``entry.json`` says; ValueError when it is not what was written."""
-    entry = json.loads((where / "entry.json").read_text())
+    if not (where / "entry.json").is_file():
+        raise ValueError("no file")
+    entry = json.loads((where / "entry.json").read_text(encoding="utf-8"))
     if not isinstance(entry, dict) or entry.pop("seal", None) != digest(entry):
         raise ValueError("another entry")
     return entry
+
+
+def _seal(key: str, start: int, sha256: str) -> str:
+    """Return what tells a block from one of another entry or of another place."""
+    return digest(key, start, sha256)
 
 
 def _lock_of(partial: Path) -> Path:

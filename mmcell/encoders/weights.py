@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pickle
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -186,7 +185,8 @@ def tensors_of(path: Path, who: str) -> dict[str, torch.Tensor]:
             found = safetensors.torch.load_file(path)
         else:
             found = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, ValueError, EOFError, pickle.UnpicklingError, safetensors.SafetensorError) as error:
+    except Exception as error:
+        # Whatever torch and safetensors raise on bytes that are none of theirs.
         raise MmcellError(f"{who}: {path} cannot be read as weights; give a .safetensors or .pth of tensors") from error
     for key in ("state_dict", "model"):
         if isinstance(found, Mapping) and isinstance(found.get(key), Mapping):

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from mmcell.data.cohort import read_data
+from mmcell.distrust import checked, reading
 from mmcell.errors import MmcellError, did_you_mean, first, number_of
 from mmcell.predictions.moments import add_sums
 from mmcell.readers import existing, read_table
@@ -104,13 +105,15 @@ def read_predictions(source: Any, column: str | None, control: str, contexts: Se
 
 def _header(path: Path) -> Sequence[str]:
     """Return the column names as they stand in the file: pandas renames those that occur twice."""
-    if path.suffix == ".parquet":
-        from pyarrow.parquet import read_schema
+    checked(path)
+    with reading(path):
+        if path.suffix == ".parquet":
+            from pyarrow.parquet import read_schema
 
-        return list(read_schema(path).names)
-    ending = path.name.removesuffix(".gz").rpartition(".")[2]
-    row = pd.read_csv(path, sep="," if ending == "csv" else "\t", header=None, nrows=1, dtype=str)
-    return [str(v) for v in row.iloc[0].fillna("")]
+            return list(read_schema(path).names)
+        ending = path.name.removesuffix(".gz").rpartition(".")[2]
+        row = pd.read_csv(path, sep="," if ending == "csv" else "\t", header=None, nrows=1, dtype=str)
+        return [str(v) for v in row.iloc[0].fillna("")]
 
 
 def _refuse_twice(genes: Sequence[str] | pd.Index, where: str) -> None:

@@ -24,7 +24,7 @@ from mmcell.predictions.truth import Controls, measure
 from mmcell.provenance import provenance
 from mmcell.records import FORMAT, Finding, Gap, RunRecord, Score, Versus, jsonable
 from mmcell.results import Results
-from mmcell.stats.bootstrap import MINIMUM_DRAWS, Estimate, bootstrap
+from mmcell.stats.bootstrap import MINIMUM_DRAWS, Estimate, bootstrap, check_draws
 from mmcell.stats.comparison import difference
 from mmcell.stats.welch import STRONG
 from mmcell.store import Store
@@ -107,6 +107,7 @@ def score_predictions(
     for what, value, known in (("values", values, get_args(Values)), ("controls", controls, get_args(Controls))):
         if value not in known:
             raise MmcellError(f"{what} is {value!r}; use {' or '.join(known)}")
+    check_draws(max(n_boot, MINIMUM_DRAWS))
     if n_boot < MINIMUM_DRAWS or seed < 0 or strong < 1:
         raise MmcellError(f"n_boot must be {MINIMUM_DRAWS} or more, seed 0 or more, and strong 1 or more")
     if training_contexts and context is None:

@@ -12,8 +12,8 @@ from urllib.parse import quote
 
 import pandas as pd
 
-#: What makes a spreadsheet take text for a formula.
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+from mmcell.spreadsheet import inert
+
 #: Left as they are in an address; everything else that is not a letter or a digit is written as %XX.
 _PLAIN = " ,:;()/'"
 
@@ -65,7 +65,7 @@ def file_name(title: str) -> str:
 def _cell(value: object) -> object:
     """Return what stands in a cell: ten digits of a number, text that cannot be a formula."""
     if isinstance(value, str):
-        return f"'{value}" if value.startswith(_FORMULA) else value
+        return inert(value)
     if value is None or pd.isna(value):
         return ""
     return f"{value:.10g}" if isinstance(value, float) else value

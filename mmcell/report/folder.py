@@ -37,7 +37,7 @@ class SiteFolder:
             return cls(path, ())
         there = sorted(file.relative_to(path).as_posix() for file in path.rglob("*") if _is_file(file))
         own = _listed(path / MANIFEST)
-        foreign = [name for name in there if name not in own]
+        foreign = [name for name in there if name not in own or (path / name).is_symlink()]
         if foreign:
             raise MmcellError(
                 f"{path}: holds {number_of(len(foreign), 'file')} that no leaderboard wrote ({first(foreign)}); give a "
@@ -93,5 +93,5 @@ def _listed(manifest: Path) -> set[str]:
         return set()
     try:
         return {str(name) for name in json.loads(manifest.read_bytes())["files"]} | {MANIFEST}
-    except (OSError, ValueError, LookupError, TypeError) as error:
+    except (OSError, ValueError, LookupError, TypeError, RecursionError) as error:
         raise MmcellError(f"{manifest}: is not a list of files; give a new or empty folder as --out") from error

@@ -16,6 +16,7 @@ from mmcell.report.chain import said_of_chain
 from mmcell.report.grid import Grid, console_of
 from mmcell.report.words import group_name, unseen
 from mmcell.results import Results
+from mmcell.spreadsheet import write_csv
 from mmcell.strata import WITHIN
 
 #: What a narrow window says once, where it is the same in every row, and then does without, both first to last.
@@ -42,7 +43,7 @@ def interval(low: float | None, high: float | None) -> str:
 def print_frame(frame: pd.DataFrame, shape: str) -> None:
     """Print a table as CSV or JSON."""
     if shape == "csv":
-        frame.to_csv(sys.stdout, index=False)
+        write_csv(frame, sys.stdout)
     else:
         print_json(rows_of(frame))
 

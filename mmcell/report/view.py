@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from mmcell.errors import MmcellError
 from mmcell.records import RunRecord
 from mmcell.report.numbered import FindingGroup, numbered
 from mmcell.report.panel import (
@@ -164,9 +165,17 @@ class TaskView:
 
 
 def tasks_of(records: Sequence[RunRecord]) -> list[TaskView]:
-    """Return what is to be shown of every task, in the order of the records."""
+    """Return what is to be shown of every task, in the order of the records.
+
+    Raises
+    ------
+    MmcellError
+        A record, perhaps from elsewhere, does not say what its task is.
+    """
     families: dict[tuple[str, str], list[RunRecord]] = {}
     for record in records:
+        if "question" not in record.task:
+            raise MmcellError(f"report: the record {record.label!r} does not say what its task asks; run it again")
         families.setdefault((record.task["name"], record.dataset), []).append(record)
     return [_task(f"task-{i}", tuple(family)) for i, family in enumerate(families.values(), start=1)]
 

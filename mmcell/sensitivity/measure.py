@@ -22,7 +22,7 @@ from mmcell.sensitivity.shortcut import AXIS as CONFOUNDING
 from mmcell.sensitivity.shortcut import confounded, designs_of
 from mmcell.sensitivity.sizes import sizes_of
 from mmcell.sensitivity.tables import Readings
-from mmcell.stats.bootstrap import MINIMUM_DRAWS, Estimate
+from mmcell.stats.bootstrap import Estimate, check_draws
 
 #: Variants use the first repeat of the folds only, and are compared with the same folds as they are.
 REPEATS = 1
@@ -77,8 +77,7 @@ def sensitivity(
         An unknown axis, fewer than 100 draws, no plan.
     """
     wanted = check_axes(axes)
-    if n_boot < MINIMUM_DRAWS:
-        raise MmcellError(f"n_boot is {n_boot}; use at least {MINIMUM_DRAWS} draws for a 95 % interval")
+    check_draws(n_boot)
     if not plans:
         raise MmcellError("no task was planned; see mmcell.list_tasks()")
     with Parcels.under(folder) as parcels:

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Self
 
 import pandas as pd
 
+from mmcell.distrust import checked, reading
 from mmcell.errors import MmcellError
+from mmcell.readers import existing
 from mmcell.sensitivity.axes import AXES
+from mmcell.spreadsheet import restored, write_csv
 from mmcell.store import _atomic
 
 WHO = ("task", "dataset", "encoder", "patient_encoder", "probe", "split", "query")
@@ -98,7 +102,7 @@ class Sensitivity:
         except OSError as error:
             raise MmcellError(f"{where}: cannot be written ({error.strerror}); choose another --out") from error
         for name, frame in self._tables().items():
-            _atomic(where / f"{name}.csv", lambda p, frame=frame: frame.to_csv(p, index=False))
+            _atomic(where / f"{name}.csv", partial(write_csv, frame))
         text = json.dumps({"notes": self.notes}, indent=1, ensure_ascii=False)
         _atomic(where / _INDEX, lambda p: p.write_text(f"{text}\n", encoding="utf-8"))
 
@@ -126,7 +130,7 @@ class Sensitivity:
             notes = tuple(str(n) for n in json.loads((where / _INDEX).read_bytes())["notes"])
             named = (("sensitivity", TABLE), ("stability", STABILITY), ("robustness", ROBUSTNESS))
             table, order, robustness = (_read(where / f"{name}.csv", columns) for name, columns in named)
-        except (OSError, ValueError, LookupError) as error:
+        except (OSError, ValueError, LookupError, TypeError, RecursionError) as error:
             raise MmcellError(f"{where}: its sensitivity is not readable ({error}); run --sensitivity again") from error
         return cls(table, order, robustness, notes)
 
@@ -144,6 +148,8 @@ def _typed(frame: pd.DataFrame) -> pd.DataFrame:
 
 def _read(path: Path, columns: tuple[str, ...]) -> pd.DataFrame:
     # As text first: an encoder may be called NA.
-    frame = pd.read_csv(path, dtype=str, keep_default_na=False)[list(columns)]
+    with reading(checked(existing(path))):
+        frame = pd.read_csv(path, dtype=str, keep_default_na=False)[list(columns)]
+    frame = frame.map(restored)
     numbers = {c: pd.to_numeric(frame[c].replace("", None)) for c in frame if c not in _TEXT}
     return _typed(frame.assign(**numbers))

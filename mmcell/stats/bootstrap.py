@@ -21,6 +21,18 @@ Status = Literal["ok", "boundary", "undefined", "too_few_units", "failed"]
 ALPHA = 0.05
 #: Fewer draws than this say nothing about the tails.
 MINIMUM_DRAWS = 100
+#: More change no digit that is shown, and fill the memory.
+MAXIMUM_DRAWS = 1_000_000
+
+
+def check_draws(n_boot: int) -> None:
+    """Raise where bootstrap draws are too few for an interval, or more than can be held."""
+    if n_boot < MINIMUM_DRAWS:
+        raise MmcellError(f"n_boot is {n_boot}; use at least {MINIMUM_DRAWS} draws for a 95 % interval")
+    if n_boot > MAXIMUM_DRAWS:
+        raise MmcellError(f"n_boot is more than {MAXIMUM_DRAWS:,}; 1,000 draws are usual, 10,000 are many")
+
+
 #: With more undefined draws than this share, an interval would describe the lucky draws only.
 UNDEFINED_SHARE = 0.2
 #: What tells one item from another; see `Estimate.rows`.
@@ -109,8 +121,7 @@ def bootstrap(
     ----------
     Efron: Better bootstrap confidence intervals. JASA 82, 171–185 (1987).
     """
-    if n_boot < MINIMUM_DRAWS:
-        raise MmcellError(f"n_boot is {n_boot}; use at least {MINIMUM_DRAWS} draws for a 95 % interval")
+    check_draws(n_boot)
     units = items.units
     weights = units.bootstrap(n_boot, seed)
     left_out = units.jackknife()

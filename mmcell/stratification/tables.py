@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 
 from mmcell.errors import MmcellError
+from mmcell.spreadsheet import write_csv
 
 if TYPE_CHECKING:
     from mmcell.stratification.study import Stratification
@@ -52,7 +53,7 @@ def write(found: Stratification, folder: Path) -> Path:
     except OSError as error:
         raise MmcellError(f"{folder}: cannot be written ({error.strerror}); choose another --out") from error
     for name, table in tables.items():
-        atomic(folder / name, partial(table.to_csv, index=False))
+        atomic(folder / name, partial(write_csv, table))
     for one in drawn:
         # As a file of its own it needs to say which language it is in.
         text = one.svg.replace("<svg ", '<svg xmlns="http://www.w3.org/2000/svg" ', 1)
