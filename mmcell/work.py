@@ -52,9 +52,12 @@ class Work:
     _worlds: dict[tuple[object, ...], Dataset] = field(default_factory=dict, init=False, repr=False)
 
     def forget(self) -> None:
-        """Let go of the embeddings that are held for the next job."""
+        """Let go of embeddings and of permuted worlds; whoever asks again computes them again."""
         self._held.clear()
         self._worlds.clear()
+        beside = vars(self).get("_covariates")
+        if beside is not None:
+            beside.forget()
 
     def items(self) -> Items:
         """Return the graded items of all splits."""
