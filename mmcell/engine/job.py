@@ -16,6 +16,7 @@ from threadpoolctl import threadpool_limits
 from mmcell.candidates import Cache, Candidate
 from mmcell.digest import digest
 from mmcell.encoders.broken import Broken
+from mmcell.engine import parcel
 from mmcell.engine.parcel import Parcel
 from mmcell.engine.part import Part, Parts
 from mmcell.errors import MmcellError
@@ -24,7 +25,7 @@ from mmcell.records import jsonable
 from mmcell.work import Work
 
 #: One job at a time in a process, for jobs share what a process holds, and the number of its BLAS threads.
-_ALONE = threading.Lock()
+_ALONE = threading.RLock()
 
 
 @dataclass(frozen=True)
@@ -53,6 +54,11 @@ def work_of(plan: Plan, candidate: Candidate, cache: Cache) -> Work:
 
 def do(make: Callable[[], Work], label: str, job: Job) -> Part:
     """Do a job. Whatever goes wrong inside it is its own outcome and stops no other."""
+    with _ALONE:
+        return _done(make, label, job)
+
+
+def _done(make: Callable[[], Work], label: str, job: Job) -> Part:
     begun = time.perf_counter()
     try:
         # One BLAS thread a job: on small matrices several spin rather than help, and sums depend on their number.
@@ -134,6 +140,7 @@ def forget() -> None:
     """Let go of all that this process holds for the next job."""
     _held.cache_clear()
     _opened.cache_clear()
+    parcel.forget()
 
 
 def values_of(parts: Sequence[Part]) -> dict[tuple[str, ...], list[Any]]:

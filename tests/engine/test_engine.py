@@ -1,5 +1,6 @@
 """A run that stops in the middle goes on where it was, whoever computes."""
 
+import time
 from concurrent.futures import Future, ThreadPoolExecutor
 
 import numpy as np
@@ -8,6 +9,7 @@ import pytest
 from mmcell import Embedding, ModelCard, Results, evaluate
 from mmcell.engine import engine, processes
 from mmcell.engine.engine import Engine
+from mmcell.engine.job import Job, do
 from mmcell.plan import make_plan
 from mmcell.store import Store
 from tests.toys import ALIGNMENT, PATIENT, RETRIEVAL, SURVIVAL, cite, survivors
@@ -201,6 +203,23 @@ def test_what_nobody_waits_for_is_not_begun():
         made.begin(plan, plan.candidates)
     assert idle.futures
     assert all(future.cancelled() for future in idle.futures)
+
+
+def test_jobs_of_one_process_are_done_one_at_a_time():
+    """Here and in threads: they share the number of BLAS threads, which would otherwise be set back too early."""
+    at_once, most = [], []
+
+    def make():
+        at_once.append(1)
+        most.append(len(at_once))
+        time.sleep(0.02)
+        at_once.pop()
+        raise ValueError("enough")
+
+    with ThreadPoolExecutor(4) as pool:
+        parts = list(pool.map(lambda i: do(make, "mine", Job("fold", i)), range(8)))
+    assert [part.error for part in parts] == ["mine: ValueError: enough"] * 8
+    assert max(most) == 1
 
 
 def test_an_embedding_in_memory_goes_by_path(tmp_path):
