@@ -11,6 +11,7 @@ from typing import Any
 from uuid import uuid4
 
 from mmcell.candidates import Cache, Candidate
+from mmcell.code import code_digest
 from mmcell.encoders.shelf import Shelf
 from mmcell.engine.job import Job, Order, do, fill, forget, jobs_of, work_of
 from mmcell.engine.parcel import Parcel, Parcels, UnsentError
@@ -116,7 +117,7 @@ class Engine:
                             self._nameless.add(key)
                         where = self._where(key)
                         folder = str(where.folder.resolve()) if where is not None else ""
-                        order = Order(*parcels, number, job, key, folder)
+                        order = Order(*parcels, number, job, key, folder, code_digest())
                         future = self.executor.submit(fill, order)
                         self._waiting.append(future)
                     jobs.append((job, key, future))

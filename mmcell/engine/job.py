@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import threading
 import time
 import traceback
@@ -14,6 +15,7 @@ from typing import Any, Literal
 from threadpoolctl import threadpool_limits
 
 from mmcell.candidates import Cache, Candidate
+from mmcell.code import code_digest
 from mmcell.digest import digest
 from mmcell.encoders.broken import Broken
 from mmcell.engine import parcel
@@ -96,6 +98,8 @@ class Order:
         What to do, and under which key the part is kept.
     parts
         The folder of parts.
+    code
+        Digest of mmcell's own code, which is part of the key: a part that other code found is another part.
     """
 
     plan: Parcel
@@ -104,6 +108,7 @@ class Order:
     job: Job
     key: str
     parts: str
+    code: str
 
 
 def fill(order: Order) -> None:
@@ -112,11 +117,16 @@ def fill(order: Order) -> None:
     Raises
     ------
     MmcellError
-        The worker sees no such plan, or cannot write.
+        The worker has another mmcell, sees no such plan, or cannot write.
     UnsentError
         Plan or candidate cannot be had in this process.
     """
     with _ALONE:
+        if code_digest() != order.code:
+            raise MmcellError(
+                f"{socket.gethostname()}: a worker has another mmcell than the run, or its code was altered meanwhile; "
+                "install the same version and start workers anew"
+            )
         plan, candidates, cache = _opened(order.plan, order.candidates)
         candidate = candidates[order.number]
         part = do(lambda: _held(plan, candidate, cache), candidate.label, order.job)
