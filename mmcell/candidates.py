@@ -136,6 +136,11 @@ class Cache:
         self._found: dict[tuple[Any, ...], Embedding] = {}
         self._halves: dict[tuple[str, str, int], tuple[Dataset, Dataset]] = {}
 
+    def forget(self) -> None:
+        """Let go of all that is in memory."""
+        self._found.clear()
+        self._halves.clear()
+
     def halves(self, dataset: Dataset, modality: str, seed: int) -> tuple[Dataset, Dataset]:
         """Return the dataset with the counts of a modality split in two, drawn once."""
         key = (dataset.fingerprint, modality, seed)

@@ -178,7 +178,6 @@ def _finish(
         if known is None:
             one = sent[candidate.name]
             outcome = outcome_of(one.work, list(engine.parts_of(one)))
-            one.work.forget()
             lacks = plan.lacking(candidate, [name for name, probe in failed if probe == own])
             record, estimates = record_of(plan, candidate, outcome, besides.get(own, none), lacks, command)
             known = (record, outcome.items)
@@ -204,9 +203,8 @@ def _finish(
         found[candidate.name] = (record, outcome.items)
         if store is not None:
             store.write(record, outcome.items)
-    if not any(record.error for record, _ in found.values()):
-        # A failed one is tried again, and then what others are compared with is scored again.
-        engine.drop(list(sent.values()))
+    # A failed one is tried again, and then what others are compared with is scored again.
+    engine.end(plan, list(sent.values()), drop=not any(record.error for record, _ in found.values()))
     return list(found.values())
 
 

@@ -52,9 +52,12 @@ class Work:
     _worlds: dict[tuple[object, ...], Dataset] = field(default_factory=dict, init=False, repr=False)
 
     def forget(self) -> None:
-        """Let go of the embeddings that are held for the next job."""
+        """Let go of embeddings and of permuted worlds; whoever asks again computes them again."""
         self._held.clear()
         self._worlds.clear()
+        beside = vars(self).get("_covariates")
+        if beside is not None:
+            beside.forget()
 
     def items(self) -> Items:
         """Return the graded items of all splits."""
@@ -85,6 +88,7 @@ class Work:
         Beside covariates that is made good: what they alone score in the permuted world is taken from its value, and
         what they score as things are is put in its place. The null is then one of the gain.
         """
+        _ = self._unlabelled
         try:
             drawn = self.values(("null", number))
             if self._covariates is None:
@@ -94,6 +98,15 @@ class Work:
             return {}
         as_it_is = self._as_it_is
         return {at: v + (as_it_is.get(at, np.nan) - beside.get(at, np.nan)) for at, v in drawn.items()}
+
+    @cached_property
+    def _unlabelled(self) -> bool:
+        """Whether a probe sees the same in every world; it is had here, for no permutation is to blame if it cannot."""
+        pooling = self.candidate.pooling
+        same = pooling is None or not pooling.is_supervised
+        for split in self.plan.splits if same else ():
+            self._made(split, self.plan.dataset, ())
+        return same
 
     @cached_property
     def _as_it_is(self) -> dict[tuple[str, ...], float]:

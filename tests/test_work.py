@@ -328,3 +328,20 @@ def test_beside_covariates_the_null_is_that_of_the_gain():
         np.testing.assert_allclose(values[:3], expected)
         # What says nothing gains nothing, in any world.
         np.testing.assert_allclose(nulls_of(nothing)[place], as_it_is[place])
+
+
+def test_an_encoder_that_fails_is_no_permutation_that_cannot_ask(refused):
+    """A draw may be the first that a worker does: it fails like a fold, instead of counting as undefined."""
+    from mmcell import ModelCard
+    from mmcell.candidates import Cache
+
+    class Full:
+        card = ModelCard(name="full")
+
+        def encode(self, data):
+            raise mmcell.errors.MmcellError("the disk is full")
+
+    plan = make_plan(QUICK.on("toy"), Full(), TOY, controls=["constant"], null=19, n_boot=100)
+    candidate = next(c for c in plan.candidates if c.role == "candidate")
+    with refused("the disk is full"):
+        Work(plan, candidate, plan.task, Cache()).draw(0)

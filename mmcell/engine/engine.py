@@ -11,6 +11,7 @@ from typing import Any
 from uuid import uuid4
 
 from mmcell.candidates import Cache, Candidate
+from mmcell.code import code_digest
 from mmcell.encoders.shelf import Shelf
 from mmcell.engine.job import Job, Order, do, fill, forget, jobs_of, work_of
 from mmcell.engine.parcel import Parcel, Parcels, UnsentError
@@ -54,6 +55,8 @@ class Engine:
         What workers are sent, by path; None without any.
     parts
         Where finished parts are kept; None in memory only.
+    passing
+        Where workers leave parts that no later run can find again; it is gone with the run. None without workers.
     progress
         Called before every job that is waited for.
     """
@@ -61,10 +64,13 @@ class Engine:
     executor: Executor | None
     parcels: Parcels | None
     parts: Parts | None
+    passing: Parts | None = None
     progress: Progress | None = None
     total: int = 0
     done: int = 0
     _there: set[str] = field(default_factory=set)
+    _nameless: set[str] = field(default_factory=set)
+    _waiting: list[Future[None]] = field(default_factory=list)
 
     @classmethod
     @contextmanager
@@ -72,15 +78,24 @@ class Engine:
         """Yield an engine whose parts are kept in `out`, where there is one, until the run is whole."""
         kept = None if out is None else Parts(out / "parts")
         there = set() if kept is None else kept.there()
-        if executor is None:
-            yield cls(None, None, kept, progress, _there=there)
-            return
-        with Parcels.under(None if out is None else out / "parcels") as parcels:
-            try:
-                yield cls(executor, parcels, kept or Parts(parcels.folder / "parts"), progress, _there=there)
-            finally:
-                # What threads of this process held; processes take it with them.
-                forget()
+        try:
+            if executor is None:
+                yield cls(None, None, kept, None, progress, _there=there)
+                return
+            with Parcels.under(None if out is None else out / "parcels") as parcels:
+                passing = Parts(parcels.folder / "parts")
+                made = cls(executor, parcels, kept or passing, passing, progress, _there=there)
+                try:
+                    yield made
+                finally:
+                    # An executor of somebody else outlives the run: what nobody waits for is not begun.
+                    for future in made._waiting:
+                        future.cancel()
+                    # What threads of this process held; processes take it with them.
+                    forget()
+        finally:
+            if kept is not None:
+                kept.close()
 
     def begin(self, plan: Plan, candidates: Sequence[Candidate], *, anew: bool = False) -> list[Sent]:
         """Send off the jobs of some candidates; `anew` those, too, whose parts are there."""
@@ -97,10 +112,14 @@ class Engine:
                         self.parts.drop({key})
                     future = None
                     if self.executor is not None and parcels is not None and (anew or key not in self._there):
-                        key = key or uuid4().hex
-                        folder = str(self.parts.folder.resolve()) if self.parts is not None else ""
-                        order = Order(*parcels, number, job, key, folder)
+                        if not key:
+                            key = uuid4().hex
+                            self._nameless.add(key)
+                        where = self._where(key)
+                        folder = str(where.folder.resolve()) if where is not None else ""
+                        order = Order(*parcels, number, job, key, folder, code_digest())
                         future = self.executor.submit(fill, order)
+                        self._waiting.append(future)
                     jobs.append((job, key, future))
                 self.total += len(jobs)
                 found.append(Sent(plan, candidate, work_of(plan, candidate, cache), jobs))
@@ -109,7 +128,13 @@ class Engine:
         return found
 
     def parts_of(self, sent: Sent) -> Iterator[Part]:
-        """Yield the parts of a candidate in their order, up to the first that failed."""
+        """Yield the parts of a candidate in their order, up to the first that failed; then let go of what it held."""
+        try:
+            yield from self._parts_of(sent)
+        finally:
+            sent.work.forget()
+
+    def _parts_of(self, sent: Sent) -> Iterator[Part]:
         waiting = [future for _, _, future in sent.jobs]
         for i, (job, key, future) in enumerate(sent.jobs):
             if self.progress is not None:
@@ -127,10 +152,19 @@ class Engine:
                         left.cancel()
                 return
 
-    def drop(self, sent: Sequence[Sent]) -> None:
-        """Delete the parts of candidates whose records are written."""
-        if self.parts is not None:
-            self.parts.drop({key for one in sent for _, key, _ in one.jobs})
+    def end(self, plan: Plan, sent: Sequence[Sent], *, drop: bool) -> None:
+        """Let go of what was held for a plan; with `drop`, when all its records are written, of its parts, too."""
+        for one in sent:
+            one.work.cache.forget()
+        if drop and self.parts is not None:
+            keys = {key for one in sent for _, key, _ in one.jobs}
+            if self._there:
+                # Those, too, of candidates that were whole when another one failed.
+                keys |= {job.key(plan.key(c)) for c in plan.candidates for job in jobs_of(plan, c)}
+            self.parts.drop(keys)
+
+    def _where(self, key: str) -> Parts | None:
+        return self.passing if key in self._nameless else self.parts
 
     def _pack(self, plan: Plan, group: list[Candidate], sent: dict[str, Parcel]) -> tuple[Parcel, Parcel] | None:
         """Write down what workers need of a plan, once, and of some candidates; None where that cannot be."""
@@ -162,18 +196,19 @@ class Engine:
                 # A worker that died: failed rows, like any other fault of a candidate.
                 text = f"{type(error).__name__}: {' '.join(str(error).split())}"
                 return Part(error=f"{sent.candidate.label}: {text}")
-        if self.parts is not None and (future is not None or key in self._there):
-            found = self.parts.read(key)
+        parts = self._where(key)
+        if parts is not None and (future is not None or key in self._there):
+            found = parts.read(key)
             if found is not None and found.error:
                 # What failed is no finished job.
-                self.parts.drop({key})
+                parts.drop({key})
             if found is not None and not (found.error and future is None):
                 return found
         return self._here(sent, job, key)
 
     def _here(self, sent: Sent, job: Job, key: str) -> Part:
         part = do(lambda: sent.work, sent.candidate.label, job)
-        if self.parts is not None and key and not part.error:
+        if self.parts is not None and key and key not in self._nameless and not part.error:
             self.parts.write(key, part)
         return part
 

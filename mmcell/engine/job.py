@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import threading
 import time
 import traceback
@@ -14,8 +15,10 @@ from typing import Any, Literal
 from threadpoolctl import threadpool_limits
 
 from mmcell.candidates import Cache, Candidate
+from mmcell.code import code_digest
 from mmcell.digest import digest
 from mmcell.encoders.broken import Broken
+from mmcell.engine import parcel
 from mmcell.engine.parcel import Parcel
 from mmcell.engine.part import Part, Parts
 from mmcell.errors import MmcellError
@@ -24,7 +27,7 @@ from mmcell.records import jsonable
 from mmcell.work import Work
 
 #: One job at a time in a process, for jobs share what a process holds, and the number of its BLAS threads.
-_ALONE = threading.Lock()
+_ALONE = threading.RLock()
 
 
 @dataclass(frozen=True)
@@ -53,6 +56,11 @@ def work_of(plan: Plan, candidate: Candidate, cache: Cache) -> Work:
 
 def do(make: Callable[[], Work], label: str, job: Job) -> Part:
     """Do a job. Whatever goes wrong inside it is its own outcome and stops no other."""
+    with _ALONE:
+        return _done(make, label, job)
+
+
+def _done(make: Callable[[], Work], label: str, job: Job) -> Part:
     begun = time.perf_counter()
     try:
         # One BLAS thread a job: on small matrices several spin rather than help, and sums depend on their number.
@@ -90,6 +98,8 @@ class Order:
         What to do, and under which key the part is kept.
     parts
         The folder of parts.
+    code
+        Digest of mmcell's own code, which is part of the key: a part that other code found is another part.
     """
 
     plan: Parcel
@@ -98,6 +108,7 @@ class Order:
     job: Job
     key: str
     parts: str
+    code: str
 
 
 def fill(order: Order) -> None:
@@ -106,11 +117,16 @@ def fill(order: Order) -> None:
     Raises
     ------
     MmcellError
-        The worker sees no such plan, or cannot write.
+        The worker has another mmcell, sees no such plan, or cannot write.
     UnsentError
         Plan or candidate cannot be had in this process.
     """
     with _ALONE:
+        if code_digest() != order.code:
+            raise MmcellError(
+                f"{socket.gethostname()}: a worker has another mmcell than the run, or its code was altered meanwhile; "
+                "install the same version and start workers anew"
+            )
         plan, candidates, cache = _opened(order.plan, order.candidates)
         candidate = candidates[order.number]
         part = do(lambda: _held(plan, candidate, cache), candidate.label, order.job)
@@ -134,6 +150,7 @@ def forget() -> None:
     """Let go of all that this process holds for the next job."""
     _held.cache_clear()
     _opened.cache_clear()
+    parcel.forget()
 
 
 def values_of(parts: Sequence[Part]) -> dict[tuple[str, ...], list[Any]]:

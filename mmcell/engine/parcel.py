@@ -134,3 +134,8 @@ def _dataset(parcel: Parcel) -> Dataset:
     made, parts = parcel.open()
     found: Dataset = made(*parts)
     return found
+
+
+def forget() -> None:
+    """Let go of the datasets that this process opened."""
+    _dataset.cache_clear()

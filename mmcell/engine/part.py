@@ -111,7 +111,8 @@ class Parts:
         name = f"{key}.{sha256(content).hexdigest()[:_SHOWN]}"
         hidden = self.folder / f".{name}.{os.getpid()}.part"
         try:
-            self.folder.mkdir(parents=True, exist_ok=True)
+            # Not the folders above: a worker that is late finds that of a run that ended gone, and leaves it so.
+            self.folder.mkdir(exist_ok=True)
             hidden.write_bytes(content)
             hidden.replace(self.folder / name)
         except OSError as error:
@@ -138,12 +139,12 @@ class Parts:
         return None
 
     def drop(self, keys: set[str]) -> None:
-        """Delete parts, and the folder with the last one."""
-        for path in self.folder.glob("*"):
+        """Delete parts; never what a worker is writing, whose name begins with a dot."""
+        for path in self.folder.glob("[!.]*"):
             if path.name.partition(".")[0] in keys:
                 path.unlink(missing_ok=True)
-        try:
+
+    def close(self) -> None:
+        """Delete the folder where it is empty; while others write, that would take it from under them."""
+        with suppress(OSError):
             self.folder.rmdir()
-        except OSError:
-            # Others are there, or it never was.
-            return

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import Executor, Future
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -213,6 +213,7 @@ class _Sender:
 
     executor: Executor | None
     parcels: Parcels
+    _candidates: dict[int, tuple[Candidate, Parcel]] = field(default_factory=dict, repr=False)
 
     def done(self, sent: Sequence[tuple[_Step, Plan]], cache: Cache) -> Iterator[list[Reading]]:
         """Yield the readings of each step; in another process each candidate is a job of its own."""
@@ -229,17 +230,21 @@ class _Sender:
         self, submit: Callable[..., Future[list[Reading]]], step: _Step, plan: Plan, candidate: Candidate
     ) -> Future[list[Reading]]:  # fmt: skip
         try:
-            return submit(_opened, self.parcels.put((step.job, replace(plan, candidates=[candidate]))))
+            # A candidate may be an embedding, and goes once for all steps.
+            if id(candidate) not in self._candidates:
+                self._candidates[id(candidate)] = (candidate, self.parcels.put(candidate))
+            step_alone = self.parcels.put((step.job, replace(plan, candidates=[])))
+            return submit(_opened, step_alone, self._candidates[id(candidate)][1])
         except UnsentError as error:
             future: Future[list[Reading]] = Future()
             future.set_exception(error)
             return future
 
 
-def _opened(parcel: Parcel) -> list[Reading]:
-    """Do in a worker what came in a parcel."""
-    job, plan = parcel.open()
-    return _job(job, plan)
+def _opened(step: Parcel, candidate: Parcel) -> list[Reading]:
+    """Do in a worker what came in parcels."""
+    job, plan = step.open()
+    return _job(job, replace(plan, candidates=[candidate.open()]))
 
 
 def _returned(step: _Step, candidate: Candidate, future: Future[list[Reading]]) -> list[Reading]:

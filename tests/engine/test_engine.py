@@ -1,12 +1,16 @@
 """A run that stops in the middle goes on where it was, whoever computes."""
 
-from concurrent.futures import ThreadPoolExecutor
+import time
+from concurrent.futures import Future, ThreadPoolExecutor
 
 import numpy as np
 import pytest
 
 from mmcell import Embedding, ModelCard, Results, evaluate
 from mmcell.engine import engine, processes
+from mmcell.engine.engine import Engine
+from mmcell.engine.job import Job, do
+from mmcell.plan import make_plan
 from mmcell.store import Store
 from tests.toys import ALIGNMENT, PATIENT, RETRIEVAL, SURVIVAL, cite, survivors
 
@@ -102,7 +106,7 @@ class Breaks:
         return self
 
     def encode(self, data):
-        return np.asarray(data.X[:, :3].toarray(), dtype=float)
+        return np.asarray(data.X[:, :3], dtype=float)
 
 
 def test_what_failed_stops_no_other_and_is_no_finished_job(done, monkeypatch, tmp_path):
@@ -149,6 +153,73 @@ def test_what_nobody_can_find_again_leaves_no_parts(tmp_path):
         found = evaluate(Nameless(), ALIGNMENT, dataset=cite(), out=tmp_path, executor=pool, **OPTIONS)
     assert not found.failed
     assert not (tmp_path / "parts").exists()
+
+
+def test_what_failed_and_nobody_can_find_again_leaves_no_parts(tmp_path):
+    class Nameless:
+        card = ModelCard(name="nameless")
+
+        def encode(self, data):
+            raise ValueError("out of luck")
+
+    with ThreadPoolExecutor(1) as pool:
+        found = evaluate([Nameless(), "pca"], RETRIEVAL, dataset=cite(), out=tmp_path, executor=pool, **OPTIONS)
+    assert found.failed
+    kept = {file.name.partition(".")[0] for file in (tmp_path / "parts").iterdir()}
+    plan = make_plan(RETRIEVAL, ["pca"], cite(), **OPTIONS)
+    with Engine.open(None, None) as made:
+        sent = made.begin(plan, plan.candidates)
+    assert kept <= {key for one in sent for _, key, _ in one.jobs}
+
+
+def test_a_candidate_that_is_done_holds_no_memory():
+    plan = make_plan(PATIENT, ["pca", "features"], cite(24, 12), null=19, **OPTIONS)
+    with Engine.open(None, None) as made:
+        sent = made.begin(plan, plan.candidates)
+        for one in sent:
+            assert list(made.parts_of(one))
+            assert not one.work._held
+            assert not one.work._worlds
+        cache = sent[0].work.cache
+        assert cache._found
+        made.end(plan, sent, drop=True)
+        assert not cache._found
+
+
+def test_what_nobody_waits_for_is_not_begun():
+    """An executor that the user gave outlives the run."""
+
+    class Idle:
+        def __init__(self):
+            self.futures = []
+
+        def submit(self, fn, /, *args):
+            self.futures.append(Future())
+            return self.futures[-1]
+
+    idle = Idle()
+    plan = make_plan(ALIGNMENT, ["pca"], cite(), **OPTIONS)
+    with Engine.open(idle, None) as made:
+        made.begin(plan, plan.candidates)
+    assert idle.futures
+    assert all(future.cancelled() for future in idle.futures)
+
+
+def test_jobs_of_one_process_are_done_one_at_a_time():
+    """Here and in threads: they share the number of BLAS threads, which would otherwise be set back too early."""
+    at_once, most = [], []
+
+    def make():
+        at_once.append(1)
+        most.append(len(at_once))
+        time.sleep(0.02)
+        at_once.pop()
+        raise ValueError("enough")
+
+    with ThreadPoolExecutor(4) as pool:
+        parts = list(pool.map(lambda i: do(make, "mine", Job("fold", i)), range(8)))
+    assert [part.error for part in parts] == ["mine: ValueError: enough"] * 8
+    assert max(most) == 1
 
 
 def test_an_embedding_in_memory_goes_by_path(tmp_path):

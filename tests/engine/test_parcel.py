@@ -78,10 +78,13 @@ def test_what_was_altered_is_not_opened(tmp_path, refused):
 class Far(Noted):
     """Workers of a machine that does not see the folder; what they raise travels in the future."""
 
+    def seen(self, order):
+        return replace(order, plan=replace(order.plan, path="/nowhere/plan"))
+
     def submit(self, fn, order):
         future = Future()
         try:
-            fn(replace(order, plan=replace(order.plan, path="/nowhere/plan")))
+            fn(self.seen(order))
         except Exception as error:
             future.set_exception(error)
         return future
@@ -91,3 +94,16 @@ def test_a_worker_that_sees_no_folder_is_a_failed_row_with_the_cure():
     found = evaluate("pca", ALIGNMENT, dataset=cite(), n_boot=100, controls=[], executor=Far())
     assert "/nowhere/plan: is not to be seen from" in found.failed[0].error
     assert "give --out a folder that all workers see" in found.failed[0].error
+
+
+class Old(Far):
+    """Workers that were started with another version."""
+
+    def seen(self, order):
+        return replace(order, code="other")
+
+
+def test_a_worker_with_other_code_computes_nothing(tmp_path):
+    found = evaluate("pca", ALIGNMENT, dataset=cite(), n_boot=100, controls=[], executor=Old(), out=tmp_path)
+    assert "a worker has another mmcell than the run" in found.failed[0].error
+    assert not (tmp_path / "parts").exists()

@@ -56,7 +56,7 @@ def test_what_was_altered_is_thrown_away(damage, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-def test_keys_are_kept_apart_and_the_folder_goes_with_the_last(tmp_path):
+def test_keys_are_kept_apart_and_the_folder_goes_when_it_is_empty(tmp_path):
     parts = Parts(tmp_path / "parts")
     assert parts.there() == set()
     assert parts.read("a") is None
@@ -65,8 +65,26 @@ def test_keys_are_kept_apart_and_the_folder_goes_with_the_last(tmp_path):
     parts.drop({"a", "c"})
     assert parts.there() == {"b"}
     assert parts.read("b").values == {("m",): 2.0}
+    parts.close()
+    assert parts.there() == {"b"}
     parts.drop({"b"})
+    # While the run goes on, workers write here.
+    assert (tmp_path / "parts").is_dir()
+    parts.close()
     assert not (tmp_path / "parts").exists()
+
+
+def test_what_a_worker_is_writing_is_no_part_and_stays(tmp_path):
+    """What has no key is "" among the keys, and so is what stands before the dot of a file that is being written."""
+    (tmp_path / ".key.sha.1.part").write_text("half")
+    Parts(tmp_path).drop({"", "key"})
+    assert [file.name for file in tmp_path.iterdir()] == [".key.sha.1.part"]
+
+
+def test_a_part_that_comes_after_the_end_brings_no_folder_back(tmp_path, refused):
+    with refused("cannot be written"):
+        Parts(tmp_path / "gone" / "parts").write("key", Part())
+    assert not (tmp_path / "gone").exists()
 
 
 def test_a_folder_that_cannot_be_written_is_one_line(tmp_path, refused):

@@ -6,10 +6,13 @@ import pandas as pd
 import pytest
 
 from mmcell import Embedding, SplitSpec
+from mmcell.candidates import Cache
+from mmcell.engine.parcel import Parcels
 from mmcell.plan import make_plan
 from mmcell.protocols.patient import PatientState
 from mmcell.run import run_plans
 from mmcell.sensitivity import AXES, Sensitivity, sensitivity
+from mmcell.sensitivity.measure import _Sender, _Step
 from tests.toys import ALIGNMENT, PATIENT, RETRIEVAL, SURVIVAL, Noise, cite, survivors
 
 AXES_OF_CELLS = (
@@ -140,6 +143,23 @@ def test_jobs_and_further_axes_change_nothing(plan, found):
         pd.testing.assert_frame_equal(some, whole)
     order = found.stability[found.stability["axis"].isin(axes)].reset_index(drop=True)
     pd.testing.assert_frame_equal(alone.stability, order)
+
+
+def who(plan, cache):
+    return [candidate.label for candidate in plan.candidates]
+
+
+def test_an_embedding_is_written_once_for_all_steps(tmp_path):
+    dataset = cite(40, 6)
+    wide = Embedding.from_array("wide", dataset.ids, np.random.default_rng(0).normal(size=(len(dataset.ids), 500)))
+    plan = planned(wide, dataset=dataset)
+    plan = replace(plan, candidates=[c for c in plan.candidates if c.source is wide])
+    with Parcels.under(tmp_path) as parcels, ThreadPoolExecutor(1) as pool:
+        steps = [(_Step(who, "cells", str(i)), plan) for i in range(4)]
+        labels = [candidate.label for candidate in plan.candidates]
+        assert list(_Sender(pool, parcels).done(steps, Cache())) == [labels] * 4
+        sizes = [file.stat().st_size for file in parcels.folder.iterdir()]
+    assert sum(size >= wide.values.nbytes for size in sizes) == len(labels)
 
 
 def test_every_argument_changes_the_result(plan, refused):
