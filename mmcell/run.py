@@ -16,7 +16,7 @@ from mmcell.engine.engine import Engine, Progress, Sent
 from mmcell.errors import MmcellError
 from mmcell.grading import Beside, estimate
 from mmcell.items import Items
-from mmcell.job import Outcome, outcome_of, record_of
+from mmcell.outcome import Outcome, outcome_of, record_of
 from mmcell.plan import ControlNames, Plan, make_plan
 from mmcell.records import RunRecord
 from mmcell.results import Results

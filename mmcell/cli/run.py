@@ -252,13 +252,16 @@ def _vary(
     """Vary what was run, with as many draws as the user asked for, and write it where there is a folder."""
     from mmcell.sensitivity import sensitivity
     from mmcell.sensitivity.measure import N_BOOT
+    from mmcell.store import Store
 
     draws = N_BOOT if n_boot is None else n_boot
-    parcels = None if folder is None else folder / "parcels"
-    found = sensitivity(
-        plans, seed=plans[0].seed, axes=axes, n_boot=draws, executor=executor, folder=parcels, progress=progress
-    )
-    if folder is not None:
+    if folder is None:
+        return sensitivity(plans, seed=plans[0].seed, axes=axes, n_boot=draws, executor=executor, progress=progress)
+    with Store.open(folder).held():
+        found = sensitivity(
+            plans, seed=plans[0].seed, axes=axes, n_boot=draws, executor=executor, folder=folder / "parcels",
+            progress=progress,
+        )  # fmt: skip
         found.write(folder)
     return found
 

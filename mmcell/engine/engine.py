@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, Future
 from contextlib import contextmanager
@@ -23,6 +24,9 @@ from mmcell.work import Work
 
 #: Called with (what is being done, jobs done, jobs in all).
 Progress = Callable[[str, int, int], None]
+
+#: Seconds until a part that a worker wrote is looked for again: folders of a network show files late.
+_PATIENCE = (0.1, 1.0, 5.0)
 
 
 @dataclass(eq=False)
@@ -199,6 +203,10 @@ class Engine:
         parts = self._where(key)
         if parts is not None and (future is not None or key in self._there):
             found = parts.read(key)
+            for seconds in _PATIENCE if future is not None else ():
+                if found is None:
+                    time.sleep(seconds)
+                    found = parts.read(key)
             if found is not None and found.error:
                 # What failed is no finished job.
                 parts.drop({key})
@@ -209,7 +217,10 @@ class Engine:
     def _here(self, sent: Sent, job: Job, key: str) -> Part:
         part = do(lambda: sent.work, sent.candidate.label, job)
         if self.parts is not None and key and key not in self._nameless and not part.error:
-            self.parts.write(key, part)
+            try:
+                self.parts.write(key, part)
+            except MmcellError as error:
+                return Part(error=f"{sent.candidate.label}: {error}", seconds=part.seconds)
         return part
 
 

@@ -9,7 +9,7 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib import import_module
 from multiprocessing.process import BaseProcess
 from typing import Any
@@ -34,7 +34,8 @@ class Processes(ThreadPoolExecutor):
         super().__init__(workers, thread_name_prefix="mmcell-worker")
         self._own = threading.local()
         self._all: list[ProcessPoolExecutor] = []
-        self._closed = False
+        self._killed = False
+        self._making = threading.Lock()
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
         """Send a call to the next process that is free."""
@@ -44,27 +45,36 @@ class Processes(ThreadPoolExecutor):
         for _ in range(2):
             pool = getattr(self._own, "pool", None)
             if pool is None:
-                spawn = multiprocessing.get_context("spawn")
-                pool = self._own.pool = ProcessPoolExecutor(1, spawn, initializer=_begin)
-                self._all.append(pool)
+                pool = self._own.pool = self._made()
             try:
                 return pool.submit(fn, *args, **kwargs).result()
             except BrokenProcessPool:
                 self._own.pool = None
                 pool.shutdown(wait=False)
-                if self._closed:
+                if self._killed:
                     raise
         raise MmcellError(
             "the worker process ended twice in the middle of this job: it was out of memory, or crashed; use fewer "
             "--workers"
         )
 
+    def _made(self) -> ProcessPoolExecutor:
+        with self._making:
+            if self._killed:
+                raise BrokenProcessPool("this executor has ended")
+            pool = ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), initializer=_begin)
+            self._all.append(pool)
+            # Begun now, so that whoever ends all processes finds this one.
+            pool.submit(os.getpid)
+            return pool
+
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         """End all processes; without `wait` in the middle of what they do."""
-        self._closed = True
-        for pool in self._all if not wait else ():
-            for process in list((pool._processes or {}).values()):
-                process.kill()
+        if not wait:
+            with self._making:
+                self._killed = True
+                for process in [p for pool in self._all for p in (pool._processes or {}).values()]:
+                    process.kill()
         super().shutdown(wait=wait, cancel_futures=cancel_futures)
         for pool in self._all:
             pool.shutdown(wait=wait, cancel_futures=cancel_futures)
@@ -124,6 +134,11 @@ def dask_executor(where: str, workers: int = 1) -> Iterator[Executor]:
         with client:
             # A job that was lost with its worker is given to another one.
             yield client.get_executor(pure=False)
+            from mmcell.engine.job import forget
+
+            # Workers outlive the run; who is lost by now holds nothing.
+            with suppress(OSError):
+                client.run(forget)
 
 
 @contextmanager

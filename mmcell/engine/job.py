@@ -133,7 +133,7 @@ def fill(order: Order) -> None:
         Parts(Path(order.parts)).write(order.key, part)
 
 
-@lru_cache(maxsize=2)
+@lru_cache(maxsize=1)
 def _opened(plan: Parcel, candidates: Parcel) -> tuple[Plan, Sequence[Candidate], Cache]:
     """Return copies that a process keeps for the next job: what one job encoded is there for the next."""
     found: Plan = plan.open()

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from pyarrow import ArrowException
 
 from mmcell.errors import MmcellError
 from mmcell.items import Items
@@ -105,9 +106,13 @@ class Parts:
         Raises
         ------
         MmcellError
-            The folder cannot be written.
+            The folder cannot be written, or the items hold what no table can.
         """
-        content = part.to_bytes()
+        try:
+            content = part.to_bytes()
+        except (TypeError, ValueError, ArrowException) as error:
+            text = " ".join(str(error).split())
+            raise MmcellError(f"items cannot be written: {text}; give every column and array one type") from error
         name = f"{key}.{sha256(content).hexdigest()[:_SHOWN]}"
         hidden = self.folder / f".{name}.{os.getpid()}.part"
         try:

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from threadpoolctl import threadpool_limits
 
 from mmcell.audit.retention import retention_findings
 from mmcell.audit.scores import audit_scores
@@ -66,7 +67,9 @@ def outcome_of(work: Work, parts: Sequence[Part]) -> Outcome:
     differences = None
     if "contrasts" not in lost:
         try:
-            differences = work.contrasts(readings)
+            # One BLAS thread, as in jobs: sums depend on their number.
+            with threadpool_limits(1, user_api="blas"):
+                differences = work.contrasts(readings)
         except MmcellError as error:
             lost["contrasts"] = str(error)
     nulls = {place: np.array(values) for place, values in values_of(draws).items()}
