@@ -91,6 +91,12 @@ def test_values_that_are_no_counts(refused):
     toy = cite(DONORS, CELLS)
     toy.anndata("rna").X[0, 0] = 0.5
     assert audit(dataset=toy)["not-counts"].severity == "warning"
+    # So small that an encoder takes them for logarithms.
+    toy = cite(DONORS, CELLS)
+    toy.anndata("rna").X = np.minimum(toy.anndata("rna").X, 9)
+    rna = toy.card.modalities["rna"].model_copy(update={"preprocessing": "log1p"})
+    toy = replace(toy, card=toy.card.model_copy(update={"modalities": {**toy.card.modalities, "rna": rna}}))
+    assert audit(dataset=toy)["counts-as-log"].severity == "warning"
     # Below zero there is nothing to be read from: a plan refuses them.
     toy = cite(DONORS, CELLS)
     toy.anndata("rna").X[0, 0] = -1.0
