@@ -209,6 +209,7 @@ def write(path: Path, content: str) -> Path:
         (bad_config("hello\n"), ["bad.yaml", "mapping"]),
         (lambda f: ("run", f / "nowhere.yaml"), ["nowhere.yaml", "no such file"]),
         (lambda f: ("show", "covid-sit"), ["covid-sit", "covid-cite"]),
+        (lambda f: ("show", "mine:Encoder"), ["mine:Encoder", "package.module:attribute", "mmcell evaluate"]),
         (lambda f: ("show", "stratify"), ["'stratify' is a command", "mmcell stratify --help"]),
         (lambda f: ("report", f), ["no run"]),
         (lambda f: ("leaderboard", f, "--out", f / "site"), ["no run"]),

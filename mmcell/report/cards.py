@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import inspect
 import json
+import re
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -167,6 +168,11 @@ def _card(name: str) -> dict[str, Any]:
             return {"probe": name, "about": probes[name], "use": f"--probe {name}", "tasks": _having(name, sources)}
         if name in _COMMANDS:
             raise MmcellError(f"{name!r} is a command, and show prints what commands read; see mmcell {name} --help")
+        if re.fullmatch(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*", name):
+            raise MmcellError(
+                f"nothing is called {name!r}; show prints what is registered, and code (package.module:attribute) is "
+                "for mmcell evaluate and configs"
+            )
         known = {n for registry in sources.values() for n in registry.names()} | ABOUT.keys() | probes.keys()
         raise MmcellError(f"nothing is called {name!r}; {did_you_mean(name, known)}")
     if kind == "encoders":
