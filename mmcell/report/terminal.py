@@ -182,7 +182,7 @@ def _cells(record: RunRecord, score: Score, reference: str) -> dict[str, str]:
 def _minus(score: Score) -> str:
     """Return the difference from the reference; beside one that was not found, what it would have needed."""
     gap = score.difference
-    if gap is None:
+    if gap is None or gap.value is None:
         return "–"
     needs = f"; needs {number(gap.mde)}" if unseen(gap) else ""
     return f"{number(gap.value)} ({interval(gap.low, gap.high)}{needs})"

@@ -49,6 +49,12 @@ def test_a_row_holds_what_a_score_is_worth(record, judged, capsys):
     assert "needs: only a true difference of this size" in out
 
 
+def test_a_difference_that_is_undefined_is_one_dash(record, score, capsys):
+    out = printed([record("toy", "candidate", score((None, None, None, None))), record("pca", "control")], capsys)
+    assert "–" in row_of(out, "toy ")
+    assert "(–)" not in out
+
+
 def test_columns_without_entries_are_left_out(record, score, capsys):
     out = printed([record("toy", "candidate", score((0.1, 0.05, 0.15, 0.1)))], capsys)
     assert "worst" not in out
