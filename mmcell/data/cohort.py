@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -150,7 +151,9 @@ def read_data(path: Path) -> AnnData | MuData:
 
     if path.suffix in (".h5ad", ".zarr", ".h5mu"):
         checked(existing(path))
-    with reading(path):
+    with reading(path), warnings.catch_warnings():
+        # They are refused, or become a finding.
+        warnings.filterwarnings("ignore", message="Observation names are not unique")
         match path.suffix:
             case ".h5ad":
                 return ad.read_h5ad(path)

@@ -302,3 +302,12 @@ def test_the_class_that_scores_point_to_is_said_where_none_is_named():
     (finding,) = positive_class(unnamed)
     assert "scores point to 'well' of state, the last of its classes in sorted order" in finding.message
     assert "positive-class" in codes(audit(unnamed, **FEW))
+
+
+@pytest.mark.filterwarnings("error:Observation names are not unique")
+def test_repeated_names_are_a_finding_and_no_warning_of_anndata(tmp_path):
+    names = ["c0", "c0", "c1"]
+    with pytest.warns(UserWarning, match="not unique"):
+        data = ad.AnnData(np.ones((3, 2)), obs=pd.DataFrame(index=names))
+    data.write_h5ad(tmp_path / "twice.h5ad")
+    assert codes(audit(tmp_path / "twice.h5ad", **FEW))["repeated-names"].evidence == "c0"
