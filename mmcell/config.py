@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictInt, field_validator
 
 from mmcell.document import read_yaml
 from mmcell.errors import MmcellError
@@ -53,9 +53,9 @@ class RunConfig(BaseModel):
     encoders: list[EncoderEntry] | None = None
     patient_encoders: list[EncoderEntry] | None = None
     corrections: list[EncoderEntry] | None = None
-    n_boot: int = 1000
-    null: int = 0
-    seed: int = 0
+    n_boot: StrictInt = 1000
+    null: StrictInt = 0
+    seed: StrictInt = 0
 
     @field_validator("name")
     @classmethod

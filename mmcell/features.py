@@ -224,7 +224,7 @@ def gene_names(part: AnnData, columns: Mapping[Any, str], have: str, want: str, 
     if column is None:
         cure = part.uns.get(NO_TABLE) or (
             "give a table with the columns 'symbol' and 'ensembl' (genes: FILE in the card, --genes FILE), or name the "
-            "var column that holds them (gene_columns)"
+            "var column that holds them (gene_columns); or correct identifiers, if the card is wrong"
         )
         raise MmcellError(f"{who}: genes are called by {have}, the encoder needs {want}; {cure}")
     if column not in part.var:

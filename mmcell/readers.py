@@ -140,6 +140,9 @@ def _without_nul(path: Path, frame: pd.DataFrame) -> pd.DataFrame:
 def _of_one_index(path: Path, frame: pd.DataFrame) -> pd.DataFrame:
     # pandas takes the first fields of a row for ids where the header names fewer columns than the row has.
     if isinstance(frame.index, pd.MultiIndex):
+        if frame.shape[1] == 1 and any(mark in str(frame.columns[0]) for mark in ";|\t"):
+            # Another separator, and commas in its numbers: whoever asks for columns finds one, and says so.
+            return frame.reset_index(drop=True)
         raise MmcellError(f"{path}: rows have more fields than the header names; name every column, ids first")
     return frame
 

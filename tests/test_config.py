@@ -112,3 +112,9 @@ def test_sensitivity_draws_as_often_as_the_user_says(tmp_path, monkeypatch, stat
 def test_null_is_a_key_though_yaml_takes_it_for_nothing(tmp_path):
     (tmp_path / "mine.yaml").write_text("name: mine\ntasks: [patient-severity]\nnull: 19\n")
     assert read_config(tmp_path / "mine.yaml").null == 19
+
+
+def test_yes_is_no_number_of_permutations(tmp_path, refused):
+    (tmp_path / "mine.yaml").write_text("name: mine\ntasks: [patient-severity]\nnull: yes\n")
+    with refused("mine.yaml", "null", "integer"):
+        read_config(tmp_path / "mine.yaml")

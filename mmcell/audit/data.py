@@ -8,6 +8,7 @@ import pandas as pd
 from mmcell.audit.batches import confounded
 from mmcell.audit.clinical import clinical_findings
 from mmcell.audit.composition import left_out, one_batch_types
+from mmcell.audit.identifiers import misnamed
 from mmcell.audit.technical import covariate_leaks
 from mmcell.audit.units import below_limit, empty, excluded, samples, small, targets_of
 from mmcell.dataset import Dataset
@@ -45,6 +46,8 @@ def audit_data(dataset: Dataset, splits: list[Split], level: str, modality: str)
     if "label" in of_units:
         found += dataset.once(("batch-label",), lambda: confounded(dataset))
     found += [Finding(severity="info", code="caveat", message=text) for text in dataset.card.caveats]
+    names = pd.Index(dataset.anndata(modality).var_names) if modality in dataset.card.modalities else pd.Index([])
+    found += misnamed(names, modality, dataset.modality(modality).identifiers if len(names) else None)
     return [*found, *dataset.once(("not-counts", modality), lambda: _values(dataset, modality))]
 
 

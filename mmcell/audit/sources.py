@@ -17,6 +17,7 @@ from mmcell.audit.clinical import clinical_findings
 from mmcell.audit.composition import composition_findings
 from mmcell.audit.duplicates import duplicate_findings, of_row
 from mmcell.audit.evidence import ordered
+from mmcell.audit.identifiers import misnamed
 from mmcell.audit.overlap import overlap_findings
 from mmcell.audit.predictions import audit_predictions, twin_findings, wide_predictions
 from mmcell.audit.retention import retention_findings, technical_retention, technical_table
@@ -297,7 +298,10 @@ def _matrix(
     if values is None:
         return []
     ids = pd.Index(part.obs_names.astype(str))
-    found = values_findings(values, ids, pd.Index(part.var_names.astype(str)), name, stated)
+    features = pd.Index(part.var_names.astype(str))
+    found = values_findings(values, ids, features, name, stated)
+    if dataset is not None:
+        found += misnamed(features, name, dataset.modality(name).identifiers)
     unit = None if dataset is None else dataset.unit
     counts = stated == "counts"
     on_disk = dataset is not None and name in dataset.disk

@@ -60,6 +60,7 @@ def run(
     draws = asked.n_boot if "n_boot" in asked.model_fields_set else None
     folder = out or Path("runs") / asked.name
     plans = keeping(plans_of(asked, config.parent), cache, folder)
+    _resumed(folder)
     with executor_of(workers, dask) as executor, steps() as progress:
         results = run_plans(
             plans, executor=executor, out=folder, reuse=reuse, progress=progress, command=_command()
@@ -193,6 +194,7 @@ def evaluate(
         for name in task
     ]  # fmt: skip
     plans = keeping(plans, cache, out)
+    _resumed(out)
     with executor_of(workers, dask) as executor, steps() as progress:
         results = run_plans(plans, executor=executor, out=out, progress=progress, command=_command())
         varied = _vary(plans, wanted, n_boot, out, executor, progress) if wanted else None
@@ -230,6 +232,15 @@ def _predictions(
         print(f"wrote {page} beside records/, items/ and table.csv", file=sys.stderr)
 
 
+def _resumed(folder: Path | None) -> None:
+    """Say that a run was stopped in this folder, and how much of it is there."""
+    from mmcell.engine.part import Parts
+
+    there = set() if folder is None else Parts(folder / "parts").there()
+    if there:
+        print(f"a run was stopped here: {len(there)} jobs are finished and not done again", file=sys.stderr)
+
+
 def _command() -> str:
     return " ".join(["mmcell", *sys.argv[1:]])
 
@@ -257,7 +268,7 @@ def _vary(
     draws = N_BOOT if n_boot is None else n_boot
     if folder is None:
         return sensitivity(plans, seed=plans[0].seed, axes=axes, n_boot=draws, executor=executor, progress=progress)
-    with Store.open(folder).held():
+    with Store.create(folder).held():
         found = sensitivity(
             plans, seed=plans[0].seed, axes=axes, n_boot=draws, executor=executor, folder=folder / "parcels",
             progress=progress,

@@ -131,7 +131,7 @@ def test_dials_are_of_the_kind_that_they_are():
         ("sim-studies:batch_efect=2", ["'sim-studies'", "unknown dial 'batch_efect'", "did you mean batch_effect"]),
         ("sim-studies:batch_effect=strong", ["batch_effect is 'strong'", "give a number"]),
         ("sim-studies:batch_effect", ["batch_effect is ''", "give a number"]),
-        ("sim-studies:batch_effect=nan", ["batch_effect is nan", "at least 0"]),
+        ("sim-studies:batch_effect=nan", ["batch_effect is 'nan'", "give a number"]),
         ("sim-studies:seed=1.5", ["seed is '1.5'", "whole number"]),
         ("sim-cohort:images=maybe", ["images is 'maybe'", "true or false"]),
         ("sim-studies:seed=1,seed=2", ["seed is given twice"]),

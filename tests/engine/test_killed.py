@@ -44,7 +44,9 @@ def test_ctrl_c_leaves_a_run_that_goes_on_and_says_so(whole, tmp_path):
     assert run.returncode == 130
     assert said.strip().splitlines()[-1] == "mmcell: stopped; the same command goes on from what is finished"
     assert "Traceback" not in said
-    assert killed.begin(config, tmp_path).wait() == 0
+    again = killed.begin(config, tmp_path)
+    assert "a run was stopped here: " in again.communicate()[1]
+    assert again.returncode == 0
     assert killed.contents(tmp_path) == expected
 
 

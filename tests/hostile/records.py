@@ -261,10 +261,10 @@ def named(field, name):
     def _(folder):
         (folder / "own_code.py").write_text("import os\nos.mkdir('harmed')\n")
         facts = {"task": TASK | {"name": name}} if field == "task" else {field: name}
-        if field == "encoder":
-            facts["role"] = "control"
+        # Of a shipped encoder, which is no fault.
+        facts |= {"role": "control"} if field == "encoder" else {"encoder": "pca"}
         results = Results.read(made(folder, **facts, key="k" * 64))
-        return lambda: results.to_anndata(**({"encoder": name} if field == "encoder" else {}))
+        return lambda: results.to_anndata(name if field == "encoder" else "pca")
 
 
 for field in ("task", "encoder", "patient_encoder", "correction"):

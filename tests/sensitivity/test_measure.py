@@ -234,7 +234,7 @@ def test_what_is_written_is_read_again(found, tmp_path, refused):
     with refused("sensitivity.json", "--sensitivity"):
         Sensitivity.read(tmp_path)
     (tmp_path / "out" / "stability.csv").write_text("a,b\n1,2\n")
-    with refused("not readable"):
+    with refused("stability.csv", "cannot be read"):
         Sensitivity.read(tmp_path / "out")
 
 
