@@ -91,8 +91,9 @@ def test_the_card_of_the_readme_is_a_card():
 
     from mmcell.roles import CohortCard, parse
 
-    text = re.search(r"```yaml\n(data: cohort.*?)```", README.read_text(), flags=re.DOTALL).group(1)
-    card = parse(CohortCard, yaml.safe_load(text), "README.md")
+    small, whole = re.findall(r"```yaml\n(data: cohort.*?)```", README.read_text(), flags=re.DOTALL)
+    assert parse(CohortCard, yaml.safe_load(small), "README.md").roles.label == "response"
+    card = parse(CohortCard, yaml.safe_load(whole), "README.md")
     assert card.roles.outcome.time == "os_days"
 
 

@@ -131,7 +131,8 @@ class Parts:
         """Return the keys of all parts, whole or not."""
         try:
             return {path.name.partition(".")[0] for path in self.folder.iterdir()} - {""}
-        except FileNotFoundError:
+        except OSError:
+            # Where there is no such folder; one that cannot be written says so when it is.
             return set()
 
     def read(self, key: str) -> Part | None:
