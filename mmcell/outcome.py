@@ -60,6 +60,17 @@ def outcome_of(work: Work, parts: Sequence[Part]) -> Outcome:
     seconds = sum(part.seconds for part in parts)
     if parts[-1].error:
         return Outcome(None, parts[-1].error, seconds, parts[-1].trace)
+    try:
+        return _joined(work, parts, seconds)
+    except MmcellError as error:
+        return Outcome(None, str(error), seconds)
+    except Exception as error:
+        # A user's task may return folds that do not go together: its rows fail, the others stand.
+        reason = f"{work.candidate.label}: {type(error).__name__}: {' '.join(str(error).split())}"
+        return Outcome(None, reason, seconds, traceback.format_exc())
+
+
+def _joined(work: Work, parts: Sequence[Part], seconds: float) -> Outcome:
     n_folds = len(work.plan.splits)
     folds, draws = parts[:n_folds], parts[n_folds:]
     lost = {name: why for part in reversed(folds) for name, why in part.lost.items()}

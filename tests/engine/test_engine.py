@@ -2,11 +2,12 @@
 
 import time
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from mmcell import Embedding, ModelCard, Results, evaluate
+from mmcell import Embedding, ModelCard, Results, evaluate, outcome
 from mmcell.engine import engine, processes
 from mmcell.engine.engine import Engine
 from mmcell.engine.job import Job, do
@@ -229,3 +230,18 @@ def test_an_embedding_in_memory_goes_by_path(tmp_path):
     with processes(2) as pool:
         there = evaluate(mine, ALIGNMENT, dataset=toy, executor=pool, **OPTIONS)
     assert contents(here) == contents(there)
+
+
+def test_folds_that_do_not_go_together_are_a_failed_row_and_stop_no_other(monkeypatch):
+    joined = outcome._joined
+
+    def once(work, parts, seconds):
+        if work.candidate.encoder != "features":
+            return joined(work, parts, seconds)
+        twice = [replace(part, items=parts[0].items) for part in parts]
+        return joined(work, twice, seconds)
+
+    monkeypatch.setattr(outcome, "_joined", once)
+    found = evaluate(["pca", "features"], ALIGNMENT, dataset=cite(), **OPTIONS)
+    assert [(record.encoder, "scored twice" in record.error) for record in found.failed] == [("features", True)]
+    assert any(record.encoder == "pca" and record.scores for record in found.records)
