@@ -29,6 +29,7 @@ class TaskEntry(BaseModel):
     probes: list[str] | None = None
     corrections: list[EncoderEntry] | None = None
     controls: Literal["default"] | list[str] = "default"
+    max_items: StrictInt | None = None
 
 
 def _entry(value: Any) -> Any:
@@ -114,6 +115,7 @@ def plans_of(config: RunConfig, folder: Path) -> list[Plan]:
                 probes=task.probes,
                 corrections=task.corrections if task.corrections is not None else config.corrections,
                 controls=task.controls,
+                max_items=task.max_items,
                 n_boot=config.n_boot,
                 null=config.null,
                 seed=config.seed,

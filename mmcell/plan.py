@@ -27,6 +27,7 @@ from mmcell.splits import Split, most_folds, splits_of
 from mmcell.stats.bootstrap import MAXIMUM_DRAWS, check_draws
 from mmcell.survey import refuse_negative
 from mmcell.task import MethodView, Task, get_task, unasked
+from mmcell.variants import sampled
 
 ControlNames = Literal["default"] | Sequence[str]
 #: With fewer permutations the smallest p, 1/(n + 1), lies above 0.05.
@@ -146,6 +147,7 @@ def make_plan(
     probes: Sequence[str] | None = None,
     corrections: Any = None,
     controls: ControlNames = "default",
+    max_items: int | None = None,
     n_boot: int = 1000,
     null: int = 0,
     seed: int = 0,
@@ -165,6 +167,8 @@ def make_plan(
     if seed < 0:
         raise MmcellError(f"seed is {seed}; use a whole number from 0 on")
     task = get_task(asked) if isinstance(asked, str) else asked
+    if max_items is not None:
+        task = task.drawing(max_items)
     if dataset is None and not task.spec.dataset:
         raise MmcellError(f"task {task.spec.name!r} has no data of its own: name yours, --dataset cohort.yaml")
     data = dataset if isinstance(dataset, Dataset) else load_dataset(dataset or task.spec.dataset)
@@ -180,6 +184,7 @@ def make_plan(
     given = resolve(task.spec.encoders if encoders is None else encoders, seed)
     read, spec = data.card.caveats, task.spec
     data = task.prepared(data, {name: source for name, (source, _) in given.items() if not name.endswith("=")})
+    data = sampled(data, task.max_items)
     crossed = spec.unit.partition("×")[2]
     if crossed and data.roles.columns.get(crossed) is None:
         raise MmcellError(f"task {spec.name!r}: units are crossed with {crossed!r}; set roles.{crossed} in the card")

@@ -271,8 +271,10 @@ class CohortCard(BaseModel):
     def _has_one_source(self) -> Self:
         if sum(map(bool, (self.data, self.tables, self.sections))) != 1:
             raise ValueError("give one of 'data' (a file), 'tables' (modality: file) and 'sections' (name: files)")
-        if (self.backed or self.layer != "X") and not str(self.data).endswith((".h5ad", ".zarr")):
-            raise ValueError("'backed' and 'layer' are for 'data' that is one .h5ad or .zarr")
+        if self.backed and not str(self.data).endswith((".h5ad", ".h5mu", ".zarr")):
+            raise ValueError("'backed' is for 'data' that is one .h5ad, .h5mu or .zarr")
+        if self.layer != "X" and not str(self.data).endswith((".h5ad", ".zarr")):
+            raise ValueError("'layer' is for 'data' that is one .h5ad or .zarr")
         return self
 
 

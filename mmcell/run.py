@@ -37,6 +37,7 @@ def evaluate(
     probes: Sequence[str] | None = None,
     corrections: Any = None,
     controls: ControlNames = "default",
+    max_items: int | None = None,
     n_boot: int = 1000,
     null: int = 0,
     seed: int = 0,
@@ -65,6 +66,8 @@ def evaluate(
         with ``fit`` and ``transform``; see `mmcell.corrections`. Every encoder is evaluated as it is and with each.
     controls
         ``default`` runs those that the task demands; otherwise their names.
+    max_items
+        Replaces the number of items that tasks of alignment and retrieval draw at most (evenly over units); 0 for all.
     n_boot, seed
         Bootstrap draws, and the seed of everything random.
     null
@@ -101,7 +104,7 @@ def evaluate(
         raise MmcellError("no task was named; see mmcell.list_tasks()")
     options: dict[str, Any] = {
         "patient_encoders": patient_encoders, "probes": probes, "controls": controls, "n_boot": n_boot, "null": null,
-        "seed": seed, "corrections": corrections,
+        "seed": seed, "corrections": corrections, "max_items": max_items,
     }  # fmt: skip
     plans = [make_plan(task, encoders, dataset, **options) for task in asked]
     plans = keeping(plans, cache, out)

@@ -282,6 +282,8 @@ class Task(ABC):
     probe: str = "default"
     #: The role (or ``unit``) whose equal values are partners in a retrieval, where the data have it; "" for equal ids.
     matched_by: str = ""
+    #: Items that are asked about at most: of more, so many are drawn, evenly over the units; 0 asks about all.
+    max_items: int = 0
     #: Controls without which a result is incomplete; of several names joined by ``|`` one is enough.
     required: ClassVar[tuple[str, ...]] = ("random", "constant", "technical-only")
     #: What a perfect embedding would score, where the data allow it; the first that can be built gives the skill.
@@ -383,6 +385,30 @@ class Task(ABC):
         """
         other = copy.copy(self)
         other.probe = probe
+        return other
+
+    def drawing(self, max_items: int) -> Self:
+        """Return the same task with another number of items that it draws at most.
+
+        Parameters
+        ----------
+        max_items
+            At most so many; 0 asks about all.
+
+        Raises
+        ------
+        MmcellError
+            The task draws none: what it asks takes all items, and time in proportion to them.
+        """
+        if not type(self).max_items:
+            raise MmcellError(
+                f"task {self.spec.name!r}: max_items is for tasks that compare items with each other (alignment, "
+                "retrieval); this one takes all of them, leave max_items out"
+            )
+        if max_items < 0:
+            raise MmcellError(f"max_items is {max_items}; use a number above the units', or 0 for all items")
+        other = copy.copy(self)
+        other.max_items = max_items
         return other
 
 

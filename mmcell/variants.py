@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,7 +11,7 @@ import pandas as pd
 import scipy.sparse as sp
 
 from mmcell.dataset import Dataset
-from mmcell.digest import digest, digest_array, digest_ids
+from mmcell.digest import digest, digest_array, digest_ids, stream
 from mmcell.errors import MmcellError
 from mmcell.matrix import Matrix
 from mmcell.modalities import join
@@ -61,6 +62,40 @@ def subset(dataset: Dataset, keep: pd.Index) -> Dataset:
 def subset_units(dataset: Dataset, keep: pd.Index) -> Dataset:
     """Return the items of some units."""
     return subset(dataset, dataset.ids[dataset.unit.isin(keep).to_numpy()])
+
+
+def sampled(dataset: Dataset, most: int) -> Dataset:
+    """Return at most so many items, drawn evenly over units; the dataset itself where it has no more, or `most` is 0.
+
+    Of every unit as many are drawn by chance as all units together have room for, and all of a unit that has fewer. The
+    draw depends on the content alone, so that whoever is asked later is asked about the same items. The card says it.
+
+    Raises
+    ------
+    MmcellError
+        There are more units than items may be drawn.
+    """
+    n = len(dataset.ids)
+    if not most or n <= most:
+        return dataset
+    counts = np.sort(dataset.unit.value_counts().to_numpy())
+    # Units in order of size: each takes what it has, or its share of the room that those before it left.
+    room = most - np.concatenate([[0], np.cumsum(counts)[:-1]])
+    share = room // np.arange(len(counts), 0, -1)
+    each = int(share[counts > share][0])
+    if each < 1:
+        raise MmcellError(
+            f"dataset {dataset.name!r}: {most:,} items cannot be drawn evenly from {len(counts):,} units; "
+            f"set max_items to {len(counts):,} or more"
+        )
+    turn = pd.Series(stream(0, "sampled", dataset.fingerprint).permutation(n), index=dataset.ids)
+    chosen = dataset.ids[(turn.groupby(dataset.unit.to_numpy()).rank() <= each).to_numpy()]
+    caveat = (
+        f"{len(chosen):,} of {n:,} items are asked about: at most {each:,} of each of {len(counts):,} units, drawn by "
+        "chance (max_items)."
+    )
+    found = subset(dataset, chosen)
+    return replace(found, card=found.card.model_copy(update={"caveats": (*found.card.caveats, caveat)}))
 
 
 def thinned(dataset: Dataset, modality: str, share: float, rng: np.random.Generator) -> Dataset:

@@ -6,7 +6,7 @@ import pytest
 from mmcell import SplitSpec
 from mmcell.plan import make_plan
 from mmcell.task import Task
-from tests.toys import ALIGNMENT, PATIENT, SURVIVAL, Noise, cite, survivors
+from tests.toys import ALIGNMENT, PATIENT, RETRIEVAL, SURVIVAL, Noise, cite, survivors
 
 TOY = cite(8, 10)
 
@@ -42,6 +42,20 @@ def test_single_names_need_no_list():
     assert [(c.encoder, c.patient_encoder) for c in plan.candidates] == [
         ("pca", "celltype-pseudobulk"), ("random", "pseudobulk")
     ]  # fmt: skip
+
+
+def test_items_are_drawn_where_they_are_compared_with_each_other(refused):
+    plan = make_plan(RETRIEVAL, "features", TOY, max_items=50)
+    assert len(plan.dataset.ids) <= 50
+    assert set(plan.dataset.unit) == set(TOY.unit)
+    (note,) = [n for n in plan.notes if "are asked about" in n]
+    assert note in plan.dataset.card.caveats
+    assert make_plan(RETRIEVAL, "features", TOY).dataset is TOY
+    assert key(RETRIEVAL, max_items=50) not in (key(RETRIEVAL), key(RETRIEVAL, max_items=40))
+    with refused("max_items is for tasks that compare items with each other", "leave max_items out"):
+        make_plan(PATIENT, "features", TOY, max_items=50)
+    with refused("max_items is -1"):
+        make_plan(RETRIEVAL, "features", TOY, max_items=-1)
 
 
 def test_missing_controls_and_reference_are_findings():

@@ -1,10 +1,15 @@
+import anndata as ad
 import numpy as np
 import pandas as pd
 import pytest
 import scipy.sparse as sp
+from hypothesis import given
+from hypothesis import strategies as st
 
-from mmcell.variants import halves, relabelled, subset, subset_units, thinned, with_values
-from tests.toys import cite, survivors
+from mmcell import Dataset, Roles
+from mmcell.roles import DatasetCard
+from mmcell.variants import halves, relabelled, sampled, subset, subset_units, thinned, with_values
+from tests.toys import VALUES, cite, survivors
 
 TOY = cite(8, 20)
 
@@ -46,6 +51,48 @@ def test_units_are_kept_as_a_whole():
 def test_nothing_left_is_refused(refused):
     with refused("keeps no item"):
         subset_units(TOY, pd.Index(["nobody"]))
+
+
+@given(st.lists(st.integers(1, 30), min_size=1, max_size=12), st.integers(1, 200))
+def test_items_are_drawn_evenly_over_units(sizes, most):
+    most = max(most, len(sizes))
+    donor = np.repeat([f"D{i:02d}" for i in range(len(sizes))], sizes)
+    found = sampled(of_donors(donor), most)
+    left = found.unit.value_counts().reindex(sorted(set(donor))).to_numpy()
+    if sum(sizes) <= most:
+        assert list(left) == sizes
+        assert not found.card.caveats
+        return
+    # One number for all units, the largest that all have room for together.
+    each = left.max()
+    assert list(left) == [min(size, each) for size in sizes]
+    assert left.sum() <= most < sum(min(size, each + 1) for size in sizes)
+    assert f"{left.sum()} of {sum(sizes)} items are asked about: at most {each} of each" in found.card.caveats[-1]
+
+
+def of_donors(donor):
+    data = ad.AnnData(np.ones((len(donor), 1), dtype=np.float32))
+    data.obs_names = [f"c{i}" for i in range(len(donor))]
+    data.obs["donor"] = donor
+    card = DatasetCard(name="few", modalities={"rna": VALUES})
+    return Dataset("few", data, Roles(unit="donor"), card)
+
+
+def test_whoever_is_asked_later_is_asked_about_the_same_items():
+    found = sampled(TOY, 50)
+    assert len(found.ids) == 48
+    assert list(sampled(cite(8, 20), 50).ids) == list(found.ids)
+    # By chance: neither the first items of a donor nor every so many.
+    places = np.flatnonzero(TOY.ids.isin(found.ids)).reshape(8, 6) % 20
+    assert len({tuple(p) for p in places}) > 1
+    assert places.max() > 15
+    assert sampled(TOY, 0) is TOY
+    assert sampled(TOY, 160) is TOY
+
+
+def test_fewer_items_than_units_are_refused(refused):
+    with refused("7 items cannot be drawn evenly from 8 units", "set max_items to 8 or more"):
+        sampled(TOY, 7)
 
 
 @pytest.mark.parametrize("sparse", [False, True])

@@ -93,6 +93,12 @@ def evaluate(
         list[str] | None,
         typer.Option(help="What takes batches out: a name or module:attribute; each beside the embedding as it is."),
     ] = None,
+    max_items: Annotated[
+        int | None,
+        typer.Option(
+            min=0, help="Cells that a task of alignment or retrieval draws at most, evenly over units; 0: all."
+        ),
+    ] = None,
     level: Annotated[
         Literal["cell", "spot", "profile", "sample", "patient"] | None,
         typer.Option(help="Level of the embedding files; default: cell, or what --model says."),
@@ -158,6 +164,7 @@ def evaluate(
             "--task": task, "--embedding": embedding, "--encoder": encoder, "--patient-encoder": patient_encoder,
             "--probe": probe, "--correction": correction, "--level": level, "--model": model, "--null": null,
             "--cache": cache, "--sensitivity": sensitivity, "--axes": axes, "--workers": workers != 1, "--dask": dask,
+            "--max-items": max_items is not None,
         }  # fmt: skip
         _predictions(predictions, dataset, given_effects, [n for n, v in others.items() if v], out, seed, n_boot, shape)
         return
@@ -188,7 +195,7 @@ def evaluate(
     plans = [
         make_plan(
             name, given or None, dataset, patient_encoders=patient_encoder or None, probes=probe or None,
-            corrections=correction, null=null or 0, n_boot=1000 if n_boot is None else n_boot,
+            corrections=correction, max_items=max_items, null=null or 0, n_boot=1000 if n_boot is None else n_boot,
             seed=0 if seed is None else seed,
         )
         for name in task

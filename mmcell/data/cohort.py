@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mmcell.data.download import known_digest
-from mmcell.data.lazy import open_lazily
+from mmcell.data.lazy import open_lazily, open_modalities
 from mmcell.dataset import Dataset
 from mmcell.digest import digest, digest_file
 from mmcell.distrust import checked, reading
@@ -109,6 +109,8 @@ def _read(
     file = existing(folder / str(card.data))
     if not card.backed and card.layer == "X":
         return read_data(file), {}, [file], ()
+    if file.suffix == ".h5mu":
+        return *open_modalities(file), [file], ()
     bare, values = open_lazily(file, card.layer)
     if not card.backed:
         bare.X = values[:]

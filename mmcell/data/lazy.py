@@ -12,9 +12,50 @@ import pandas as pd
 from mmcell.distrust import reading
 from mmcell.errors import MmcellError, did_you_mean, first
 from mmcell.matrix import Matrix, elements, opened
+from mmcell.modalities import join
 
 if TYPE_CHECKING:
     from anndata import AnnData
+    from mudata import MuData
+
+
+def open_modalities(path: Path) -> tuple[MuData, dict[str, Matrix]]:
+    """Open an ``.h5mu`` without reading its values.
+
+    Parameters
+    ----------
+    path
+        The file.
+
+    Returns
+    -------
+    data : mudata.MuData
+        The common obs, and of every modality obs and var, without X.
+    values : dict of Matrix
+        Modality -> (n, d), on disk; a modality without X has none.
+
+    Raises
+    ------
+    MmcellError
+        No such file, or one that is cut short.
+    """
+    root = opened(path)
+    with reading(path):
+        if "mod" not in root:
+            raise MmcellError(f"{path}: has no modalities; write it with mudata, or name it .h5ad")
+        # Names of HDF5 are sorted; the order in which modalities were written stands beside them.
+        names = map(str, root["mod"].attrs.get("mod-order", list(root["mod"])))
+        parts = {name: _bare(root["mod"][name]) for name in names}
+        obs = read_obs(root)
+    there = {name: Matrix(path, f"mod/{name}/X") for name in parts if "X" in root["mod"][name]}
+    return join(parts, obs), there
+
+
+def _bare(group: Any) -> AnnData:
+    """Return obs and var of a modality of a file."""
+    import anndata as ad
+
+    return ad.AnnData(obs=read_obs(group), var=read_var(group))
 
 
 def open_lazily(

@@ -27,8 +27,9 @@ from mmcell.data.public import download
 from mmcell.encoders.baselines import PCA
 from mmcell.encoders.encode import encode
 from mmcell.matrix import Matrix
+from mmcell.variants import subset
 from tests.data.cohort_files import cellxgene, combat, in_pieces
-from tests.toys import PATIENT
+from tests.toys import PATIENT, cite
 
 CONTROLS = ["random", "technical-only", "composition"]
 
@@ -383,6 +384,31 @@ def test_a_card_keeps_values_on_disk_or_reads_a_layer(tmp_path, rows_read):
     np.testing.assert_allclose(found.values, expected.values, atol=1e-4)
 
 
+def test_all_modalities_of_an_h5mu_stay_on_disk(tmp_path, rows_read):
+    toy = cite(8, 20)
+    toy.data.write_h5mu(tmp_path / "mine.h5mu")
+    card = {
+        "data": "mine.h5mu", "preprocessing": {"rna": "counts", "protein": "counts"}, "identifiers": "other",
+        "roles": {"unit": "donor", "batch": "batch", "cell_type": "kind", "label": "state"},
+    }  # fmt: skip
+    datasets = []
+    for backed in (True, False):
+        (tmp_path / f"{backed}.yaml").write_text(yaml.safe_dump(card | {"backed": backed}))
+        datasets.append(mmcell.load_dataset(tmp_path / f"{backed}.yaml"))
+    lazy, loaded = datasets
+    assert list(lazy.disk) == ["rna", "protein"]
+    pd.testing.assert_frame_equal(lazy.obs, loaded.obs, check_dtype=False)
+    some = lazy.ids[::7]
+    for modality in ("rna", "protein"):
+        assert list(lazy.rows(modality)) == list(loaded.rows(modality))
+        np.testing.assert_array_equal(lazy.features(modality).X, loaded.features(modality).X)
+        np.testing.assert_array_equal(
+            subset(lazy, some).features(modality).X, subset(loaded, some).features(modality).X
+        )
+    again = pickle.loads(pickle.dumps(lazy))
+    np.testing.assert_array_equal(again.features("protein").X, loaded.features("protein").X)
+
+
 def test_a_changed_file_of_ones_own_is_another_dataset(tmp_path):
     cellxgene(tmp_path / "mine.h5ad")
     before = mmcell.load_dataset(own(tmp_path, backed=True)).fingerprint
@@ -395,8 +421,13 @@ def test_wrong_cards_are_refused(tmp_path, refused):
     cellxgene(tmp_path / "mine.h5ad")
     with refused("has no layers/row", "did you mean raw.X"):
         mmcell.load_dataset(own(tmp_path, layer="row"))
-    with refused("'backed' and 'layer' are for 'data' that is one .h5ad or .zarr"):
+    with refused("'layer' is for 'data' that is one .h5ad or .zarr"):
         mmcell.load_dataset(own(tmp_path, data="mine.h5mu", backed=True))
+    with refused("'backed' is for 'data' that is one .h5ad, .h5mu or .zarr"):
+        mmcell.load_dataset(own(tmp_path, data="mine.csv", layer="X", backed=True))
+    with refused("mine.h5mu: has no modalities", "name it .h5ad"):
+        shutil.copy(tmp_path / "mine.h5ad", tmp_path / "mine.h5mu")
+        mmcell.load_dataset(own(tmp_path, data="mine.h5mu", layer="X", backed=True))
     with refused("X holds broken numbers", "preprocessing: log1p"):
         encode(PCA(), "pca", mmcell.load_dataset(own(tmp_path, layer="X", backed=True)), "rna", pd.Index(["D00"]))
 
