@@ -15,6 +15,8 @@ from mmcell.errors import MmcellError, did_you_mean, first
 ENDINGS = (".h5ad", ".h5mu", ".zarr", ".npz", ".parquet", ".csv")
 #: Where a file that `embed` wrote says which model it comes from, as the JSON text of a model card.
 CARD = "mmcell_card"
+#: Bytes from which on values stay on disk where they can.
+_LARGE = 1 << 26
 
 
 def existing(path: Path) -> Path:
@@ -151,7 +153,7 @@ def _dense(path: Path, values: Any) -> np.ndarray:
     if hasattr(values, "toarray"):
         refuse_bomb(path, product(map(int, values.shape)) * values.dtype.itemsize, values.data.nbytes)
         return np.asarray(values.toarray())
-    return np.asarray(values)
+    return np.asanyarray(values)
 
 
 def _element(path: Path, group: Any, key: str | None) -> tuple[pd.Index, np.ndarray, list[str]]:
@@ -174,9 +176,22 @@ def _element(path: Path, group: Any, key: str | None) -> tuple[pd.Index, np.ndar
         known = ["X"] if "X" in group else []
         known += [f"{slot}/{k}" for slot in ("obsm", "layers") if slot in group for k in group[slot]]
         raise MmcellError(f"{path}: no element {key!r}; {did_you_mean(key, known)}")
-    values = read_elem(group[key])
+    values = _mapped(path, group[key])
+    if values is None:
+        values = read_elem(group[key])
     columns = list(map(str, values.columns)) if isinstance(values, pd.DataFrame) else []
     return read_elem(group["obs"]).index, _dense(path, values), columns
+
+
+def _mapped(path: Path, element: Any) -> np.ndarray | None:
+    """Return large floats that lie in an HDF5 file as they are as a read-only memmap; None for all others.
+
+    So `AnnData.write_h5ad` writes them without `compression`: an embedding of millions of cells then costs no memory.
+    """
+    where = getattr(getattr(element, "id", None), "get_offset", lambda: None)()
+    if where is None or element.dtype.kind != "f" or element.nbytes < _LARGE or element.file.userblock_size:
+        return None
+    return np.memmap(path, element.dtype, "r", int(where), element.shape)
 
 
 def _refuse_choice(path: Path, group: Any) -> None:

@@ -6,6 +6,7 @@ import pandas as pd
 import pytest
 import scipy.sparse as sp
 
+from mmcell.embedding import Embedding
 from mmcell.modalities import not_pulling
 from mmcell.readers import CARD, existing, read_card_text, read_matrix, read_table
 
@@ -25,6 +26,38 @@ def adata(prefix="g"):
 def write_mudata(path):
     with not_pulling():
         mudata.MuData({"rna": adata(), "protein": adata("p")}).write(path)
+
+
+@pytest.mark.parametrize("kind", ["<f4", "<f8", ">f4"])
+def test_large_values_stay_on_disk_where_they_lie_as_they_are(tmp_path, monkeypatch, kind):
+    monkeypatch.setattr("mmcell.readers._LARGE", 1)
+    data, values = adata(), np.random.default_rng(0).normal(size=(3, 5)).astype(kind)
+    data.obsm["X_model"] = values
+    data.write_h5ad(tmp_path / "plain.h5ad")
+    data.write_h5ad(tmp_path / "packed.h5ad", compression="gzip")
+    for name, mapped in (("plain", True), ("packed", False)):
+        ids, found, _ = read_matrix(tmp_path / f"{name}.h5ad", "obsm/X_model")
+        assert isinstance(found, np.memmap) == mapped
+        assert list(ids) == IDS
+        np.testing.assert_array_equal(found, values)
+    # Sparse values, tables and whole numbers are read as ever.
+    np.testing.assert_array_equal(read_matrix(tmp_path / "plain.h5ad", "X")[1], VALUES)
+    np.testing.assert_array_equal(read_matrix(tmp_path / "plain.h5ad", "obsm/scores")[1], VALUES + 20)
+    with h5py.File(tmp_path / "plain.h5ad", "r+") as file:
+        file["obsm/whole"] = np.arange(6).reshape(3, 2)
+    assert not isinstance(read_matrix(tmp_path / "plain.h5ad", "obsm/whole")[1], np.memmap)
+
+
+def test_mapped_values_make_an_embedding_without_a_copy(tmp_path, monkeypatch):
+    data = adata()
+    data.write_h5ad(tmp_path / "a.h5ad")
+    read = Embedding.read(tmp_path / "a.h5ad", "obsm/X_pca")
+    monkeypatch.setattr("mmcell.readers._LARGE", 1)
+    mapped = Embedding.read(tmp_path / "a.h5ad", "obsm/X_pca")
+    assert isinstance(mapped.values, np.memmap)
+    assert mapped.fingerprint == read.fingerprint
+    with pytest.raises(ValueError, match="read-only"):
+        mapped.values[0] = 1
 
 
 @pytest.mark.parametrize("ending", [".h5ad", ".zarr"])

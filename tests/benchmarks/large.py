@@ -5,10 +5,17 @@ that come as files. Asked are patients' states (all cells), alignment of batches
 by rule, see `mmcell.task.Task.max_items`).
 """
 
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 
 CELLS, PATIENTS, DIM, PROTEINS, TYPES, BATCHES = 1_000_000, 1_000, 256, 32, 12, 4
+TASKS = ("patient-state", "batch-alignment", "rna-to-protein")
 CARD = """\
 name: million-cells
 data: cells.h5mu
@@ -24,10 +31,7 @@ encoders:
   - {file: strong.h5ad, name: strong}
   - {file: weak.h5ad, name: weak}
 tasks:
-  - {task: patient-state, dataset: card.yaml}
-  - {task: batch-alignment, dataset: card.yaml}
-  - {task: rna-to-protein, dataset: card.yaml}
-"""
+""" + "".join(f"  - {{task: {task}, dataset: card.yaml}}\n" for task in TASKS)
 
 
 def make(folder, cells=CELLS, patients=PATIENTS):
@@ -83,3 +87,65 @@ def make(folder, cells=CELLS, patients=PATIENTS):
     data.write_h5mu(folder / "cells.h5mu")
     (folder / "card.yaml").write_text(CARD)
     (folder / "config.yaml").write_text(CONFIG)
+
+
+def tree(pid):
+    """Return the process and all that it started."""
+    children = []
+    for task in Path(f"/proc/{pid}/task").glob("*/children"):
+        children += [int(child) for child in task.read_text().split()]
+    return [pid, *(p for child in children for p in tree(child))]
+
+
+def memory(pid):
+    """Return the memory of the process and all that it started, in MB; pages that they share count once."""
+    total = 0
+    for one in tree(pid):
+        try:
+            pss = Path(f"/proc/{one}/smaps_rollup").read_text().partition("\nPss:")[2].split()
+        except OSError:  # It has ended meanwhile.
+            continue
+        total += int(pss[0]) if pss else 0
+    return total / 1e3
+
+
+def run(folder, out):
+    """Evaluate the cohort and return a table: a stage is over when the last record of its task is there."""
+    command = [sys.executable, "-m", "mmcell", "run", str(folder / "config.yaml"), "--out", str(out)]
+    begun, seen = time.time(), []
+    with (folder / "run.log").open("w") as log:
+        process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT)
+        while process.poll() is None:
+            seen.append((time.time(), memory(process.pid)))
+            time.sleep(1)
+    ended = time.time()
+    records = [(path.stat().st_mtime, path.name) for path in (out / "records").glob("*.json")]
+    rows, start = [], begun
+    for name in TASKS:
+        stop = max(at for at, record in records if record.startswith(name))
+        rows.append((name, start, stop))
+        start = stop
+    rows += [("table and report", start, ended), ("whole", begun, ended)]
+    table = pd.DataFrame(
+        {
+            "stage": name,
+            "minutes": (stop - start) / 60,
+            "peak of memory, MB": max([mb for at, mb in seen if start <= at <= stop], default=np.nan),
+        }
+        for name, start, stop in rows
+    )
+    return process.returncode, table
+
+
+if __name__ == "__main__":
+    place = Path(sys.argv[1])
+    place.mkdir(parents=True, exist_ok=True)
+    if not (place / "config.yaml").exists():
+        # In a process of its own, whose memory is not ours.
+        if (pid := os.fork()) == 0:
+            make(place, *map(int, sys.argv[2:4]))
+            os._exit(0)
+        os.waitpid(pid, 0)
+    code, found = run(place, place / "run")
+    print(found.round(1).to_string(index=False))
+    raise SystemExit(code)
