@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import pickle
 import shutil
@@ -16,8 +17,16 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+import numpy as np
+
 from mmcell.dataset import Dataset
+from mmcell.digest import digest_array
+from mmcell.embedding import Embedding
 from mmcell.errors import MmcellError
+from mmcell.memory import release
+
+#: Bytes from which on an array is a file of its own, and the ending of that.
+_LARGE, _ARRAY = 1 << 23, ".npy"
 
 
 class UnsentError(Exception):
@@ -41,30 +50,47 @@ class Parcel:
         UnsentError
             What it is made of is not to be had here.
         """
-        try:
+        if self.path.endswith(_ARRAY):
+            with self._seen():
+                values = np.load(self.path, mmap_mode="r", allow_pickle=False)
+            return self._unaltered(digest_array(values), values)
+        with self._seen():
             content = Path(self.path).read_bytes()
-        except OSError as error:
-            raise MmcellError(
-                f"{self.path}: is not to be seen from {socket.gethostname()} ({error.strerror}); give --out a folder "
-                "that all workers see"
-            ) from error
-        if sha256(content).hexdigest() != self.sha:
-            raise MmcellError(f"{self.path}: was altered while it was in use; run again")
+        self._unaltered(sha256(content).hexdigest(), content)
         try:
             return _Unpickler(io.BytesIO(content)).load()
         except (pickle.UnpicklingError, AttributeError, TypeError, ImportError) as error:
             raise UnsentError(str(error)) from error
 
+    @contextmanager
+    def _seen(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise MmcellError(
+                f"{self.path}: is not to be seen from {socket.gethostname()} ({error.strerror}); give --out a folder "
+                "that all workers see"
+            ) from error
+
+    def _unaltered(self, sha: str, content: Any) -> Any:
+        if sha != self.sha:
+            raise MmcellError(f"{self.path}: was altered while it was in use; run again")
+        return content
+
 
 @dataclass(frozen=True)
 class Parcels:
-    """A folder, of one run alone, of what was sent to workers; a dataset in memory is written once for all that use it.
+    """A folder, of one run alone, of what was sent to workers.
+
+    A dataset in memory, and the values of a large embedding, are written once for all that use them; workers map the
+    latter, and share them.
 
     It holds pickles, written and read by this run only: nobody else may write there.
     """
 
     folder: Path
     _datasets: dict[int, tuple[Dataset, Parcel]] = field(default_factory=dict, repr=False)
+    _arrays: dict[int, tuple[np.ndarray, Parcel]] = field(default_factory=dict, repr=False)
 
     @classmethod
     @contextmanager
@@ -97,12 +123,27 @@ class Parcels:
         except (pickle.PicklingError, AttributeError, TypeError) as error:
             raise UnsentError(str(error)) from error
         content = buffer.getvalue()
-        path = (self.folder / uuid4().hex).resolve()
-        try:
+        path = self._new()
+        with _writing(path):
             path.write_bytes(content)
-        except OSError as error:
-            raise MmcellError(f"{path.parent}: cannot be written ({error.strerror}); free space") from error
         return Parcel(str(path), sha256(content).hexdigest())
+
+    def _new(self, ending: str = "") -> Path:
+        return (self.folder / f"{uuid4().hex}{ending}").resolve()
+
+    def array(self, values: np.ndarray) -> Parcel:
+        """Return the parcel of an array, written when it is first asked for, block by block."""
+        if id(values) not in self._arrays:
+            path = self._new(_ARRAY)
+            with _writing(path):
+                copy = np.lib.format.open_memmap(path, "w+", values.dtype, values.shape)
+                step = max(1, _LARGE * len(values) // values.nbytes)
+                for start in range(0, len(values), step):
+                    copy[start : start + step] = values[start : start + step]
+                    release(values)
+                copy.flush()
+            self._arrays[id(values)] = (values, Parcel(str(path), digest_array(values)))
+        return self._arrays[id(values)][1]
 
     def dataset(self, dataset: Dataset) -> Parcel:
         """Return the parcel of a dataset, written when it is first asked for."""
@@ -112,8 +153,16 @@ class Parcels:
         return self._datasets[id(dataset)][1]
 
 
+@contextmanager
+def _writing(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise MmcellError(f"{path.parent}: cannot be written ({error.strerror}); free space") from error
+
+
 class _Pickler(pickle.Pickler):
-    """A pickler that writes a dataset in memory to a file of its own."""
+    """A pickler that writes a dataset in memory, and the values of a large embedding, to files of their own."""
 
     def __init__(self, file: io.BytesIO, parcels: Parcels) -> None:
         super().__init__(file, protocol=5)
@@ -123,10 +172,26 @@ class _Pickler(pickle.Pickler):
         # What has a name or a path is read from there.
         return self._parcels.dataset(thing) if isinstance(thing, Dataset) and not thing.origin else None
 
+    def reducer_override(self, thing: Any) -> Any:
+        if not isinstance(thing, Embedding) or thing.values.nbytes < _LARGE:
+            return NotImplemented
+        fields = {f.name: getattr(thing, f.name) for f in dataclasses.fields(thing) if f.init}
+        return _embedding, (type(thing), {**fields, "values": self._parcels.array(thing.values)})
+
 
 class _Unpickler(pickle.Unpickler):
     def persistent_load(self, parcel: Parcel) -> Dataset:
         return _dataset(parcel)
+
+
+def _embedding(kind: type[Embedding], fields: dict[str, Any]) -> Embedding:
+    return kind(**{**fields, "values": _array(fields["values"])})
+
+
+@lru_cache(maxsize=16)
+def _array(parcel: Parcel) -> np.ndarray:
+    found: np.ndarray = parcel.open()
+    return found
 
 
 @lru_cache(maxsize=2)
@@ -137,5 +202,6 @@ def _dataset(parcel: Parcel) -> Dataset:
 
 
 def forget() -> None:
-    """Let go of the datasets that this process opened."""
+    """Let go of the datasets and arrays that this process opened."""
+    _array.cache_clear()
     _dataset.cache_clear()

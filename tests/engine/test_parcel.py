@@ -7,9 +7,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from mmcell import evaluate
+from mmcell import Embedding, ModelCard, evaluate
 from mmcell.engine.engine import Engine
-from mmcell.engine.parcel import Parcels, UnsentError
+from mmcell.engine.parcel import Parcels, UnsentError, forget
 from mmcell.plan import make_plan
 from tests.toys import ALIGNMENT, PATIENT, cite
 
@@ -56,6 +56,26 @@ def test_a_dataset_is_written_once_and_opened_once(tmp_path):
         assert other is not two
         assert one.fingerprint == toy.fingerprint
         np.testing.assert_array_equal(one.anndata("rna").X, toy.anndata("rna").X)
+
+
+def test_values_of_a_large_embedding_are_written_once_and_mapped(tmp_path, monkeypatch, refused):
+    monkeypatch.setattr("mmcell.engine.parcel._LARGE", 1)
+    values = np.random.default_rng(0).normal(size=(7, 3)).astype(np.float32)
+    card = ModelCard(name="m", parameters={"depth": 3})
+    mine = Embedding.from_array("m", [*"abcdefg"], values, level="patient", card=card, columns=("x", "y", "z"))
+    with Parcels.under(tmp_path) as parcels:
+        first, second = parcels.put({"m": mine}), parcels.put([mine, 1])
+        (file,) = parcels.folder.glob("*.npy")
+        one, two = first.open()["m"], second.open()[0]
+        assert isinstance(one.values, np.memmap)
+        assert one.values is two.values
+        assert one.fingerprint == mine.fingerprint
+        assert (one.name, one.level, one.card, one.columns) == ("m", "patient", card, ("x", "y", "z"))
+        forget()
+        np.save(file, values + 1)
+        with refused("was altered while it was in use"):
+            first.open()
+    forget()
 
 
 def test_what_cannot_be_sent_says_so(tmp_path):
