@@ -53,8 +53,10 @@ class Store:
         return cls(folder)
 
     @contextmanager
-    def held(self) -> Iterator[None]:
+    def held(self) -> Iterator[bool]:
         """Hold the folder against a second writer, and clear away what one that was killed has left half-written.
+
+        Yields whether nobody else can be writing: False where the file system has no locks.
 
         Raises
         ------
@@ -69,14 +71,14 @@ class Store:
             ) from error
         if file is None:
             # A file system without locks: nothing is cleared away, for somebody may be at it.
-            yield
+            yield False
             return
         with file:
             for name in (".", "records", "items", "parts"):
                 for left in (self.folder / name).glob(".*.part"):
                     left.unlink(missing_ok=True)
             shutil.rmtree(self.folder / "parcels", ignore_errors=True)
-            yield
+            yield True
 
     @classmethod
     def open(cls, folder: Path) -> Self:

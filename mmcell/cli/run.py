@@ -63,7 +63,7 @@ def run(
     _resumed(folder)
     with executor_of(workers, dask) as executor, steps() as progress:
         results = run_plans(
-            plans, executor=executor, out=folder, reuse=reuse, progress=progress, command=_command()
+            plans, executor=executor, out=folder, reuse=reuse, progress=progress, command=_command(), say=_said
         )  # fmt: skip
         varied = _vary(plans, wanted, draws, folder, executor, progress) if wanted else None
     _finish(results, shape, folder, varied)
@@ -196,7 +196,7 @@ def evaluate(
     plans = keeping(plans, cache, out)
     _resumed(out)
     with executor_of(workers, dask) as executor, steps() as progress:
-        results = run_plans(plans, executor=executor, out=out, progress=progress, command=_command())
+        results = run_plans(plans, executor=executor, out=out, progress=progress, command=_command(), say=_said)
         varied = _vary(plans, wanted, n_boot, out, executor, progress) if wanted else None
     _finish(results, shape, out, varied)
 
@@ -239,6 +239,10 @@ def _resumed(folder: Path | None) -> None:
     there = set() if folder is None else Parts(folder / "parts").there()
     if there:
         print(f"a run was stopped here: {len(there)} jobs are finished and not done again", file=sys.stderr)
+
+
+def _said(line: str) -> None:
+    print(line, file=sys.stderr)
 
 
 def _command() -> str:

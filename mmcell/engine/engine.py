@@ -167,6 +167,13 @@ class Engine:
                 keys |= {job.key(plan.key(c)) for c in plan.candidates for job in jobs_of(plan, c)}
             self.parts.drop(keys)
 
+    def sweep(self) -> int:
+        """Delete parts that no job of a run needed which has ended whole, and return how many files that were.
+
+        For whoever holds the folder alone.
+        """
+        return 0 if self.parts is None else self.parts.sweep()
+
     def _where(self, key: str) -> Parts | None:
         return self.passing if key in self._nameless else self.parts
 

@@ -7,11 +7,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from mmcell import Embedding, ModelCard, Results, evaluate, outcome
+from mmcell import Embedding, ModelCard, Results, evaluate, outcome, store
 from mmcell.engine import engine, processes
 from mmcell.engine.engine import Engine
 from mmcell.engine.job import Job, do
 from mmcell.plan import make_plan
+from mmcell.run import keeping, run_plans
 from mmcell.store import Store
 from tests.toys import ALIGNMENT, PATIENT, RETRIEVAL, SURVIVAL, cite, survivors
 
@@ -245,3 +246,56 @@ def test_folds_that_do_not_go_together_are_a_failed_row_and_stop_no_other(monkey
     found = evaluate(["pca", "features"], ALIGNMENT, dataset=cite(), **OPTIONS)
     assert [(record.encoder, "scored twice" in record.error) for record in found.failed] == [("features", True)]
     assert any(record.encoder == "pca" and record.scores for record in found.records)
+
+
+def test_parts_of_a_config_that_was_changed_go_when_a_run_ends_whole(done, tmp_path):
+    """Not before: a run that stops again, or fails, may have been the wrong one."""
+    done.stop = 6
+    with pytest.raises(KeyboardInterrupt):
+        evaluate("pca", ALIGNMENT, dataset=cite(), out=tmp_path, **OPTIONS)
+    old = {path.name for path in (tmp_path / "parts").iterdir()}
+    done.stop = len(done) + 3
+    with pytest.raises(KeyboardInterrupt):
+        evaluate("pca", ALIGNMENT, dataset=cite(), out=tmp_path, seed=1, **OPTIONS)
+    done.stop = None
+    evaluate({"breaks": Broken()}, ALIGNMENT, dataset=cite(), out=tmp_path, seed=2, **OPTIONS)
+    assert old < {path.name for path in (tmp_path / "parts").iterdir()}
+    plans = keeping([make_plan(ALIGNMENT, "pca", cite(), **OPTIONS)], None, tmp_path)
+    done.clear()
+    said = []
+    left = tmp_path / "parts" / f".{sorted(old)[0]}.123.part"
+    half = []
+
+    def move(text, done, total):
+        # As a worker leaves it that is killed in the middle.
+        half.append(left.write_text("half"))
+
+    found = run_plans(plans, out=tmp_path, say=said.append, progress=move)
+    assert len(done) == 15 - 6
+    assert half
+    assert not found.failed
+    assert not (tmp_path / "parts").exists()
+    others = 3 + 10 + 1
+    assert said == [f"removed {others} parts of earlier runs that nothing here needs, from {tmp_path}/parts"]
+    assert not evaluate("pca", ALIGNMENT, dataset=cite(), out=tmp_path, **OPTIONS).failed
+    assert len(done) == 15 - 6
+
+
+def test_where_nobody_can_lock_nothing_of_others_is_cleared_away(monkeypatch, tmp_path):
+    (tmp_path / "parts").mkdir(parents=True)
+    theirs = tmp_path / "parts" / "0123.4567"
+    theirs.write_text("theirs")
+    monkeypatch.setattr(store, "lock", lambda path: None)
+    evaluate("pca", ALIGNMENT, dataset=cite(), out=tmp_path, **OPTIONS)
+    assert theirs.exists()
+    monkeypatch.undo()
+    evaluate("pca", ALIGNMENT, dataset=cite(), out=tmp_path, **OPTIONS)
+    assert not theirs.exists()
+
+
+class Broken:
+    card = ModelCard(name="broken")
+    fingerprint = "broken 1"
+
+    def encode(self, data):
+        raise ValueError("out of luck")
