@@ -299,3 +299,50 @@ class Broken:
 
     def encode(self, data):
         raise ValueError("out of luck")
+
+
+class Counted:
+    """An executor of one thread that notes what it is sent."""
+
+    def __init__(self, pool):
+        self.pool, self.orders = pool, []
+
+    def submit(self, fn, order):
+        self.orders.append((order.job, order.key))
+        return self.pool.submit(fn, order)
+
+
+@pytest.mark.parametrize("kept", [False, True])
+@pytest.mark.parametrize("reuse", ["only-missing", "never"])
+def test_what_is_asked_twice_is_computed_once(kept, reuse, done, tmp_path):
+    out = tmp_path if kept else None
+    once = evaluate("pca", ALIGNMENT, dataset=cite(), **OPTIONS)
+    jobs, done[:] = list(done), []
+    twice = evaluate("pca", [ALIGNMENT, ALIGNMENT], dataset=cite(), out=out, reuse=reuse, **OPTIONS)
+    assert sorted(done, key=str) == sorted(jobs, key=str)
+    assert contents(twice) == [record for record in contents(once) for _ in range(2)]
+    with ThreadPoolExecutor(1) as pool:
+        counted = Counted(pool)
+        sent = evaluate(
+            "pca", [ALIGNMENT, ALIGNMENT], dataset=cite(), executor=counted, reuse="never", out=out, **OPTIONS
+        )
+    assert len(counted.orders) == len(set(counted.orders)) == len(jobs)
+    assert contents(sent) == contents(twice)
+    assert not (tmp_path / "parts").exists()
+
+
+def test_controls_that_two_tasks_share_are_computed_once_and_what_fails_fails_twice(done, tmp_path):
+    asked = [{"features": "features", "broken": Broken()}, {"hvg": "hvg", "broken": Broken()}]
+    alone = [contents(evaluate(some, ALIGNMENT, dataset=cite(), **OPTIONS)) for some in asked]
+    done.clear()
+    plans = [make_plan(ALIGNMENT, some, cite(), **OPTIONS) for some in asked]
+    together = run_plans(plans, out=tmp_path)
+    assert sorted(contents(together), key=str) == sorted([*alone[0], *alone[1]], key=str)
+    labels = [label for label, _ in done]
+    assert {label: labels.count(label) for label in labels} == {
+        "random": 5, "constant": 5, "features": 5, "hvg": 5, "broken": 1,
+    }  # fmt: skip
+    with ThreadPoolExecutor(1) as pool:
+        there = run_plans(plans, out=tmp_path / "other", executor=pool)
+    # Where it failed is another line with a folder of embeddings, which workers have.
+    assert [(r.key, r.scores, r.error) for r in there.records] == [(r.key, r.scores, r.error) for r in together.records]
