@@ -75,29 +75,41 @@ def encode(
     who = "" if shelf is None or cheap else identity(encoder)
     learnt = digest_ids(sorted(train)) if fits(encoder) and train is not None else ""
     key = digest("embedding", who, dataset.fingerprint, modality, learnt) if who else ""
-    found = shelf.read(key) if shelf is not None and key else None
-    if found is None:
-        if reads_values(encoder):
-            # Before anything is made of them: the logarithm of a negative count is no number.
-            refuse_values(dataset, modality, f"encoder {name!r}: ")
-        rows = dataset.reader(modality, encoder.card.preprocessing, encoder.card.identifiers)
-        if fits(encoder):
-            encoder = fitted(encoder, name, rows, dataset.unit, train)
-        if not reads_values(encoder):
-            bare = rows.unread()
-            work = partial(encode_rows, encoder, name, rows.ids, lambda i, j: bare[i:j].copy(), rows.width)
-        else:
-            work = partial(encode_rows, encoder, name, rows.ids, rows, rows.width)
-        if shelf is None or not key:
-            found = work(progress=progress)
-        else:
-            with shelf.resume(key) as writing:
-                found = work(writing, progress=progress)
+    if shelf is None or not key:
+        found = _rows(encoder, name, dataset, modality, train, progress=progress)
+    elif (there := shelf.read(key)) is not None:
+        found = there
+    else:
+        with shelf.turn(key):
+            # Who had to wait finds what another has written.
+            found = shelf.read(key) or _rows(encoder, name, dataset, modality, train, shelf, key, progress=progress)
     values, columns = found
     return Embedding.from_array(
         name, dataset.anndata(modality).obs_names, values, level=dataset.card.level, modality=modality,
         card=encoder.card, columns=columns,
     ).align(dataset.rows(modality))  # fmt: skip
+
+
+def _rows(
+    encoder: Encoder, name: str, dataset: Dataset, modality: str, train: pd.Index | None, shelf: Shelf | None = None,
+    key: str = "", *, progress: Progress | None,
+) -> Kept:  # fmt: skip
+    """Return what `encode` has to compute, and leave it on the shelf where there is one."""
+    if reads_values(encoder):
+        # Before anything is made of them: the logarithm of a negative count is no number.
+        refuse_values(dataset, modality, f"encoder {name!r}: ")
+    rows = dataset.reader(modality, encoder.card.preprocessing, encoder.card.identifiers)
+    if fits(encoder):
+        encoder = fitted(encoder, name, rows, dataset.unit, train)
+    if not reads_values(encoder):
+        bare = rows.unread()
+        work = partial(encode_rows, encoder, name, rows.ids, lambda i, j: bare[i:j].copy(), rows.width)
+    else:
+        work = partial(encode_rows, encoder, name, rows.ids, rows, rows.width)
+    if shelf is None:
+        return work(progress=progress)
+    with shelf.resume(key) as writing:
+        return work(writing, progress=progress)
 
 
 def sized(data: AnnData, encoder: Encoder) -> AnnData:

@@ -1,5 +1,6 @@
 """A run that stops in the middle goes on where it was, whoever computes."""
 
+import os
 import time
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
@@ -346,3 +347,37 @@ def test_controls_that_two_tasks_share_are_computed_once_and_what_fails_fails_tw
         there = run_plans(plans, out=tmp_path / "other", executor=pool)
     # Where it failed is another line with a folder of embeddings, which workers have.
     assert [(r.key, r.scores, r.error) for r in there.records] == [(r.key, r.scores, r.error) for r in together.records]
+
+
+class Tallied:
+    """An encoder that takes a while, and notes in a file which process it was in."""
+
+    card = ModelCard(name="tallied")
+    fingerprint = "tallied 1"
+
+    def __init__(self, tally):
+        self._tally = tally
+
+    def encode(self, data):
+        with self._tally.open("a") as file:
+            file.write(f"{os.getpid()}\n")
+        time.sleep(2)
+        return np.asarray(data.X[:, :3], dtype=float)
+
+
+@pytest.mark.parametrize("can_lock", [True, False])
+def test_workers_that_need_the_same_cells_encode_them_once(can_lock, monkeypatch, tmp_path):
+    """Both begin with a fold of it. Without locks both may encode, and find the same."""
+    options = OPTIONS | {"controls": []}
+    tally = tmp_path / "tally"
+    if not can_lock:
+        monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+        (tmp_path / "sitecustomize.py").write_text(
+            "import fcntl\ndef none(*_):\n    raise OSError('not supported')\nfcntl.flock = none\n"
+        )
+    with processes(2) as pool:
+        found = evaluate(Tallied(tally), ALIGNMENT, dataset=cite(), executor=pool, out=tmp_path / "out", **options)
+    assert not found.failed
+    encoded = tally.read_text().splitlines()
+    assert 1 <= len(encoded) == len(set(encoded)) <= (1 if can_lock else 2)
+    assert contents(found) == contents(evaluate(Tallied(tally), ALIGNMENT, dataset=cite(), **options))
