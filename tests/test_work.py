@@ -2,6 +2,7 @@
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from itertools import permutations
 
 import numpy as np
 import pandas as pd
@@ -10,8 +11,9 @@ import pytest
 import mmcell
 import mmcell.controls
 from mmcell import Embedding, Items, Metric, SplitSpec, Task
-from mmcell.engine.job import values_of
+from mmcell.engine.job import do, jobs_of, values_of
 from mmcell.engine.part import Part
+from mmcell.outcome import outcome_of
 from mmcell.plan import make_plan
 from mmcell.work import Work
 from tests.toys import ALIGNMENT, PATIENT, RETRIEVAL, SURVIVAL, cite, survivors
@@ -426,3 +428,14 @@ def test_an_encoder_that_fails_is_no_permutation_that_cannot_ask(refused):
     candidate = next(c for c in plan.candidates if c.role == "candidate")
     with refused("the disk is full"):
         Work(plan, candidate, plan.task, Cache()).draw(0)
+
+
+def test_what_could_not_be_measured_stands_in_one_order_whichever_fold_lost_it():
+    _, job = work(QUICK, TOY, null=0)
+    parts = [do(lambda: job, "mine", one) for one in jobs_of(job.plan, job.candidate)]
+    reasons = [{"retention": "r"}, {"contrasts": "second"}, {"contrasts": "third"}]
+    for order in permutations(reasons):
+        found = outcome_of(job, [replace(part, lost=lost) for part, lost in zip(parts, order, strict=True)])
+        assert list(found.lost) == ["contrasts", "retention"]
+        # Of several reasons the one of the first fold that has one.
+        assert found.lost["contrasts"] == next(lost["contrasts"] for lost in order if "contrasts" in lost)
