@@ -12,12 +12,13 @@ from typing import Any, Literal, get_args
 from mmcell.candidates import Candidate
 from mmcell.dataset import Dataset
 from mmcell.encoders.shelf import shelf_of
-from mmcell.engine.engine import Engine, Progress, Sent
+from mmcell.engine.engine import Engine, Sent
 from mmcell.errors import MmcellError, number_of
 from mmcell.grading import Beside, estimate
 from mmcell.items import Items
 from mmcell.outcome import Outcome, outcome_of, record_of
 from mmcell.plan import ControlNames, Plan, make_plan
+from mmcell.progress import Progress
 from mmcell.records import RunRecord
 from mmcell.results import Results
 from mmcell.store import Store

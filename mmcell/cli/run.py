@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -12,7 +11,7 @@ import typer
 
 from mmcell.cli.app import Axes, Boot, Dask, Format, Kept, Null, Out, Seed, Shape, Varied, Workers, app, embedding_of
 from mmcell.errors import MmcellError
-from mmcell.progress import steps
+from mmcell.progress import Progress, steps
 
 if TYPE_CHECKING:
     from concurrent.futures import Executor
@@ -262,7 +261,7 @@ def _wanted(sensitivity: bool, axes: str | None) -> tuple[str, ...]:
 
 def _vary(
     plans: list[Plan], axes: tuple[str, ...], n_boot: int | None, folder: Path | None, executor: Executor | None,
-    progress: Callable[[str, int, int], None] | None,
+    progress: Progress | None,
 ) -> Sensitivity:  # fmt: skip
     """Vary what was run, with as many draws as the user asked for, and write it where there is a folder."""
     from mmcell.sensitivity import sensitivity

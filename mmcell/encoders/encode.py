@@ -17,6 +17,7 @@ from mmcell.encoders.base import Encoder, fits, identity, readable
 from mmcell.encoders.images import resized
 from mmcell.encoders.shelf import Kept, Shelf, Writing
 from mmcell.errors import MmcellError, number_of
+from mmcell.progress import Counted
 from mmcell.rows import Rows
 from mmcell.survey import refuse_values
 
@@ -29,8 +30,6 @@ BLOCK, NUMBERS = 4096, 1 << 26
 FIT_ROWS = 100_000
 #: float64 beyond this width would take gigabytes before it could be made float32 here.
 _WIDEST_FLOAT64 = 1 << 14
-#: Called with (rows done, rows in all).
-Progress = Callable[[int, int], None]
 
 
 def encode(
@@ -41,7 +40,7 @@ def encode(
     train: pd.Index | None = None,
     *,
     shelf: Shelf | None = None,
-    progress: Progress | None = None,
+    progress: Counted | None = None,
 ) -> Embedding:
     """Encode a whole modality; an encoder that fits sees the rows of the training units only while it fits.
 
@@ -92,7 +91,7 @@ def encode(
 
 def _rows(
     encoder: Encoder, name: str, dataset: Dataset, modality: str, train: pd.Index | None, shelf: Shelf | None = None,
-    key: str = "", *, progress: Progress | None,
+    key: str = "", *, progress: Counted | None,
 ) -> Kept:  # fmt: skip
     """Return what `encode` has to compute, and leave it on the shelf where there is one."""
     if reads_values(encoder):
@@ -132,7 +131,7 @@ def encode_rows(
     writing: Writing | None = None,
     *,
     dtype: str = "float32",
-    progress: Progress | None = None,
+    progress: Counted | None = None,
 ) -> Kept:
     """Encode block by block where the encoder is rowwise, going on behind what an earlier run finished, or all at once.
 

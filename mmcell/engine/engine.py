@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Executor, Future
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -20,11 +20,8 @@ from mmcell.engine.parcel import Parcel, Parcels, UnsentError
 from mmcell.engine.part import Part, Parts
 from mmcell.errors import MmcellError
 from mmcell.plan import Plan
-from mmcell.progress import encoding
+from mmcell.progress import Progress, encoding
 from mmcell.work import Work
-
-#: Called with (what is being done, jobs done, jobs in all).
-Progress = Callable[[str, int, int], None]
 
 #: Seconds until a part that a worker wrote is looked for again: folders of a network show files late.
 _PATIENCE = (0.1, 1.0, 5.0)
