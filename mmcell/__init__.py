@@ -25,6 +25,7 @@ _LAZY = {
     "Stratification": "mmcell.stratification.study",
     "Task": "mmcell.task",
     "TaskSpec": "mmcell.task",
+    "UnaskableError": "mmcell.errors",
     "as_encoder": "mmcell.encoders.wrap",
     "embed": "mmcell.streaming",
     "evaluate": "mmcell.run",
@@ -50,6 +51,7 @@ if TYPE_CHECKING:
     from mmcell.embedding import ModelCard as ModelCard
     from mmcell.encoders.wrap import as_encoder as as_encoder
     from mmcell.errors import MmcellError as MmcellError
+    from mmcell.errors import UnaskableError as UnaskableError
     from mmcell.items import Items as Items
     from mmcell.metrics.base import Metric as Metric
     from mmcell.metrics.base import get_metric as get_metric

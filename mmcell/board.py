@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Self
@@ -14,6 +14,7 @@ import pandas as pd
 from mmcell.errors import MmcellError
 from mmcell.items import PANEL, Items
 from mmcell.joined import short_names
+from mmcell.progress import Progress
 from mmcell.ranked import Entry, Place, Row, Standing, places_of
 from mmcell.records import FORMAT, RunRecord, Score, other_format
 from mmcell.results import Results
@@ -21,7 +22,6 @@ from mmcell.spreadsheet import inert
 from mmcell.stats.multiplicity import Adjust, checked
 from mmcell.task import get_task, list_tasks
 
-Progress = Callable[[str, int, int], None]
 COLUMNS = (
     "task", "task_version", "dataset", "dataset_fingerprint", "split_hash", "candidate", "encoder", "patient_encoder",
     "correction", "probe", "metric", "primary", "higher_is_better", *PANEL, "value", "low", "high", "chance",

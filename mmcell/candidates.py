@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -21,6 +21,7 @@ from mmcell.errors import MmcellError
 from mmcell.niche import niche
 from mmcell.patients.base import encode_patients
 from mmcell.poolings import Pooling, resolve_poolings
+from mmcell.progress import Counted
 from mmcell.records import Finding
 from mmcell.spaces import in_space
 from mmcell.splits import Split
@@ -128,7 +129,7 @@ class Cache:
         Called with (rows done, rows in all) while something is encoded.
     """
 
-    told: Callable[[int, int], None] | None = None
+    told: Counted | None = None
 
     def __init__(self, most: int = 600_000_000, shelf: Shelf | None = None) -> None:
         self._most = most

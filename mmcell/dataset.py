@@ -425,7 +425,7 @@ def _near(column: str, there: list[str]) -> str:
 
 
 def _reopen(origin: str, fingerprint: str, name: str, roles: Roles, card: DatasetCard) -> Dataset:
-    found = _opened(origin, fingerprint)
+    found = _dataset_at(origin, fingerprint)
     if (found.name, found.roles, found.card) == (name, roles, card):
         return found
     # Somebody gave it other roles after it had been read.
@@ -433,7 +433,7 @@ def _reopen(origin: str, fingerprint: str, name: str, roles: Roles, card: Datase
 
 
 @lru_cache(maxsize=2)
-def _opened(origin: str, fingerprint: str) -> Dataset:
+def _dataset_at(origin: str, fingerprint: str) -> Dataset:
     from mmcell.data.catalog import load_dataset
 
     found = load_dataset(origin)

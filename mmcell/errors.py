@@ -14,6 +14,14 @@ class MmcellError(Exception):
     """
 
 
+class UnaskableError(MmcellError):
+    """A question that cannot be put to these labels: one class among training units, too few events.
+
+    Labels that a null permutes may bring it about; that draw is then undefined. Whatever else is raised in a draw is no
+    matter of its labels, and fails the row.
+    """
+
+
 class MissingExtraError(MmcellError, ImportError):
     """A package of an optional extra is not installed."""
 

@@ -37,7 +37,8 @@ class Outcome:
 
     `nulls` holds, per place and metric, the values under permuted labels; `retention` what its patient vectors say of
     the measurement, `contrasts` how the classes differ in what can be read of them, `geometry` how patients lie to each
-    other, `composition` of what types their cells are; `lost` holds why one of these could not be had.
+    other, `composition` of what types their cells are; `lost` holds why one of these could not be had, by name in the
+    order of the alphabet: whichever fold lost it, and wherever it was computed.
     """
 
     items: Items | None
@@ -88,7 +89,7 @@ def _joined(work: Work, parts: Sequence[Part], seconds: float) -> Outcome:
     items = Items.concat([part.items for part in folds if part.items is not None])
     return Outcome(
         items, "", seconds, "", nulls, first.tables.get("retention"), differences, first.facts.get("geometry"),
-        first.facts.get("composition"), lost,
+        first.facts.get("composition"), dict(sorted(lost.items())),
     )  # fmt: skip
 
 

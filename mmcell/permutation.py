@@ -9,9 +9,9 @@ import pandas as pd
 
 from mmcell.dataset import Dataset
 from mmcell.embedding import Embedding
-from mmcell.errors import MmcellError
+from mmcell.errors import MmcellError, UnaskableError
 from mmcell.stats.permutation import permuted_within
-from mmcell.task import MethodView
+from mmcell.task import MethodView, Task
 from mmcell.variants import relabelled
 
 #: What moves with the labels where what is known of a patient beside the embedding moves as one.
@@ -96,6 +96,22 @@ def _between_units(
         by_unit = pd.Series(now.to_numpy()[order], index=values.index)
         found[column] = pd.Series(by_unit.reindex(unit).to_numpy(), index=dataset.obs.index)
     return found
+
+
+def refuse_unaskable(task: Task, view: MethodView) -> None:
+    """Raise `UnaskableError` where labels of a permuted world do not allow the question.
+
+    Parameters
+    ----------
+    task
+        As things are, it can be asked: that was looked at before anything ran.
+    view
+        Of the permuted world.
+    """
+    try:
+        task.check(view)
+    except MmcellError as error:
+        raise UnaskableError(str(error)) from error
 
 
 def permuted_partners(

@@ -7,24 +7,27 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+#: Called with (what is being done, steps done, steps in all).
+Progress = Callable[[str, int, int], None]
+#: Called with (rows done, rows in all) of one step.
+Counted = Callable[[int, int], None]
+
 
 @contextmanager
-def steps() -> Iterator[Callable[[str, int, int], None] | None]:
-    """Yield what is called with (what is being done, steps done, steps in all); None in a pipe."""
+def steps() -> Iterator[Progress | None]:
+    """Yield what shows the steps of a run; None in a pipe."""
     with _bar("reading data", "") as move:
         yield move
 
 
 @contextmanager
-def items(what: str) -> Iterator[Callable[[int, int], None] | None]:
-    """Yield what is called with (items done, items in all), shown with items per second; None in a pipe."""
+def items(what: str) -> Iterator[Counted | None]:
+    """Yield what shows items, and how many go by in a second; None in a pipe."""
     with _bar(what, "cells/s") as move:
         yield None if move is None else lambda done, total: move(what, done, total)
 
 
-def encoding(
-    progress: Callable[[str, int, int], None], text: str, done: int, total: int, unit: str
-) -> Callable[[int, int], None]:
+def encoding(progress: Progress, text: str, done: int, total: int, unit: str) -> Counted:
     """Return what is called with (rows done, rows in all) while a step encodes: it tells them, and how many a second.
 
     Parameters
@@ -51,7 +54,7 @@ def encoding(
 
 
 @contextmanager
-def _bar(what: str, unit: str) -> Iterator[Callable[[str, int, int], None] | None]:
+def _bar(what: str, unit: str) -> Iterator[Progress | None]:
     if not sys.stderr.isatty():
         yield None
         return
@@ -59,13 +62,13 @@ def _bar(what: str, unit: str) -> Iterator[Callable[[str, int, int], None] | Non
     from rich.progress import (
         BarColumn,
         MofNCompleteColumn,
-        Progress,
         ProgressColumn,
         Task,
         TextColumn,
         TimeElapsedColumn,
         TimeRemainingColumn,
     )
+    from rich.progress import Progress as Bars
     from rich.table import Column
     from rich.text import Text
 
@@ -82,7 +85,7 @@ def _bar(what: str, unit: str) -> Iterator[Callable[[str, int, int], None] | Non
         BarColumn(40 if console.width >= 120 else 16), MofNCompleteColumn(), Speed(), TimeElapsedColumn(),
         TimeRemainingColumn(), TextColumn("{task.description}", table_column=rest, markup=False),
     )  # fmt: skip
-    with Progress(*parts, console=console, transient=True, expand=True) as bar:
+    with Bars(*parts, console=console, transient=True, expand=True) as bar:
         job = bar.add_task(what, total=None)
 
         def move(text: str, done: int, total: int) -> None:

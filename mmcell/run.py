@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
 from contextlib import nullcontext
 from dataclasses import replace
@@ -12,12 +12,13 @@ from typing import Any, Literal, get_args
 from mmcell.candidates import Candidate
 from mmcell.dataset import Dataset
 from mmcell.encoders.shelf import shelf_of
-from mmcell.engine.engine import Engine, Progress, Sent
-from mmcell.errors import MmcellError
+from mmcell.engine.engine import Engine, Sent
+from mmcell.errors import MmcellError, number_of
 from mmcell.grading import Beside, estimate
 from mmcell.items import Items
 from mmcell.outcome import Outcome, outcome_of, record_of
 from mmcell.plan import ControlNames, Plan, make_plan
+from mmcell.progress import Progress
 from mmcell.records import RunRecord
 from mmcell.results import Results
 from mmcell.store import Store
@@ -124,11 +125,22 @@ def run_plans(
     reuse: Reuse = "only-missing",
     progress: Progress | None = None,
     command: str = "",
+    say: Callable[[str], None] = lambda _: None,
 ) -> Results:
-    """Run what was planned, score it, and write it where `out` says; arguments as in `evaluate`."""
+    """Run what was planned, score it, and write it where `out` says.
+
+    Parameters
+    ----------
+    plans
+        See `mmcell.plan.make_plan`.
+    executor, out, reuse, progress, command
+        As in `evaluate`.
+    say
+        Called with a line for whoever watches, such as what was cleared away.
+    """
     store = Store.create(Path(out)) if out is not None else None
-    held = nullcontext() if store is None else store.held()
-    with held, Engine.open(executor, store.folder if store is not None else None, progress) as engine:
+    held = nullcontext(False) if store is None else store.held()
+    with held as alone, Engine.open(executor, store.folder if store is not None else None, progress) as engine:
         # All is sent off before anything is scored, so that no worker waits for a score.
         begun = [_begin(plan, store, reuse, engine) for plan in plans]
         found = [_finish(plan, *one, store, engine, command) for plan, one in zip(plans, begun, strict=True)]
@@ -138,6 +150,8 @@ def run_plans(
         results = Results(records, items, notes)
         if store is not None:
             store.finish(results)
+        if alone and not results.failed and (swept := engine.sweep()):
+            say(f"removed {number_of(swept, 'part')} of earlier runs that nothing here needs, from {out}/parts")
     return results
 
 

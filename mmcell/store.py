@@ -6,17 +6,19 @@ import json
 import os
 import re
 import shutil
+import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
+from mmcell.digest import digest
 from mmcell.distrust import checked, reading
-from mmcell.errors import MmcellError
+from mmcell.errors import MmcellError, noun, number_of
 from mmcell.items import Items
 from mmcell.lock import HeldError, lock
 from mmcell.readers import read_table
@@ -26,13 +28,23 @@ from mmcell.spreadsheet import write_csv
 if TYPE_CHECKING:
     from mmcell.results import Results
 
+#: Where a record's file says the digest of all else in it.
+_SEAL = "seal"
 #: What tables and pages say of the task of every record.
 _FACTS = ("name", "version", "question", "primary", "reference")
 
 
+class AlteredError(ValueError):
+    """A record says something else than when it was written."""
+
+
 @dataclass(frozen=True)
 class Store:
-    """A folder with ``records/*.json`` (one a candidate), ``items/*.parquet`` beside them, and two tables of scores."""
+    """A folder with ``records/*.json`` (one a candidate), ``items/*.parquet`` beside them, and two tables of scores.
+
+    A record's file holds a seal, the sha256 of all else that it says: what was altered by hand is no result of a run.
+    Whoever means harm can make a seal anew; it tells accidents and slips, not forgery.
+    """
 
     folder: Path
 
@@ -53,8 +65,10 @@ class Store:
         return cls(folder)
 
     @contextmanager
-    def held(self) -> Iterator[None]:
+    def held(self) -> Iterator[bool]:
         """Hold the folder against a second writer, and clear away what one that was killed has left half-written.
+
+        Yields whether nobody else can be writing: False where the file system has no locks.
 
         Raises
         ------
@@ -69,14 +83,14 @@ class Store:
             ) from error
         if file is None:
             # A file system without locks: nothing is cleared away, for somebody may be at it.
-            yield
+            yield False
             return
         with file:
             for name in (".", "records", "items", "parts"):
                 for left in (self.folder / name).glob(".*.part"):
                     left.unlink(missing_ok=True)
             shutil.rmtree(self.folder / "parcels", ignore_errors=True)
-            yield
+            yield True
 
     @classmethod
     def open(cls, folder: Path) -> Self:
@@ -108,15 +122,22 @@ class Store:
             if items.arrays:
                 # Through an open file, for numpy would add an ending to the temporary name.
                 _atomic(self._items_file(record.key).with_suffix(".npz"), lambda p: _savez(p, items.arrays))
-        text = json.dumps(record.model_dump(mode="json"), indent=1, sort_keys=True, ensure_ascii=False)
+        content = json.loads(json.dumps(record.model_dump(mode="json")))
+        text = json.dumps(content | {_SEAL: digest(content)}, indent=1, sort_keys=True, ensure_ascii=False)
         _atomic(self._record_file(record), lambda p: p.write_text(text + "\n", encoding="utf-8"))
 
     def read(self, key: str) -> tuple[RunRecord, Items | None] | None:
-        """Return a finished record and its items; None when it is not there, failed, or cannot be read whole."""
+        """Return a finished record and its items; None when it is not there, failed, or cannot be read whole.
+
+        One that was altered after it was written is not there either, and a warning says so.
+        """
         for path in (self.folder / "records").glob(f"*--{key[:16]}.json"):
             try:
-                record = _record(path)
+                record = _record(path)[0]
                 items = self.items(record)
+            except AlteredError:
+                warnings.warn(f"{path}: was altered after it was written; it is computed again", stacklevel=2)
+                continue
             except (OSError, ValueError, MmcellError):
                 continue
             if record.key == key and not record.error and items is not None:
@@ -150,21 +171,32 @@ class Store:
         Raises
         ------
         MmcellError
-            A record is not readable.
+            A record is not readable, or was altered after it was written.
         """
-        names = self._index("records")
-        found = []
-        for name in names:
-            path = self.folder / "records" / Path(name).name
-            try:
-                found.append(_record(path))
-            except (OSError, ValueError) as error:
-                raise MmcellError(_unreadable(path)) from error
-        return found
+        return [record for record, _ in self._records()]
 
     def notes(self) -> tuple[str, ...]:
-        """Return what the last run could not do, in words."""
-        return tuple(self._index("notes"))
+        """Return what the last run could not do, in words, and how many of its records have no seal.
+
+        Raises
+        ------
+        MmcellError
+            As of `records`.
+        """
+        bare = sum(not sealed for _, sealed in self._records())
+        unsealed = f"{number_of(bare, 'record')} of {self.folder} {noun(bare, 'has', 'have')} no seal, for an earlier "
+        unsealed += "mmcell or somebody else wrote them: nothing tells whether they were altered"
+        return (*self._index("notes"), *[unsealed] * bool(bare))
+
+    def _records(self) -> Iterator[tuple[RunRecord, bool]]:
+        for name in self._index("records"):
+            path = self.folder / "records" / Path(name).name
+            try:
+                yield _record(path)
+            except AlteredError as error:
+                raise MmcellError(f"{path}: was altered after it was written; delete it and run again") from error
+            except (OSError, ValueError) as error:
+                raise MmcellError(_unreadable(path)) from error
 
     def _index(self, what: str) -> list[str]:
         index = self.folder / "run.json"
@@ -188,11 +220,22 @@ class Store:
         _atomic(self.folder / "run.json", lambda p: p.write_text(f"{index}\n", encoding="utf-8"))
 
 
-def _record(path: Path) -> RunRecord:
-    """Return the record in a file; OSError or ValueError where it is none that a run wrote."""
+def _record(path: Path) -> tuple[RunRecord, bool]:
+    """Return the record in a file and whether it is sealed; OSError or ValueError where it is none that a run wrote.
+
+    Raises
+    ------
+    AlteredError
+        Its seal is not that of what it says.
+    """
     if not path.is_file():
         raise OSError(f"{path} is no file")
-    record = RunRecord.model_validate_json(path.read_bytes())
+    try:
+        said: Any = json.loads(path.read_bytes())
+    except RecursionError as error:
+        raise ValueError("nested without end") from error
+    seal = said.pop(_SEAL, None) if isinstance(said, dict) else None
+    record = RunRecord.model_validate_json(json.dumps(said))
     if record.format != FORMAT:
         raise ValueError(other_format(record.format))
     # Part of names of files: a record from elsewhere does not choose which are read.
@@ -205,7 +248,9 @@ def _record(path: Path) -> RunRecord:
     folds = record.details.get("folds", [])
     if not (isinstance(folds, list) and all(isinstance(fold, dict) for fold in folds)):
         raise ValueError("its folds are no list of facts")
-    return record
+    if seal not in (None, digest(said)):
+        raise AlteredError(str(path))
+    return record, seal is not None
 
 
 def _arrays(path: Path) -> dict[str, np.ndarray]:

@@ -21,9 +21,10 @@ from mmcell.dataset import Dataset
 from mmcell.digest import digest
 from mmcell.encoders.base import check_encoder, fits, identity, make_encoder, readable
 from mmcell.encoders.broken import Broken
-from mmcell.encoders.encode import BLOCK, Progress, encode_rows
+from mmcell.encoders.encode import BLOCK, encode_rows
 from mmcell.encoders.shelf import Shelf, blocks_of
 from mmcell.errors import MmcellError
+from mmcell.progress import Counted
 from mmcell.readers import CARD
 from mmcell.roles import ModalityCard
 
@@ -48,7 +49,7 @@ def embed(
     cache: str | Path | None = None,
     overwrite: bool = False,
     parameters: Mapping[str, Any] | None = None,
-    progress: Progress | None = None,
+    progress: Counted | None = None,
 ) -> Path:
     """Encode all rows of a dataset or file and write the embedding.
 

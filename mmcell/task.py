@@ -333,6 +333,8 @@ class Task(ABC):
     def check(self, view: MethodView) -> None:  # noqa: B027
         """Raise `MmcellError` when the question cannot be put to these data; called for every split beforehand.
 
+        And for every split in a world of permuted labels, whose draw is then undefined.
+
         Parameters
         ----------
         view
@@ -361,6 +363,12 @@ class Task(ABC):
         Items
             One row per held-out item (see `mmcell.items`), without the truth; ``unit``, ``repeat``, ``fold`` and the
             truth are filled in by the framework.
+
+        Raises
+        ------
+        UnaskableError
+            Where labels do not allow a model that `check` could not know of. In a world of permuted labels that draw
+            is undefined; anything else that is raised there fails the row, as it does where labels are as they are.
         """
 
     def on(self, dataset: str) -> Self:

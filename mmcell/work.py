@@ -16,11 +16,11 @@ from mmcell.dataset import Dataset
 from mmcell.digest import stream
 from mmcell.embedding import Embedding
 from mmcell.encoders.base import make_encoder
-from mmcell.errors import MmcellError
+from mmcell.errors import MmcellError, UnaskableError
 from mmcell.geometry import geometry, robustness
 from mmcell.grading import grade
 from mmcell.items import Items
-from mmcell.permutation import MOVED_ALONG, permuted_groups, permuted_labels, permuted_partners
+from mmcell.permutation import MOVED_ALONG, permuted_groups, permuted_labels, permuted_partners, refuse_unaskable
 from mmcell.plan import Plan
 from mmcell.poolings import resolve_poolings
 from mmcell.records import jsonable
@@ -81,7 +81,8 @@ class Work:
 
         Labels move between units; partners within their unit (and strata), for a unit's offset in both spaces is no
         knowledge of its items; where a probe reads covariates beside the embedding, they move with the labels. A
-        permutation whose question cannot be put (one class among the training units of a fold) is undefined.
+        permutation whose question cannot be put (one class among the training units of a fold) is undefined; whatever
+        else is raised in it is no matter of the permutation and goes on to the caller.
 
         Folds stay as they were drawn. Where they were stratified by the label, those of a permuted world are not, so
         that its errors (Brier scores) are somewhat too large and p is too small; of ranks p errs on the safe side.
@@ -94,7 +95,7 @@ class Work:
             if self._covariates is None:
                 return drawn
             beside = self._covariates.values(("null", number))
-        except MmcellError:
+        except UnaskableError:
             return {}
         as_it_is = self._as_it_is
         return {at: v + (as_it_is.get(at, np.nan) - beside.get(at, np.nan)) for at, v in drawn.items()}
@@ -340,9 +341,11 @@ class Work:
         plan, task, level = self.plan, self.task, self.task.spec.slot[2]
         null = bool(seeds) and not self.candidate.permuted
         dataset = self._world(split, seeds, within) if seeds else plan.dataset
+        view = MethodView.of(dataset, split, level)
+        if null and set(split.spec.targets) != {"pairs"}:
+            refuse_unaskable(task, view)
         made = self._made(split, dataset, seeds)
         embeddings = dict(made.embeddings)
-        view = MethodView.of(dataset, split, level)
         if seeds and "pairs" in split.spec.targets:
             slot = list(task.spec.slots)[-1]
             rng = stream(plan.seed, "partners", *seeds)

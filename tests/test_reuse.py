@@ -1,3 +1,5 @@
+import re
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -70,6 +72,17 @@ def test_a_damaged_file_is_computed_again_and_not_read(tmp_path, calls, kind, da
     assert calls == ["pca"]
     assert contents(again) == contents(first)
     assert contents(Results.read(tmp_path)) == contents(first)
+
+
+def test_a_record_that_was_altered_is_computed_again_and_a_line_says_so(tmp_path, calls):
+    first = run("pca", out=tmp_path, controls=[])
+    (file,) = (tmp_path / "records").iterdir()
+    file.write_text(re.sub(r'"value": 0\.\d+', '"value": 0.99', file.read_text()))
+    calls.clear()
+    with pytest.warns(UserWarning, match="was altered after it was written; it is computed again"):
+        again = run("pca", out=tmp_path, controls=[])
+    assert calls == ["pca"]
+    assert contents(again) == contents(first) == contents(Results.read(tmp_path))
 
 
 def test_what_failed_is_tried_again(tmp_path, calls, monkeypatch):

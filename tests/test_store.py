@@ -176,3 +176,56 @@ def test_a_folder_that_cannot_be_made_is_refused(tmp_path, refused):
 def test_facts_become_json(value, expected):
     assert jsonable(value) == expected
     assert json.loads(json.dumps(jsonable(value))) == expected
+
+
+def altered(store, change):
+    """Change the one record of a store as JSON."""
+    (path,) = (store.folder / "records").iterdir()
+    content = json.loads(path.read_text())
+    change(content)
+    path.write_text(json.dumps(content))
+    return path
+
+
+CHANGES = [
+    lambda c: c["scores"][0].update(value=0.9),
+    lambda c: c["details"].update(alpha=1.0000001),
+    lambda c: c.update(missing_controls=["random"]),
+    lambda c: c["provenance"].update(seconds=1.0),
+    lambda c: c.update(seal="0" * 64),
+    lambda c: c.update(seal=7),
+]
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_a_record_that_was_altered_by_hand_is_no_result(store, refused, change):
+    store.write(record(), items())
+    store.finish(Results([record()]))
+    path = altered(store, change)
+    with refused(f"{path}: was altered after it was written", "delete it and run again"):
+        Results.read(store.folder)
+    with pytest.warns(UserWarning, match="was altered after it was written; it is computed again"):
+        assert store.read(record().key) is None
+
+
+def test_how_a_record_is_written_down_is_not_altering_it(store):
+    """Another order of keys, other white space: what it says is the same."""
+    text = record(encoder="café 日本 \\x00 \u2028", details={"a": [1, 1.0, 1e-300, -0.0, None, 10**17], "b": {"ä": ""}})
+    store.write(text, items())
+    store.finish(Results([text]))
+    path = altered(store, lambda content: None)
+    path.write_text(json.dumps(dict(reversed(json.loads(path.read_text()).items())), indent=7))
+    found = Results.read(store.folder)
+    assert [r.content() for r in found.records] == [text.content()]
+    assert found.notes == ()
+
+
+def test_records_without_a_seal_are_read_and_counted(store):
+    store.write(record(), items())
+    store.finish(Results([record()], notes=("not run",)))
+    altered(store, lambda content: content.pop("seal"))
+    found = Results.read(store.folder)
+    assert found.records[0].content() == record().content()
+    assert found.notes[0] == "not run"
+    assert found.notes[1].startswith(f"1 record of {store.folder} has no seal")
+    assert store.read(record().key)[0].content() == record().content()

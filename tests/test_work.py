@@ -2,6 +2,7 @@
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from itertools import permutations
 
 import numpy as np
 import pandas as pd
@@ -10,8 +11,9 @@ import pytest
 import mmcell
 import mmcell.controls
 from mmcell import Embedding, Items, Metric, SplitSpec, Task
-from mmcell.engine.job import values_of
+from mmcell.engine.job import do, jobs_of, values_of
 from mmcell.engine.part import Part
+from mmcell.outcome import outcome_of
 from mmcell.plan import make_plan
 from mmcell.work import Work
 from tests.toys import ALIGNMENT, PATIENT, RETRIEVAL, SURVIVAL, cite, survivors
@@ -105,16 +107,97 @@ def test_a_role_that_the_data_lack_is_noted_and_labels_move_freely():
     assert not any("within" in note for note in make_plan(task, "features", TOY).notes)
 
 
-def test_a_permutation_whose_question_cannot_be_put_is_undefined():
-    class Picky(type(QUICK)):
-        def run(self, view, embeddings, split, rng):
-            if len(set(view.training("label")[1][:5])) == 1:
-                raise mmcell.MmcellError("five of a kind first")
-            return super().run(view, embeddings, split, rng)
+class Picky(type(QUICK)):
+    """Cannot ask where the first five training patients are of one class: it says so when it is run, or beforehand."""
 
-    task = Picky(QUICK.spec)
+    kind = mmcell.UnaskableError
+    beforehand = False
+
+    def refuse(self, view):
+        if len(set(view.training("label")[1][:5])) == 1:
+            raise self.kind("five of a kind first")
+
+    def check(self, view):
+        super().check(view)
+        if self.beforehand:
+            self.refuse(view)
+
+    def run(self, view, embeddings, split, rng):
+        if not self.beforehand:
+            self.refuse(view)
+        return super().run(view, embeddings, split, rng)
+
+
+class Beforehand(Picky):
+    kind = mmcell.MmcellError
+    beforehand = True
+
+
+@pytest.mark.parametrize("kind", [Picky, Beforehand])
+def test_a_permutation_whose_question_cannot_be_put_is_undefined(kind):
+    task = kind(QUICK.spec)
     one = score(run(task, null=40, controls=[]), "features", "auroc")
-    assert 0 < one.n_null < 40
+    plan, job = work(QUICK, TOY, null=40)
+    asked = 0
+    for draw in range(40):
+        worlds = [job._world(split, ("null", draw), ()) for split in plan.splits]
+        views = [mmcell.MethodView.of(w, s, "patient") for w, s in zip(worlds, plan.splits, strict=True)]
+        asked += all(len(set(view.training("label")[1][:5])) == 2 for view in views)
+    assert 0 < one.n_null == asked < 40
+
+
+def test_one_class_among_training_patients_is_no_question():
+    """No probe fails of it, and what it would say is no value of the null."""
+    few = cite(9, 6, state=np.repeat(["ill", "well", "ill"] + ["well"] * 6, 6))
+    task = QUICK.on("toy")
+    task.spec = replace(QUICK.spec, split=SplitSpec("grouped", "stratified-group-kfold", by="label", n_splits=2))
+    plan, job = work(task, few, null=40)
+    alone = 0
+    for draw in range(40):
+        world = job._world(plan.splits[0], ("null", draw), ())
+        label = world.truth("label", "patient")["y_true"]
+        undefined = any(label[label.index.isin(s.train)].nunique() < 2 for s in plan.splits)
+        assert (job.draw(draw) == {}) == undefined
+        alone += undefined
+    assert 0 < alone < 40
+
+
+def test_what_fails_in_a_draw_of_itself_fails_the_row():
+    """Whether the embedding, the patient encoder or a task: no label is to blame, so no draw is undefined by it."""
+
+    class Careless(Picky):
+        kind = mmcell.MmcellError
+
+    found = run(Careless(QUICK.spec), null=25, controls=[])
+    assert [record.error for record in found.failed] == ["five of a kind first"]
+
+
+class Learner:
+    """A supervised patient encoder: the mean of the cells, and a failure of its own where labels are unlucky."""
+
+    reads_embedding = True
+    supervised = True
+
+    def __init__(self, kind):
+        self.kind = kind
+
+    def fit(self, cells, owner, *, cell_type=None, concepts=None, y=None):
+        if len(set(y.sort_index()[:5])) == 1:
+            raise self.kind("the loss is not finite")
+        return self
+
+    def transform(self, cells, owner, *, cell_type=None):
+        table = pd.DataFrame(cells.values).groupby(owner.reindex(cells.ids).to_numpy()).mean()
+        return Embedding.from_array("mean", table.index, table.to_numpy(), level="patient")
+
+
+def test_a_supervised_patient_encoder_that_fails_in_a_draw_fails_its_row():
+    task = QUICK.on("toy")
+    options = {"null": 25, "controls": []}
+    broken = run(task, patient_encoders={"learner": Learner(mmcell.MmcellError)}, **options)
+    assert ["the loss is not finite" in record.error for record in broken.failed] == [True]
+    few = score(run(task, patient_encoders={"learner": Learner(mmcell.UnaskableError)}, **options), "features", "auroc")
+    assert 0 < few.n_null < 25
 
 
 @pytest.mark.parametrize("few", [1, 18])
@@ -345,3 +428,14 @@ def test_an_encoder_that_fails_is_no_permutation_that_cannot_ask(refused):
     candidate = next(c for c in plan.candidates if c.role == "candidate")
     with refused("the disk is full"):
         Work(plan, candidate, plan.task, Cache()).draw(0)
+
+
+def test_what_could_not_be_measured_stands_in_one_order_whichever_fold_lost_it():
+    _, job = work(QUICK, TOY, null=0)
+    parts = [do(lambda: job, "mine", one) for one in jobs_of(job.plan, job.candidate)]
+    reasons = [{"retention": "r"}, {"contrasts": "second"}, {"contrasts": "third"}]
+    for order in permutations(reasons):
+        found = outcome_of(job, [replace(part, lost=lost) for part, lost in zip(parts, order, strict=True)])
+        assert list(found.lost) == ["contrasts", "retention"]
+        # Of several reasons the one of the first fold that has one.
+        assert found.lost["contrasts"] == next(lost["contrasts"] for lost in order if "contrasts" in lost)

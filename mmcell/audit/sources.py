@@ -102,7 +102,7 @@ def _audited(
 
     given = {k: v for k, v in roles.items() if v not in (None, (), [])}
     if isinstance(source, (str, Path)):
-        source = _opened(source)
+        source = _read(source)
     if isinstance(source, (pd.DataFrame, Results)):
         extra = {"roles": given, "preprocessing": preprocessing, "embeddings": embeddings}
         unused = [name for name, value in extra.items() if value]
@@ -122,7 +122,7 @@ def _audited(
     return ordered(_bare(path, content, given, preprocessing, modality, embeddings, cards, n_boot, seed))
 
 
-def _opened(source: str | Path) -> pd.DataFrame | Dataset | Results | tuple[Path, Any]:
+def _read(source: str | Path) -> pd.DataFrame | Dataset | Results | tuple[Path, Any]:
     from mmcell.data.catalog import DATASETS, in_catalogue, load_dataset
     from mmcell.data.cohort import read_data
     from mmcell.readers import existing, read_table

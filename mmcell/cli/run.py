@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -12,7 +11,7 @@ import typer
 
 from mmcell.cli.app import Axes, Boot, Dask, Format, Kept, Null, Out, Seed, Shape, Varied, Workers, app, embedding_of
 from mmcell.errors import MmcellError
-from mmcell.progress import steps
+from mmcell.progress import Progress, steps
 
 if TYPE_CHECKING:
     from concurrent.futures import Executor
@@ -63,7 +62,7 @@ def run(
     _resumed(folder)
     with executor_of(workers, dask) as executor, steps() as progress:
         results = run_plans(
-            plans, executor=executor, out=folder, reuse=reuse, progress=progress, command=_command()
+            plans, executor=executor, out=folder, reuse=reuse, progress=progress, command=_command(), say=_said
         )  # fmt: skip
         varied = _vary(plans, wanted, draws, folder, executor, progress) if wanted else None
     _finish(results, shape, folder, varied)
@@ -203,7 +202,7 @@ def evaluate(
     plans = keeping(plans, cache, out)
     _resumed(out)
     with executor_of(workers, dask) as executor, steps() as progress:
-        results = run_plans(plans, executor=executor, out=out, progress=progress, command=_command())
+        results = run_plans(plans, executor=executor, out=out, progress=progress, command=_command(), say=_said)
         varied = _vary(plans, wanted, n_boot, out, executor, progress) if wanted else None
     _finish(results, shape, out, varied)
 
@@ -248,6 +247,10 @@ def _resumed(folder: Path | None) -> None:
         print(f"a run was stopped here: {len(there)} jobs are finished and not done again", file=sys.stderr)
 
 
+def _said(line: str) -> None:
+    print(line, file=sys.stderr)
+
+
 def _command() -> str:
     return " ".join(["mmcell", *sys.argv[1:]])
 
@@ -265,7 +268,7 @@ def _wanted(sensitivity: bool, axes: str | None) -> tuple[str, ...]:
 
 def _vary(
     plans: list[Plan], axes: tuple[str, ...], n_boot: int | None, folder: Path | None, executor: Executor | None,
-    progress: Callable[[str, int, int], None] | None,
+    progress: Progress | None,
 ) -> Sensitivity:  # fmt: skip
     """Vary what was run, with as many draws as the user asked for, and write it where there is a folder."""
     from mmcell.sensitivity import sensitivity

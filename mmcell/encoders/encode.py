@@ -17,6 +17,7 @@ from mmcell.encoders.base import Encoder, fits, identity, readable
 from mmcell.encoders.images import resized
 from mmcell.encoders.shelf import Kept, Shelf, Writing
 from mmcell.errors import MmcellError, number_of
+from mmcell.progress import Counted
 from mmcell.rows import Rows
 from mmcell.survey import refuse_values
 
@@ -29,8 +30,6 @@ BLOCK, NUMBERS = 4096, 1 << 26
 FIT_ROWS = 100_000
 #: float64 beyond this width would take gigabytes before it could be made float32 here.
 _WIDEST_FLOAT64 = 1 << 14
-#: Called with (rows done, rows in all).
-Progress = Callable[[int, int], None]
 
 
 def encode(
@@ -41,7 +40,7 @@ def encode(
     train: pd.Index | None = None,
     *,
     shelf: Shelf | None = None,
-    progress: Progress | None = None,
+    progress: Counted | None = None,
 ) -> Embedding:
     """Encode a whole modality; an encoder that fits sees the rows of the training units only while it fits.
 
@@ -75,29 +74,41 @@ def encode(
     who = "" if shelf is None or cheap else identity(encoder)
     learnt = digest_ids(sorted(train)) if fits(encoder) and train is not None else ""
     key = digest("embedding", who, dataset.fingerprint, modality, learnt) if who else ""
-    found = shelf.read(key) if shelf is not None and key else None
-    if found is None:
-        if reads_values(encoder):
-            # Before anything is made of them: the logarithm of a negative count is no number.
-            refuse_values(dataset, modality, f"encoder {name!r}: ")
-        rows = dataset.reader(modality, encoder.card.preprocessing, encoder.card.identifiers)
-        if fits(encoder):
-            encoder = fitted(encoder, name, rows, dataset.unit, train)
-        if not reads_values(encoder):
-            bare = rows.unread()
-            work = partial(encode_rows, encoder, name, rows.ids, lambda i, j: bare[i:j].copy(), rows.width)
-        else:
-            work = partial(encode_rows, encoder, name, rows.ids, rows, rows.width)
-        if shelf is None or not key:
-            found = work(progress=progress)
-        else:
-            with shelf.resume(key) as writing:
-                found = work(writing, progress=progress)
+    if shelf is None or not key:
+        found = _rows(encoder, name, dataset, modality, train, progress=progress)
+    elif (there := shelf.read(key)) is not None:
+        found = there
+    else:
+        with shelf.turn(key):
+            # Who had to wait finds what another has written.
+            found = shelf.read(key) or _rows(encoder, name, dataset, modality, train, shelf, key, progress=progress)
     values, columns = found
     return Embedding.from_array(
         name, dataset.anndata(modality).obs_names, values, level=dataset.card.level, modality=modality,
         card=encoder.card, columns=columns,
     ).align(dataset.rows(modality))  # fmt: skip
+
+
+def _rows(
+    encoder: Encoder, name: str, dataset: Dataset, modality: str, train: pd.Index | None, shelf: Shelf | None = None,
+    key: str = "", *, progress: Counted | None,
+) -> Kept:  # fmt: skip
+    """Return what `encode` has to compute, and leave it on the shelf where there is one."""
+    if reads_values(encoder):
+        # Before anything is made of them: the logarithm of a negative count is no number.
+        refuse_values(dataset, modality, f"encoder {name!r}: ")
+    rows = dataset.reader(modality, encoder.card.preprocessing, encoder.card.identifiers)
+    if fits(encoder):
+        encoder = fitted(encoder, name, rows, dataset.unit, train)
+    if not reads_values(encoder):
+        bare = rows.unread()
+        work = partial(encode_rows, encoder, name, rows.ids, lambda i, j: bare[i:j].copy(), rows.width)
+    else:
+        work = partial(encode_rows, encoder, name, rows.ids, rows, rows.width)
+    if shelf is None:
+        return work(progress=progress)
+    with shelf.resume(key) as writing:
+        return work(writing, progress=progress)
 
 
 def sized(data: AnnData, encoder: Encoder) -> AnnData:
@@ -120,7 +131,7 @@ def encode_rows(
     writing: Writing | None = None,
     *,
     dtype: str = "float32",
-    progress: Progress | None = None,
+    progress: Counted | None = None,
 ) -> Kept:
     """Encode block by block where the encoder is rowwise, going on behind what an earlier run finished, or all at once.
 

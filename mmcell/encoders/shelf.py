@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import time
 import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -23,6 +24,8 @@ from mmcell.lock import HeldError, lock
 Kept = tuple[np.ndarray, tuple[str, ...]]
 #: Raised when the layout changes.
 _FORMAT = 2
+#: Seconds until one who waits for another's entry looks again, and after which it waits no longer.
+_LOOK, _WAIT = 0.05, 3600.0
 
 
 @dataclass(frozen=True)
@@ -34,6 +37,9 @@ class Shelf:
     writer holds locked; the system opens the lock when the writer ends, however it ends. Whoever asks for the same key
     takes over a folder that nobody holds and goes on behind its last whole block; while all are held, several write,
     and the first entry stays. Where the file system cannot lock, nothing is taken over.
+
+    Whoever is about to write an entry takes a `turn` first, so that workers which need the same cells encode them once.
+    That is a saving and no condition: who takes none, or sees no lock of another machine, writes what all would write.
     """
 
     folder: Path
@@ -65,6 +71,32 @@ class Shelf:
         for left in self._unheld(key):
             left.drop()
         return values, tuple(entry["columns"])
+
+    @contextmanager
+    def turn(self, key: str) -> Iterator[None]:
+        """Hold an entry against others that would write it as well, and wait until one of these has ended, or an hour.
+
+        The lock is ``KEY.lock``; the system opens it when its holder ends, however it ends. Where it cannot be had, for
+        the file system has none or cannot be written, nobody waits.
+        """
+        path, until = self.folder / f"{key}.lock", time.monotonic() + _WAIT
+        with suppress(OSError):
+            self.folder.mkdir(parents=True, exist_ok=True)
+        file = None
+        while time.monotonic() < until:
+            try:
+                file = lock(path)
+                break
+            except HeldError:
+                time.sleep(_LOOK)
+        try:
+            yield
+        finally:
+            if file is not None:
+                # Gone before it is opened: who waits finds the entry, or makes a lock anew.
+                with suppress(OSError):
+                    path.unlink(missing_ok=True)
+                file.close()
 
     def resume(self, key: str) -> Writing:
         """Return the entry of a key that is not finished, begun or not, to be used in a ``with`` block.

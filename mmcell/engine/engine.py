@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Executor, Future
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -19,11 +20,8 @@ from mmcell.engine.parcel import Parcel, Parcels, UnsentError
 from mmcell.engine.part import Part, Parts
 from mmcell.errors import MmcellError
 from mmcell.plan import Plan
-from mmcell.progress import encoding
+from mmcell.progress import Progress, encoding
 from mmcell.work import Work
-
-#: Called with (what is being done, jobs done, jobs in all).
-Progress = Callable[[str, int, int], None]
 
 #: Seconds until a part that a worker wrote is looked for again: folders of a network show files late.
 _PATIENCE = (0.1, 1.0, 5.0)
@@ -51,6 +49,8 @@ class Sent:
 class Engine:
     """Computes jobs in this process, or sends them to an executor. What is found is the same.
 
+    A job that several candidates have, such as a control's in a task that is asked twice, is computed once.
+
     Attributes
     ----------
     executor
@@ -75,6 +75,9 @@ class Engine:
     _there: set[str] = field(default_factory=set)
     _nameless: set[str] = field(default_factory=set)
     _waiting: list[Future[None]] = field(default_factory=list)
+    _sent: dict[str, Future[None]] = field(default_factory=dict)
+    _wanted: Counter[str] = field(default_factory=Counter)
+    _shared: dict[str, Part] = field(default_factory=dict)
 
     @classmethod
     @contextmanager
@@ -114,15 +117,18 @@ class Engine:
                     key = job.key(of_candidate)
                     if anew and key in self._there and self.parts is not None:
                         self.parts.drop({key})
-                    future = None
-                    if self.executor is not None and parcels is not None and (anew or key not in self._there):
+                    if key:
+                        self._wanted[key] += 1
+                    future = self._sent.get(key)
+                    is_missing = future is None and (anew or key not in self._there)
+                    if self.executor is not None and parcels is not None and is_missing:
                         if not key:
                             key = uuid4().hex
                             self._nameless.add(key)
                         where = self._where(key)
                         folder = str(where.folder.resolve()) if where is not None else ""
                         order = Order(*parcels, number, job, key, folder, code_digest())
-                        future = self.executor.submit(fill, order)
+                        future = self._sent[key] = self.executor.submit(fill, order)
                         self._waiting.append(future)
                     jobs.append((job, key, future))
                 self.total += len(jobs)
@@ -139,22 +145,28 @@ class Engine:
             sent.work.forget()
 
     def _parts_of(self, sent: Sent) -> Iterator[Part]:
-        waiting = [future for _, _, future in sent.jobs]
         for i, (job, key, future) in enumerate(sent.jobs):
             if self.progress is not None:
                 step = (f"{sent.plan.task.spec.name}: {sent.candidate.label}", self.done, self.total)
                 self.progress(*step)
                 sent.work.cache.told = encoding(self.progress, *step, f"{sent.plan.dataset.card.level}s")
-            part = self._part(sent, job, key, future)
+            part = self._shared.pop(key) if key in self._shared else self._part(sent, job, key, future)
             self.done += 1
-            waiting[i] = None
+            if self._let_go(key):
+                self._shared[key] = part
             yield part
             if part.error:
-                self.done += len(sent.jobs) - i - 1
-                for left in waiting:
-                    if left is not None:
-                        left.cancel()
+                left = sent.jobs[i + 1 :]
+                self.done += len(left)
+                for _, other, waiting in left:
+                    if not self._let_go(other) and waiting is not None:
+                        waiting.cancel()
                 return
+
+    def _let_go(self, key: str) -> bool:
+        """Note that a candidate wants a part no more; return whether another one does."""
+        self._wanted[key] -= 1
+        return self._wanted[key] > 0
 
     def end(self, plan: Plan, sent: Sequence[Sent], *, drop: bool) -> None:
         """Let go of what was held for a plan; with `drop`, when all its records are written, of its parts, too."""
@@ -165,7 +177,14 @@ class Engine:
             if self._there:
                 # Those, too, of candidates that were whole when another one failed.
                 keys |= {job.key(plan.key(c)) for c in plan.candidates for job in jobs_of(plan, c)}
-            self.parts.drop(keys)
+            self.parts.drop({key for key in keys if self._wanted[key] <= 0})
+
+    def sweep(self) -> int:
+        """Delete parts that no job of a run needed which has ended whole, and return how many files that were.
+
+        For whoever holds the folder alone.
+        """
+        return 0 if self.parts is None else self.parts.sweep()
 
     def _where(self, key: str) -> Parts | None:
         return self.passing if key in self._nameless else self.parts

@@ -127,14 +127,14 @@ def fill(order: Order) -> None:
                 f"{socket.gethostname()}: a worker has another mmcell than the run, or its code was altered meanwhile; "
                 "install the same version and start workers anew"
             )
-        plan, candidates, cache = _opened(order.plan, order.candidates)
+        plan, candidates, cache = _received(order.plan, order.candidates)
         candidate = candidates[order.number]
         part = do(lambda: _held(plan, candidate, cache), candidate.label, order.job)
         Parts(Path(order.parts)).write(order.key, part)
 
 
 @lru_cache(maxsize=1)
-def _opened(plan: Parcel, candidates: Parcel) -> tuple[Plan, Sequence[Candidate], Cache]:
+def _received(plan: Parcel, candidates: Parcel) -> tuple[Plan, Sequence[Candidate], Cache]:
     """Return copies that a process keeps for the next job: what one job encoded is there for the next."""
     found: Plan = plan.open()
     return found, candidates.open(), Cache(shelf=found.shelf)
@@ -149,7 +149,7 @@ def _held(plan: Plan, candidate: Candidate, cache: Cache) -> Work:
 def forget() -> None:
     """Let go of all that this process holds for the next job."""
     _held.cache_clear()
-    _opened.cache_clear()
+    _received.cache_clear()
     parcel.forget()
 
 

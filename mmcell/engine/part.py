@@ -150,6 +150,16 @@ class Parts:
             if path.name.partition(".")[0] in keys:
                 path.unlink(missing_ok=True)
 
+    def sweep(self) -> int:
+        """Delete all that is left, half-written or whole, and return how many files that were.
+
+        Parts of a run that has ended have been dropped: these are of a config that was changed, or of other code.
+        """
+        left = [path for path in self.folder.glob("*") if path.is_file()]
+        for path in left:
+            path.unlink(missing_ok=True)
+        return len(left)
+
     def close(self) -> None:
         """Delete the folder where it is empty; while others write, that would take it from under them."""
         with suppress(OSError):

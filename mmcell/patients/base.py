@@ -62,7 +62,7 @@ class PatientEncoder(Protocol):
         self, cells: Embedding, owner: pd.Series, *, cell_type: pd.Series | None = None,
         concepts: pd.DataFrame | None = None, y: Any = None,
     ) -> Self:  # fmt: skip
-        """Fit on training patients' cells."""
+        """Fit on training patients' cells; `UnaskableError` where `y` teaches nothing, which permuted labels may."""
 
     def transform(self, cells: Embedding, owner: pd.Series, *, cell_type: pd.Series | None = None) -> Embedding:
         """Return one row per patient of `owner`, sorted by patient id."""

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from mmcell.encoders.network import need_torch
-from mmcell.errors import MmcellError, first, number_of
+from mmcell.errors import MmcellError, UnaskableError, first, number_of
 from mmcell.patients.bags import BATCH, Loss
 from mmcell.probes.cox_loss import cox_loss
 
@@ -71,14 +71,14 @@ class Classes:
         known = _known(patients, y, "label", who)
         names, label = np.unique(known.to_numpy().astype(str), return_inverse=True)
         if len(names) != 2:
-            raise MmcellError(
+            raise UnaskableError(
                 f"patient encoder {who!r}: training patients are of {number_of(len(names), 'class', 'classes')} "
                 f"({first(names)}); it "
                 "tells two apart"
             )
         few = np.bincount(label) < 2
         if few.any():
-            raise MmcellError(
+            raise UnaskableError(
                 f"patient encoder {who!r}: class {str(names[few][0])!r} has one training patient; inner folds need "
                 "two or more of each class"
             )
@@ -140,7 +140,7 @@ class Outcomes:
         if not (np.isfinite(time).all() and (time > 0).all() and np.isin(event, (0, 1)).all()):
             raise MmcellError(f"patient encoder {who!r}: times must be positive, and events 0 or 1; correct y")
         if (n := int(event.sum())) < 2:
-            raise MmcellError(
+            raise UnaskableError(
                 f"patient encoder {who!r}: {number_of(n, 'event')} among "
                 f"{number_of(len(event), 'training patient')}; inner folds "
                 "need 2 or more"
@@ -178,8 +178,10 @@ def goal_of(patients: pd.Index, y: pd.Series | pd.DataFrame | None, who: str) ->
 
     Raises
     ------
+    UnaskableError
+        It teaches nothing: other than two classes, one patient of a class, fewer than two events.
     MmcellError
-        Nothing was given, a patient lacks it or has it twice, or it teaches nothing.
+        Nothing was given, or a patient lacks it or has it twice.
     """
     if y is None:
         raise MmcellError(f"patient encoder {who!r} learns from labels; give y, the class of every patient")

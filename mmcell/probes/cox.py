@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from mmcell.errors import MmcellError
+from mmcell.errors import UnaskableError
 from mmcell.probes.baseline import Baseline
 from mmcell.probes.inner import best_setting, need_events
 from mmcell.probes.inputs import MAX_DIM, Patients, Reduction
@@ -120,8 +120,10 @@ def fit_cox(
 
     Raises
     ------
+    UnaskableError
+        Fewer than two events among the training patients, or a stratum without any.
     MmcellError
-        Fewer than two events among the training patients, a stratum without any, or too many covariates.
+        Too many covariates.
     """
     from lifelines import CoxPHFitter
 
@@ -192,7 +194,7 @@ def by_lifelines(
 def _need_events_in_strata(event: np.ndarray, stratum: np.ndarray | None) -> None:
     for name in [] if stratum is None else np.unique(stratum):
         if not event[stratum == name].any():
-            raise MmcellError(
+            raise UnaskableError(
                 f"survival probe: none of the {int((stratum == name).sum())} training patients of stratum "
                 f"{str(name)!r} had the event, so it has no baseline hazard; join small strata, or use the probe 'cox'"
             )

@@ -107,8 +107,10 @@ def fit_elastic_net(patients: Patients, time: np.ndarray, event: np.ndarray, rng
 
     Raises
     ------
+    UnaskableError
+        Fewer than two events among the training patients.
     MmcellError
-        Fewer than two events among the training patients, or too many covariates.
+        Too many covariates.
     """
     from lifelines import CoxPHFitter
 

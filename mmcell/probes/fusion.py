@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from mmcell.errors import MmcellError, number_of
+from mmcell.errors import UnaskableError, number_of
 from mmcell.probes.baseline import Baseline
 from mmcell.probes.cox import PENALTIES, ridge_setting
 from mmcell.probes.inner import best_setting, inner_folds, need_events
@@ -94,13 +94,14 @@ def fit_fusion(patients: Patients, time: np.ndarray, event: np.ndarray, rng: np.
 
     Raises
     ------
+    UnaskableError
+        Fewer than four events among the training patients, which inner folds within inner folds need.
     MmcellError
-        Fewer than four events among the training patients, which inner folds within inner folds need; more covariates
-        than one model may have inputs.
+        More covariates than one model may have inputs.
     """
     need_events(event)
     if event.sum() < _EVENTS:
-        raise MmcellError(
+        raise UnaskableError(
             f"late fusion: {number_of(int(event.sum()), 'event')} among {number_of(len(event), 'training patient')}; "
             "its folds within folds need "
             f"{_EVENTS} or more"

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 from sklearn.model_selection import StratifiedKFold
 
-from mmcell.errors import MmcellError, number_of
+from mmcell.errors import UnaskableError, number_of
 from mmcell.probes.partial_likelihood import log_likelihood
 
 INNER_FOLDS = 5
@@ -16,9 +16,9 @@ Risks = Callable[[np.ndarray], np.ndarray]
 
 
 def need_events(event: np.ndarray) -> None:
-    """Raise `MmcellError` where fewer than two training patients had the event."""
+    """Raise `UnaskableError` where fewer than two training patients had the event."""
     if (n := int(event.sum())) < 2:
-        raise MmcellError(
+        raise UnaskableError(
             f"survival probe: {number_of(n, 'event')} among "
             f"{number_of(len(event), 'training patient')}; at least 2 are needed"
         )

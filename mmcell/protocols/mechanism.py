@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from mmcell.embedding import Embedding
-from mmcell.errors import MmcellError, first, number_of
+from mmcell.errors import MmcellError, UnaskableError, first, number_of
 from mmcell.items import Items
 from mmcell.metrics.precision import precision_p
 from mmcell.metrics.ranks import EVERYBODY, ranks_within
@@ -102,7 +102,7 @@ class Mechanism(Task):
 
         Raises
         ------
-        MmcellError
+        UnaskableError
             No held-out profile has one.
         """
         x = embeddings[self.spec.slot[0]]
@@ -131,7 +131,7 @@ class Mechanism(Task):
                 found = _asked(layout[here], layout[~here], values, True, self.similarity)
                 frames += [frame.assign(target="position") for frame in found[:1]]
         if not frames:
-            raise MmcellError(
+            raise UnaskableError(
                 f"task {self.spec.name!r}: none of {len(ids)} held-out profiles has a partner on another plate"
             )
         frame = pd.concat(frames, ignore_index=True)

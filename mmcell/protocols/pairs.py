@@ -10,7 +10,7 @@ from scipy.sparse import coo_array, csr_array
 from scipy.sparse.csgraph import connected_components
 
 from mmcell.embedding import Embedding
-from mmcell.errors import MmcellError, first, noun, number_of
+from mmcell.errors import MmcellError, UnaskableError, first, noun, number_of
 from mmcell.probes.head import Pairs
 from mmcell.probes.linear import INNER_FOLDS
 from mmcell.task import MethodView, Task, TaskSpec
@@ -73,7 +73,7 @@ def paired(
 
     Raises
     ------
-    MmcellError
+    UnaskableError
         There is none.
     """
     measured = [ids[ids.isin(side.ids)] for side in sides]
@@ -90,7 +90,7 @@ def paired(
         same = np.arange(len(x))
     if x.empty:
         side = "training" if ids.equals(view.train) else "held-out"
-        raise MmcellError(
+        raise UnaskableError(
             f"task {task!r}: none of {len(ids)} {side} items has a partner in the other modality; check that ids, or "
             "the column that pairs them, are the same in both"
         )

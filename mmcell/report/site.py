@@ -10,10 +10,11 @@ from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 
-from mmcell.board import Board, Group, Progress
+from mmcell.board import Board, Group
 from mmcell.digest import digest
 from mmcell.embedding import ModelCard
 from mmcell.items import PANEL
+from mmcell.progress import Progress
 from mmcell.ranked import Entry, Place, Row
 from mmcell.records import Score
 from mmcell.report import words

@@ -15,6 +15,7 @@ from mmcell.candidates import Cache, Candidate
 from mmcell.engine.parcel import Parcel, Parcels, UnsentError
 from mmcell.errors import MmcellError
 from mmcell.plan import Plan
+from mmcell.progress import Progress
 from mmcell.sensitivity.axes import Variant, check_axes, variants_of
 from mmcell.sensitivity.reading import Place, Reading, asked, chances, estimates_of, items_of, readings, reads, said
 from mmcell.sensitivity.result import ROBUSTNESS, STABILITY, TABLE, Sensitivity, framed
@@ -31,7 +32,6 @@ N_BOOT = 200
 
 #: Plan and cache -> readings of all its candidates.
 Job = Callable[[Plan, Cache | None], list[Reading]]
-Progress = Callable[[str, int, int], None]
 Row = dict[str, Any]
 
 
@@ -234,14 +234,14 @@ class _Sender:
             if id(candidate) not in self._candidates:
                 self._candidates[id(candidate)] = (candidate, self.parcels.put(candidate))
             step_alone = self.parcels.put((step.job, replace(plan, candidates=[])))
-            return submit(_opened, step_alone, self._candidates[id(candidate)][1])
+            return submit(_in_worker, step_alone, self._candidates[id(candidate)][1])
         except UnsentError as error:
             future: Future[list[Reading]] = Future()
             future.set_exception(error)
             return future
 
 
-def _opened(step: Parcel, candidate: Parcel) -> list[Reading]:
+def _in_worker(step: Parcel, candidate: Parcel) -> list[Reading]:
     """Do in a worker what came in parcels."""
     job, plan = step.open()
     return _job(job, replace(plan, candidates=[candidate.open()]))

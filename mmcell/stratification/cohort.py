@@ -150,7 +150,7 @@ def open_cohort(
         raise MmcellError("stratify: give either time and event, or a label: one outcome at a time")
     if bool(given.get("time")) != bool(given.get("event")):
         raise MmcellError("stratify: time and event belong together; give both columns")
-    dataset = _opened(source, given, preprocessing, modality, features)
+    dataset = _dataset_of(source, given, preprocessing, modality, features)
     if given.get("label"):
         dataset = replace(dataset, roles=replace(dataset.roles, outcome=None))
     chosen = modality if modality is not None else next(iter(dataset.card.modalities))
@@ -178,7 +178,7 @@ def open_cohort(
     )  # fmt: skip
 
 
-def _opened(
+def _dataset_of(
     source: Source, given: Mapping[str, Any], preprocessing: str | None, modality: str | None, features: str | None
 ) -> Dataset:
     from mmcell.data.catalog import load_dataset

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time as clock
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
@@ -16,6 +16,7 @@ from threadpoolctl import threadpool_limits
 from mmcell.audit.telling import telling
 from mmcell.digest import stream
 from mmcell.errors import MmcellError
+from mmcell.progress import Progress
 from mmcell.provenance import provenance
 from mmcell.records import Finding, Provenance
 from mmcell.stratification.assignment import Assignment, assignment, ordered
@@ -32,7 +33,6 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes as Plot
 
 Scale = Literal["auto", "standardise", "centre"]
-Progress = Callable[[str, int, int], None]
 #: From this concordance or AUROC on, a column says of the outcome what no measurement does.
 _TELLS = 0.9
 #: What everybody is in where there are no groups.

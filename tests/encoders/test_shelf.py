@@ -1,13 +1,18 @@
 """Embeddings on disk: found by content, checked, resumed."""
 
 import json
+import shutil
 import subprocess
 import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 
 import numpy as np
 import pytest
 
 from mmcell import Embedding, ModelCard
+from mmcell.encoders import shelf as shelf_module
 from mmcell.encoders.base import identity, make_encoder
 from mmcell.encoders.encode import BLOCK, encode, encode_rows
 from mmcell.encoders.shelf import Shelf, shelf_of
@@ -459,3 +464,73 @@ def test_wide_rows_come_in_smaller_blocks(monkeypatch):
         Counting(), "c", data.obs_names, lambda i, j: data[i:j].copy(), 30, progress=lambda *s: seen.append(s[0])
     )
     assert seen == [6, 12, 18, 20]
+
+
+#: Takes a turn at an entry, says so, and ends when it is told to.
+HOLDER = """
+import sys
+from pathlib import Path
+from mmcell.encoders.shelf import Shelf
+with Shelf(Path(sys.argv[1])).turn("k"):
+    print("held", flush=True)
+    sys.stdin.readline()
+"""
+
+
+@pytest.mark.parametrize("killed", [False, True])
+def test_who_comes_second_waits_and_no_dead_one_is_waited_for(killed, tmp_path):
+    command = [sys.executable, "-c", HOLDER, str(tmp_path)]
+    holder = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    assert holder.stdout.readline() == "held\n"
+    order = []
+
+    def second():
+        with Shelf(tmp_path).turn("k"):
+            order.append("second")
+
+    with Shelf(tmp_path).turn("another"):
+        order.append("another")
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(second)
+        time.sleep(0.3)
+        assert not waiting.done()
+        order.append("end of the first")
+        if killed:
+            holder.kill()
+        else:
+            holder.stdin.write("\n")
+            holder.stdin.flush()
+        waiting.result(timeout=60)
+    holder.communicate()
+    assert order == ["another", "end of the first", "second"]
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("why", ["nothing can be locked", "too long"])
+def test_a_turn_is_a_saving_and_no_condition(why, tmp_path, monkeypatch):
+    with Shelf(tmp_path).turn("k"):
+        if why == "too long":
+            monkeypatch.setattr(shelf_module, "_WAIT", 0.2)
+        else:
+            monkeypatch.setattr(shelf_module, "lock", lambda path: None)
+        with Shelf(tmp_path).turn("k"):
+            filled(tmp_path).finish(10)
+    np.testing.assert_array_equal(Shelf(tmp_path).read("k")[0], VALUES)
+
+
+def test_who_waited_reads_what_another_wrote(tmp_path):
+    """The entry comes while the second one has its turn at last: it encodes nothing."""
+    plain = Counting()
+    encode(plain, "x", TOY, "rna", shelf=Shelf(tmp_path / "first"))
+    (entry,) = (tmp_path / "first").iterdir()
+
+    class Late(Shelf):
+        @contextmanager
+        def turn(self, key):
+            shutil.copytree(entry, self.folder / key)
+            yield
+
+    late = Counting()
+    found = encode(late, "x", TOY, "rna", shelf=Late(tmp_path / "second"))
+    assert (plain.rows, late.rows) == (20, 0)
+    np.testing.assert_array_equal(found.values, encode(Counting(), "x", TOY, "rna").values)

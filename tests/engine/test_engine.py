@@ -1,5 +1,6 @@
 """A run that stops in the middle goes on where it was, whoever computes."""
 
+import os
 import time
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
@@ -7,11 +8,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from mmcell import Embedding, ModelCard, Results, evaluate, outcome
+from mmcell import Embedding, ModelCard, Results, evaluate, outcome, store
 from mmcell.engine import engine, processes
 from mmcell.engine.engine import Engine
 from mmcell.engine.job import Job, do
 from mmcell.plan import make_plan
+from mmcell.run import keeping, run_plans
 from mmcell.store import Store
 from tests.toys import ALIGNMENT, PATIENT, RETRIEVAL, SURVIVAL, cite, survivors
 
@@ -245,3 +247,137 @@ def test_folds_that_do_not_go_together_are_a_failed_row_and_stop_no_other(monkey
     found = evaluate(["pca", "features"], ALIGNMENT, dataset=cite(), **OPTIONS)
     assert [(record.encoder, "scored twice" in record.error) for record in found.failed] == [("features", True)]
     assert any(record.encoder == "pca" and record.scores for record in found.records)
+
+
+def test_parts_of_a_config_that_was_changed_go_when_a_run_ends_whole(done, tmp_path):
+    """Not before: a run that stops again, or fails, may have been the wrong one."""
+    done.stop = 6
+    with pytest.raises(KeyboardInterrupt):
+        evaluate("pca", ALIGNMENT, dataset=cite(), out=tmp_path, **OPTIONS)
+    old = {path.name for path in (tmp_path / "parts").iterdir()}
+    done.stop = len(done) + 3
+    with pytest.raises(KeyboardInterrupt):
+        evaluate("pca", ALIGNMENT, dataset=cite(), out=tmp_path, seed=1, **OPTIONS)
+    done.stop = None
+    evaluate({"breaks": Broken()}, ALIGNMENT, dataset=cite(), out=tmp_path, seed=2, **OPTIONS)
+    assert old < {path.name for path in (tmp_path / "parts").iterdir()}
+    plans = keeping([make_plan(ALIGNMENT, "pca", cite(), **OPTIONS)], None, tmp_path)
+    done.clear()
+    said = []
+    left = tmp_path / "parts" / f".{sorted(old)[0]}.123.part"
+    half = []
+
+    def move(text, done, total):
+        # As a worker leaves it that is killed in the middle.
+        half.append(left.write_text("half"))
+
+    found = run_plans(plans, out=tmp_path, say=said.append, progress=move)
+    assert len(done) == 15 - 6
+    assert half
+    assert not found.failed
+    assert not (tmp_path / "parts").exists()
+    others = 3 + 10 + 1
+    assert said == [f"removed {others} parts of earlier runs that nothing here needs, from {tmp_path}/parts"]
+    assert not evaluate("pca", ALIGNMENT, dataset=cite(), out=tmp_path, **OPTIONS).failed
+    assert len(done) == 15 - 6
+
+
+def test_where_nobody_can_lock_nothing_of_others_is_cleared_away(monkeypatch, tmp_path):
+    (tmp_path / "parts").mkdir(parents=True)
+    theirs = tmp_path / "parts" / "0123.4567"
+    theirs.write_text("theirs")
+    monkeypatch.setattr(store, "lock", lambda path: None)
+    evaluate("pca", ALIGNMENT, dataset=cite(), out=tmp_path, **OPTIONS)
+    assert theirs.exists()
+    monkeypatch.undo()
+    evaluate("pca", ALIGNMENT, dataset=cite(), out=tmp_path, **OPTIONS)
+    assert not theirs.exists()
+
+
+class Broken:
+    card = ModelCard(name="broken")
+    fingerprint = "broken 1"
+
+    def encode(self, data):
+        raise ValueError("out of luck")
+
+
+class Counted:
+    """An executor of one thread that notes what it is sent."""
+
+    def __init__(self, pool):
+        self.pool, self.orders = pool, []
+
+    def submit(self, fn, order):
+        self.orders.append((order.job, order.key))
+        return self.pool.submit(fn, order)
+
+
+@pytest.mark.parametrize("kept", [False, True])
+@pytest.mark.parametrize("reuse", ["only-missing", "never"])
+def test_what_is_asked_twice_is_computed_once(kept, reuse, done, tmp_path):
+    out = tmp_path if kept else None
+    once = evaluate("pca", ALIGNMENT, dataset=cite(), **OPTIONS)
+    jobs, done[:] = list(done), []
+    twice = evaluate("pca", [ALIGNMENT, ALIGNMENT], dataset=cite(), out=out, reuse=reuse, **OPTIONS)
+    assert sorted(done, key=str) == sorted(jobs, key=str)
+    assert contents(twice) == [record for record in contents(once) for _ in range(2)]
+    with ThreadPoolExecutor(1) as pool:
+        counted = Counted(pool)
+        sent = evaluate(
+            "pca", [ALIGNMENT, ALIGNMENT], dataset=cite(), executor=counted, reuse="never", out=out, **OPTIONS
+        )
+    assert len(counted.orders) == len(set(counted.orders)) == len(jobs)
+    assert contents(sent) == contents(twice)
+    assert not (tmp_path / "parts").exists()
+
+
+def test_controls_that_two_tasks_share_are_computed_once_and_what_fails_fails_twice(done, tmp_path):
+    asked = [{"features": "features", "broken": Broken()}, {"hvg": "hvg", "broken": Broken()}]
+    alone = [contents(evaluate(some, ALIGNMENT, dataset=cite(), **OPTIONS)) for some in asked]
+    done.clear()
+    plans = [make_plan(ALIGNMENT, some, cite(), **OPTIONS) for some in asked]
+    together = run_plans(plans, out=tmp_path)
+    assert sorted(contents(together), key=str) == sorted([*alone[0], *alone[1]], key=str)
+    labels = [label for label, _ in done]
+    assert {label: labels.count(label) for label in labels} == {
+        "random": 5, "constant": 5, "features": 5, "hvg": 5, "broken": 1,
+    }  # fmt: skip
+    with ThreadPoolExecutor(1) as pool:
+        there = run_plans(plans, out=tmp_path / "other", executor=pool)
+    # Where it failed is another line with a folder of embeddings, which workers have.
+    assert [(r.key, r.scores, r.error) for r in there.records] == [(r.key, r.scores, r.error) for r in together.records]
+
+
+class Tallied:
+    """An encoder that takes a while, and notes in a file which process it was in."""
+
+    card = ModelCard(name="tallied")
+    fingerprint = "tallied 1"
+
+    def __init__(self, tally):
+        self._tally = tally
+
+    def encode(self, data):
+        with self._tally.open("a") as file:
+            file.write(f"{os.getpid()}\n")
+        time.sleep(2)
+        return np.asarray(data.X[:, :3], dtype=float)
+
+
+@pytest.mark.parametrize("can_lock", [True, False])
+def test_workers_that_need_the_same_cells_encode_them_once(can_lock, monkeypatch, tmp_path):
+    """Both begin with a fold of it. Without locks both may encode, and find the same."""
+    options = OPTIONS | {"controls": []}
+    tally = tmp_path / "tally"
+    if not can_lock:
+        monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+        (tmp_path / "sitecustomize.py").write_text(
+            "import fcntl\ndef none(*_):\n    raise OSError('not supported')\nfcntl.flock = none\n"
+        )
+    with processes(2) as pool:
+        found = evaluate(Tallied(tally), ALIGNMENT, dataset=cite(), executor=pool, out=tmp_path / "out", **options)
+    assert not found.failed
+    encoded = tally.read_text().splitlines()
+    assert 1 <= len(encoded) == len(set(encoded)) <= (1 if can_lock else 2)
+    assert contents(found) == contents(evaluate(Tallied(tally), ALIGNMENT, dataset=cite(), **options))

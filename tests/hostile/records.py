@@ -52,7 +52,7 @@ def record_of(run):
 
 
 def edit(**changes):
-    """Change a record as JSON; a key of several words, such as task__name, goes down."""
+    """Change a record as JSON, and leave its seal out; a key of several words, such as task__name, goes down."""
 
     def damage(run):
         path = record_of(run)
@@ -63,6 +63,7 @@ def edit(**changes):
             for part in way:
                 inner = inner[part]
             inner[last] = value
+        del content["seal"]
         path.write_text(json.dumps(content))
 
     return damage
@@ -113,7 +114,18 @@ damaged("a task without a question", SAYS, edit(task__question=None))
 damaged(
     "a task that asks nothing",
     r"report: the record 'ours' does not say what its task asks; run it again",
-    lambda run: text(record_of(run).read_text().replace('"question"', '"frage"'))(run),
+    lambda run: (edit()(run), text(record_of(run).read_text().replace('"question"', '"frage"'))(run)),
+)
+ALTERED = r"records/.*\.json: was altered after it was written; delete it and run again"
+for command in (("report", "run"), ("compare", "run", "--metric", "auroc"), ("leaderboard", "run", "--out", "out")):
+    damaged(
+        f"a score that was raised, for {command[0]}",
+        ALTERED,
+        lambda run: text(record_of(run).read_text().replace('"value": 0.5', '"value": 0.9'))(run),
+        command,
+    )
+damaged(
+    "a seal of nothing", ALTERED, lambda run: text(record_of(run).read_text().replace('"seal": "', '"seal": "0'))(run)
 )
 damaged("folds that are text", SAYS, edit(details={"folds": "abc"}))
 damaged("draws that are text", SAYS, edit(parameters={"n_boot": "many", "seed": 0}))
