@@ -25,7 +25,7 @@ from mmcell.plausible import plausible_covariates
 from mmcell.records import FORMAT, Finding
 from mmcell.splits import Split, most_folds, splits_of
 from mmcell.stats.bootstrap import MAXIMUM_DRAWS, check_draws
-from mmcell.survey import refuse_negative
+from mmcell.survey import refuse_at_sight
 from mmcell.task import MethodView, Task, get_task, unasked
 
 ControlNames = Literal["default"] | Sequence[str]
@@ -184,7 +184,7 @@ def make_plan(
     if crossed and data.roles.columns.get(crossed) is None:
         raise MmcellError(f"task {spec.name!r}: units are crossed with {crossed!r}; set roles.{crossed} in the card")
     for modality in {modality_of(wanted, data) for wanted, _ in spec.slots.values()} & set(data.card.modalities):
-        refuse_negative(data, modality)
+        refuse_at_sight(data, modality)
     if spec.slot[2] == "patient":
         plausible_covariates(data, data.roles.hidden(tuple(t for s in spec.splits for t in s.targets)))
     splits, findings = _splits(task, data, seed)

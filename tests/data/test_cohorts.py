@@ -397,7 +397,7 @@ def test_wrong_cards_are_refused(tmp_path, refused):
         mmcell.load_dataset(own(tmp_path, layer="row"))
     with refused("'backed' and 'layer' are for 'data' that is one .h5ad or .zarr"):
         mmcell.load_dataset(own(tmp_path, data="mine.h5mu", backed=True))
-    with refused("X holds broken numbers", "preprocessing: log1p"):
+    with refused("X holds fractions", "preprocessing: log1p"):
         encode(PCA(), "pca", mmcell.load_dataset(own(tmp_path, layer="X", backed=True)), "rna", pd.Index(["D00"]))
 
 
