@@ -75,7 +75,8 @@ class Worst(_Record):
     value, n_units, n_items
         The metric there.
     n_groups, n_small, n_undefined
-        Groups that were compared, and those left out: with fewer than 10 units, or where the metric has no value.
+        Groups that were compared, two or more of a grouping, and those left out: with fewer than 10 units, or where the
+        metric has no value.
     """
 
     role: str

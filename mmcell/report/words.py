@@ -219,9 +219,8 @@ def group_name(worst: Worst) -> str:
 
 def compared(worst: Worst) -> str:
     """Say how many groups a worst one was picked from, and how many were too small for that."""
-    text = f"worst of {whole(worst.n_groups)}" if worst.n_groups > 1 else "the only one that is large enough"
     small = f" ({whole(worst.n_small)} more too small)" if worst.n_small else ""
-    return f"{text}{small}"
+    return f"worst of {whole(worst.n_groups)}{small}"
 
 
 def null_in_words(score: Score) -> str:
