@@ -74,7 +74,7 @@ class Results:
         """Say in a paragraph what there is, not print every record."""
         tasks = ", ".join(sorted({r.task["name"] for r in self.records})) or "none"
         data = ", ".join(sorted({r.dataset for r in self.records})) or "none"
-        roles = Counter(r.role for r in self.records)
+        roles = Counter(r.stands_as for r in self.records)
         counts = [f"{roles[role]} of a {role}" for role in ("candidate", "control", "ceiling") if roles[role]]
         several = [f"{len(self.failed)} failed"] * bool(self.failed) + [f"{len(self.notes)} notes"] * bool(self.notes)
         return (
