@@ -51,7 +51,8 @@ def show(
     name: Annotated[
         str,
         typer.Argument(
-            help="A task, dataset or its card, encoder, model, patient encoder, correction, metric, probe or control."
+            help="A task, dataset or its card, encoder, model, patient encoder, correction, metric, probe or control; "
+            "a task, encoder or metric also as module:attribute."
         ),
     ],
     shape: Annotated[Literal["text", "json"], typer.Option("--format", help="What is printed.")] = "text",
