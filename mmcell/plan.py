@@ -19,6 +19,7 @@ from mmcell.embedding import Embedding
 from mmcell.encoders.base import ENCODERS, make_encoder
 from mmcell.encoders.shelf import Shelf
 from mmcell.errors import MmcellError, first
+from mmcell.incremental import CLINICAL
 from mmcell.lineup import build, resolve
 from mmcell.metrics.base import Metric, get_metric
 from mmcell.plausible import plausible_covariates
@@ -26,7 +27,7 @@ from mmcell.records import FORMAT, Finding
 from mmcell.splits import Split, most_folds, splits_of
 from mmcell.stats.bootstrap import MAXIMUM_DRAWS, check_draws
 from mmcell.survey import refuse_at_sight
-from mmcell.task import MethodView, Task, get_task, unasked
+from mmcell.task import PLUS_CLINICAL, MethodView, Task, get_task, unasked
 
 ControlNames = Literal["default"] | Sequence[str]
 #: With fewer permutations the smallest p, 1/(n + 1), lies above 0.05.
@@ -235,7 +236,8 @@ def make_plan(
     if plan.reference is None:
         text = f"the reference control {spec.reference} was not run: no score has a difference from it"
         findings.append(Finding(severity="warning", code="reference-missing", message=text))
-    findings += audit_data(data, splits, spec.slot[2], modality_of(spec.slot[1], data))
+    clinical = any(c.encoder == CLINICAL or c.probe.endswith(PLUS_CLINICAL) for c in candidates)
+    findings += audit_data(data, splits, spec.slot[2], modality_of(spec.slot[1], data), clinical=clinical)
     return plan
 
 

@@ -220,6 +220,18 @@ def test_corrected_counts_whose_first_rows_are_small_are_counts(monkeypatch, ref
     assert make_plan(PATIENT, "features", again).candidates
 
 
+def test_few_patients_per_clinical_variable_are_named_where_a_model_of_them_is_fitted():
+    task = PATIENT.on(PATIENT.spec.dataset)
+    task.spec = replace(task.spec, more_probes=("logistic+clinical",))
+
+    def said(**asked):
+        return "few-per-variable" in codes(make_plan(task, "features", TOY, **asked))
+
+    assert said(controls=["random", "clinical-only"])
+    assert said(controls=["random"], probes=["logistic+clinical"])
+    assert not said(controls=["random"])
+
+
 def test_a_concept_without_any_marker_is_refused_before_anything_runs(refused):
     def with_concepts(**concepts):
         return replace(TOY, card=TOY.card.model_copy(update={"concepts": {k: {"rna": v} for k, v in concepts.items()}}))
