@@ -94,7 +94,7 @@ class Board:
         folders: Iterable[str | Path],
         *,
         adjust: Adjust = "holm",
-        n_permutations: int = 1000,
+        n_permutations: int | None = None,
         progress: Progress | None = None,
     ) -> Self:
         """Read the runs in some folders; one that is given twice counts once. Arguments are those of `of`.
@@ -116,7 +116,7 @@ class Board:
         runs: Mapping[str, Results],
         *,
         adjust: Adjust = "holm",
-        n_permutations: int = 1000,
+        n_permutations: int | None = None,
         progress: Progress | None = None,
     ) -> Self:
         """Return the board of several results.

@@ -5,6 +5,9 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
+#: How alike two names are of which one may be a slip, and how far behind the nearest another one is still named.
+_CUTOFF, _BEHIND = 0.4, 0.2
+
 
 class MmcellError(Exception):
     """A problem that the user can cure.
@@ -32,7 +35,7 @@ class MissingExtraError(MmcellError, ImportError):
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """Return a hint that names the three nearest of `known`, or all of them when there are few.
+    """Return a hint that names the nearest of `known`, up to three that are nearly as near, or what is known.
 
     Parameters
     ----------
@@ -42,12 +45,27 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
         What would have been understood.
     """
     options = sorted(known)
-    near = difflib.get_close_matches(name, options, n=3, cutoff=0.4)
+    near = near_to(name, options, _CUTOFF)
     if near:
         return f"did you mean {', '.join(near)}?"
     if not options:
         return "none is registered"
     return f"known: {', '.join(options[:12])}{' …' if len(options) > 12 else ''}"
+
+
+def near_to(name: str, known: Iterable[str], cutoff: float) -> list[str]:
+    """Return up to three of `known` that are written nearly as `name` is, the nearest first.
+
+    Parameters
+    ----------
+    name, known
+        See `did_you_mean`.
+    cutoff
+        How alike the nearest must be, from 0 to 1 (the ratio of `difflib`); the others are not far behind it.
+    """
+    near = difflib.get_close_matches(name, list(known), n=3, cutoff=cutoff)
+    alike = [difflib.SequenceMatcher(None, other, name).ratio() for other in near]
+    return [other for other, ratio in zip(near, alike, strict=True) if ratio >= alike[0] - _BEHIND]
 
 
 def first(values: Iterable[object], n: int = 3) -> str:

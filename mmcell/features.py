@@ -138,17 +138,23 @@ def refuse_contradicted(values: Any, stated: str, who: str) -> None:
     Raises
     ------
     MmcellError
-        NaN or infinite values; counts below zero, or broken numbers no larger than logarithms called counts; whole
+        NaN or infinite values; counts below zero, or fractions no larger than logarithms called counts; whole
         numbers beyond what a logarithm reaches called log1p.
     """
+    if why := contradiction(*range_of(values), stated):
+        raise MmcellError(f"{who}: {why}")
+
+
+def range_of(values: Any) -> tuple[float, float, bool, int]:
+    """Return the least and the largest of some values, whether all are whole, and how many are not finite."""
     found = values.data if hasattr(values, "indptr") else np.asarray(values).ravel()
     least, most = (float(found.min()), float(found.max())) if found.size else (0.0, 0.0)
     bad = 0 if np.isfinite(least) and np.isfinite(most) else int((~np.isfinite(found)).sum())
-    refuse_range(least, most, bool((found == np.round(found)).all()), bad, stated, who)
+    return least, most, bool((found == np.round(found)).all()), bad
 
 
-def refuse_range(least: float, most: float, whole: bool, bad: int, stated: str, who: str) -> None:
-    """Raise as `refuse_contradicted` does, for values of which these facts are known.
+def contradiction(least: float, most: float, whole: bool, bad: int, stated: str) -> str:
+    """Return why values cannot be what is stated of them, with the cure, as `refuse_contradicted` does; "" if they can.
 
     Parameters
     ----------
@@ -158,26 +164,26 @@ def refuse_range(least: float, most: float, whole: bool, bad: int, stated: str, 
         Whether all of them are whole numbers.
     bad
         How many are NaN or infinite.
-    stated, who
+    stated
         See `refuse_contradicted`.
     """
     if bad:
-        raise MmcellError(f"{who}: X holds {bad} NaN or infinite values; fill them in, or take these items out")
+        return f"X holds {bad} NaN or infinite values; fill them in, or take these items out"
     if stated == "counts" and least < 0:
-        raise MmcellError(
-            f"{who}: X holds values down to {least:g}, and the card says counts; set preprocessing: values, or give "
-            "the counts"
+        return (
+            f"X holds values down to {least:g}, and the card says counts; set preprocessing: values, or give the counts"
         )
     if stated == "counts" and not whole and most <= _LOG_MOST:
-        raise MmcellError(
-            f"{who}: X holds broken numbers up to {most:g}, which look like logarithms, and the card says counts; set "
+        return (
+            f"X holds fractions up to {most:g}, which look like logarithms, and the card says counts; set "
             "preprocessing: log1p, or give the counts"
         )
     if stated == "log1p" and whole and most > _LOG_MOST:
-        raise MmcellError(
-            f"{who}: X holds whole numbers up to {most:g}, which are counts, and the card says log1p; set "
+        return (
+            f"X holds whole numbers up to {most:g}, which are counts, and the card says log1p; set "
             "preprocessing: counts"
         )
+    return ""
 
 
 def layout_of(part: AnnData) -> dict[str, Any]:

@@ -40,9 +40,10 @@ def grade(
 ) -> Items:  # fmt: skip
     """Return the items of one split with unit, repeat, fold and truth attached by id.
 
-    Items whose truth is missing are left out; they are counted as excluded when the split is scored. Where the dataset
-    has strata, items are there a second time, to be compared within these: see `mmcell.strata`. `real` is the dataset
-    as it is, where labels are permuted in the one given; `resampled` whether intervals are wanted.
+    Items whose truth is missing are left out; they are counted as excluded when the split is scored. Where each of two
+    values is told from the rest (``batch=b1``, ``batch=b2``), the first is scored, for it is one question. Where the
+    dataset has strata, items are there a second time, to be compared within these: see `mmcell.strata`. `real` is the
+    dataset as it is, where labels are permuted in the one given; `resampled` whether intervals are wanted.
 
     Raises
     ------
@@ -86,7 +87,8 @@ def grade(
     folds = [s for s in splits if s.spec.name == split.spec.name] or [split]
     keys = [s.key for s in folds]
     parts = []
-    for target, part in frame.groupby("target", sort=False):
+    twins = _twins(dataset, [str(target) for target in frame["target"].unique()], level)
+    for target, part in frame[~frame["target"].isin(twins)].groupby("target", sort=False):
         truth = dataset.truth(str(target), level)
         known = part[part["item"].isin(truth.index)]
         known = known.assign(**{c: truth.loc[known["item"], c].to_numpy() for c in truth})
@@ -107,6 +109,19 @@ def grade(
         span = dataset.once(("span", *keys), lambda: Span.of([_outcome(dataset, s) for s in folds]))
         graded = with_censoring(graded, items, *_outcome(dataset, split), span)
     return Items(within_strata(graded, items.kind, dataset, split, folds), items.kind, details=items.details)
+
+
+def _twins(dataset: Dataset, asked: Sequence[str], level: str) -> set[str]:
+    """Return which targets put a question again: of a role of two values, who tells the one tells the other."""
+    values: dict[str, set[str]] = defaultdict(set)
+    for role, is_value, value in (target.partition("=") for target in asked):
+        if is_value:
+            values[role].add(value)
+    return {
+        f"{role}={max(some)}"
+        for role, some in values.items()
+        if len(some) == 2 and some == set(class_names(dataset.truth(role, level)["y_true"]))
+    }
 
 
 def _outcome(dataset: Dataset, split: Split) -> tuple[np.ndarray, np.ndarray]:

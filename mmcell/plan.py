@@ -19,14 +19,15 @@ from mmcell.embedding import Embedding
 from mmcell.encoders.base import ENCODERS, make_encoder
 from mmcell.encoders.shelf import Shelf
 from mmcell.errors import MmcellError, first
+from mmcell.incremental import CLINICAL
 from mmcell.lineup import build, resolve
 from mmcell.metrics.base import Metric, get_metric
 from mmcell.plausible import plausible_covariates
 from mmcell.records import FORMAT, Finding
 from mmcell.splits import Split, most_folds, splits_of
 from mmcell.stats.bootstrap import MAXIMUM_DRAWS, check_draws
-from mmcell.survey import refuse_negative
-from mmcell.task import MethodView, Task, get_task, unasked
+from mmcell.survey import refuse_at_sight
+from mmcell.task import PLUS_CLINICAL, MethodView, Task, get_task, unasked
 from mmcell.variants import sampled
 
 ControlNames = Literal["default"] | Sequence[str]
@@ -189,7 +190,7 @@ def make_plan(
     if crossed and data.roles.columns.get(crossed) is None:
         raise MmcellError(f"task {spec.name!r}: units are crossed with {crossed!r}; set roles.{crossed} in the card")
     for modality in {modality_of(wanted, data) for wanted, _ in spec.slots.values()} & set(data.card.modalities):
-        refuse_negative(data, modality)
+        refuse_at_sight(data, modality)
     if spec.slot[2] == "patient":
         plausible_covariates(data, data.roles.hidden(tuple(t for s in spec.splits for t in s.targets)))
     splits, findings = _splits(task, data, seed)
@@ -240,7 +241,8 @@ def make_plan(
     if plan.reference is None:
         text = f"the reference control {spec.reference} was not run: no score has a difference from it"
         findings.append(Finding(severity="warning", code="reference-missing", message=text))
-    findings += audit_data(data, splits, spec.slot[2], modality_of(spec.slot[1], data))
+    clinical = any(c.encoder == CLINICAL or c.probe.endswith(PLUS_CLINICAL) for c in candidates)
+    findings += audit_data(data, splits, spec.slot[2], modality_of(spec.slot[1], data), clinical=clinical)
     return plan
 
 

@@ -14,7 +14,7 @@ from mmcell.metrics.base import METRICS, get_metric
 from mmcell.records import RunRecord, Score
 from mmcell.stats.bootstrap import ALPHA
 from mmcell.stats.comparison import Comparison, compare
-from mmcell.stats.multiplicity import Adjust
+from mmcell.stats.multiplicity import Adjust, out_of_reach
 
 #: Whether a record can be ranked; ``unverifiable`` ones are shown beside the ranks, ``refused`` ones are listed.
 Standing = Literal["complete", "unverifiable", "refused"]
@@ -106,7 +106,7 @@ class Place:
         return [row for row in self.ranked if row not in self.leaders and first & set(row.letters)]
 
 
-def places_of(entries: Sequence[Entry], adjust: Adjust, n_permutations: int) -> tuple[Place, ...]:
+def places_of(entries: Sequence[Entry], adjust: Adjust, n_permutations: int | None) -> tuple[Place, ...]:
     """Return every place in which entries of one group have the headline score, ranked.
 
     Parameters
@@ -126,7 +126,7 @@ def places_of(entries: Sequence[Entry], adjust: Adjust, n_permutations: int) -> 
 
 
 def _place(
-    metric: str, facts: tuple[str, ...], found: list[tuple[Entry, Score]], adjust: Adjust, n_permutations: int
+    metric: str, facts: tuple[str, ...], found: list[tuple[Entry, Score]], adjust: Adjust, n_permutations: int | None
 ) -> Place:
     why = {entry.name: _unranked(entry, score) for entry, score in found}
     family = {}
@@ -163,7 +163,7 @@ def _order(row: Row) -> tuple[bool, float, bool, float, str]:
 
 
 def _compared(
-    metric: str, family: Mapping[str, Items], records: Sequence[RunRecord], adjust: Adjust, n_permutations: int
+    metric: str, family: Mapping[str, Items], records: Sequence[RunRecord], adjust: Adjust, n_permutations: int | None
 ) -> tuple[Comparison | None, tuple[str, ...]]:
     """Return the comparison of a family with what to know of it; None where they cannot be compared."""
     if len(family) < 2:
@@ -182,12 +182,12 @@ def _compared(
     notes = [
         f"ranks and their 95 % intervals are over {n_boot} bootstrap draws of the units that all {len(family)} share; "
         f"letters after adjustment by {_ADJUSTED[adjust]} over {pairs} pair{'s' * (pairs != 1)}, "
-        f"{n_permutations} permutations"
+        f"{found.n_permutations:,} permutations"
     ]
-    if adjust == "holm" and pairs > ALPHA * (n_permutations + 1):
+    if adjust == "holm" and out_of_reach(pairs, found.n_permutations):
         notes.append(
-            f"with {n_permutations} permutations no p of {pairs} pairs can reach {ALPHA:g} after adjustment: all share "
-            "a letter; use more"
+            f"with {found.n_permutations:,} permutations no p of {pairs} pairs can reach {ALPHA:g} after adjustment: "
+            "all share a letter; use more"
         )
     if {panel.n_items for panel in family.values()} != {int(found.table["n_items"].min())}:
         notes.append("not all scored the same items: ranks are on those that all share, values on each one's own")

@@ -75,7 +75,8 @@ class Worst(_Record):
     value, n_units, n_items
         The metric there.
     n_groups, n_small, n_undefined
-        Groups that were compared, and those left out: with fewer than 10 units, or where the metric has no value.
+        Groups that were compared, two or more of a grouping, and those left out: with fewer than 10 units, or where the
+        metric has no value.
     """
 
     role: str
@@ -307,6 +308,11 @@ class RunRecord(_Record):
         return self.role == "candidate" or self.asked
 
     @property
+    def stands_as(self) -> Literal["candidate", "control", "ceiling"]:
+        """The one role in tables: what somebody wants to know of is a candidate, if controls demand it, too."""
+        return "candidate" if self.competes else self.role
+
+    @property
     def is_rival(self) -> bool:
         """Whether others can be compared with it: a permuted control has another truth, a ceiling is no rival."""
         return self.role != "ceiling" and not self.permuted
@@ -314,7 +320,7 @@ class RunRecord(_Record):
     @property
     def order(self) -> tuple[str, ...]:
         """Where it stands in tables, whatever the order in which things were asked for or finished."""
-        rank = str(("candidate", "control", "ceiling").index(self.role))
+        rank = str(("candidate", "control", "ceiling").index(self.stands_as))
         return (self.task["name"], self.dataset, rank, self.encoder, self.correction, self.patient_encoder, self.probe)
 
     def content(self) -> dict[str, Any]:

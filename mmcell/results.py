@@ -74,7 +74,7 @@ class Results:
         """Say in a paragraph what there is, not print every record."""
         tasks = ", ".join(sorted({r.task["name"] for r in self.records})) or "none"
         data = ", ".join(sorted({r.dataset for r in self.records})) or "none"
-        roles = Counter(r.role for r in self.records)
+        roles = Counter(r.stands_as for r in self.records)
         counts = [f"{roles[role]} of a {role}" for role in ("candidate", "control", "ceiling") if roles[role]]
         several = [f"{len(self.failed)} failed"] * bool(self.failed) + [f"{len(self.notes)} notes"] * bool(self.notes)
         return (
@@ -146,7 +146,7 @@ class Results:
         target: str | None = None,
         query: str | None = None,
         stratum: str = "all",
-        n_permutations: int = 1000,
+        n_permutations: int | None = None,
     ) -> Comparison:
         """Compare all encoders pair by pair, on the items they share, in one task or over a declared family of tasks.
 
@@ -162,7 +162,7 @@ class Results:
             Several tasks: every pair in each, and in the mean over them (see `mmcell.stats.family`). An entry is a
             name, or what is meant in that task: ``{"task": "patient-severity", "split": "batch-out"}``.
         n_permutations
-            Draws of the permutation null.
+            Draws of the permutation null; None takes as many as the pairs ask for, 1,000 or more.
 
         Returns
         -------

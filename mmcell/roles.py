@@ -8,7 +8,7 @@ from typing import Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 from pydantic.dataclasses import dataclass
 
-from mmcell.errors import MmcellError, did_you_mean
+from mmcell.errors import MmcellError, did_you_mean, first, near_to, number_of
 
 _FIELDS = ConfigDict(extra="forbid", coerce_numbers_to_str=True)
 _STRICT = ConfigDict(extra="forbid", coerce_numbers_to_str=True, frozen=True)
@@ -278,6 +278,8 @@ class CohortCard(BaseModel):
         return self
 
 
+#: How alike a value must be to one of those that are allowed to be taken for a slip.
+_ALIKE = 0.6
 #: What pydantic calls a key that a model, or a dataclass, does not have.
 _UNKNOWN = ("extra_forbidden", "unexpected_keyword_argument")
 
@@ -306,12 +308,13 @@ def parse(model: Any, content: Any, where: str) -> Any:
     except ValidationError as error:
         # A mistyped key often leaves a required one missing too; the mistake is what helps.
         fault = min(error.errors(), key=lambda f: f["type"] not in _UNKNOWN)
-        # A tag such as literal['a','b'] says which member of a union failed, not where.
-        spot = ".".join(str(part) for part in fault["loc"] if "[" not in str(part))
+        spot = _spot(fault)
         if fault["type"] in _UNKNOWN:
             hint = did_you_mean(str(fault["loc"][-1]), _fields(model, fault["loc"][:-1]))
             raise MmcellError(f"{where}: unknown key {spot!r}; {hint}") from error
-        rest = f" (+{error.error_count() - 1} more)" if error.error_count() > 1 else ""
+        # Every member of a union that fails is an error of its own, at one and the same key.
+        others = [at for at in dict.fromkeys(_spot(f) for f in error.errors()) if at != spot]
+        rest = f"; and {number_of(len(others), 'more error')} ({first(others)})" if others else ""
         message = fault["msg"].removeprefix("Value error, ")
         if fault["type"] == "invalid_key":
             # Without quotes YAML takes null, yes, 7 and 2026-01-01 for what they look like.
@@ -319,8 +322,16 @@ def parse(model: Any, content: Any, where: str) -> Any:
         if fault["type"] == "string_type" and isinstance(fault["input"], bool):
             words = "yes, on and true" if fault["input"] else "no, off and false"
             message = f'without quotes YAML takes {words} for a truth value; quote it ("{words.partition(",")[0]}")'
+        if fault["type"] == "literal_error" and isinstance(fault["input"], str):
+            near = near_to(fault["input"], re.findall(r"'([^']*)'", fault["ctx"]["expected"]), _ALIKE)
+            message += f", not {fault['input']!r}" + (f"; did you mean {', '.join(near)}?" if near else "")
         at = f"{where}: {spot}" if spot else where
         raise MmcellError(f"{at}: {message[:1].lower()}{message[1:]}{rest}") from error
+
+
+def _spot(fault: Any) -> str:
+    """Return where a fault is, as ``roles.unit``: the tags of a union, such as literal['a','b'], are no places."""
+    return ".".join(str(part) for part in fault["loc"] if "[" not in str(part))
 
 
 def _fields(model: Any, path: tuple[Any, ...]) -> list[str]:

@@ -44,7 +44,7 @@ def group_table(records: Sequence[RunRecord]) -> pd.DataFrame:
     rows = [
         {
             "task": record.task["name"], "dataset": record.dataset, "encoder": record.encoding,
-            "patient_encoder": record.patient_encoder, "probe": record.probe, "role": record.role,
+            "patient_encoder": record.patient_encoder, "probe": record.probe, "role": record.stands_as,
             **{name: getattr(score, name) for name in places},
             "by": g.role, "group": g.name, "value": g.value, "ci_low": g.low, "ci_high": g.high,
             "chance": g.chance, "n_units": g.n_units, "n_items": g.n_items,
@@ -62,7 +62,7 @@ def _row(record: RunRecord, score: Score) -> dict[str, object]:
     return {
         "task": record.task["name"], "dataset": record.dataset, "encoder": record.encoder,
         "patient_encoder": record.patient_encoder, "probe": record.probe, "correction": record.correction,
-        "role": record.role, "metric": score.metric, "query": score.query, "gallery": score.gallery,
+        "role": record.stands_as, "metric": score.metric, "query": score.query, "gallery": score.gallery,
         "stratum": _stratum(score), "split": score.split, "shift": score.shift, "value": score.value,
         "ci_low": score.low, "ci_high": score.high, "chance": score.chance,
         "difference": gap.value if gap else None, "skill": score.skill, "p_null": score.p_null,

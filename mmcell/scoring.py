@@ -80,7 +80,7 @@ def score_table(
     *,
     metrics: tuple[str, ...] = (),
     n_boot: int = 1000,
-    n_permutations: int = 1000,
+    n_permutations: int | None = None,
     adjust: Adjust = "holm",
     seed: int = 0,
 ) -> Scoring:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 
 import numpy as np
@@ -19,10 +20,11 @@ _RECALLS = ("balanced_accuracy", "batch_predictability")
 
 
 def worst(items: Items, metrics: Sequence[Metric]) -> dict[str, Worst]:
-    """Return the group in which each metric is worst, by its name; none where nothing is grouped or groups are small.
+    """Return the group in which each metric is worst, by its name; none where there are no two groups to compare.
 
-    Groups with fewer than 10 units are counted, not compared: the worst of many small groups is noise. It is still
-    the worst of several, hence worse than it would be in new patients.
+    Groups with fewer than 10 units are counted, not compared: the worst of many small groups is noise. Of a grouping
+    of which one group is left, this one is no worst, and may be better than all together. What is found is still the
+    worst of several, hence worse than it would be in new patients.
 
     Parameters
     ----------
@@ -39,7 +41,9 @@ def worst(items: Items, metrics: Sequence[Metric]) -> dict[str, Worst]:
         values = [
             np.nan if _one_class(part) and metric.name not in _RECALLS else metric.fn(part) for _, _, part in parts
         ]
-        defined = [i for i, value in enumerate(values) if np.isfinite(value)]
+        finite = [i for i, value in enumerate(values) if np.isfinite(value)]
+        left = Counter(parts[i][0] for i in finite)
+        defined = [i for i in finite if left[parts[i][0]] > 1]
         if not defined:
             continue
         pick = min if metric.higher_is_better else max
@@ -53,7 +57,7 @@ def worst(items: Items, metrics: Sequence[Metric]) -> dict[str, Worst]:
             n_items=part.n_items,
             n_groups=len(defined),
             n_small=len(every) - len(parts),
-            n_undefined=len(parts) - len(defined),
+            n_undefined=len(parts) - len(finite),
         )
     return found
 

@@ -9,11 +9,14 @@ import numpy as np
 import pandas as pd
 
 from mmcell.errors import MmcellError
-from mmcell.features import layout_of, refuse_range
+from mmcell.features import contradiction, layout_of, range_of
 from mmcell.matrix import slices
 
 if TYPE_CHECKING:
     from mmcell.dataset import Dataset
+
+#: Values of the first rows that are looked at before anything is computed.
+_FIRST = 5_000_000
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,7 +87,8 @@ class Survey:
 
     def refuse_contradicted(self, stated: str, who: str) -> None:
         """Raise when the values cannot be what is stated of them; see `mmcell.features.refuse_contradicted`."""
-        refuse_range(self.least, self.most, self.whole, self.bad, stated, who)
+        if why := contradiction(self.least, self.most, self.whole, self.bad, stated):
+            raise MmcellError(f"{who}: {why}")
 
 
 def _rows(block: Any, mitochondrial: np.ndarray | None) -> dict[str, np.ndarray]:
@@ -133,15 +137,23 @@ def refuse_values(dataset: Dataset, modality: str, reader: str = "") -> None:
         survey(dataset, modality).refuse_contradicted(dataset.modality(modality).preprocessing, who)
 
 
-def refuse_negative(dataset: Dataset, modality: str) -> None:
-    """Raise when what the card calls counts, and is in memory, holds values below zero: all that takes no time."""
-    values = dataset.values(modality)
-    if dataset.modality(modality).preprocessing != "counts" or values is None or modality in dataset.disk:
+def refuse_at_sight(dataset: Dataset, modality: str) -> None:
+    """Raise when values plainly cannot be what the card says of them: what takes no time, before anything is computed.
+
+    Of counts in memory the least is asked for, and of all values the first rows are looked at; only where these
+    contradict the card the others are read, too, as `refuse_values` does, for they may speak for it: counts that were
+    corrected for ambient RNA are fractions, and go beyond logarithms. Missing values are left to who reads them.
+    """
+    values, stated = dataset.values(modality), dataset.modality(modality).preprocessing
+    if values is None or layout_of(dataset.anndata(modality)):
         return
-    stored = values.data if hasattr(values, "indptr") else np.asarray(values)
-    if not layout_of(dataset.anndata(modality)):
-        least = float(stored.min(initial=0))
-        refuse_range(least, np.inf, True, 0, "counts", f"dataset {dataset.name!r}: modality {modality!r}")
+    if stated == "counts" and modality not in dataset.disk:
+        stored = values.data if hasattr(values, "indptr") else np.asarray(values)
+        if why := contradiction(float(stored.min(initial=0)), np.inf, True, 0, stated):
+            raise MmcellError(f"dataset {dataset.name!r}: modality {modality!r}: {why}")
+    least, most, whole, bad = range_of(values[: max(1, _FIRST // max(1, values.shape[1]))])
+    if not bad and contradiction(least, most, whole, bad, stated):
+        refuse_values(dataset, modality)
 
 
 def _mitochondrial(dataset: Dataset, modality: str) -> np.ndarray:

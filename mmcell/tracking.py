@@ -105,7 +105,7 @@ def tags_of(record: RunRecord) -> dict[str, str]:
     found = {
         "task": record.task["name"], "task_version": str(record.task["version"]), "dataset": record.dataset,
         "dataset_fingerprint": record.dataset_fingerprint, "split_hash": record.split_hash, "encoder": record.encoder,
-        "role": record.role, "key": record.key, "missing_controls": ", ".join(record.missing_controls),
+        "role": record.stands_as, "key": record.key, "missing_controls": ", ".join(record.missing_controls),
         "error": record.error, "mmcell_version": record.provenance.versions.get("mmcell", ""),
     }  # fmt: skip
     return {f"mmcell.{name}": value for name, value in found.items() if value}

@@ -209,7 +209,8 @@ def write(path: Path, content: str) -> Path:
         (bad_config("hello\n"), ["bad.yaml", "mapping"]),
         (lambda f: ("run", f / "nowhere.yaml"), ["nowhere.yaml", "no such file"]),
         (lambda f: ("show", "covid-sit"), ["covid-sit", "covid-cite"]),
-        (lambda f: ("show", "mine:Encoder"), ["mine:Encoder", "package.module:attribute", "mmcell evaluate"]),
+        (lambda f: ("show", "no_module:Encoder"), ["'no_module:Encoder': no module 'no_module'", "PYTHONPATH"]),
+        (lambda f: ("show", "tests.toys:COUNTS"), ["has no method encode(data)"]),
         (lambda f: ("show", "stratify"), ["'stratify' is a command", "mmcell stratify --help"]),
         (lambda f: ("report", f), ["no run"]),
         (lambda f: ("leaderboard", f, "--out", f / "site"), ["no run"]),
@@ -385,6 +386,57 @@ def test_a_mistyped_name_of_any_kind_is_understood(name, near):
 
     with pytest.raises(MmcellError, match=f"did you mean .*{near}"):
         show_card(name)
+
+
+_OWN = '''
+"""What stands here."""
+from dataclasses import dataclass
+import mmcell
+from mmcell_tasks.patient_state import task
+from sklearn.decomposition import PCA
+
+class Mine:
+    """Means of markers."""
+    card = mmcell.ModelCard(name="means", preprocessing="log1p")
+    def encode(self, data): ...
+
+@dataclass
+class Needy(Mine):
+    """Reads a file."""
+    path: str
+
+made, unfitted, fitted = Mine(), PCA(2), PCA(2).fit([[0.0, 1.0], [1.0, 0.0], [2.0, 2.0]])
+
+class Own(type(task)):
+    """Who is ill?"""
+    def __init__(self): super().__init__(task.spec)
+
+share = mmcell.Metric("share", len, True, 0.5, (0, 1), about="a share")
+'''
+
+
+@pytest.mark.parametrize(
+    ("attribute", "pieces"),
+    [
+        ("Mine", ["encoder: mine_shown:Mine", "about: Means of markers.", "it is frozen", "preprocessing: log1p"]),
+        ("made", ["about: Means of markers.", "it is frozen", "preprocessing: log1p"]),
+        ("Needy", ["path: needed", "use: {use: mine_shown:Needy, path: …} in a config"]),
+        ("unfitted", ["fitted: on training units"]),
+        ("fitted", ["fitted: no, it is frozen"]),
+        ("Own", ["task: mine_shown:Own", "about: Who is ill?", "headline: auroc, less that of composition"]),
+        ("task", ["task: mine_shown:task", "about: What stands here.", "data: yours"]),
+        ("share", ["metric: mine_shown:share", "about: a share"]),
+    ],
+)
+def test_show_prints_what_ones_own_code_is(attribute, pieces, tmp_path, monkeypatch, capsys):
+    from mmcell.report.cards import show_card
+
+    (tmp_path / "mine_shown.py").write_text(_OWN)
+    monkeypatch.syspath_prepend(tmp_path)
+    show_card(f"mine_shown:{attribute}")
+    shown = capsys.readouterr().out
+    for piece in pieces:
+        assert piece in shown
 
 
 def test_show_prints_the_card_of_ones_own_cohort(cohort):

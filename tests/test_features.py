@@ -210,7 +210,7 @@ def test_counts_called_log_values_are_refused(refused, make):
     [
         (
             [[0.0, 2.7], [3.1, 1.0]],
-            "X holds broken numbers up to 3.1, which look like logarithms, and the card says counts",
+            "X holds fractions up to 3.1, which look like logarithms, and the card says counts",
         ),
         ([[0.0, 2.0], [-3.0, 1.0]], "X holds values down to -3, and the card says counts"),
         ([[0.0, np.nan], [3.0, np.inf]], "X holds 2 NaN or infinite values"),

@@ -98,6 +98,17 @@ def test_targets_are_graded_apart():
     assert wrong.to_dict() == {u: int(TOY.patients.loc[u, "batch"] == "b2") for u in UNITS[:12]}
 
 
+@pytest.mark.parametrize(
+    ("batches", "scored"), [(["b1", "b2"], {"batch=b1"}), (["b1", "b2", "b3"], {"batch=b1", "batch=b2", "batch=b3"})]
+)
+def test_of_two_batches_one_is_told_from_the_other_once(batches, scored):
+    toy = cite(24, 5, batch=np.repeat(np.resize(batches, 24), 5))
+    split = fold(targets=("label", "batch"))
+    parts = [predicted(split, y_pred=0.5).frame.assign(target=f"batch={value}") for value in batches]
+    items = grade(Items(pd.concat(parts), "binary"), toy, split, "patient")
+    assert set(items.frame["target"]) == scored
+
+
 def two_groups(seed=0):
     splits = [fold(slice(0, 12), group="g0"), fold(slice(12, 24), group="g1", number=1)]
     return splits, Items.concat([graded(s, group=s.group, seed=seed) for s in splits])

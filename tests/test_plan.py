@@ -1,7 +1,9 @@
 from dataclasses import replace
 
+import anndata as ad
 import numpy as np
 import pytest
+import yaml
 
 from mmcell import SplitSpec
 from mmcell.plan import make_plan
@@ -205,6 +207,43 @@ def test_counts_below_zero_are_refused_before_anything_runs(refused):
     below.anndata("rna").X[3, 5] = -2
     with refused("modality 'rna': X holds values down to -2, and the card says counts", "preprocessing: values"):
         make_plan(PATIENT, "features", below)
+
+
+@pytest.mark.parametrize("on_disk", [False, True])
+def test_log_values_called_counts_are_refused_once_and_before_anything_runs(tmp_path, refused, on_disk):
+    logs = cite(8, 10)
+    rna = logs.anndata("rna")
+    ad.AnnData(np.log1p(rna.X), logs.obs, rna.var).write_h5ad(tmp_path / "logs.h5ad")
+    card = {"data": "logs.h5ad", "roles": {"unit": "donor", "label": "state"}, "backed": on_disk}
+    (tmp_path / "logs.yaml").write_text(yaml.safe_dump(card))
+    with refused("dataset 'logs': modality 'rna': X holds fractions up to", "set preprocessing: log1p"):
+        make_plan("patient-state", ["pca", "hvg"], tmp_path / "logs.yaml")
+    (tmp_path / "logs.yaml").write_text(yaml.safe_dump({**card, "preprocessing": "log1p"}))
+    assert make_plan("patient-state", ["pca", "hvg"], tmp_path / "logs.yaml").candidates
+
+
+def test_corrected_counts_whose_first_rows_are_small_are_counts(monkeypatch, refused):
+    monkeypatch.setattr("mmcell.survey._FIRST", 1)
+    corrected = cite(8, 10)
+    corrected.anndata("rna").X = np.minimum(corrected.anndata("rna").X, 15.0)
+    corrected.anndata("rna").X[0] = 0.5
+    with refused("X holds fractions up to"):
+        make_plan(PATIENT, "features", corrected)
+    again = replace(corrected, fingerprint="beyond logarithms")
+    again.anndata("rna").X[-1, -1] = 250.5
+    assert make_plan(PATIENT, "features", again).candidates
+
+
+def test_few_patients_per_clinical_variable_are_named_where_a_model_of_them_is_fitted():
+    task = PATIENT.on(PATIENT.spec.dataset)
+    task.spec = replace(task.spec, more_probes=("logistic+clinical",))
+
+    def said(**asked):
+        return "few-per-variable" in codes(make_plan(task, "features", TOY, **asked))
+
+    assert said(controls=["random", "clinical-only"])
+    assert said(controls=["random"], probes=["logistic+clinical"])
+    assert not said(controls=["random"])
 
 
 def test_a_concept_without_any_marker_is_refused_before_anything_runs(refused):

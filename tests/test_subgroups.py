@@ -41,6 +41,16 @@ def test_small_groups_are_counted_and_not_compared():
     assert (found.n_groups, found.n_small) == (2, 1)
 
 
+def test_the_only_group_that_is_large_enough_is_no_worst():
+    small = np.arange(60) // 9
+    one = items({"by:site": np.where(small < 2, small, 9)})
+    assert worst_of(one, AUROC) is None
+    assert len(groups(one, AUROC, n_boot=100, seed=0)) == 3
+    beside = items({"by:site": np.where(small < 2, small, 9), "by:sex": np.where(np.arange(60) % 2, "f", "m")})
+    found = worst_of(beside, AUROC)
+    assert (found.role, found.n_groups, found.n_small, found.n_undefined) == ("sex", 2, 2, 0)
+
+
 def test_without_groups_there_is_none():
     assert worst_of(items({}), AUROC) is None
     assert worst_of(items({"by:site": "all"}), AUROC) is None

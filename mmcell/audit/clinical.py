@@ -47,6 +47,8 @@ def clinical_findings(dataset: Dataset, targets: set[str], scored: pd.Index | No
     known = known if scored is None else known[known.isin(scored)]
     if "outcome" in truths:
         assert dataset.roles.outcome is not None
+        if not dataset.card.time_unit:
+            found.append(_without_unit(truths["outcome"], dataset.roles.outcome.time))
         batch, column = None, dataset.roles.batch
         if column is not None and varying(dataset, column).empty:
             batch = dataset.per_unit(column)
@@ -127,6 +129,15 @@ def _missing(dataset: Dataset, covariates: pd.DataFrame) -> list[Finding]:
 def percent(share: float) -> str:
     """Return a share above 0 in words."""
     return "under 1 %" if share < 0.01 else f"{100 * share:.0f} %"
+
+
+def _without_unit(truth: pd.DataFrame, column: str) -> Finding:
+    return Finding(
+        severity="info", code="no-time-unit",
+        message=f"the card has no time_unit: all of {column!r} is taken to be in one unit, and times are shown without",
+        evidence=f"{column} from {truth['time'].min():g} to {truth['time'].max():g}",
+        cure="say it in the card, such as time_unit: days",
+    )  # fmt: skip
 
 
 def _at_one_time(truth: pd.DataFrame, column: str) -> list[Finding]:

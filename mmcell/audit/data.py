@@ -19,7 +19,9 @@ from mmcell.splits import Split
 _LOOKED = 1000
 
 
-def audit_data(dataset: Dataset, splits: list[Split], level: str, modality: str) -> list[Finding]:
+def audit_data(
+    dataset: Dataset, splits: list[Split], level: str, modality: str, *, clinical: bool = True
+) -> list[Finding]:  # fmt: skip
     """Return findings about a dataset as a task uses it; only what takes no time.
 
     Parameters
@@ -28,10 +30,12 @@ def audit_data(dataset: Dataset, splits: list[Split], level: str, modality: str)
         What is used, and how it is split.
     level, modality
         Of the slot that takes the encoder.
+    clinical
+        Whether a model of clinical covariates is fitted.
     """
     targets = {t for s in splits for t in s.spec.targets}
     of_units = targets & targets_of(dataset)
-    found = [*small(dataset, of_units), *empty(dataset), *excluded(dataset, targets, level)]
+    found = [*small(dataset, of_units, clinical=clinical), *empty(dataset), *excluded(dataset, targets, level)]
     if level == "patient":
         found += clinical_findings(dataset, of_units, pd.Index(np.unique(np.concatenate([s.test for s in splits]))))
     if dataset.card.level != "patient":

@@ -52,23 +52,49 @@ def technical_table(dataset: Dataset, modality: str) -> pd.DataFrame:
     pandas.DataFrame
         One row per unit: ``n_items``; means over its items of ``depth`` (sum of counts), ``n_features`` (values that
         are not 0), ``share_mito`` (of counts in mitochondrial genes) and the numeric technical covariates; as text the
-        other technical covariates and ``batch``. A column is there where the data tell it.
+        other technical covariates and ``batch``. A column is there where the data tell it, and once: see `repeated`.
     """
-    stated, unit = dataset.modality(modality).preprocessing, dataset.unit
-    facts = pd.DataFrame(index=dataset.anndata(modality).obs_names.astype(str))
-    if dataset.values(modality) is not None and stated in ("counts", "log1p"):
-        facts = facts.assign(**_measured(survey(dataset, modality), counts=stated == "counts"))
-    groups = facts.groupby(unit.reindex(facts.index))
-    table = pd.DataFrame({"n_items": unit.value_counts().sort_index()}).join(groups.mean())
-    for column in dataset.roles.technical:
+    table = _counted(dataset, modality)
+    again = repeated(dataset, modality)
+    for column in (c for c in dataset.roles.technical if c not in again):
         if pd.api.types.is_numeric_dtype(dataset.obs[column]):
-            table[column] = dataset.obs[column].groupby(unit).mean()
+            table[column] = dataset.obs[column].groupby(dataset.unit).mean()
         elif column in dataset.patients:
             table[column] = dataset.patients[column].astype(str).where(dataset.patients[column].notna())
     batch = dataset.roles.batch
     if batch in dataset.patients:
         table["batch"] = dataset.patients[batch].astype(str).where(dataset.patients[batch].notna())
     return table.rename_axis("unit")
+
+
+def repeated(dataset: Dataset, modality: str) -> dict[str, str]:
+    """Return which declared technical covariates are, unit by unit, what is counted anyway: their column -> its name.
+
+    Parameters
+    ----------
+    dataset, modality
+        See `technical_table`.
+    """
+    table, unit = _counted(dataset, modality), dataset.unit
+    found = {}
+    for column in dataset.roles.technical:
+        if pd.api.types.is_numeric_dtype(dataset.obs[column]):
+            mean = dataset.obs[column].groupby(unit).mean().reindex(table.index).to_numpy(dtype=float)
+            # Sums of counts are often kept as float32.
+            same = (c for c in table if np.allclose(mean, table[c].to_numpy(dtype=float), rtol=1e-5, equal_nan=True))
+            if (name := next(same, None)) is not None:
+                found[column] = str(name)
+    return found
+
+
+def _counted(dataset: Dataset, modality: str) -> pd.DataFrame:
+    """Return what is counted of each unit, whatever the roles declare."""
+    stated, unit = dataset.modality(modality).preprocessing, dataset.unit
+    facts = pd.DataFrame(index=dataset.anndata(modality).obs_names.astype(str))
+    if dataset.values(modality) is not None and stated in ("counts", "log1p"):
+        facts = facts.assign(**_measured(survey(dataset, modality), counts=stated == "counts"))
+    groups = facts.groupby(unit.reindex(facts.index))
+    return pd.DataFrame({"n_items": unit.value_counts().sort_index()}).join(groups.mean())
 
 
 def _measured(seen: Survey, *, counts: bool) -> dict[str, np.ndarray]:

@@ -45,7 +45,7 @@ def _failed(records: list[RunRecord], where: str) -> list[Finding]:
     for record in (r for r in records if r.error):
         found.append(
             Finding(
-                severity="warning", code="failed", message=f"{where}: the {record.role} {record.label} failed",
+                severity="warning", code="failed", message=f"{where}: the {record.stands_as} {record.label} failed",
                 evidence=record.error, cure="mend it and run again; finished results are kept",
             )
         )  # fmt: skip

@@ -21,7 +21,7 @@ from mmcell.audit.identifiers import misnamed
 from mmcell.audit.overlap import overlap_findings
 from mmcell.audit.predictions import audit_predictions, twin_findings, wide_predictions
 from mmcell.audit.retention import retention_findings, technical_retention, technical_table
-from mmcell.audit.technical import covariate_leaks, jointly
+from mmcell.audit.technical import counted_anyway, covariate_leaks, jointly
 from mmcell.audit.units import empty, excluded, positive_class, samples, small, targets_of, unusable, varying
 from mmcell.audit.values import finite_features, finite_rows, values_findings
 from mmcell.dataset import Dataset
@@ -257,7 +257,7 @@ def audit_dataset(
     if cells:
         found += [*composition_findings(dataset), *samples(dataset)]
         found += covariate_leaks(dataset, modality, targets, all_values=True, **draws)
-        found += jointly(dataset, modality, **draws)
+        found += [*jointly(dataset, modality, **draws), *counted_anyway(dataset, modality)]
     for name in dataset.card.modalities:
         values = dataset.values(name)
         said = dataset.modality(name).preprocessing if stated else None

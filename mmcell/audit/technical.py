@@ -7,9 +7,10 @@ import pandas as pd
 
 from mmcell.audit.evidence import beyond, is_leak, mirrored, stated
 from mmcell.audit.probe import beyond_permutations, metric_of, probed
-from mmcell.audit.retention import technical_table
+from mmcell.audit.retention import repeated, technical_table
 from mmcell.audit.units import label_of
 from mmcell.dataset import Dataset
+from mmcell.errors import first
 from mmcell.items import Items
 from mmcell.metrics.base import Metric
 from mmcell.metrics.classification import AUROC
@@ -61,6 +62,16 @@ def covariate_leaks(
             text = f"what each covariate of the measurement alone says of the {target}"
             found.append(Finding(severity="info", code="technical-alone", message=text, evidence=said))
     return found
+
+
+def counted_anyway(dataset: Dataset, modality: str) -> list[Finding]:
+    """Return that declared covariates of the measurement are what is counted anyway, and so looked at once."""
+    found = repeated(dataset, modality)
+    if not found:
+        return []
+    said = "; ".join(f"{column} is {name}, {_WORDS[name]}" for column, name in found.items())
+    text = f"of roles.technical, {first(found)} is counted anyway, and named and looked at once"
+    return [Finding(severity="info", code="technical-repeated", message=text, evidence=said)]
 
 
 def _leak(dataset: Dataset, target: str, name: str, column: str, estimate: Estimate) -> list[Finding]:

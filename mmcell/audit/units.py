@@ -94,12 +94,22 @@ def unusable(dataset: Dataset) -> list[Finding]:
     return found
 
 
-def small(dataset: Dataset, targets: set[str]) -> list[Finding]:
-    """Return what is too small: the number of units, of units in a class, of events, and of either per covariate."""
+def small(dataset: Dataset, targets: set[str], *, clinical: bool = True) -> list[Finding]:
+    """Return what is too small: the number of units, of units in a class, of events, and of either per covariate.
+
+    Parameters
+    ----------
+    dataset
+        Whose roles name them.
+    targets
+        Of ``label`` and ``outcome``, those that are asked.
+    clinical
+        Whether a model of clinical covariates is, or may be, fitted: otherwise how many there are is of no account.
+    """
     n = dataset.unit.nunique()
     found = few_units(n, f" ({dataset.roles.unit})")
-    clinical = [c for c in dataset.roles.clinical if varying(dataset, c).empty]
-    variables = len(ClinicalDesign.fit(dataset.patients[clinical]).columns) if clinical else 0
+    columns = [c for c in dataset.roles.clinical if clinical and varying(dataset, c).empty]
+    variables = len(ClinicalDesign.fit(dataset.patients[columns]).columns) if columns else 0
     if "outcome" in targets:
         events = int(dataset.truth("outcome", "patient")["event"].sum())
         # Below 10 units there is no interval that could be wide.

@@ -36,6 +36,10 @@ Axes = Annotated[
     str | None, typer.Option("--axes", help="What --sensitivity varies, such as training,cells; default: everything.")
 ]
 Shape = Annotated[Format, typer.Option("--format", help="What is printed.")]
+Draws = Annotated[
+    int | None,
+    typer.Option("--n-permutations", min=19, help="Draws behind each p; default: 1,000, and more of many pairs."),
+]
 Seed = Annotated[int | None, typer.Option(help="Seed of everything random; default: 0, or that of the config.")]
 Kept = Annotated[
     Path | None,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from mmcell.cli.app import Boot, Seed, Shape, app, embedding_of
+from mmcell.cli.app import Boot, Draws, Seed, Shape, app, embedding_of
 from mmcell.errors import MmcellError
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ def compare(
     stratum: Annotated[str, typer.Option(help="Gallery or group.")] = "all",
     adjust: Annotated[Literal["holm", "bh"], typer.Option(help="Adjustment over all pairs.")] = "holm",
     candidates_only: Annotated[bool, typer.Option("--candidates-only", help="Leave the controls out.")] = False,
-    n_permutations: Annotated[int, typer.Option(min=19, help="Draws behind each p.")] = 1000,
+    n_permutations: Draws = None,
     shape: Shape = "table",
 ) -> None:
     """Compare the encoders of finished runs pair by pair: differences, p-values, letters for ties, ranks.
@@ -83,7 +83,7 @@ def compare(
         metric, adjust, tasks=named if len(named) > 1 else (), target=target, query=query, stratum=stratum,
         n_permutations=n_permutations, **one,
     )  # fmt: skip
-    show_comparison(found, shape, notes_of(found, adjust, n_permutations))
+    show_comparison(found, shape, notes_of(found, adjust))
 
 
 @app.command(short_help="Find known relationships in maps of genes.")

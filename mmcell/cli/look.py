@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from mmcell.cli.app import Format, Shape, app
+from mmcell.cli.app import Draws, Format, Shape, app
 from mmcell.errors import MmcellError
 from mmcell.progress import steps
 
@@ -51,7 +51,8 @@ def show(
     name: Annotated[
         str,
         typer.Argument(
-            help="A task, dataset or its card, encoder, model, patient encoder, correction, metric, probe or control."
+            help="A task, dataset or its card, encoder, model, patient encoder, correction, metric, probe or control; "
+            "a task, encoder or metric also as module:attribute."
         ),
     ],
     shape: Annotated[Literal["text", "json"], typer.Option("--format", help="What is printed.")] = "text",
@@ -83,7 +84,7 @@ def leaderboard(
     runs: Annotated[list[Path], typer.Argument(help="Output folders of runs.")],
     out: Annotated[Path, typer.Option(help="New or empty folder for the site, or that of an earlier leaderboard.")],
     adjust: Annotated[Literal["holm", "bh"], typer.Option(help="Adjustment over all pairs of a group.")] = "holm",
-    n_permutations: Annotated[int, typer.Option(min=19, help="Draws behind each p.")] = 1000,
+    n_permutations: Draws = None,
     shape: Annotated[
         Format, typer.Option("--format", help="What is printed: how many rows of which standing, or all of the table.")
     ] = "table",

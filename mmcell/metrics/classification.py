@@ -407,5 +407,5 @@ BATCH_PREDICTABILITY = Metric(
 )  # fmt: skip
 BATCH_AUROC = Metric(
     "batch_auroc", _auroc_fn, False, 0.5, (0, 1), _auroc_fast, ("binary",), "batch", True, smaller_class,
-    about="a leak: AUROC of a probe that tells one batch from the others",
+    about="a leak: AUROC of a probe that tells one batch from the others; of two batches one is asked",
 )  # fmt: skip

@@ -169,10 +169,7 @@ def _card(name: str) -> dict[str, Any]:
         if name in _COMMANDS:
             raise MmcellError(f"{name!r} is a command, and show prints what commands read; see mmcell {name} --help")
         if re.fullmatch(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*", name):
-            raise MmcellError(
-                f"nothing is called {name!r}; show prints what is registered, and code (package.module:attribute) is "
-                "for mmcell evaluate and configs"
-            )
+            return _code(name, sources["tasks"])
         known = {n for registry in sources.values() for n in registry.names()} | ABOUT.keys() | probes.keys()
         raise MmcellError(f"nothing is called {name!r}; {did_you_mean(name, known)}")
     if kind == "encoders":
@@ -198,6 +195,25 @@ def _card(name: str) -> dict[str, Any]:
     if parameters := _parameters(found):
         lines["parameters"] = parameters
     return lines
+
+
+def _code(name: str, tasks: Registry) -> dict[str, Any]:
+    """Return what is known of ``module:attribute``: a task, a metric, or what an encoder is made of."""
+    from mmcell.registry import load_attribute
+    from mmcell.task import Task, get_task
+
+    try:
+        found = load_attribute(name)
+    except ImportError as error:
+        raise MmcellError(f"{name!r} cannot be imported ({error}); install what it needs") from error
+    if isinstance(found, Metric):
+        return {"metric": name, **_metric(found, tasks)}
+    if isinstance(found, Task) or (isinstance(found, type) and issubclass(found, Task)):
+        task, module = get_task(name), name.partition(":")[0]
+        # A class that was written for it speaks of it; of a protocol with a specification the file does.
+        about = type(task).__doc__ if type(task).__module__ == module else sys.modules[module].__doc__
+        return {"task": name, **_task(task, inspect.cleandoc(about or ""))}
+    return {"encoder": name, **_encoder(name)}
 
 
 def _control(name: str, tasks: Registry) -> dict[str, Any]:
@@ -277,9 +293,8 @@ def _encoder(name: str) -> dict[str, Any]:
     from mmcell.registry import load_attribute
 
     prefix = name.partition(":")[0]
-    found = ENCODERS.get(name) if name in ENCODERS.references else load_attribute(PREFIXES[prefix])
-    fitted = _ON_TRAINING if callable(getattr(found, "fit", None)) else "no, it is frozen"
-    lines: dict[str, Any] = {"about": inspect.cleandoc(found.__doc__ or ""), "fitted": fitted}
+    found = ENCODERS.get(name) if name in ENCODERS.references else load_attribute(PREFIXES.get(prefix, name))
+    lines: dict[str, Any] = {"about": inspect.cleandoc(found.__doc__ or ""), "fitted": _fitted(found)}
     if packages := getattr(found, "packages", ()):
         lines["computed by"] = list(packages)
     # A twin that has no training to lose has itself for a twin, with another seed.
@@ -288,7 +303,7 @@ def _encoder(name: str) -> dict[str, Any]:
         lines["untrained twin"] = twin if twin in ENCODERS.references else "runs beside it, made by `untrained`"
     if parameters := _parameters(found):
         lines["parameters"] = parameters
-    needed = [parameter for parameter, value in parameters.items() if value == _NEEDED and ":" not in name]
+    needed = [parameter for parameter, value in parameters.items() if value == _NEEDED and prefix not in PREFIXES]
     if needed:
         given = ", ".join(f"{parameter}: …" for parameter in needed)
         return {**lines, "use": f"{{use: {name}, {given}}} in a config"}
@@ -296,12 +311,18 @@ def _encoder(name: str) -> dict[str, Any]:
         made = make_encoder(name)
     except UnmadeError as error:
         return {**lines, "now": str(error)}
+    # Of what is no encoder as it stands this is known once it is one: a transformer that has been fitted stays frozen.
+    lines["fitted"] = _fitted(made)
     return {**lines, "card": {k: v for k, v in made.card.model_dump().items() if v not in ("", (), {}, None, False)}}
 
 
+def _fitted(encoder: Any) -> str:
+    return _ON_TRAINING if callable(getattr(encoder, "fit", None)) else "no, it is frozen"
+
+
 def _parameters(kind: Any) -> dict[str, str]:
-    """Return the parameters of a dataclass with their defaults; none of anything else."""
-    if not dataclasses.is_dataclass(kind):
+    """Return the parameters of a dataclass with their defaults; none of anything else, nor of what is made already."""
+    if not (isinstance(kind, type) and dataclasses.is_dataclass(kind)):
         return {}
     given = [f for f in dataclasses.fields(kind) if f.init and f.name != "card"]
     missing = dataclasses.MISSING

@@ -22,7 +22,7 @@ def show_effects(results: Results, shape: str) -> None:
     if shape != "table":
         print_frame(results.table(), shape)
         return
-    records = sorted(results.records, key=lambda r: _ROLES.index(r.role))
+    records = sorted(results.records, key=lambda r: _ROLES.index(r.stands_as))
     task, reference = records[0].task, str(records[0].task["reference"])
     rows = [_cells(r, metric, reference) for metric in task["metrics"] for r in records if _at(r, metric, "all")]
     names = [name for name in rows[0] if any(row[name] for row in rows)]
@@ -51,7 +51,7 @@ def _cells(record: RunRecord, metric: str, reference: str) -> dict[str, str]:
     found = {stratum: _at(record, metric, stratum) for stratum in _STRATA}
     first = found["all"]
     curve = record.details.get("rescaling", {}).get(metric)
-    cells = {"metric": metric, "predictor": record.label, "role": record.role}
+    cells = {"metric": metric, "predictor": record.label, "role": record.stands_as}
     for stratum, name in _STRATA.items():
         score = found[stratum]
         cells[name] = "" if score is None else _value(score)

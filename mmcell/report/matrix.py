@@ -12,12 +12,8 @@ from mmcell.metrics.base import get_metric
 from mmcell.records import Score
 from mmcell.report.panel import Panel, Row, rank
 from mmcell.report.view import TaskView
-from mmcell.stats.bootstrap import ALPHA
 from mmcell.stats.comparison import compare
 
-#: A pair needs p ≤ 5 % over the number of pairs at first (Holm): so many draws a pair let its p be that small.
-_DRAWS_A_PAIR = round(2 / ALPHA)
-_FEWEST_DRAWS = 1000
 #: So many are compared, the best and the reference: time grows with the pairs, and with the draws that each needs.
 _MOST = 8
 
@@ -109,11 +105,10 @@ def _letters(metric: str, family: Mapping[str, Items], rows: Sequence[Row]) -> t
     if len(family) < 2:
         return {}, "no letters, for fewer than two have items to compare"
     parameters = rows[0].record.parameters
-    pairs = len(family) * (len(family) - 1) // 2
     try:
         found = compare(
             family, get_metric(metric), n_boot=int(parameters.get("n_boot", 1000)),
-            n_permutations=max(_FEWEST_DRAWS, _DRAWS_A_PAIR * pairs), seed=int(parameters.get("seed", 0)),
+            seed=int(parameters.get("seed", 0)),
         )  # fmt: skip
     except MmcellError as error:
         # Not every family can be compared (no shared items, a metric of a package that is not here): the page says so.

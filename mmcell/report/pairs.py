@@ -17,6 +17,7 @@ from mmcell.scoring import Scoring
 from mmcell.stats.bootstrap import ALPHA
 from mmcell.stats.comparison import Comparison, disagreeing
 from mmcell.stats.family import ALL
+from mmcell.stats.multiplicity import out_of_reach
 
 #: What a narrow window says once of all predictors.
 _ONCE = {"status": "status {}", "n": "{}", "excluded": "{} excluded", "chance": "chance {}", "metric": "{}"}
@@ -64,13 +65,13 @@ def _note(notes: Sequence[str]) -> None:
         print(f"note: {note}", file=sys.stderr)
 
 
-def notes_of(found: Comparison, adjust: str, n_permutations: int) -> tuple[str, ...]:
+def notes_of(found: Comparison, adjust: str) -> tuple[str, ...]:
     """Return what to know of the p-values: their family, whether any could have been small, where intervals differ."""
     pairs = int(found.table["p"].notna().sum())
     notes = [f"p-values adjusted by {adjust} over {pairs} pair{'s' * (pairs != 1)}"]
-    if adjust == "holm" and pairs > ALPHA * (n_permutations + 1):
+    if adjust == "holm" and out_of_reach(pairs, found.n_permutations):
         notes.append(
-            f"with {n_permutations} permutations no p of {pairs} pairs can reach {ALPHA:g} after adjustment; "
+            f"with {found.n_permutations:,} permutations no p of {pairs} pairs can reach {ALPHA:g} after adjustment; "
             "use more, or compare fewer"
         )
     return (*notes, *disagreeing(found.table))

@@ -30,7 +30,7 @@ class Row:
     @property
     def kind(self) -> str:
         """``candidate``, ``reference``, ``control`` or ``ceiling``."""
-        return "reference" if self.is_reference else self.record.role
+        return "reference" if self.is_reference else self.record.stands_as
 
     @property
     def is_rival(self) -> bool:
@@ -98,8 +98,7 @@ class Panel:
         """How those that compete stand against the reference, in a sentence; "" for a single one."""
         rivals = [r for r in self.rows if r.is_rival]
         found = [r.outcome for r in rivals if r in self.scored]
-        what = "candidate" if all(r.record.role == "candidate" for r in rivals) else "competitor"
-        return tally(found, len(rivals) - len(found), what) if len(rivals) > 1 else ""
+        return tally(found, len(rivals) - len(found)) if len(rivals) > 1 else ""
 
     @property
     def ties(self) -> list[Row]:
@@ -112,8 +111,8 @@ class Panel:
 
     @property
     def best_control(self) -> Row | None:
-        """The strongest control, where that is neither the reference nor what leads."""
-        controls = [r for r in self.scored if r.record.role == "control" and r is not self.best]
+        """The strongest of those that only stand beside, where that is not the reference."""
+        controls = [r for r in self.scored if r.record.stands_as == "control"]
         best = min(controls, key=lambda r: rank(r.score), default=None)
         return None if best is None or best.is_reference else best
 

@@ -44,7 +44,7 @@ def leaderboard(
     out: str | Path,
     *,
     adjust: Adjust = "holm",
-    n_permutations: int = 1000,
+    n_permutations: int | None = None,
     progress: Progress | None = None,
 ) -> Board:
     """Write a leaderboard over finished runs as a static site.

@@ -78,7 +78,7 @@ def show_results(results: Results, shape: str) -> None:
         return
     for task in dict.fromkeys(r.task["name"] for r in results.records):
         of_task = [r for r in results.records if r.task["name"] == task]
-        _show_task(task, sorted(of_task, key=lambda r: _ROLES.index(r.role)))
+        _show_task(task, sorted(of_task, key=lambda r: _ROLES.index(r.stands_as)))
 
 
 def _show_task(task: str, records: list[RunRecord]) -> None:
@@ -169,8 +169,8 @@ def _of(score: Score) -> str:
 def _cells(record: RunRecord, score: Score, reference: str) -> dict[str, str]:
     worst, primary = score.worst, score.metric == record.task["primary"]
     return {
-        "encoder": record.label, "probe": record.probe, "role": record.role, "metric": score.metric, "of": _of(score),
-        "value": number(score.value), "95 % interval": interval(score.low, score.high),
+        "encoder": record.label, "probe": record.probe, "role": record.stands_as, "metric": score.metric,
+        "of": _of(score), "value": number(score.value), "95 % interval": interval(score.low, score.high),
         "chance": number(score.chance, 4 if (score.chance or 1) < 0.01 else 3), f"minus {reference}": _minus(score),
         "worst": f"{number(worst.value)} {group_name(worst)} ({worst.n_units})" if worst is not None else "",
         # Labels are permuted, so the null is one of the label's own metric.

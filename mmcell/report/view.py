@@ -82,12 +82,7 @@ class TaskView:
     @property
     def roles(self) -> dict[str, list[str]]:
         """Role -> names, in the order of the table."""
-        return {role: [self.names[r.key] for r in self.records if r.role == role] for role in _ROLES}
-
-    @property
-    def asked(self) -> list[str]:
-        """Names of controls that were asked for, too, and compete."""
-        return [self.names[r.key] for r in self.records if r.role == "control" and r.asked]
+        return {role: [self.names[r.key] for r in self.records if r.stands_as == role] for role in _ROLES}
 
     @property
     def failed(self) -> list[RunRecord]:
@@ -207,4 +202,4 @@ def _names(records: Iterable[RunRecord]) -> dict[str, str]:
 
 def _stands(record: RunRecord) -> int:
     """Return where a record stands in tables: what competes comes first, then what it is compared with."""
-    return 0 if record.competes else _ROLES.index(record.role)
+    return _ROLES.index(record.stands_as)

@@ -219,9 +219,8 @@ def group_name(worst: Worst) -> str:
 
 def compared(worst: Worst) -> str:
     """Say how many groups a worst one was picked from, and how many were too small for that."""
-    text = f"worst of {whole(worst.n_groups)}" if worst.n_groups > 1 else "the only one that is large enough"
     small = f" ({whole(worst.n_small)} more too small)" if worst.n_small else ""
-    return f"{text}{small}"
+    return f"worst of {whole(worst.n_groups)}{small}"
 
 
 def null_in_words(score: Score) -> str:
@@ -252,7 +251,7 @@ def gap_in_words(score: Score) -> str:
     return "; ".join(filter(None, (text, unseen(gap))))
 
 
-def tally(outcomes: Sequence[Outcome], without_value: int = 0, what: str = "candidate") -> str:
+def tally(outcomes: Sequence[Outcome], without_value: int = 0) -> str:
     """Count several candidates by what can be said of them; `without_value` more failed or are undefined."""
     one: dict[Outcome, tuple[str, str]] = {
         "better": ("is better", "are better"),
@@ -265,11 +264,11 @@ def tally(outcomes: Sequence[Outcome], without_value: int = 0, what: str = "cand
     counts = [(outcomes.count(key), text) for key, text in one.items() if key in outcomes]
     counts += [(without_value, ("has no value", "have no value"))] if without_value else []
     if len(counts) == 1 and "same" in outcomes:
-        none = f"Neither {what}" if n == 2 else f"None of the {n} {what}s"
+        none = "Neither candidate" if n == 2 else f"None of the {n} candidates"
         return f"{none} can be told apart from the reference."
     if len(counts) == 1:
-        return f"{'Both' if n == 2 else f'All {n}'} {what}s {counts[0][1][1]}."
-    return f"Of {n} {what}s, {', '.join(f'{k} {text[k > 1]}' for k, text in counts)}."
+        return f"{'Both' if n == 2 else f'All {n}'} candidates {counts[0][1][1]}."
+    return f"Of {n} candidates, {', '.join(f'{k} {text[k > 1]}' for k, text in counts)}."
 
 
 def any_of(names: Sequence[str], shown: int = 6) -> str:

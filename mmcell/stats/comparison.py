@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from itertools import combinations
+from math import comb
 
 import numpy as np
 import pandas as pd
@@ -17,7 +18,7 @@ from mmcell.items import Items
 from mmcell.metrics.base import Metric
 from mmcell.stats.bootstrap import ALPHA, SPREAD, Estimate, bootstrap, interval
 from mmcell.stats.multiplicity import Adjust as Adjust
-from mmcell.stats.multiplicity import adjusted, checked, letters
+from mmcell.stats.multiplicity import adjusted, checked, draws_for, letters
 from mmcell.stats.power import minimum_detectable_effect
 from mmcell.stats.shared import Shared
 from mmcell.stats.swap import swap_p, swapper
@@ -58,6 +59,8 @@ class Comparison:
         Predictor -> (rank, lowest, highest): 1 is best, 95 % interval over draws of the items that all share.
     absent
         Predictor -> places it was not scored in: it then has no part in the mean over places, no letter and no rank.
+    n_permutations
+        Draws behind each p.
     """
 
     metric: str
@@ -65,6 +68,7 @@ class Comparison:
     letters: dict[str, str]
     rank: dict[str, tuple[float, float, float]]
     absent: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    n_permutations: int = 0
 
 
 def difference(a: Estimate, b: Estimate) -> Difference:
@@ -153,7 +157,7 @@ def compare(
     metric: Metric,
     *,
     n_boot: int = 1000,
-    n_permutations: int = 1000,
+    n_permutations: int | None = None,
     adjust: Adjust = "holm",
     seed: int = 0,
 ) -> Comparison:
@@ -170,7 +174,7 @@ def compare(
     metric
         Of all.
     n_boot, n_permutations, seed
-        Draws for the intervals and the null.
+        Draws for the intervals and the null; None takes as many for the null as the pairs ask for, see `draws_for`.
     adjust
         ``holm`` (family-wise error) or ``bh`` (false discovery rate).
 
@@ -192,7 +196,8 @@ def compare(
     def estimated(items: Items) -> Estimate:
         return bootstrap(items, [metric], n_boot=n_boot, seed=seed)[metric.name]
 
-    rows = pair_rows(shared, list(family), metric, estimated, n_permutations, seed)
+    draws = draws_for(comb(len(family), 2)) if n_permutations is None else n_permutations
+    rows = pair_rows(shared, list(family), metric, estimated, draws, seed)
     table = with_adjusted(pd.DataFrame(rows), adjust)
     values = {name: metric.fn(items) for name, items in family.items()}
     known = [name for name, value in values.items() if np.isfinite(value)]
@@ -201,6 +206,7 @@ def compare(
         metric.name, table,
         lettered(table, {name: values[name] for name in known}, family, metric),
         ranks(family, {n: e.value for n, e in ranked.items()}, {n: e.draws for n, e in ranked.items()}, metric),
+        n_permutations=draws,
     )  # fmt: skip
 
 

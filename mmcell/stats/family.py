@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import reduce
 from itertools import combinations
+from math import comb
 
 import numpy as np
 import pandas as pd
@@ -30,7 +31,7 @@ from mmcell.stats.comparison import (
     standard_error,
     with_adjusted,
 )
-from mmcell.stats.multiplicity import Adjust, checked
+from mmcell.stats.multiplicity import Adjust, checked, draws_for
 from mmcell.stats.parts import drawn
 from mmcell.stats.power import minimum_detectable_effect
 from mmcell.stats.shared import Shared
@@ -47,7 +48,7 @@ def compare_across(
     *,
     datasets: Mapping[str, str],
     n_boot: int = 1000,
-    n_permutations: int = 1000,
+    n_permutations: int | None = None,
     adjust: Adjust = "holm",
     seed: int = 0,
 ) -> Comparison:
@@ -90,13 +91,15 @@ def compare_across(
     checked(adjust)
     refuse_tests(metric)
     places = _places(families, datasets)
-    over = _Over(places, metric, n_boot, n_permutations, seed)
     names = list(dict.fromkeys(name for family in families.values() for name in family))
     absent = {name: tuple(place for place, family in families.items() if name not in family) for name in names}
     common = [name for name in names if not absent[name]]
+    pairs = sum(comb(len(family), 2) for family in (*families.values(), common))
+    draws = draws_for(pairs) if n_permutations is None else n_permutations
+    over = _Over(places, metric, n_boot, draws, seed)
     rows: list[dict[str, object]] = []
     for place in places:
-        found = pair_rows(place.shared, list(families[place.name]), metric, over.estimate, n_permutations, seed)
+        found = pair_rows(place.shared, list(families[place.name]), metric, over.estimate, draws, seed)
         rows += [{"place": place.name, **row} for row in found]
     rows += [{"place": ALL, **over.row(a, b)} for a, b in combinations(common, 2)]
     table = with_adjusted(pd.DataFrame(rows), adjust)
@@ -106,7 +109,7 @@ def compare_across(
     return Comparison(
         metric.name, table, lettered(table[table["place"] == ALL], known, absent, metric),
         ranks(absent, {n: m[0] for n, m in means.items()}, {n: m[1] for n, m in means.items()}, metric),
-        {name: there for name, there in absent.items() if there},
+        {name: there for name, there in absent.items() if there}, draws,
     )  # fmt: skip
 
 

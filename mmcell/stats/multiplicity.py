@@ -7,7 +7,10 @@ from typing import Literal
 import numpy as np
 
 from mmcell.errors import MmcellError
+from mmcell.stats.bootstrap import ALPHA
 
+#: Permutations behind each p at least, and at most where nobody says how many.
+_FEWEST_DRAWS, _MOST_DRAWS = 1000, 10_000
 Adjust = Literal["holm", "bh"]
 
 
@@ -80,3 +83,30 @@ def adjusted(p: np.ndarray, how: Adjust) -> np.ndarray:
         steps = p[order] * m / (np.arange(m) + 1)
         out[order] = np.minimum(1.0, np.minimum.accumulate(steps[::-1])[::-1])
     return out
+
+
+def draws_for(pairs: int) -> int:
+    """Return how many permutations let the p of one of so many pairs reach 5 % after adjustment, with as many again.
+
+    The smallest p is one over the draws and one more, and Holm multiplies it by the pairs at first. At least 1,000, and
+    at most 10,000, for time grows with the pairs and with the draws of each; see `out_of_reach`.
+
+    Parameters
+    ----------
+    pairs
+        Of the family over which p-values are adjusted.
+    """
+    return min(max(_FEWEST_DRAWS, round(2 / ALPHA) * pairs), _MOST_DRAWS)
+
+
+def out_of_reach(pairs: int, n_permutations: int) -> bool:
+    """Whether no p of so many pairs can reach 5 % after Holm's adjustment, whatever the data.
+
+    Parameters
+    ----------
+    pairs
+        With a p.
+    n_permutations
+        Draws behind each.
+    """
+    return pairs > ALPHA * (n_permutations + 1)

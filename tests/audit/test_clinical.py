@@ -36,6 +36,16 @@ def test_a_cohort_that_lacks_nothing_has_no_finding():
     assert found(survivors()) == {}
 
 
+def test_times_without_a_unit_are_said_to_be_taken_for_one():
+    data = survivors()
+    bare = replace(data, card=data.card.model_copy(update={"time_unit": ""}))
+    (finding,) = found(bare).values()
+    assert (finding.code, finding.severity) == ("no-time-unit", "info")
+    assert "all of 'years' is taken to be in one unit" in finding.message
+    assert "time_unit: days" in finding.cure
+    assert "no-time-unit" in planned(SURVIVAL, bare)
+
+
 def test_missing_covariates_are_counted_among_those_who_are_scored():
     data = survivors(roles={"clinical": ("age", "stage")}, stage=np.resize(["I", "II"], 40))
     data.obs.loc[data.obs.index[:10], "age"] = np.nan

@@ -1,7 +1,10 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
-from mmcell.audit.technical import covariate_leaks, jointly
+from mmcell.audit.retention import repeated, technical_table
+from mmcell.audit.technical import counted_anyway, covariate_leaks, jointly
 from tests.toys import cite, keep
 
 DONORS, CELLS = 40, 12
@@ -37,6 +40,22 @@ def test_equal_patients_have_nothing_to_hide_but_all_values_can_be_listed():
     assert found.severity == "info"
     assert "depth: AUROC" in found.evidence
     assert covariate_leaks(toy, "rna", set()) == []
+
+
+def test_a_declared_covariate_that_is_counted_anyway_is_named_once():
+    bare = unequal()
+    n_cells = bare.unit.map(bare.unit.value_counts()).astype(float)
+    depth = np.asarray(bare.values("rna").sum(axis=1), dtype=np.float32).ravel()
+    columns = {"my_cells": n_cells.to_numpy(), "n_counts": depth, "minutes": 1.0 + n_cells.to_numpy()}
+    roles = replace(bare.roles, technical=("my_cells", "n_counts", "minutes"))
+    data = bare.data.copy()
+    data.obs = bare.obs.assign(**columns)
+    toy = replace(bare, data=data, roles=roles)
+    assert repeated(toy, "rna") == {"my_cells": "n_items", "n_counts": "depth"}
+    assert [c for c in technical_table(toy, "rna") if c not in technical_table(bare, "rna")] == ["minutes"]
+    (said,) = counted_anyway(toy, "rna")
+    assert said.evidence == "my_cells is n_items, the number of cells; n_counts is depth, the mean depth of its cells"
+    assert counted_anyway(bare, "rna") == []
 
 
 @pytest.mark.parametrize(("toy", "severity"), [(unequal(), "leak"), (cite(DONORS, CELLS, effect=1.0), "info")])

@@ -2,6 +2,7 @@
 
 import csv
 import io
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -10,6 +11,7 @@ import pytest
 
 from mmcell import Items, Results, stratify
 from mmcell.board import Board
+from mmcell.records import Gap
 from mmcell.report.site import site
 from mmcell.stratification.report import render
 
@@ -94,6 +96,28 @@ def test_no_other_script_runs(opened, pages, name):
         assert any("Content Security Policy" in said for said in page.said)
         assert "1" not in page.said
         assert page.got == [page.own]
+
+
+def test_the_ranks_of_a_task_fit_a_laptop_without_scrolling(opened, board, leak, tmp_path):
+    reason = "every draw lies on the bound; one-sided 95 % score interval"
+    (group,) = board.groups
+    (place,) = group.places
+    leaks = [leak().model_copy(update={"code": code}) for code in ("technical-covariate-leak", "technical-retention")]
+
+    def as_in_life(row):
+        record = row.entry.record.model_copy(update={"findings": leaks})
+        score = row.score.model_copy(update={"reason": reason, "difference": Gap(value=0.571, low=0.199, high=0.784)})
+        entry = replace(row.entry, record=record, run="quickstart", name="hvg → celltype-pseudobulk")
+        return replace(row, entry=entry, score=score, rank=(2.5, 1, 4))
+
+    rows = tuple(map(as_in_life, place.rows))
+    shown = replace(board, groups=(replace(group, places=(replace(place, rows=rows),)),))
+    page_of = tmp_path / "task.html"
+    page_of.write_bytes(site(shown)["task/toy-task.html"])
+    with opened(page_of, width=1280) as page:
+        assert page.locator(".ranks").first.inner_text().count(reason) == len(rows)
+        wide, there = page.evaluate("(s => [s.scrollWidth, s.clientWidth])(document.querySelector('.scroll'))")
+        assert wide <= there
 
 
 @every

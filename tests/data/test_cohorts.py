@@ -428,7 +428,7 @@ def test_wrong_cards_are_refused(tmp_path, refused):
     with refused("mine.h5mu: has no modalities", "name it .h5ad"):
         shutil.copy(tmp_path / "mine.h5ad", tmp_path / "mine.h5mu")
         mmcell.load_dataset(own(tmp_path, data="mine.h5mu", layer="X", backed=True))
-    with refused("X holds broken numbers", "preprocessing: log1p"):
+    with refused("X holds fractions", "preprocessing: log1p"):
         encode(PCA(), "pca", mmcell.load_dataset(own(tmp_path, layer="X", backed=True)), "rna", pd.Index(["D00"]))
 
 

@@ -191,7 +191,7 @@ given(
 )
 given("!!binary of no bytes", r"x\.yaml: .*; correct it", CARD + "name: !!binary 'a'\n")
 given("!!float .nan as side", r"x\.yaml: side: ", CARD + "side: .nan\n")
-given("a mistyped key", r"x\.yaml: unknown key 'rolse'; did you mean roles, ", CARD.replace("roles", "rolse"))
+given("a mistyped key", r"x\.yaml: unknown key 'rolse'; did you mean roles\?", CARD.replace("roles", "rolse"))
 given(
     "no unit", r"x\.yaml: roles: 'unit' is missing: name the column of the patient", CARD.replace("unit: donor, ", "")
 )

@@ -1,4 +1,4 @@
-"""Controls that were asked for by name compete: they are named, judged, placed and drawn."""
+"""Controls that were asked for by name are candidates: they are named, judged, placed and drawn as such."""
 
 from mmcell import Results
 from mmcell.report.groups import leading
@@ -17,9 +17,12 @@ def test_a_control_that_was_asked_for_leads_where_it_is_best(record, score):
     assert [r.name for r in panel.rows] == ["pca", "hvg", "random"]
     assert panel.best.name == "pca"
     assert panel.best_control is None
-    assert panel.tally == "Of 2 competitors, 1 is better, 1 cannot be told apart from the reference."
+    assert panel.tally == "Of 2 candidates, 1 is better, 1 cannot be told apart from the reference."
     assert leading(task).name == "pca"
-    assert "controls that were asked for, too, and compete: pca" in page
+    assert task.roles == {"candidate": ["pca", "hvg"], "control": ["random"], "ceiling": []}
+    assert "2 candidates and 1 control" in " ".join(page.split())
+    assert [row.kind for row in panel.rows] == ["candidate", "candidate", "reference"]
+    assert list(Results([other, reference, asked]).table()["role"]) == ["candidate", "control", "candidate"]
 
 
 def test_a_reference_that_was_asked_for_has_a_value_and_a_place(record, score):

@@ -207,11 +207,16 @@ def test_who_has_no_rank_comes_last(compared):
 
 
 def test_a_note_where_no_p_can_be_small(compared):
-    assert notes_of(compared, "holm", 1000) == ("p-values adjusted by holm over 3 pairs",)
+    from dataclasses import replace
+
+    def notes(n, adjust="holm"):
+        return notes_of(replace(compared, n_permutations=n), adjust)
+
+    assert notes(1000) == ("p-values adjusted by holm over 3 pairs",)
     # 1/(n + 1) · 3 > 0.05 below 60 draws.
-    assert len(notes_of(compared, "holm", 58)) == 2
-    assert len(notes_of(compared, "holm", 59)) == 1
-    assert len(notes_of(compared, "bh", 19)) == 1
+    assert len(notes(58)) == 2
+    assert len(notes(59)) == 1
+    assert len(notes(19, "bh")) == 1
 
 
 def test_a_note_where_interval_and_p_disagree(compared):
@@ -222,14 +227,14 @@ def test_a_note_where_interval_and_p_disagree(compared):
         ("b", "c", -0.1, 0.2, 0.3), ("b", "d", -0.2, -0.01, 0.06), ("c", "d", np.nan, np.nan, 0.01),
     ]  # fmt: skip
     table = pd.DataFrame(rows, columns=["a", "b", "ci_low", "ci_high", "p"])
-    (note,) = notes_of(replace(compared, table=table), "bh", 1000)[1:]
+    (note,) = notes_of(replace(compared, table=table), "bh")[1:]
     assert note == (
         "interval and p disagree: a − b (includes 0, p 0.0100), a − c (excludes 0, p 0.2000), b − d (excludes 0, "
         "p 0.0600); letters follow the adjusted p"
     )
-    (note,) = notes_of(replace(compared, table=table.iloc[:1].assign(place="here")), "bh", 1000)[1:]
+    (note,) = notes_of(replace(compared, table=table.iloc[:1].assign(place="here")), "bh")[1:]
     assert "here, a − b" in note
-    assert len(notes_of(replace(compared, table=table.iloc[2:4]), "bh", 1000)) == 1
+    assert len(notes_of(replace(compared, table=table.iloc[2:4]), "bh")) == 1
 
 
 def test_a_rank_without_an_interval_stands_alone(family, capsys):

@@ -319,3 +319,12 @@ def test_intervals_of_ranks_are_those_of_draws_ranked_one_by_one(metric):
         above = sum(better(v, own) for v in values.values())
         tied = sum(v == own for v in values.values())
         assert found[name] == (above + (tied + 1) / 2, *ends)
+
+
+def test_many_pairs_get_as_many_draws_as_they_ask_for():
+    family = {f"p{i:02d}": scored(0.3 if i == 0 else 50.0, i, n=40) for i in range(8)}
+    found = compare(family, AUROC, n_boot=100)
+    assert found.n_permutations == 40 * 28
+    assert found.table["p_adjusted"].min() <= 0.05
+    assert compare({n: family[n] for n in ("p00", "p01")}, AUROC, n_boot=100).n_permutations == 1000
+    assert compare(family, AUROC, n_boot=100, n_permutations=99).n_permutations == 99

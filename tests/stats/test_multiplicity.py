@@ -1,11 +1,12 @@
 from itertools import combinations
 
 import numpy as np
+import pytest
 import scipy.stats
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mmcell.stats.multiplicity import adjusted, letters
+from mmcell.stats.multiplicity import adjusted, draws_for, letters, out_of_reach
 
 P = st.lists(st.floats(0, 1), min_size=1, max_size=12).map(np.array)
 
@@ -42,3 +43,10 @@ def test_the_best_has_the_first_letter():
 def test_only_two_adjustments_are_known(refused):
     with refused("adjust is 'fdr'", "'holm' or 'bh'"):
         adjusted(np.array([0.1]), "fdr")
+
+
+@pytest.mark.parametrize(("pairs", "draws"), [(1, 1000), (25, 1000), (66, 2640), (250, 10_000), (4950, 10_000)])
+def test_there_are_enough_draws_that_a_p_can_be_small_after_adjustment(pairs, draws):
+    assert draws_for(pairs) == draws
+    smallest = adjusted(np.array([1 / (draws + 1), *[1.0] * (pairs - 1)]), "holm")[0]
+    assert out_of_reach(pairs, draws) == (smallest > 0.05) == (pairs == 4950)
