@@ -9,7 +9,7 @@ from sklearn.metrics import roc_auc_score
 
 from mmcell import Items, get_metric
 from mmcell.stats.bootstrap import bootstrap
-from mmcell.stats.comparison import compare, difference, ranks
+from mmcell.stats.comparison import compare, difference, disagreeing, ranks
 from mmcell.stats.power import minimum_detectable_effect
 from mmcell.stats.swap import swapper
 
@@ -143,6 +143,20 @@ def test_the_table_says_what_could_have_been_found_and_who_wins():
     assert row["win_probability"] == np.mean(a.draws > b.draws) + 0.5 * np.mean(a.draws == b.draws)
     leak = compare(family, replace(AUROC, higher_is_better=False), **QUICK).table.iloc[0]
     assert leak["win_probability"] == pytest.approx(1 - row["win_probability"])
+
+
+@pytest.mark.parametrize(("low", "high", "p", "said"), [
+    (0.1, 0.3, 0.2, "excludes 0, p 0.2000"), (-0.3, -0.1, 0.051, "excludes 0, p 0.0510"),
+    (-0.1, 0.3, 0.05, "includes 0, p 0.0500"), (0.0, 0.3, 0.01, "includes 0, p 0.0100"),
+    (0.1, 0.3, 0.05, None), (-0.3, -0.1, 0.01, None), (-0.1, 0.3, 0.06, None), (np.nan, np.nan, 0.01, None),
+    (0.1, 0.3, np.nan, None),
+])  # fmt: skip
+def test_an_interval_and_a_p_that_disagree_are_said(low, high, p, said):
+    row = {"a": "x", "b": "y", "ci_low": low, "ci_high": high, "p": p}
+    expected = [] if said is None else [f"interval and p disagree: x − y ({said}); letters follow the adjusted p"]
+    assert disagreeing(pd.DataFrame([row])) == expected
+    placed = disagreeing(pd.DataFrame([{"place": "lung", **row}]))
+    assert placed == [line.replace("x − y", "lung, x − y") for line in expected]
 
 
 def test_few_units_win_nothing():
