@@ -9,7 +9,7 @@ from sklearn.metrics import roc_auc_score
 
 from mmcell import Items, get_metric
 from mmcell.stats.bootstrap import bootstrap
-from mmcell.stats.comparison import compare, difference, disagreeing, ranks
+from mmcell.stats.comparison import compare, difference, disagreeing, lettered, ranks, win_probability
 from mmcell.stats.power import minimum_detectable_effect
 from mmcell.stats.swap import swapper
 
@@ -157,6 +157,19 @@ def test_an_interval_and_a_p_that_disagree_are_said(low, high, p, said):
     assert disagreeing(pd.DataFrame([row])) == expected
     placed = disagreeing(pd.DataFrame([{"place": "lung", **row}]))
     assert placed == [line.replace("x − y", "lung, x − y") for line in expected]
+
+
+@pytest.mark.parametrize("higher_is_better", [True, False])
+def test_who_wins_is_counted_draw_by_draw(higher_is_better):
+    draws = np.array([-2.0, -1.0, 0.0, 0.0, 0.0, 1.0, 3.0, 3.0])
+    wins = [0.5 if d == 0 else float((d > 0) == higher_is_better) for d in draws]
+    assert win_probability(draws, higher_is_better) == np.mean(wins) != 0.5
+
+
+def test_a_p_of_five_percent_tells_apart():
+    values, table = {"x": 0.9, "y": 0.6}, pd.DataFrame({"a": ["x"], "b": ["y"], "p_adjusted": [0.05]})
+    assert lettered(table, values, values, AUROC) == {"x": "a", "y": "b"}
+    assert lettered(table.assign(p_adjusted=0.0501), values, values, AUROC) == {"x": "a", "y": "a"}
 
 
 def test_few_units_win_nothing():
