@@ -187,10 +187,14 @@ def test_a_gallery_row_without_direction_ties_with_the_best():
     assert table(found).tolist() == [[0, 1, 1, 1, 3, 0.75]]
 
 
+@pytest.mark.filterwarnings("error")
 def test_a_gallery_of_correct_items_only_has_no_percentile():
     found = ranks(np.ones((1, 2)), np.ones((2, 2)), [[0, 1]])
     assert np.isnan(found.percentile[0])
     assert found.recall(1) == 1.0
+    assert table(ranks(np.ones((1, 2)), np.ones((1, 2)), [0]))[0].tolist() == pytest.approx(
+        [0, 0, 1, 1, 1, np.nan], nan_ok=True
+    )
 
 
 @pytest.mark.parametrize(("dtype", "tied"), [(np.float32, 1), (np.float64, 0)])
