@@ -288,6 +288,14 @@ def test_what_cannot_be_compared_is_refused(refused, change, pieces):
         compare({"a": scored(1.0), "b": Items(scored(1.0).frame.assign(**change), "binary")}, AUROC)
 
 
+@pytest.mark.parametrize("order", ["ab", "ba"])
+def test_a_unit_that_only_one_side_knows_is_refused(refused, order):
+    frame = scored(1.0).frame
+    sides = {"a": Items(frame, "binary"), "b": Items(frame.assign(crossed=np.arange(24) % 4), "binary")}
+    with refused(f"predictor {order[1]!r} carries another truth or unit"):
+        compare({name: sides[name] for name in order}, AUROC, **QUICK)
+
+
 def test_a_truth_may_be_written_as_another_type():
     a, b = scored(1.0, 1), scored(2.0, 2)
     other = Items(b.frame.assign(y_true=b.frame["y_true"].astype(float)), "binary")
