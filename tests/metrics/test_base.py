@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mmcell import Items, Metric, get_metric, list_metrics
-from mmcell.metrics.base import checked, mean_of, n_units, weighted_mean
+from mmcell.metrics.base import checked, checked_probability, mean_of, n_units, weighted_mean
 
 PAIRS = [(name, kind) for name in list_metrics() for kind in get_metric(name).kinds]
 FAST = [(name, kind) for name, kind in PAIRS if get_metric(name).resampled is not None]
@@ -139,6 +139,11 @@ def test_a_missing_number_is_refused(refused):
         checked("mine", y=np.array([1, 0]), score=np.array([np.nan, 1.0]))
     with refused("mine: score has length 3 and y 2"):
         checked("mine", y=np.array([1, 0]), score=np.ones(3))
+
+
+def test_what_is_no_probability_is_counted_and_the_first_named(refused):
+    with refused("mine: p is no probability for 2 items (first: 1.5)"):
+        checked_probability("mine", y=np.zeros(4), p=np.array([1.0, 1.5, 0.0, -1.0]))
 
 
 def test_weighted_means_keep_further_axes():

@@ -41,22 +41,27 @@ def modules():
     return found
 
 
-def _plain(njit):
-    """Return what leaves mmcell's kernels plain Python, where compiling mutants takes longer than it saves.
+def _plain(njit, mutated):
+    """Return what leaves the kernels of a module, and of those that import it, plain Python.
 
-    An index out of bounds is then found, too.
+    Compiling every mutant takes longer than it saves, and an index out of bounds is found. Others come from a cache.
     """
 
     def decorate(*signature, **options):
         if signature and callable(signature[0]):
             return decorate(**options)(signature[0])
-        return lambda kernel: kernel if kernel.__module__.startswith("mmcell") else njit(*signature, **options)(kernel)
+
+        def choose(kernel):
+            there = {kernel.__module__, *(getattr(v, "__module__", "") for v in kernel.__globals__.values())}
+            return kernel if mutated in there else njit(*signature, **options)(kernel)
+
+        return choose
 
     return decorate
 
 
-def _pytest(copy, files, log):
-    """Run the tests of a copy in a fork, which ends here: 0 where all pass."""
+def _pytest(copy, path, files, log):
+    """Run the tests of the copy of a module in a fork, which ends here: 0 where all pass."""
     os.chdir(copy)
     sys.path.insert(0, str(copy))
     for name in [m for m in sys.modules if m.split(".")[0] in ("tests", "mmcell")]:
@@ -67,7 +72,7 @@ def _pytest(copy, files, log):
     import pytest
     from hypothesis import Phase, settings
 
-    numba.njit = _plain(numba.njit)
+    numba.njit = _plain(numba.njit, path.removesuffix(".py").replace("/", "."))
     settings.register_profile(
         "mutation", deadline=None, max_examples=40, derandomize=True, database=None,
         phases=(Phase.explicit, Phase.generate),
@@ -76,9 +81,9 @@ def _pytest(copy, files, log):
     os._exit(int(pytest.main([*asked, *files])))
 
 
-def outcome(copy, files, seconds, log):
+def outcome(copy, path, files, seconds, log):
     """Return ``survived``, ``killed`` or, a way to be killed, ``timeout``."""
-    child = multiprocessing.get_context("fork").Process(target=_pytest, args=(copy, files, log))
+    child = multiprocessing.get_context("fork").Process(target=_pytest, args=(copy, path, files, log))
     child.start()
     child.join(seconds)
     if child.is_alive():
@@ -100,7 +105,7 @@ def spot_check(names, per_module, seed, log):
             importlib.import_module(name)
         for name, (path, files) in names.items():
             since = time.monotonic()
-            if outcome(copy, files, 1200, log) != "survived":
+            if outcome(copy, path, files, 1200, log) != "survived":
                 sys.exit(f"{name}: its tests do not pass as they are; see --log")
             seconds = 15 + 2 * (time.monotonic() - since)
             source = (copy / path).read_text()
@@ -109,9 +114,9 @@ def spot_check(names, per_module, seed, log):
                 stamp += 10  # Python knows its compiled files by time and size, which two mutants may share.
                 (copy / path).write_text(mutant.source)
                 os.utime(copy / path, (stamp, stamp))
-                how = outcome(copy, files, seconds, log)
+                how = outcome(copy, path, files, seconds, log)
                 if how == "survived" and parent == "metrics":
-                    how = outcome(copy, [INVARIANTS], 600, log)
+                    how = outcome(copy, path, [INVARIANTS], 600, log)
                 yield name, mutant, how
             (copy / path).write_text(source)
 
