@@ -184,6 +184,20 @@ def test_leaks_and_errors_are_better_low():
     }  # fmt: skip
 
 
+def test_what_is_no_share_has_the_bounds_of_its_formula():
+    others = {
+        (-1, 1): "added_c ari connectivity feature_pearson layout_ap normalised_ap pearson_delta "
+        "pearson_delta_perturbed severity_spearman spearman",
+        (0, np.inf): "brier@horizon calibration_intercept_error calibration_slope_error ibs strong_enrichment",
+        (-np.inf, np.inf): "energy_distance enrichment@1 enrichment@10 enrichment@5 rmst_difference",
+        (-np.inf, 1): "feature_r2 net_benefit",
+    }
+    of = {name: get_metric(name).bounds for name in list_metrics()}
+    assert {name: b for name, b in of.items() if b != (0, 1)} == {
+        n: b for b, all_ in others.items() for n in all_.split()
+    }
+
+
 def test_a_metric_needs_no_chance(random_items):
     assert np.isnan(Metric("mine", lambda _: 1.0).chance_of(random_items("binary")))
 

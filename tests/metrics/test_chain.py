@@ -164,7 +164,3 @@ def test_joined_folds_still_point_to_their_own_directions():
         expected = part.arrays["random"][frame["row"].to_numpy()[known]]
         np.testing.assert_array_equal(whole.arrays["random"][own[known]], expected)
         assert (own[~known] == -1).all()
-
-
-def test_reversal_is_a_share():
-    assert get_metric("reversal@1").bounds == (0, 1)

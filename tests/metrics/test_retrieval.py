@@ -22,6 +22,7 @@ from mmcell.metrics.retrieval import (
     recall_resampled,
     reciprocal_rank,
 )
+from mmcell.metrics.similarity import similarities
 
 SEEDS = st.integers(0, 10_000)
 BLOCKS = [(g, t, c) for g in range(4) for t in range(4) for c in range(1, 4)]
@@ -108,6 +109,13 @@ def test_the_unit_of_a_distance_does_not_matter(seed, scale, similarity):
     query, gallery = query + 0.1, gallery + 0.1
     scaled = ranks(scale * query, scale * gallery, correct, similarity=similarity)
     np.testing.assert_array_equal(table(scaled), table(ranks(query, gallery, correct, similarity=similarity)))
+
+
+@pytest.mark.parametrize(("similarity", "longest"), [("l2", 5 + 10), ("l1", 7 + 14)])
+def test_distances_tie_by_a_share_of_the_longest_rows(similarity, longest):
+    query, gallery = np.array([[3.0, -4.0], [1.0, 0.0]]), np.array([[0.0, 1.0], [-6.0, 8.0]])
+    *_, tolerance, _ = similarities(query, gallery, similarity)
+    assert tolerance == pytest.approx(1e-12 * longest)
 
 
 @pytest.mark.parametrize("similarity", ["l2", "l1"])
