@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mmcell import Items, Metric, get_metric, list_metrics
-from mmcell.metrics.base import checked, mean_of, n_units, weighted_mean
+from mmcell.metrics.base import checked, checked_probability, mean_of, n_units, weighted_mean
 
 PAIRS = [(name, kind) for name in list_metrics() for kind in get_metric(name).kinds]
 FAST = [(name, kind) for name, kind in PAIRS if get_metric(name).resampled is not None]
@@ -141,6 +141,11 @@ def test_a_missing_number_is_refused(refused):
         checked("mine", y=np.array([1, 0]), score=np.ones(3))
 
 
+def test_what_is_no_probability_is_counted_and_the_first_named(refused):
+    with refused("mine: p is no probability for 2 items (first: 1.5)"):
+        checked_probability("mine", y=np.zeros(4), p=np.array([1.0, 1.5, 0.0, -1.0]))
+
+
 def test_weighted_means_keep_further_axes():
     values, weights = np.arange(6.0).reshape(3, 2), np.array([[1, 0, 1], [0, 0, 0], [2, 1, 0]])
     np.testing.assert_allclose(weighted_mean(values, weights), [[2, 3], [np.nan, np.nan], [2 / 3, 5 / 3]])
@@ -177,6 +182,20 @@ def test_leaks_and_errors_are_better_low():
         "calibration_intercept_error", "calibration_slope_error", "connectivity", "connectivity_p", "disease_p",
         "energy_distance", "foscttm", "ibs", "ici", "layout_ap", "median_rank", "reversal_p", "severity_p",
     }  # fmt: skip
+
+
+def test_what_is_no_share_has_the_bounds_of_its_formula():
+    others = {
+        (-1, 1): "added_c ari connectivity feature_pearson layout_ap normalised_ap pearson_delta "
+        "pearson_delta_perturbed severity_spearman spearman",
+        (0, np.inf): "brier@horizon calibration_intercept_error calibration_slope_error ibs strong_enrichment",
+        (-np.inf, np.inf): "energy_distance enrichment@1 enrichment@10 enrichment@5 rmst_difference",
+        (-np.inf, 1): "feature_r2 net_benefit",
+    }
+    of = {name: get_metric(name).bounds for name in list_metrics()}
+    assert {name: b for name, b in of.items() if b != (0, 1)} == {
+        n: b for b, all_ in others.items() for n in all_.split()
+    }
 
 
 def test_a_metric_needs_no_chance(random_items):

@@ -63,6 +63,14 @@ def test_without_censoring_it_is_the_mean_squared_error():
     np.testing.assert_allclose(found, (0.2**2 + 0.4**2 + 0.3**2) / 3)
 
 
+def test_of_one_time_a_curve_is_one_number_a_patient():
+    time, event, survival = np.array([1.0, 3.0, 5.0]), np.ones(3), np.array([0.2, 0.6, 0.7])
+    flat, column = (
+        brier_score(time, event, s, [2.0], train_time=time, train_event=event) for s in (survival, survival[:, None])
+    )
+    np.testing.assert_array_equal(flat, column)
+
+
 def test_perfect_curves_score_nothing():
     time, event, _ = continuous(0)
     times = np.quantile(time, [0.2, 0.4, 0.6])
@@ -109,11 +117,12 @@ def test_it_equals_scikit_survival_with_ties_once_training_censoring_is_moved_be
     ("survival", "times", "pieces"),
     [
         (np.ones((3, 2)), [1.0], ["survival has the shape (3, 2)", "(3, 1)"]),
+        (np.ones(3), [1.0, 2.0], ["survival has the shape (3,)", "(3, 2)"]),
         (np.full((3, 1), np.nan), [1.0], ["survival has NaN"]),
         (np.ones((3, 1)), [3.0], ["at 1 times (first 3)", "the last one left at 3"]),
         (np.ones((3, 1)), [9.0], ["at 1 times (first 9)"]),
     ],
-    ids=["shape", "NaN", "nobody left", "beyond"],
+    ids=["shape", "one number", "NaN", "nobody left", "beyond"],
 )
 def test_scores_that_cannot_be_computed(refused, survival, times, pieces):
     time, event = np.array([1.0, 2.0, 3.0]), np.array([1, 1, 0])

@@ -33,6 +33,7 @@ def test_folds_that_are_not_asked_do_not_count_and_one_without_a_value_leaves_no
     metric = get_metric("ilisi")
     assert metric.fn(items([[0.2] * 5, [0.6] * 5])) == pytest.approx(0.4)
     assert metric.fn(items([[0.2] * 5, [np.nan] * 5])) == pytest.approx(0.2)
+    assert metric.fn(items([[np.nan] * 5, [0.2] * 5])) == pytest.approx(0.2)
     assert np.isnan(metric.fn(items([[0.2] * 5, [np.inf] * 5])))
     assert not metric.scores(items([[np.nan] * 5]), "cell_type")
     assert metric.scores(items([[np.inf] * 5]), "cell_type")
@@ -40,3 +41,7 @@ def test_folds_that_are_not_asked_do_not_count_and_one_without_a_value_leaves_no
 
 def test_all_belong_to_an_axis():
     assert {get_metric(name).axis for name in NAMES} == {"mixing", "biology"}
+
+
+def test_all_but_the_rand_index_are_shares():
+    assert {name for name in NAMES if get_metric(name).bounds != (0, 1)} == {"ari"}

@@ -128,6 +128,13 @@ def test_p_is_the_share_of_all_lists_that_are_as_good(p, m):
     assert (np.diff(found) < 0).all()
 
 
+def test_the_observed_list_is_one_of_the_random_ones():
+    # First of 10⁹, as good as none of 10,000 random lists; last of them, as good as all.
+    m = 10**9
+    found = precision_p(np.array([1.0, 1 / m]), np.ones(2), np.full(2, m), np.arange(2))["p"]
+    assert found.tolist() == [1 / 10_001, 1.0]
+
+
 def test_lists_of_a_group_are_good_together():
     one = precision_p(np.ones(1), np.ones(1), np.full(1, 40), np.zeros(1)).loc[0]
     both = precision_p(np.ones(2), np.ones(2), np.full(2, 40), np.zeros(2)).loc[0]

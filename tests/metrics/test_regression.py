@@ -60,6 +60,13 @@ def test_spearman_is_within_folds_weighted_by_their_pairs(random_items):
     np.testing.assert_allclose(get_metric("spearman").fn(items), np.mean(values))
 
 
+@pytest.mark.parametrize("sign", [-1, 1])
+def test_spearman_attains_its_bounds(random_items, sign):
+    items = random_items("regression")
+    items = items.having({"y_pred": sign * items.column("y_true")})
+    assert SPEARMAN.fn(items) == pytest.approx(SPEARMAN.bounds[(sign + 1) // 2])
+
+
 def test_spearman_of_a_constant_is_undefined(random_items):
     items = random_items("regression")
     flat = Items(items.frame.assign(y_pred=1.0), "regression")

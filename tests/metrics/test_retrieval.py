@@ -22,6 +22,7 @@ from mmcell.metrics.retrieval import (
     recall_resampled,
     reciprocal_rank,
 )
+from mmcell.metrics.similarity import similarities
 
 SEEDS = st.integers(0, 10_000)
 BLOCKS = [(g, t, c) for g in range(4) for t in range(4) for c in range(1, 4)]
@@ -110,6 +111,13 @@ def test_the_unit_of_a_distance_does_not_matter(seed, scale, similarity):
     np.testing.assert_array_equal(table(scaled), table(ranks(query, gallery, correct, similarity=similarity)))
 
 
+@pytest.mark.parametrize(("similarity", "longest"), [("l2", 5 + 10), ("l1", 7 + 14)])
+def test_distances_tie_by_a_share_of_the_longest_rows(similarity, longest):
+    query, gallery = np.array([[3.0, -4.0], [1.0, 0.0]]), np.array([[0.0, 1.0], [-6.0, 8.0]])
+    *_, tolerance, _ = similarities(query, gallery, similarity)
+    assert tolerance == pytest.approx(1e-12 * longest)
+
+
 @pytest.mark.parametrize("similarity", ["l2", "l1"])
 def test_a_shift_of_both_spaces_leaves_distances_and_moves_cosines(similarity):
     rng = np.random.default_rng(0)
@@ -187,10 +195,14 @@ def test_a_gallery_row_without_direction_ties_with_the_best():
     assert table(found).tolist() == [[0, 1, 1, 1, 3, 0.75]]
 
 
+@pytest.mark.filterwarnings("error")
 def test_a_gallery_of_correct_items_only_has_no_percentile():
     found = ranks(np.ones((1, 2)), np.ones((2, 2)), [[0, 1]])
     assert np.isnan(found.percentile[0])
     assert found.recall(1) == 1.0
+    assert table(ranks(np.ones((1, 2)), np.ones((1, 2)), [0]))[0].tolist() == pytest.approx(
+        [0, 0, 1, 1, 1, np.nan], nan_ok=True
+    )
 
 
 @pytest.mark.parametrize(("dtype", "tied"), [(np.float32, 1), (np.float64, 0)])

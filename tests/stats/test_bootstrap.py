@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from mmcell import Items, Metric, get_metric
 from mmcell.metrics.base import mean_of
-from mmcell.stats.bootstrap import bootstrap, degrees_of_freedom, interval, score_interval
+from mmcell.stats.bootstrap import bootstrap, degrees_of_freedom, folded, interval, score_interval
 
 AUROC = get_metric("auroc")
 _fn, _fast = mean_of(lambda items: items.column("y_pred").astype(float))
@@ -73,11 +73,33 @@ def test_degrees_of_freedom_count_the_units_that_matter():
     assert degrees_of_freedom(np.array([1.0] + [0.0] * 99)) >= 1
 
 
-@given(st.lists(st.floats(-1e3, 1e3), min_size=2, max_size=30), st.floats(1e-3, 1e3))
+@given(st.lists(st.floats(-1e3, 1e3), min_size=2, max_size=30), st.sampled_from([1e-9, 1e-3, 1e3, 1e9]))
 def test_degrees_of_freedom_know_no_unit_of_measurement(values, scale):
     gaps = np.array(values) - np.mean(values)
     assume(np.ptp(gaps) > 1e-3)
     assert degrees_of_freedom(scale * gaps) == pytest.approx(degrees_of_freedom(gaps), rel=1e-3)
+
+
+@given(st.integers(0, 999))
+def test_bca_is_that_of_a_loop_over_draws_with_ties(seed):
+    rng = np.random.default_rng(seed)
+    value, draws, left_out = 2.0, rng.integers(0, 5, 60) / 1.0, rng.normal(size=12)
+    assume(draws.min() < value < draws.max())
+    gaps = [left_out.mean() - one for one in left_out]
+    a = sum(g**3 for g in gaps) / (6 * sum(g**2 for g in gaps) ** 1.5)
+    z0 = scipy.stats.norm.ppf(np.mean([1.0 if d < value else 0.5 if d == value else 0.0 for d in draws]))
+    ends = []
+    for tail in (0.025, 0.975):
+        z = z0 + scipy.stats.t.ppf(tail, degrees_of_freedom(np.array(gaps)))
+        assume(a * z < 1)
+        ends.append(np.quantile(draws, scipy.stats.norm.cdf(z0 + z / (1 - a * z))))
+    assert interval(value, draws, left_out) == (pytest.approx(ends[0]), pytest.approx(ends[1]), "bca")
+
+
+@given(st.floats(-2, 2), st.floats(0, 2))
+def test_a_folded_interval_holds_the_sizes_of_what_it_held(low, width):
+    sizes = np.abs(np.append(np.linspace(low, low + width, 2001), 0.0 if low <= 0 <= low + width else low))
+    np.testing.assert_allclose(folded(low, low + width), [sizes.min(), sizes.max()])
 
 
 def test_an_acceleration_beyond_the_pole_ends_at_the_most_extreme_draw():
@@ -132,7 +154,10 @@ def test_cells_are_resampled_with_their_donor():
     assert (many.n_items, many.n_units) == (600, 12)
 
 
-@pytest.mark.parametrize(("n", "status", "piece"), [(9, "too_few_units", "9 units"), (19, "ok", "19 units: read")])
+@pytest.mark.parametrize(
+    ("n", "status", "piece"),
+    [(9, "too_few_units", "9 units"), (10, "ok", "10 units: read"), (19, "ok", "19 units: read")],
+)
 def test_few_units_are_said(n, status, piece):
     found = one(binary(n, 1))
     assert found.status == status
@@ -151,6 +176,8 @@ def test_a_perfect_score_gets_a_one_sided_interval():
     assert (found.value, found.high, found.status, found.method) == (1.0, 1.0, "boundary", "score")
     wilson = scipy.stats.binomtest(12, 12).proportion_ci(0.90, method="wilson")
     assert found.low == pytest.approx(wilson.low)
+    # The smaller class carries it on both levels.
+    assert found.two_sided[0] == pytest.approx(scipy.stats.binomtest(12, 12).proportion_ci(0.95, method="wilson").low)
 
 
 @given(n=st.integers(1, 500))

@@ -9,7 +9,7 @@ from sklearn.metrics import roc_auc_score
 
 from mmcell import Items, get_metric
 from mmcell.stats.bootstrap import bootstrap
-from mmcell.stats.comparison import compare, difference, ranks
+from mmcell.stats.comparison import compare, difference, disagreeing, lettered, ranks, win_probability
 from mmcell.stats.power import minimum_detectable_effect
 from mmcell.stats.swap import swapper
 
@@ -145,6 +145,33 @@ def test_the_table_says_what_could_have_been_found_and_who_wins():
     assert leak["win_probability"] == pytest.approx(1 - row["win_probability"])
 
 
+@pytest.mark.parametrize(("low", "high", "p", "said"), [
+    (0.1, 0.3, 0.2, "excludes 0, p 0.2000"), (-0.3, -0.1, 0.051, "excludes 0, p 0.0510"),
+    (-0.1, 0.3, 0.05, "includes 0, p 0.0500"), (0.0, 0.3, 0.01, "includes 0, p 0.0100"),
+    (0.1, 0.3, 0.05, None), (-0.3, -0.1, 0.01, None), (-0.1, 0.3, 0.06, None), (np.nan, np.nan, 0.01, None),
+    (0.1, 0.3, np.nan, None),
+])  # fmt: skip
+def test_an_interval_and_a_p_that_disagree_are_said(low, high, p, said):
+    row = {"a": "x", "b": "y", "ci_low": low, "ci_high": high, "p": p}
+    expected = [] if said is None else [f"interval and p disagree: x − y ({said}); letters follow the adjusted p"]
+    assert disagreeing(pd.DataFrame([row])) == expected
+    placed = disagreeing(pd.DataFrame([{"place": "lung", **row}]))
+    assert placed == [line.replace("x − y", "lung, x − y") for line in expected]
+
+
+@pytest.mark.parametrize("higher_is_better", [True, False])
+def test_who_wins_is_counted_draw_by_draw(higher_is_better):
+    draws = np.array([-2.0, -1.0, 0.0, 0.0, 0.0, 1.0, 3.0, 3.0])
+    wins = [0.5 if d == 0 else float((d > 0) == higher_is_better) for d in draws]
+    assert win_probability(draws, higher_is_better) == np.mean(wins) != 0.5
+
+
+def test_a_p_of_five_percent_tells_apart():
+    values, table = {"x": 0.9, "y": 0.6}, pd.DataFrame({"a": ["x"], "b": ["y"], "p_adjusted": [0.05]})
+    assert lettered(table, values, values, AUROC) == {"x": "a", "y": "b"}
+    assert lettered(table.assign(p_adjusted=0.0501), values, values, AUROC) == {"x": "a", "y": "a"}
+
+
 def test_few_units_win_nothing():
     row = compare({"a": scored(1.0, 1, n=8), "b": scored(2.0, 2, n=8)}, AUROC, **QUICK).table.iloc[0]
     assert np.isnan([row["win_probability"], row["mde"], row["ci_low"]]).all()
@@ -259,6 +286,14 @@ def test_only_shared_items_are_compared():
 def test_what_cannot_be_compared_is_refused(refused, change, pieces):
     with refused(*pieces):
         compare({"a": scored(1.0), "b": Items(scored(1.0).frame.assign(**change), "binary")}, AUROC)
+
+
+@pytest.mark.parametrize("order", ["ab", "ba"])
+def test_a_unit_that_only_one_side_knows_is_refused(refused, order):
+    frame = scored(1.0).frame
+    sides = {"a": Items(frame, "binary"), "b": Items(frame.assign(crossed=np.arange(24) % 4), "binary")}
+    with refused(f"predictor {order[1]!r} carries another truth or unit"):
+        compare({name: sides[name] for name in order}, AUROC, **QUICK)
 
 
 def test_a_truth_may_be_written_as_another_type():

@@ -9,6 +9,7 @@ from mmcell.stats.bootstrap import bootstrap
 from mmcell.stats.comparison import compare, difference
 from mmcell.stats.family import compare_across
 from mmcell.stats.multiplicity import adjusted
+from mmcell.stats.power import minimum_detectable_effect
 
 AUROC = get_metric("auroc")
 QUICK = {"n_boot": 200, "n_permutations": 99}
@@ -68,6 +69,18 @@ def test_places_of_other_datasets_are_independent():
         np.std(np.subtract(*(bootstrap(f[n], [AUROC], n_boot=2000)["auroc"].draws for n in "ac"))) for f in (one, two)
     ]
     assert found["mde"] == pytest.approx(2.8016 * np.hypot(*errors) / 2, rel=0.08)
+
+
+def test_draws_of_the_mean_are_those_of_the_units_of_each_dataset_alone():
+    families = {"one": place(1), "two": place(2, n=30, prefix="v")}
+    for datasets in ({"one": "d", "two": "e"}, {"one": "e", "two": "d"}):
+        draws = []
+        for where, family in families.items():
+            weights = family["a"].units.bootstrap(200, 0, datasets[where])
+            draws.append(AUROC.draws(family["a"], weights) - AUROC.draws(family["b"], weights))
+        row, mean = overall(across(families, datasets)).loc[("a", "b")], np.mean(draws, axis=0)
+        assert row["mde"] == pytest.approx(minimum_detectable_effect(mean))
+        assert row["win_probability"] == np.mean(mean > 0) + 0.5 * np.mean(mean == 0)
 
 
 def test_places_of_one_dataset_share_their_patients():

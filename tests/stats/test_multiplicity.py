@@ -1,4 +1,5 @@
 from itertools import combinations
+from string import ascii_lowercase
 
 import numpy as np
 import pytest
@@ -38,6 +39,11 @@ def test_a_letter_is_shared_exactly_by_those_not_told_apart(data, n):
 
 def test_the_best_has_the_first_letter():
     assert letters(["x", "y", "z"], {("z", "x")}) == {"x": "a", "y": "ab", "z": "b"}
+
+
+def test_after_z_letters_have_a_prime():
+    names = [f"m{i:02d}" for i in range(28)]
+    assert list(letters(names, set(combinations(names, 2))).values()) == [*ascii_lowercase, "a'", "b'"]
 
 
 def test_only_two_adjustments_are_known(refused):

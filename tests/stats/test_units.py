@@ -191,6 +191,20 @@ def test_the_p_of_crossed_units_comes_from_both_factors():
     assert p[()] > 0.05
 
 
+@pytest.mark.parametrize("columns", [["unit"], ["unit", "crossed"]])
+@given(seed=st.integers(0, 99))
+def test_units_of_some_rows_are_those_made_of_them(columns, seed):
+    frame = grid(seed=seed)
+    rows = np.random.default_rng(seed).permutation(len(frame))[: 1 + seed % 9]
+    found = Units.of(*(frame[c] for c in columns)).of_rows(rows)
+    expected = Units.of(*(frame[c].iloc[rows] for c in columns))
+    assert found.equals(expected)
+    np.testing.assert_array_equal(found.codes, expected.codes)
+    for side in ("levels", "members"):
+        for one, other in zip(getattr(found, side), getattr(expected, side), strict=True):
+            np.testing.assert_array_equal(one, other)
+
+
 # -- permutation -------------------------------------------------------------------------------------------------------
 
 

@@ -8,6 +8,7 @@ from sklearn.cluster import KMeans
 
 from mmcell import MmcellError
 from mmcell.metrics.alignment import ari, kmeans_clusters, leiden_clusters, neighbors, nmi, silhouette_of_cells
+from mmcell.metrics.alignment.clusters import COUNTS, RESOLUTIONS
 from tests.metrics.alignment.worlds import rotation, world
 
 CODES = st.lists(st.tuples(st.integers(0, 3), st.integers(0, 4)), min_size=2, max_size=40).map(
@@ -32,6 +33,12 @@ def slow_ari(label, cluster):
     one, other = (sum(p[k] for p in pairs) for k in (0, 1))
     both, expected = sum(a and b for a, b in pairs), one * other / len(pairs)
     return (both - expected) / ((one + other) / 2 - expected) if one + other != 2 * expected else 1.0
+
+
+def test_what_is_tried_rises():
+    np.testing.assert_allclose(RESOLUTIONS, np.arange(1, 11) / 5)
+    assert (np.diff(COUNTS) > 0).all()
+    assert COUNTS[0] == 2
 
 
 @given(CODES)

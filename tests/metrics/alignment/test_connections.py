@@ -5,6 +5,7 @@ from hypothesis import strategies as st
 from scipy.sparse import coo_matrix
 
 from mmcell.metrics.alignment import connections, graph_connectivity, graph_connectivity_of_labels, neighbors
+from mmcell.metrics.alignment.connections import within_labels
 from tests.metrics.alignment.oracle import theirs
 from tests.metrics.alignment.worlds import rotation, world
 
@@ -41,6 +42,20 @@ def test_connectivity_is_that_of_a_loop(seed, grid, k):
     for name, value in expected.items():
         assert of_labels[name] == pytest.approx(value, nan_ok=True)
     assert graph_connectivity(found, label) == pytest.approx(np.nanmean([*expected.values()]))
+
+
+@given(st.integers(0, 9999), st.sampled_from([None, 4.0]), st.integers(1, 4))
+def test_edges_within_labels_are_those_of_a_loop(seed, grid, k):
+    x, _, label = world(seed, n=40, d=2, grid=grid)
+    rng, found = np.random.default_rng(seed), neighbors(x, 8)
+    code, keep = np.array([int(name[1]) for name in label]), rng.random(40) < 0.7
+    code[rng.random(40) < 0.1] = -1
+    expected = np.zeros((40, 40))
+    for i in range(40):
+        if keep[i] and found.distances[i, -1] > 0:
+            for j in [j for j in found.indices[i] if keep[j]][:k]:
+                expected[i, j] = code[i] == code[j] >= 0
+    np.testing.assert_array_equal(within_labels(found, code, keep, k).toarray(), expected)
 
 
 @given(st.integers(0, 999))

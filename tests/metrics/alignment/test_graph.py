@@ -4,6 +4,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mmcell.metrics.alignment import Neighbors, neighbors
+from mmcell.metrics.alignment.approximate import _order
+from mmcell.metrics.alignment.nearest import nearest
 from tests.metrics.alignment.worlds import rotation, world
 
 
@@ -81,6 +83,27 @@ def test_rotation_and_translation_change_nothing(seed):
     np.testing.assert_array_equal(neighbors(x, 10).indices, moved.indices)
 
 
+@pytest.mark.parametrize("scale", [1e-30, 1e30])
+def test_the_unit_of_measurement_changes_nothing(scale):
+    x, _, _ = world(0, n=300)
+    np.testing.assert_array_equal(neighbors(scale * x, 10).indices, neighbors(x, 10).indices)
+
+
+@given(st.integers(0, 999))
+def test_proposals_that_hold_all_neighbours_are_put_in_their_order(seed):
+    """Proposals in any order, with the cell itself, gaps and repeats; a row without enough is marked."""
+    x, _, _ = world(seed, n=30, d=2, grid=1.0)
+    rng, own = np.random.default_rng(seed), np.arange(30)
+    proposed = np.array([rng.permutation([*range(30), -1, -1, *rng.integers(0, 30, 5)]) for _ in x])
+    proposed[0] = np.where(np.isin(proposed[0], range(1, 8)), proposed[0], -1)
+    indices, distances, short = np.zeros((30, 8), np.int64), np.zeros((30, 8)), np.zeros(30, bool)
+    _order(proposed, x, x, own, indices, distances, short)
+    assert short.tolist() == [True] + [False] * 29
+    expected = nearest(x, x, own, 8)
+    np.testing.assert_array_equal(indices[1:], expected[0][1:])
+    np.testing.assert_array_equal(distances[1:], expected[1][1:])
+
+
 @pytest.mark.parametrize("method", ["pynndescent", "faiss"])
 def test_approximate_neighbours_come_with_their_recall(method):
     if method == "faiss":
@@ -112,6 +135,7 @@ def test_first_is_a_prefix(refused):
     found = neighbors(world(0)[0], 10)
     np.testing.assert_array_equal(found.first(4).indices, found.indices[:, :4])
     assert found.first(4).k == 4
+    assert found.first(1).k == 1
     with refused("11 of 10"):
         found.first(11)
 

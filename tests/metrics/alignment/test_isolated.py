@@ -1,4 +1,5 @@
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -12,6 +13,7 @@ from mmcell.metrics.alignment import (
     isolated_labels,
     silhouette_of_cells,
 )
+from mmcell.metrics.alignment.isolated import isolated_f1_of_table
 from tests.metrics.alignment.worlds import world
 
 
@@ -41,6 +43,21 @@ def test_f1_is_the_best_of_all_clusters(seed, n_clusters):
         best = max(f1_score(label == name, cluster == c) for c in set(cluster))
         assert found[name] == pytest.approx(best if len(set(cluster)) > 1 else np.nan, nan_ok=True)
     assert isolated_f1(cluster, label, batch) == pytest.approx(found.mean(), nan_ok=True)
+
+
+@given(st.integers(0, 999))
+def test_cells_without_a_cluster_are_missed_and_counts_say_the_same(seed):
+    _, batch, label = world(seed, n=60)
+    rng = np.random.default_rng(seed)
+    code, there = rng.integers(0, 4, 60), rng.random(60) < 0.8
+    cluster = np.where(there, code, None)
+    found = isolated_f1_of_labels(cluster, label, batch)
+    for name in found.index:
+        assert found[name] == pytest.approx(max(f1_score(label == name, cluster == c) for c in range(4)))
+    table = pd.crosstab(label[there], code[there])
+    known = isolated_f1_of_labels(code[there], label[there], batch[there])
+    counted = pd.Series(isolated_f1_of_table(table.to_numpy(), table.sum().to_numpy()), table.index)
+    np.testing.assert_allclose(counted[known.index], known)
 
 
 def test_asw_is_the_mean_silhouette_of_the_label(refused):
