@@ -196,6 +196,7 @@ def test_nothing_reads_all_rows_at_once(lupus, rows_read, monkeypatch):
     monkeypatch.setattr("mmcell.matrix._BLOCK", 32 * 40)
     monkeypatch.setattr("mmcell.matrix._SPAN", 32)
     monkeypatch.setattr("mmcell.audit.data._LOOKED", 32)
+    monkeypatch.setattr("mmcell.survey._FIRST", 32 * 40)
     monkeypatch.setattr("mmcell.audit.values._BLOCK", 32 * 40)
     monkeypatch.setattr("mmcell.audit.duplicates._BLOCK", 32 * 40)
     found = mmcell.evaluate(["pca", "hvg", "random-projection"], PATIENT, dataset=toy, controls=CONTROLS, n_boot=100)
