@@ -15,6 +15,7 @@ from mmcell.content import content_of
 from mmcell.errors import MmcellError, did_you_mean, first, number_of
 from mmcell.features import Names, gene_names, layout_of, shown, wanted
 from mmcell.matrix import Matrix
+from mmcell.memory import interned
 from mmcell.modalities import join
 from mmcell.roles import DatasetCard, ModalityCard, Roles
 from mmcell.rows import Rows
@@ -114,7 +115,7 @@ class Dataset:
     def obs(self) -> pd.DataFrame:
         """One row per item; columns of single modalities fill what the common table lacks, matched by id."""
         frame = pd.DataFrame(self.data.obs)
-        frame = frame.set_axis(frame.index.astype(str), axis=0)
+        frame = frame.set_axis(interned(frame.index.astype(str)), axis=0)
         if hasattr(self.data, "mod"):
             for part in self._modalities.values():
                 extra = part.obs.columns.difference(frame.columns)
@@ -125,12 +126,17 @@ class Dataset:
     @cached_property
     def ids(self) -> pd.Index:
         """The item ids."""
-        return pd.Index(self.data.obs_names.astype(str), name="id")
+        return interned(pd.Index(self.data.obs_names.astype(str), name="id"))
 
     @cached_property
     def unit(self) -> pd.Series:
         """Item id -> unit id, as text."""
-        return self.obs[self.roles.unit].astype(str)
+        found = self.obs[self.roles.unit]
+        if isinstance(found.dtype, pd.CategoricalDtype) and not found.hasnans:
+            # One text a unit, not one an item.
+            text = found.cat.categories.astype(str).to_numpy(dtype=object)
+            return pd.Series(text[found.cat.codes], index=found.index, name=found.name)
+        return found.astype(str)
 
     def units_of(self, level: str) -> pd.Series:
         """Return id -> unit for the items, or at the level ``patient`` for the units themselves.
@@ -158,7 +164,7 @@ class Dataset:
         MmcellError
             There is no such modality.
         """
-        there = self.anndata(modality).obs_names.astype(str)
+        there = interned(self.anndata(modality).obs_names.astype(str))
         return self.ids if len(there) == len(self.ids) else self.ids[self.ids.isin(there)]
 
     def anndata(self, modality: str) -> AnnData:
@@ -272,7 +278,7 @@ class Dataset:
                 lambda: shown(part, card.preprocessing, want, names, layout),
             )
         var_names = part.var_names.astype(str) if names is None else names.names
-        ids = part.obs_names.astype(str)
+        ids = interned(part.obs_names.astype(str))
         return Rows(ids, var_names, values, card.preprocessing, want, names, layout, whole)
 
     def gene_names(self, modality: str, identifiers: str) -> Names | None:

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from mmcell.digest import digest, digest_array, digest_ids
 from mmcell.errors import MmcellError, first, number_of
-from mmcell.memory import release
+from mmcell.memory import interned, release
 
 LEVELS = ("cell", "spot", "profile", "sample", "patient")
 Missing = Literal["error", "drop"]
@@ -95,6 +95,7 @@ class Embedding:
     def __post_init__(self) -> None:
         if not isinstance(self.ids, pd.Index):
             object.__setattr__(self, "ids", pd.Index(np.asarray(self.ids).astype(str), name="id"))
+        object.__setattr__(self, "ids", interned(self.ids))
         if self.level not in LEVELS:
             raise MmcellError(f"embedding {self.name!r}: level {self.level!r} is not one of {', '.join(LEVELS)}")
         values = self.values

@@ -1,10 +1,16 @@
-"""Memmaps: what has been read of them need not stay in this process."""
+"""What need not be held in this process, or not twice: pages of memmaps, ids of many items."""
 
 from __future__ import annotations
 
 import mmap
+from weakref import WeakValueDictionary
 
 import numpy as np
+import pandas as pd
+
+# From so many ids on, about a tenth of a kilobyte each with the table that finds them, it matters who has them.
+_MANY = 10_000
+_ids: WeakValueDictionary[tuple[object, ...], pd.Index] = WeakValueDictionary()
 
 
 def release(values: np.ndarray) -> None:
@@ -17,3 +23,14 @@ def release(values: np.ndarray) -> None:
                 mapped.madvise(mmap.MADV_DONTNEED)
             return
         found = found.base
+
+
+def interned(ids: pd.Index) -> pd.Index:
+    """Return ids that share text and lookup table with equal ones that this process has already."""
+    if len(ids) < _MANY:
+        return ids
+    key = (len(ids), str(ids.dtype), ids[0], ids[-1])
+    known = _ids.get(key)
+    found = ids if known is None or not known.equals(ids) else known.rename(ids.name)
+    _ids[key] = found
+    return found

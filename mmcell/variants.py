@@ -19,6 +19,9 @@ from mmcell.modalities import join
 if TYPE_CHECKING:
     from anndata import AnnData
 
+# Items whose counts are read from disk, where they are to be others: more are drawn by no task.
+_ROWS = 100_000
+
 
 def relabelled(dataset: Dataset, columns: Mapping[str, pd.Series]) -> Dataset:
     """Return the same items with other values in some columns of obs; the values of the modalities are shared.
@@ -104,11 +107,11 @@ def thinned(dataset: Dataset, modality: str, share: float, rng: np.random.Genera
     Raises
     ------
     MmcellError
-        The modality does not hold counts, or the share is not between 0 and 1.
+        The modality does not hold counts, or more of them than are read from disk, or the share is not between 0 and 1.
     """
     if not 0 < share < 1:
         raise MmcellError(f"counts are thinned to a share between 0 and 1, not {share}")
-    kept = _thin(dataset, modality, share, rng)
+    kept = _thin(_counts(dataset, modality), share, rng)
     return with_values(dataset, modality, kept, digest("thinned", modality, share))
 
 
@@ -118,44 +121,49 @@ def halves(dataset: Dataset, modality: str, rng: np.random.Generator) -> tuple[D
     Raises
     ------
     MmcellError
-        The modality does not hold counts.
+        The modality does not hold counts, or more of them than are read from disk.
     """
-    one = _thin(dataset, modality, 0.5, rng)
-    other = dataset.values(modality) - one
+    counts = _counts(dataset, modality)
+    one = _thin(counts, 0.5, rng)
     return (
         with_values(dataset, modality, one, digest("half", modality, 0)),
-        with_values(dataset, modality, other, digest("half", modality, 1)),
+        with_values(dataset, modality, counts - one, digest("half", modality, 1)),
     )
 
 
 def with_values(dataset: Dataset, modality: str, values: Any, what: str) -> Dataset:
-    """Return the dataset with other values of one modality; they and `what` enter its fingerprint."""
-    parts = {m: _in_memory(dataset, m) for m in dataset.card.modalities}
+    """Return the dataset with other values of one modality, in memory; they and `what` enter its fingerprint."""
+    parts = {m: dataset.anndata(m) for m in dataset.card.modalities}
     changed = parts[modality].copy()
     changed.X = values
     arrays = (values.data, values.indices, values.indptr) if sp.issparse(values) else (np.asarray(values),)
     content = digest(what, *(digest_array(a) for a in arrays))
-    return _rebuilt(dataset, {**parts, modality: changed}, dataset.obs, content)
+    disk = {m: matrix for m, matrix in dataset.disk.items() if m != modality}
+    return _rebuilt(dataset, {**parts, modality: changed}, dataset.obs, content, disk)
 
 
-def _thin(dataset: Dataset, modality: str, share: float, rng: np.random.Generator) -> Any:
+def _counts(dataset: Dataset, modality: str) -> Any:
+    """Return the counts of a modality, read from disk where they stay there and are few."""
     if dataset.modality(modality).preprocessing != "counts":
         raise MmcellError(f"dataset {dataset.name!r}: {modality!r} holds no counts, and only counts can be thinned")
-    x = _in_memory(dataset, modality).X
-    if sp.issparse(x):
-        found = x.copy()
-        found.data = rng.binomial(found.data.astype(np.int64), share).astype(x.dtype)
-        return found
-    return rng.binomial(np.asarray(x).astype(np.int64), share).astype(np.asarray(x).dtype)
-
-
-def _in_memory(dataset: Dataset, modality: str) -> AnnData:
-    if modality in dataset.disk:
+    values = dataset.values(modality)
+    if modality not in dataset.disk:
+        return values
+    if values.shape[0] > _ROWS:
         raise MmcellError(
-            f"dataset {dataset.name!r}: {modality!r} stays on disk, and other counts need it in memory; leave "
-            "'backed' out of the card where it fits there"
+            f"dataset {dataset.name!r}: {modality!r} stays on disk, and counts are thinned in memory, of at most "
+            f"{_ROWS:,} items; leave 'backed' out of the card where all {values.shape[0]:,} fit there"
         )
-    return dataset.anndata(modality)
+    return values[:]
+
+
+def _thin(counts: Any, share: float, rng: np.random.Generator) -> Any:
+    if sp.issparse(counts):
+        found = counts.copy()
+        found.data = rng.binomial(found.data.astype(np.int64), share).astype(counts.dtype)
+        return found
+    counts = np.asarray(counts)
+    return rng.binomial(counts.astype(np.int64), share).astype(counts.dtype)
 
 
 def _rebuilt(

@@ -12,6 +12,7 @@ import pandas as pd
 from mmcell.distrust import reading
 from mmcell.errors import MmcellError, did_you_mean, first
 from mmcell.matrix import Matrix, elements, opened
+from mmcell.memory import interned
 from mmcell.modalities import join
 
 if TYPE_CHECKING:
@@ -144,7 +145,7 @@ def read_obs(root: Any, columns: Collection[str] | None = None) -> pd.DataFrame:
         index = read_elem(table[table.attrs.get("_index", "_index")])
         there = [str(c) for c in table.attrs["column-order"] if c in columns]
         found = pd.DataFrame({c: read_elem(table[c]) for c in there}, index=pd.Index(index))
-    return found.set_axis(found.index.astype(str), axis=0)
+    return found.set_axis(interned(found.index.astype(str)), axis=0)
 
 
 def read_var(root: Any, element: str = "X") -> pd.DataFrame:
