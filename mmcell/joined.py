@@ -84,7 +84,7 @@ def _same_question(entries: list[_Entry]) -> None:
     for entry in entries:
         known = first.setdefault((entry.record.task["name"], entry.record.dataset), entry)
         for field, what, cure in (
-            ("dataset_fingerprint", "other data", "run both on the same files"),
+            ("dataset_fingerprint", "other data", "run both on the same files, with the same max_items and seed"),
             ("split_hash", "other splits", "run both with the same seed and version of the task"),
         ):
             if getattr(entry.record, field) != getattr(known.record, field):

@@ -28,7 +28,6 @@ from mmcell.splits import Split, most_folds, splits_of
 from mmcell.stats.bootstrap import MAXIMUM_DRAWS, check_draws
 from mmcell.survey import refuse_at_sight
 from mmcell.task import PLUS_CLINICAL, MethodView, Task, get_task, unasked
-from mmcell.variants import sampled
 
 ControlNames = Literal["default"] | Sequence[str]
 #: With fewer permutations the smallest p, 1/(n + 1), lies above 0.05.
@@ -98,7 +97,8 @@ class Plan:
             code = digest(FORMAT, code_digest(), code_of(type(self.task), *_functions(self.metrics)))
         except UnknownCodeError:
             return ""
-        state = {k: v for k, v in vars(self.task).items() if k != "spec"}
+        # What was drawn is known by the fingerprint; a bound that draws nothing asks the same.
+        state = {k: v for k, v in vars(self.task).items() if k not in ("spec", "max_items")}
         if not all(isinstance(v, (str, int, float, bool, tuple, type(None))) for v in state.values()):
             return ""
         # What stands beside a candidate is part of its record: the difference from it, and the verdict.
@@ -185,7 +185,7 @@ def make_plan(
     given = resolve(task.spec.encoders if encoders is None else encoders, seed)
     read, spec = data.card.caveats, task.spec
     data = task.prepared(data, {name: source for name, (source, _) in given.items() if not name.endswith("=")})
-    data = sampled(data, task.max_items)
+    whole, data = data, task.drawn(data, seed)
     crossed = spec.unit.partition("×")[2]
     if crossed and data.roles.columns.get(crossed) is None:
         raise MmcellError(f"task {spec.name!r}: units are crossed with {crossed!r}; set roles.{crossed} in the card")
@@ -200,6 +200,9 @@ def make_plan(
     skipped += [caveat for caveat in data.card.caveats if caveat not in read]
     own = [name for name, (source, _) in given.items() if name in ENCODERS.references and _is_named(source, name)]
     missing = controls_.missing(task, data, [*names, *own])
+    if data is not whole:
+        # In every record, wherever it goes; runs that draw other numbers are not compared.
+        findings.append(Finding(severity="info", code="items-drawn", message=data.card.caveats[-1]))
     if missing:
         findings.append(
             Finding(

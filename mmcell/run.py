@@ -22,7 +22,7 @@ from mmcell.progress import Progress
 from mmcell.records import RunRecord
 from mmcell.results import Results
 from mmcell.store import Store
-from mmcell.task import Task
+from mmcell.task import Task, get_task
 
 Reuse = Literal["only-missing", "always", "never"]
 #: In which order roles are run and scored: each is compared with those before it.
@@ -68,7 +68,8 @@ def evaluate(
     controls
         ``default`` runs those that the task demands; otherwise their names.
     max_items
-        Replaces the number of items that tasks of alignment and retrieval draw at most (evenly over units); 0 for all.
+        Replaces the number of items that tasks of alignment and retrieval draw at most (evenly over units, partners
+        together); 0 for all. Other tasks take all items.
     n_boot, seed
         Bootstrap draws, and the seed of everything random.
     null
@@ -105,9 +106,15 @@ def evaluate(
         raise MmcellError("no task was named; see mmcell.list_tasks()")
     options: dict[str, Any] = {
         "patient_encoders": patient_encoders, "probes": probes, "controls": controls, "n_boot": n_boot, "null": null,
-        "seed": seed, "corrections": corrections, "max_items": max_items,
+        "seed": seed, "corrections": corrections,
     }  # fmt: skip
-    plans = [make_plan(task, encoders, dataset, **options) for task in asked]
+    named = [get_task(task) if isinstance(task, str) else task for task in asked]
+    # Beside a task that draws, one that takes all items is no mistake; where none draws it is.
+    draws = [task.draws or not any(t.draws for t in named) for task in named]
+    plans = [
+        make_plan(task, encoders, dataset, max_items=max_items if here else None, **options)
+        for task, here in zip(named, draws, strict=True)
+    ]
     plans = keeping(plans, cache, out)
     return run_plans(plans, executor=executor, out=out, reuse=reuse, progress=progress, command=command)
 

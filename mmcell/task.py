@@ -17,6 +17,7 @@ from mmcell.errors import MmcellError, did_you_mean
 from mmcell.items import Items
 from mmcell.metrics.base import Metric
 from mmcell.splits import Split, SplitSpec
+from mmcell.variants import sampled
 
 Slot = tuple[str, str]
 #: What the name of a probe ends in that reads clinical covariates beside the embedding.
@@ -293,6 +294,11 @@ class Task(ABC):
     between_units: ClassVar[bool] = False
 
     @property
+    def draws(self) -> bool:
+        """Whether the protocol compares items with each other, and of many asks about some that are drawn."""
+        return bool(type(self).max_items)
+
+    @property
     def models(self) -> Mapping[str, Mapping[str, str]]:
         """Models of the protocol that read no embedding, controls or ceilings by name: slot -> what they are given."""
         return {}
@@ -329,6 +335,23 @@ class Task(ABC):
             all are asked the same, a further caveat on its card says what is left out.
         """
         return dataset
+
+    def drawn(self, dataset: Dataset, seed: int) -> Dataset:
+        """Return the items that are asked about: `max_items` at most, evenly over the units.
+
+        Parameters
+        ----------
+        dataset
+            Left as it is; what is drawn says so on its card.
+        seed
+            Of the draw.
+
+        Raises
+        ------
+        MmcellError
+            There are more units than items may be drawn.
+        """
+        return sampled(dataset, self.max_items, seed)
 
     def check(self, view: MethodView) -> None:  # noqa: B027
         """Raise `MmcellError` when the question cannot be put to these data; called for every split beforehand.
@@ -408,7 +431,7 @@ class Task(ABC):
         MmcellError
             The task draws none: what it asks takes all items, and time in proportion to them.
         """
-        if not type(self).max_items:
+        if not self.draws:
             raise MmcellError(
                 f"task {self.spec.name!r}: max_items is for tasks that compare items with each other (alignment, "
                 "retrieval); this one takes all of them, leave max_items out"

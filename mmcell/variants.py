@@ -67,11 +67,22 @@ def subset_units(dataset: Dataset, keep: pd.Index) -> Dataset:
     return subset(dataset, dataset.ids[dataset.unit.isin(keep).to_numpy()])
 
 
-def sampled(dataset: Dataset, most: int) -> Dataset:
+def sampled(dataset: Dataset, most: int, seed: int = 0, among: pd.Index | None = None) -> Dataset:
     """Return at most so many items, drawn evenly over units; the dataset itself where it has no more, or `most` is 0.
 
-    Of every unit as many are drawn by chance as all units together have room for, and all of a unit that has fewer. The
-    draw depends on the content alone, so that whoever is asked later is asked about the same items. The card says it.
+    Units take turns, each with one of its items drawn by chance, until all that are wanted are drawn: no unit has more
+    than one item above another that had as many to give. The card says it.
+
+    Parameters
+    ----------
+    dataset
+        What is drawn from, and left as it is.
+    most
+        So many at most.
+    seed
+        Of the draw, which depends on this and on the content alone: whoever is asked later is asked about the same.
+    among
+        Items that may be drawn; None for all.
 
     Raises
     ------
@@ -81,21 +92,63 @@ def sampled(dataset: Dataset, most: int) -> Dataset:
     n = len(dataset.ids)
     if not most or n <= most:
         return dataset
-    counts = np.sort(dataset.unit.value_counts().to_numpy())
-    # Units in order of size: each takes what it has, or its share of the room that those before it left.
-    room = most - np.concatenate([[0], np.cumsum(counts)[:-1]])
-    share = room // np.arange(len(counts), 0, -1)
-    each = int(share[counts > share][0])
-    if each < 1:
+    turn = _turn(dataset, dataset.ids, seed)
+    turn = turn if among is None else turn[turn.index.isin(among)]
+    unit = dataset.unit[turn.index]
+    if (n_units := unit.nunique()) > most:
         raise MmcellError(
-            f"dataset {dataset.name!r}: {most:,} items cannot be drawn evenly from {len(counts):,} units; "
-            f"set max_items to {len(counts):,} or more"
+            f"dataset {dataset.name!r}: {most:,} items cannot be drawn evenly from {n_units:,} units; "
+            f"set max_items to {n_units:,} or more"
         )
-    turn = pd.Series(stream(0, "sampled", dataset.fingerprint).permutation(n), index=dataset.ids)
-    chosen = dataset.ids[(turn.groupby(dataset.unit.to_numpy()).rank() <= each).to_numpy()]
+    rounds = pd.DataFrame({"of_unit": turn.groupby(unit.to_numpy()).rank(), "turn": turn})
+    chosen = rounds.sort_values(["of_unit", "turn"]).iloc[:most]
+    of_each = f"at most {int(chosen['of_unit'].max()):,} of each of {n_units:,} units"
+    return _asked_about(dataset, chosen.index, of_each if among is None else f"{of_each}, those with a partner")
+
+
+def sampled_groups(dataset: Dataset, most: int, group: pd.Series, seed: int = 0) -> Dataset:
+    """Return at most so many items, drawn in whole groups; the dataset itself where it has no more, or `most` is 0.
+
+    Of the items in no group, controls say, the same share is drawn. See `sampled`.
+
+    Parameters
+    ----------
+    dataset, most, seed
+        See `sampled`.
+    group
+        Item id -> its group, such as a perturbation whose replicates are partners; missing for items in none.
+
+    Raises
+    ------
+    MmcellError
+        No group is as small as the number of items that may be drawn.
+    """
+    n = len(dataset.ids)
+    if not most or n <= most:
+        return dataset
+    alone = group.index[group.isna()]
+    lone = _turn(dataset, alone, seed).sort_values().index[: most * len(alone) // n]
+    size = group.value_counts()
+    size = size[_turn(dataset, pd.Index(sorted(size.index)), seed).sort_values().index]
+    kept = size.index[size.cumsum() <= most - len(lone)]
+    if kept.empty:
+        raise MmcellError(
+            f"dataset {dataset.name!r}: {most:,} items hold no whole group of partners; set max_items to more, or to 0"
+        )
+    chosen = lone.append(group.index[group.isin(kept)])
+    return _asked_about(dataset, chosen, f"{len(kept):,} of {len(size):,} groups of partners as a whole")
+
+
+def _turn(dataset: Dataset, ids: pd.Index, seed: int) -> pd.Series:
+    """Return in which order ids are drawn."""
+    return pd.Series(stream(seed, "sampled", dataset.fingerprint).permutation(len(ids)), index=ids)
+
+
+def _asked_about(dataset: Dataset, chosen: pd.Index, which: str) -> Dataset:
+    """Return the drawn items, with a card that says so."""
     caveat = (
-        f"{len(chosen):,} of {n:,} items are asked about: at most {each:,} of each of {len(counts):,} units, drawn by "
-        "chance (max_items)."
+        f"{len(chosen):,} of {len(dataset.ids):,} items are asked about, drawn by chance (max_items): {which}. Ranks, "
+        "neighbours and how well batches mix depend on how many there are."
     )
     found = subset(dataset, chosen)
     return replace(found, card=found.card.model_copy(update={"caveats": (*found.card.caveats, caveat)}))

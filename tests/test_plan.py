@@ -54,6 +54,8 @@ def test_items_are_drawn_where_they_are_compared_with_each_other(refused):
     assert note in plan.dataset.card.caveats
     assert make_plan(RETRIEVAL, "features", TOY).dataset is TOY
     assert key(RETRIEVAL, max_items=50) not in (key(RETRIEVAL), key(RETRIEVAL, max_items=40))
+    # A bound that draws nothing asks the same.
+    assert key(RETRIEVAL, max_items=1000) == key(RETRIEVAL)
     with refused("max_items is for tasks that compare items with each other", "leave max_items out"):
         make_plan(PATIENT, "features", TOY, max_items=50)
     with refused("max_items is -1"):

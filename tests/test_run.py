@@ -99,6 +99,12 @@ def test_a_record_does_not_depend_on_what_else_is_run():
     assert {k: many[k] for k in alone} == alone
 
 
+def test_a_bound_on_items_is_for_the_tasks_that_draw_some():
+    found = run([ALIGNMENT, PATIENT], "pca", cite(), max_items=100)
+    asked = {r.task["name"]: [f.message[:16] for f in r.findings if f.code == "items-drawn"] for r in found.records}
+    assert asked == {"toy-alignment": ["100 of 480 items"], "toy-patient": []}
+
+
 def test_another_seed_gives_other_folds():
     a, b = (run(PATIENT, controls=[], seed=s).records[0] for s in (0, 1))
     assert a.split_hash != b.split_hash

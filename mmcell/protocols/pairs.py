@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import reduce
 from typing import ClassVar
 
 import numpy as np
@@ -9,11 +10,13 @@ import pandas as pd
 from scipy.sparse import coo_array, csr_array
 from scipy.sparse.csgraph import connected_components
 
+from mmcell.dataset import Dataset
 from mmcell.embedding import Embedding
 from mmcell.errors import MmcellError, UnaskableError, first, noun, number_of
 from mmcell.probes.head import Pairs
 from mmcell.probes.linear import INNER_FOLDS
 from mmcell.task import MethodView, Task, TaskSpec
+from mmcell.variants import sampled, sampled_groups
 
 
 class PairedTask(Task):
@@ -26,6 +29,19 @@ class PairedTask(Task):
     def __init__(self, spec: TaskSpec, *, matched_by: str = "") -> None:
         self.spec = spec
         self.matched_by = matched_by
+
+    def drawn(self, dataset: Dataset, seed: int) -> Dataset:
+        """See `Task.drawn`; partners are drawn together, and what has none is not drawn, but for controls."""
+        measured = [dataset.rows(m) for m in {w for w, _ in self.spec.slots.values()} & set(dataset.card.modalities)]
+        column = dataset.roles.columns.get(self.matched_by)
+        if column is None:
+            paired = reduce(pd.Index.intersection, measured, dataset.ids)
+            return dataset if paired.empty else sampled(dataset, self.max_items, seed, paired)
+        group = dataset.obs[column].astype(object)
+        group = group.where(group.astype(str) != str(dataset.roles.control))
+        both = reduce(np.intersect1d, [group[ids].dropna().unique() for ids in measured])
+        known = group[group.isna() | group.isin(both)]
+        return sampled_groups(dataset, self.max_items, known, seed) if len(both) else dataset
 
     def check(self, view: MethodView) -> None:
         """See `Task.check`.

@@ -433,8 +433,8 @@ def test_wrong_cards_are_refused(tmp_path, refused):
         encode(PCA(), "pca", mmcell.load_dataset(own(tmp_path, layer="X", backed=True)), "rna", pd.Index(["D00"]))
 
 
-def test_subsets_stay_on_disk_and_other_counts_need_memory(lupus, refused):
-    from mmcell.variants import subset_units, thinned
+def test_subsets_stay_on_disk_and_few_counts_are_read_to_be_thinned(lupus, refused, monkeypatch):
+    from mmcell.variants import halves, subset_units, thinned
 
     toy, rng = load("lupus"), np.random.default_rng(0)
     some = subset_units(toy, pd.Index(["D03", "D01"]))
@@ -446,7 +446,11 @@ def test_subsets_stay_on_disk_and_other_counts_need_memory(lupus, refused):
     assert (expected[[5, 2, 2]] != pickle.loads(pickle.dumps(kept))[[5, 2, 2]]).nnz == 0
     some_more = subset_units(some, pd.Index(["D01"]))
     assert (expected[(some.unit == "D01").to_numpy()] != some_more.values("rna")[:]).nnz == 0
-    with refused("'rna' stays on disk", "leave 'backed' out"):
+    one, other = (half.values("rna") for half in halves(some, "rna", rng))
+    assert 0 < one.sum() < expected.sum()
+    assert (expected != one + other).nnz == 0
+    monkeypatch.setattr("mmcell.variants._ROWS", len(toy.ids) - 1)
+    with refused("'rna' stays on disk", "at most 479 items", "leave 'backed' out"):
         thinned(toy, "rna", 0.5, rng)
 
 

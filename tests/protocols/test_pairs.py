@@ -1,13 +1,17 @@
 import dataclasses
 
+import anndata as ad
 import numpy as np
 import pandas as pd
 import pytest
 from sklearn.model_selection import GroupKFold
 
 import mmcell
-from mmcell import Embedding, MethodView, MmcellError
+from mmcell import Dataset, Embedding, MethodView, MmcellError, Roles
+from mmcell.modalities import join
 from mmcell.protocols.pairs import paired, strata, training_pairs
+from mmcell.protocols.retrieval import Retrieval
+from mmcell.roles import DatasetCard
 from mmcell.splits import splits_of
 from tests.toys import RETRIEVAL, cite
 
@@ -114,3 +118,55 @@ def test_in_one_batch_the_galleries_are_the_same_and_an_item_alone_is_not_scored
     assert tuple(n.loc["all"]) == (60, 0)
     assert n.loc["batch×cell_type", "n_excluded"] >= 1
     assert n.loc["batch×cell_type"].sum() == 60
+
+
+def partly(n_protein=30):
+    """Cells of which few have protein, as in a plate that was stained by chance."""
+    toy = cite(6, 40)
+    parts = {"rna": toy.anndata("rna"), "protein": toy.anndata("protein")[RNG.permutation(len(toy.ids))[:n_protein]]}
+    return dataclasses.replace(toy, data=join({k: v.copy() for k, v in parts.items()}, toy.obs), fingerprint="")
+
+
+def test_partners_are_drawn_and_not_cells_that_have_none():
+    toy = partly()
+    found = RETRIEVAL.drawing(100).drawn(toy, 0)
+    assert sorted(found.ids) == sorted(toy.rows("protein"))
+    assert "those with a partner" in found.card.caveats[-1]
+    few = RETRIEVAL.drawing(12).drawn(toy, 0)
+    assert len(few.ids) == 12
+    assert set(few.ids) < set(toy.rows("protein"))
+
+
+def compounds(n=40, replicates=3):
+    """Profiles of compounds by two assays, which share no id; every fifth compound is in one assay only."""
+    frames = []
+    for assay in ("rna", "protein"):
+        names = [f"drug{i:02d}" for i in range(n) if i % 5 or assay == "rna"] * replicates + ["DMSO"] * 60
+        obs = pd.DataFrame({"drug": names, "compound": names}, index=[f"{assay}{i}" for i in range(len(names))])
+        frames.append(ad.AnnData(RNG.normal(size=(len(obs), 3)).astype(np.float32), obs=obs))
+    obs = pd.concat([f.obs for f in frames])
+    modalities = dict.fromkeys(("rna", "protein"), {"preprocessing": "values"})
+    roles = Roles(unit="compound", perturbation="drug", control="DMSO")
+    card = DatasetCard(name="compounds", level="profile", modalities=modalities)
+    return Dataset("compounds", join(dict(zip(("rna", "protein"), frames, strict=True)), obs), roles, card)
+
+
+def test_groups_of_partners_are_drawn_as_a_whole():
+    toy, task = compounds(), Retrieval(RETRIEVAL.spec, matched_by="perturbation")
+    drug = toy.obs["drug"]
+    found = task.drawing(120).drawn(toy, 0)
+    assert 100 < len(found.ids) <= 120
+    left = found.obs["drug"].value_counts()
+    # Whole groups of both assays, three each; none of those that one assay alone has; controls in their share.
+    assert set(left.drop("DMSO")) == {6}
+    assert all(int(name[4:]) % 5 for name in left.drop("DMSO").index)
+    assert left["DMSO"] == 120 * (drug == "DMSO").sum() // len(drug)
+    assert task.drawing(len(drug)).drawn(toy, 0) is toy
+    assert list(task.drawing(120).drawn(toy, 0).ids) == list(found.ids)
+    assert list(task.drawing(120).drawn(toy, 1).ids) != list(found.ids)
+    assert f"{len(left) - 1} of 32 groups of partners as a whole" in found.card.caveats[-1]
+
+
+def test_a_bound_below_every_group_is_refused(refused):
+    with refused("5 items hold no whole group of partners", "set max_items to more, or to 0"):
+        Retrieval(RETRIEVAL.spec, matched_by="perturbation").drawing(5).drawn(compounds(), 0)
