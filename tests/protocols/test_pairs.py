@@ -145,7 +145,7 @@ def compounds(n=40, replicates=3):
         obs = pd.DataFrame({"drug": names, "compound": names}, index=[f"{assay}{i}" for i in range(len(names))])
         frames.append(ad.AnnData(RNG.normal(size=(len(obs), 3)).astype(np.float32), obs=obs))
     obs = pd.concat([f.obs for f in frames])
-    modalities = dict.fromkeys(("rna", "protein"), {"preprocessing": "values"})
+    modalities = {key: {"preprocessing": "values"} for key in ("rna", "protein")}
     roles = Roles(unit="compound", perturbation="drug", control="DMSO")
     card = DatasetCard(name="compounds", level="profile", modalities=modalities)
     return Dataset("compounds", join(dict(zip(("rna", "protein"), frames, strict=True)), obs), roles, card)
