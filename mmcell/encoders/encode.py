@@ -56,8 +56,8 @@ def encode(
     train
         Training units; needed by an encoder that fits.
     shelf
-        Where embeddings are kept; None keeps nothing. An encoder that is ``cheap``, or whose identity nothing vouches
-        for (see `identity`), is not kept either.
+        Where embeddings are kept; None keeps nothing. What an encoder that is ``cheap`` makes of data in memory is not
+        kept either, nor that of one whose identity nothing vouches for (see `identity`).
     progress
         Called after every block, see `encode_rows`; not where the embedding was kept.
 
@@ -69,8 +69,8 @@ def encode(
     why = readable(encoder, dataset, modality)
     if why:
         raise MmcellError(f"encoder {name!r}: {why}; choose another encoder or set 'preprocessing' on the card")
-    # What is cheap in memory takes a pass over the file where values stay on disk.
-    cheap = getattr(encoder, "cheap", False) and not (modality in dataset.disk and reads_values(encoder))
+    # Of data that stay on disk nothing is cheap: a pass over the file, or gigabytes that every worker would hold.
+    cheap = getattr(encoder, "cheap", False) and modality not in dataset.disk
     who = "" if shelf is None or cheap else identity(encoder)
     learnt = digest_ids(sorted(train)) if fits(encoder) and train is not None else ""
     key = digest("embedding", who, dataset.fingerprint, modality, learnt) if who else ""
@@ -166,7 +166,7 @@ def encode_rows(
     """
     if len(ids) == 0:
         raise MmcellError(f"encoder {name!r}: there is no row to encode; give data with one item or more")
-    parts: list[np.ndarray] = []
+    whole = np.empty((0, 0), dtype)
     block = max(1, min(BLOCK, NUMBERS // max(width, 1))) if getattr(encoder, "rowwise", False) else len(ids)
     begun = writing.begun(block) if writing is not None else 0
     dim, columns = None, writing.columns if writing is not None else ()
@@ -187,11 +187,12 @@ def encode_rows(
         if writing is not None:
             writing.add(start, values, columns)
         else:
-            parts.append(values)
+            whole = whole if start else np.empty((len(ids), dim), dtype)
+            whole[start : start + len(values)] = values
         if progress is not None:
             progress(start + len(values), len(ids))
     if writing is None:
-        return np.concatenate(parts), columns
+        return whole, columns
     return writing.finish(len(ids))
 
 

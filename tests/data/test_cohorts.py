@@ -24,8 +24,9 @@ from mmcell.data.cohorts import COHORTS, UNLABELLED, load, path_of
 from mmcell.data.download import HASHES
 from mmcell.data.lazy import open_lazily
 from mmcell.data.public import download
-from mmcell.encoders.baselines import PCA
+from mmcell.encoders.baselines import PCA, Random
 from mmcell.encoders.encode import encode
+from mmcell.encoders.shelf import Shelf
 from mmcell.matrix import Matrix
 from mmcell.variants import subset
 from tests.data.cohort_files import cellxgene, combat, in_pieces
@@ -383,6 +384,12 @@ def test_a_card_keeps_values_on_disk_or_reads_a_layer(tmp_path, rows_read):
     assert again.fingerprint == backed.fingerprint
     found, expected = (encode(PCA(3), "pca", d, "rna", pd.Index(["D01", "D05"])) for d in (backed, loaded))
     np.testing.assert_allclose(found.values, expected.values, atol=1e-4)
+    # Of data on disk even noise is kept, and mapped, for it has as many rows.
+    for dataset, kept in ((loaded, 0), (backed, 1)):
+        folder = tmp_path / dataset.fingerprint
+        noise = encode(Random(4), "noise", dataset, "rna", shelf=Shelf(folder))
+        assert isinstance(noise.values, np.memmap) == bool(kept)
+        assert len(list(folder.glob("*"))) == kept
 
 
 def test_all_modalities_of_an_h5mu_stay_on_disk(tmp_path, rows_read):
