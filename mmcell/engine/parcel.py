@@ -136,12 +136,7 @@ class Parcels:
         if id(values) not in self._arrays:
             path = self._new(_ARRAY)
             with _writing(path):
-                copy = np.lib.format.open_memmap(path, "w+", values.dtype, values.shape)
-                step = max(1, _LARGE * len(values) // values.nbytes)
-                for start in range(0, len(values), step):
-                    copy[start : start + step] = values[start : start + step]
-                    release(values)
-                copy.flush()
+                _save(path, values)
             self._arrays[id(values)] = (values, Parcel(str(path), digest_array(values)))
         return self._arrays[id(values)][1]
 
@@ -151,6 +146,17 @@ class Parcels:
             reduced, parts = dataset.__reduce__()
             self._datasets[id(dataset)] = (dataset, self.put((reduced, parts)))
         return self._datasets[id(dataset)][1]
+
+
+def _save(path: Path, values: np.ndarray) -> None:
+    """Write an ``.npy`` in C order, block by block; not through a map, whose pages end the process on a full disk."""
+    descr = np.lib.format.dtype_to_descr(values.dtype)
+    step = max(1, _LARGE * len(values) // values.nbytes)
+    with path.open("wb") as file:
+        np.lib.format.write_array_header_2_0(file, {"descr": descr, "fortran_order": False, "shape": values.shape})
+        for start in range(0, len(values), step):
+            file.write(values[start : start + step].tobytes())
+            release(values)
 
 
 @contextmanager
