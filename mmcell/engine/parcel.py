@@ -23,7 +23,7 @@ from mmcell.dataset import Dataset
 from mmcell.digest import digest_array
 from mmcell.embedding import Embedding
 from mmcell.errors import MmcellError
-from mmcell.memory import release
+from mmcell.memory import refuse_altered, release
 
 #: Bytes from which on an array is a file of its own, and the ending of that.
 _LARGE, _ARRAY = 1 << 23, ".npy"
@@ -132,12 +132,21 @@ class Parcels:
         return (self.folder / f"{uuid4().hex}{ending}").resolve()
 
     def array(self, values: np.ndarray) -> Parcel:
-        """Return the parcel of an array, written when it is first asked for, block by block."""
+        """Return the parcel of an array, written when it is first asked for, block by block.
+
+        Raises
+        ------
+        MmcellError
+            The folder cannot be written, or the array lies in a file that was altered after it was read.
+        """
         if id(values) not in self._arrays:
             path = self._new(_ARRAY)
+            refuse_altered(values)
             with _writing(path):
                 _save(path, values)
-            self._arrays[id(values)] = (values, Parcel(str(path), digest_array(values)))
+            sha = digest_array(values)
+            refuse_altered(values)
+            self._arrays[id(values)] = (values, Parcel(str(path), sha))
         return self._arrays[id(values)][1]
 
     def dataset(self, dataset: Dataset) -> Parcel:
