@@ -165,28 +165,33 @@ class Store:
             raise MmcellError(f"{path}: are not readable items; run again with reuse='only-missing'") from error
         raise MmcellError(f"{path}: belongs to another record; run again with reuse='only-missing'")
 
-    def records(self) -> list[RunRecord]:
-        """Return all records of the last run, in the order of tables.
+    def last(self) -> tuple[list[RunRecord], dict[str, Items], tuple[str, ...]]:
+        """Return what the last run found.
+
+        Returns
+        -------
+        records
+            All of it, in the order of tables.
+        items
+            Record key -> items, where they are there.
+        notes
+            What it could not do, in words, and how many of its records have no seal.
 
         Raises
         ------
         MmcellError
-            A record is not readable, or was altered after it was written.
+            The run is not finished; a record or its items are not readable, or were altered after they were written.
         """
-        return [record for record, _ in self._records()]
-
-    def notes(self) -> tuple[str, ...]:
-        """Return what the last run could not do, in words, and how many of its records have no seal.
-
-        Raises
-        ------
-        MmcellError
-            As of `records`.
-        """
-        bare = sum(not sealed for _, sealed in self._records())
+        records, items, bare = [], {}, 0
+        for record, sealed in self._records():
+            records.append(record)
+            bare += not sealed
+            found = self.items(record)
+            if found is not None:
+                items[record.key] = found
         unsealed = f"{number_of(bare, 'record')} of {self.folder} {noun(bare, 'has', 'have')} no seal, for an earlier "
         unsealed += "mmcell or somebody else wrote them: nothing tells whether they were altered"
-        return (*self._index("notes"), *[unsealed] * bool(bare))
+        return records, items, (*self._index("notes"), *[unsealed] * bool(bare))
 
     def _records(self) -> Iterator[tuple[RunRecord, bool]]:
         for name in self._index("records"):

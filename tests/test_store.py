@@ -125,6 +125,17 @@ def test_the_list_of_a_run_is_what_is_read_again(store):
     assert pd.read_csv(store.folder / "table.csv")["encoder"].tolist() == ["pca"]
 
 
+def test_every_record_of_a_run_is_parsed_once(store, monkeypatch):
+    some = [record(letter * 64, encoder=letter) for letter in "abc"]
+    for one in some:
+        store.write(one, items())
+    store.finish(Results(some))
+    parsed, read = [], RunRecord.model_validate_json
+    monkeypatch.setattr(RunRecord, "model_validate_json", lambda text: parsed.append(text) or read(text))
+    found = Results.read(store.folder)
+    assert ([r.encoder for r in found.records], len(found.items), len(parsed)) == ([*"abc"], 3, 3)
+
+
 def test_damaged_items_of_a_run_are_said(store, refused):
     store.write(record(), items())
     store.finish(Results([record()]))
