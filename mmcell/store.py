@@ -129,11 +129,17 @@ class Store:
     def read(self, key: str) -> tuple[RunRecord, Items | None] | None:
         """Return a finished record and its items; None when it is not there, failed, or cannot be read whole.
 
-        One that was altered after it was written is not there either, and a warning says so.
+        One that was altered after it was written, or that has no seal to tell, is not there either, and a warning says
+        so.
         """
         for path in (self.folder / "records").glob(f"*--{key[:16]}.json"):
             try:
-                record = _record(path)[0]
+                record, sealed = _record(path)
+                if record.key == key and not sealed:
+                    warnings.warn(
+                        f"{path}: has no seal to tell whether it was altered; it is computed again", stacklevel=2
+                    )
+                    continue
                 items = self.items(record)
             except AlteredError:
                 warnings.warn(f"{path}: was altered after it was written; it is computed again", stacklevel=2)

@@ -1,3 +1,4 @@
+import json
 import re
 
 import numpy as np
@@ -81,6 +82,20 @@ def test_a_record_that_was_altered_is_computed_again_and_a_line_says_so(tmp_path
     calls.clear()
     with pytest.warns(UserWarning, match="was altered after it was written; it is computed again"):
         again = run("pca", out=tmp_path, controls=[])
+    assert calls == ["pca"]
+    assert contents(again) == contents(first) == contents(Results.read(tmp_path))
+
+
+def test_a_record_without_its_seal_is_computed_again_and_a_line_says_so(tmp_path, calls):
+    first = run("pca", out=tmp_path, **CONTROLS)
+    calls.clear()
+    (path,) = (tmp_path / "records").glob("*pca*.json")
+    content = json.loads(path.read_text())
+    content["scores"][0]["value"] = 0.999
+    del content["seal"]
+    path.write_text(json.dumps(content))
+    with pytest.warns(UserWarning, match="has no seal to tell whether it was altered; it is computed again"):
+        again = run("pca", out=tmp_path, **CONTROLS)
     assert calls == ["pca"]
     assert contents(again) == contents(first) == contents(Results.read(tmp_path))
 
