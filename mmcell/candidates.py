@@ -18,6 +18,7 @@ from mmcell.encoders.base import Encoder, fits
 from mmcell.encoders.encode import columns_of, encode, fitted
 from mmcell.encoders.shelf import Shelf
 from mmcell.errors import MmcellError
+from mmcell.memory import refuse_altered
 from mmcell.niche import niche
 from mmcell.patients.base import encode_patients
 from mmcell.poolings import Pooling, resolve_poolings
@@ -255,6 +256,9 @@ def embeddings_of(
             cells = made.vectors
             if own:
                 facts, samples = made.facts, made.samples
+        if isinstance(source, Embedding):
+            # Rows that were all wanted, in the order of the file, have only been read since they were matched.
+            refuse_altered(source.values)
         found[slot] = cells
     return Made(found, facts, samples, corrected)
 

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from mmcell.digest import digest, digest_array, digest_ids
 from mmcell.errors import MmcellError, first, number_of
-from mmcell.memory import interned, release
+from mmcell.memory import interned, refuse_altered, release
 
 LEVELS = ("cell", "spot", "profile", "sample", "patient")
 Missing = Literal["error", "drop"]
@@ -77,7 +77,7 @@ class Embedding:
     ids
         (n,) unique ids.
     values
-        (n, d) finite floats; may be a memmap.
+        (n, d) finite floats; may be a memmap, of a file that must stay as it is meanwhile.
     card
         What is known of the model.
     columns
@@ -229,7 +229,8 @@ class Embedding:
         Raises
         ------
         MmcellError
-            Ids without a row under ``error``, or no shared id at all under either.
+            Ids without a row under ``error``, or no shared id at all under either; the file of the values was altered
+            after they were read.
         """
         where = self.ids.get_indexer(ids)
         absent = where < 0
@@ -245,21 +246,26 @@ class Embedding:
             )
         keep = where[~absent]
         same = len(keep) == len(self.ids) and bool((keep == np.arange(len(keep))).all())
+        # Before, for a file that was cut short ends the process; after, for it may have changed meanwhile.
+        refuse_altered(self.values)
         values = self.values if same else self.values[keep]
+        refuse_altered(self.values)
         index = pd.Index(ids[~absent], name="id")
         return type(self)(self.name, self.level, self.modality, index, values, self.card, self.columns)
 
     @cached_property
     def fingerprint(self) -> str:
-        """The sha256 of ids, values and card: two embeddings with equal fingerprints give equal scores."""
-        return digest(
-            self.level,
-            self.modality,
-            self.card.key,
-            list(self.columns),
-            digest_ids(self.ids),
-            digest_array(self.values),
-        )
+        """The sha256 of ids, values and card: two embeddings with equal fingerprints give equal scores.
+
+        Raises
+        ------
+        MmcellError
+            The file of the values was altered after they were read.
+        """
+        refuse_altered(self.values)
+        own = digest_array(self.values)
+        refuse_altered(self.values)
+        return digest(self.level, self.modality, self.card.key, list(self.columns), digest_ids(self.ids), own)
 
     @property
     def dim(self) -> int:

@@ -3,14 +3,53 @@
 from __future__ import annotations
 
 import mmap
+from pathlib import Path
+from typing import Any
 from weakref import WeakValueDictionary
 
 import numpy as np
 import pandas as pd
 
+from mmcell.errors import MmcellError
+
 # From so many ids on, about a tenth of a kilobyte each with the table that finds them, it matters who has them.
 _MANY = 10_000
 _ids: WeakValueDictionary[tuple[object, ...], pd.Index] = WeakValueDictionary()
+
+
+def mapped(path: Path, dtype: np.dtype, offset: int, shape: tuple[int, ...]) -> np.memmap[Any, Any]:
+    """Return part of a file as a read-only memmap that knows which file it was, for `refuse_altered`."""
+    stamp = _stamp(path)
+    values: np.memmap[Any, Any] = np.memmap(path, dtype, "r", offset, shape)
+    vars(values)["stamp"] = (path.resolve(), stamp)
+    return values
+
+
+def refuse_altered(values: np.ndarray) -> None:
+    """Refuse values, or a view of them, that `mapped` found in a file which is another one now.
+
+    They are read when they are used: what was hashed and what is computed with would not be the same.
+
+    Raises
+    ------
+    MmcellError
+        The file was written, cut short, replaced or deleted.
+    """
+    found: object = values
+    while isinstance(found, np.ndarray):
+        path, stamp = getattr(found, "stamp", (None, None))
+        if path is not None and _stamp(path) != stamp:
+            raise MmcellError(f"{path}: was altered while it was in use; run again")
+        found = found.base
+
+
+def _stamp(path: Path) -> tuple[int, int, int, int] | None:
+    """Return device, inode, size (bytes) and time of the last change (ns) of a file; None where it is not there."""
+    try:
+        now = path.stat()
+    except OSError:
+        return None
+    return now.st_dev, now.st_ino, now.st_size, now.st_mtime_ns
 
 
 def release(values: np.ndarray) -> None:

@@ -11,6 +11,7 @@ import pandas as pd
 
 from mmcell.distrust import checked, plain, product, reading, refuse_bomb
 from mmcell.errors import MmcellError, did_you_mean, first
+from mmcell.memory import mapped
 
 ENDINGS = (".h5ad", ".h5mu", ".zarr", ".npz", ".parquet", ".csv")
 #: Where a file that `embed` wrote says which model it comes from, as the JSON text of a model card.
@@ -191,7 +192,7 @@ def _mapped(path: Path, element: Any) -> np.ndarray | None:
     where = getattr(getattr(element, "id", None), "get_offset", lambda: None)()
     if where is None or element.dtype.kind != "f" or element.nbytes < _LARGE or element.file.userblock_size:
         return None
-    return np.memmap(path, element.dtype, "r", int(where), element.shape)
+    return mapped(path, element.dtype, int(where), element.shape)
 
 
 def _refuse_choice(path: Path, group: Any) -> None:

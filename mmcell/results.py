@@ -65,10 +65,7 @@ class Results:
         """
         from mmcell.store import Store
 
-        store = Store.open(Path(folder))
-        records, notes = store.records(), store.notes()
-        items = {r.key: store.items(r) for r in records}
-        return cls(records, {k: i for k, i in items.items() if i is not None}, notes)
+        return cls(*Store.open(Path(folder)).last())
 
     def __repr__(self) -> str:
         """Say in a paragraph what there is, not print every record."""

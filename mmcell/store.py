@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
-from mmcell.digest import digest
+from mmcell.digest import digest, digest_file
 from mmcell.distrust import checked, reading
 from mmcell.errors import MmcellError, noun, number_of
 from mmcell.items import Items
@@ -28,22 +28,23 @@ from mmcell.spreadsheet import write_csv
 if TYPE_CHECKING:
     from mmcell.results import Results
 
-#: Where a record's file says the digest of all else in it.
-_SEAL = "seal"
+#: Where a record's file says the digest of all else in it, and the sha256 of the files of its items, by name.
+_SEAL, _FILES = "seal", "items"
 #: What tables and pages say of the task of every record.
 _FACTS = ("name", "version", "question", "primary", "reference")
 
 
 class AlteredError(ValueError):
-    """A record says something else than when it was written."""
+    """The file of a record, or of its items, says something else than when it was written; its path."""
 
 
 @dataclass(frozen=True)
 class Store:
     """A folder with ``records/*.json`` (one a candidate), ``items/*.parquet`` beside them, and two tables of scores.
 
-    A record's file holds a seal, the sha256 of all else that it says: what was altered by hand is no result of a run.
-    Whoever means harm can make a seal anew; it tells accidents and slips, not forgery.
+    A record's file holds the sha256 of those of its items, and a seal, the sha256 of all else that it says: what was
+    altered by hand is no result of a run. Whoever means harm can make a seal anew; it tells accidents and slips, not
+    forgery.
     """
 
     folder: Path
@@ -115,28 +116,38 @@ class Store:
 
     def write(self, record: RunRecord, items: Items | None) -> None:
         """Write items first, then the record that vouches for them."""
+        files = []
         if items is not None:
             frame = items.frame.copy()
             frame.attrs = {"kind": items.kind, "key": record.key}
-            _atomic(self._items_file(record.key), lambda p: frame.to_parquet(p, index=False))
+            files.append(self._items_file(record.key))
+            _atomic(files[0], lambda p: frame.to_parquet(p, index=False))
             if items.arrays:
+                files.append(files[0].with_suffix(".npz"))
                 # Through an open file, for numpy would add an ending to the temporary name.
-                _atomic(self._items_file(record.key).with_suffix(".npz"), lambda p: _savez(p, items.arrays))
+                _atomic(files[1], lambda p: _savez(p, items.arrays))
         content = json.loads(json.dumps(record.model_dump(mode="json")))
+        content[_FILES] = {path.name: digest_file(path) for path in files}
         text = json.dumps(content | {_SEAL: digest(content)}, indent=1, sort_keys=True, ensure_ascii=False)
         _atomic(self._record_file(record), lambda p: p.write_text(text + "\n", encoding="utf-8"))
 
     def read(self, key: str) -> tuple[RunRecord, Items | None] | None:
         """Return a finished record and its items; None when it is not there, failed, or cannot be read whole.
 
-        One that was altered after it was written is not there either, and a warning says so.
+        One that was altered after it was written, itself or its items, or that has no seal to tell, is not there
+        either, and a warning says so.
         """
         for path in (self.folder / "records").glob(f"*--{key[:16]}.json"):
             try:
-                record = _record(path)[0]
-                items = self.items(record)
-            except AlteredError:
-                warnings.warn(f"{path}: was altered after it was written; it is computed again", stacklevel=2)
+                record, files = _record(path)
+                if record.key == key and files is None:
+                    warnings.warn(
+                        f"{path}: has no seal to tell whether it was altered; it is computed again", stacklevel=2
+                    )
+                    continue
+                items = self._items(record, files)
+            except AlteredError as error:
+                warnings.warn(f"{error}: was altered after it was written; it is computed again", stacklevel=2)
                 continue
             except (OSError, ValueError, MmcellError):
                 continue
@@ -144,59 +155,77 @@ class Store:
                 return record, items
         return None
 
-    def items(self, record: RunRecord) -> Items | None:
-        """Return the items of a record; None when it failed or they are not there.
+    def _items(self, record: RunRecord, files: Mapping[str, str] | None) -> Items | None:
+        """Return the items of a record, from `files` with these sha256; None when it failed or they are not there.
 
         Raises
         ------
+        AlteredError
+            A file is another one than was written.
         MmcellError
             The file is there and is not readable, or belongs to another record.
         """
         path = self._items_file(record.key)
+        beside = path.with_suffix(".npz")
         if record.error or not path.is_file():
+            return None
+        if files is None:
+            # Nobody vouches for them.
+            there = {file.name for file in (path, beside) if file.is_file()}
+        else:
+            there = set(files)
+            for file in (path, beside):
+                if file.name in files and not (file.is_file() and digest_file(file) == files[file.name]):
+                    raise AlteredError(str(file))
+        if path.name not in there:
             return None
         try:
             frame = read_table(path)
             if frame.attrs["key"] == record.key:
-                beside = path.with_suffix(".npz")
-                arrays = _arrays(beside) if beside.is_file() else {}
-                return Items(frame, str(frame.attrs["kind"]), arrays)
+                return Items(frame, str(frame.attrs["kind"]), _arrays(beside) if beside.name in there else {})
         except (LookupError, MmcellError) as error:
             raise MmcellError(f"{path}: are not readable items; run again with reuse='only-missing'") from error
         raise MmcellError(f"{path}: belongs to another record; run again with reuse='only-missing'")
 
-    def records(self) -> list[RunRecord]:
-        """Return all records of the last run, in the order of tables.
+    def last(self) -> tuple[list[RunRecord], dict[str, Items], tuple[str, ...]]:
+        """Return what the last run found.
+
+        Returns
+        -------
+        records
+            All of it, in the order of tables.
+        items
+            Record key -> items, where they are there.
+        notes
+            What it could not do, in words, and of how many of its records and their items nothing tells whether they
+            were altered.
 
         Raises
         ------
         MmcellError
-            A record is not readable, or was altered after it was written.
+            The run is not finished; a record or its items are not readable, or were altered after they were written.
         """
-        return [record for record, _ in self._records()]
-
-    def notes(self) -> tuple[str, ...]:
-        """Return what the last run could not do, in words, and how many of its records have no seal.
-
-        Raises
-        ------
-        MmcellError
-            As of `records`.
-        """
-        bare = sum(not sealed for _, sealed in self._records())
-        unsealed = f"{number_of(bare, 'record')} of {self.folder} {noun(bare, 'has', 'have')} no seal, for an earlier "
-        unsealed += "mmcell or somebody else wrote them: nothing tells whether they were altered"
-        return (*self._index("notes"), *[unsealed] * bool(bare))
-
-    def _records(self) -> Iterator[tuple[RunRecord, bool]]:
+        records, items, bare = [], {}, 0
         for name in self._index("records"):
             path = self.folder / "records" / Path(name).name
             try:
-                yield _record(path)
+                record, files = _record(path)
             except AlteredError as error:
-                raise MmcellError(f"{path}: was altered after it was written; delete it and run again") from error
+                raise MmcellError(_altered(error)) from error
             except (OSError, ValueError) as error:
                 raise MmcellError(_unreadable(path)) from error
+            records.append(record)
+            bare += files is None
+            try:
+                found = self._items(record, files)
+            except AlteredError as error:
+                raise MmcellError(_altered(error)) from error
+            if found is not None:
+                items[record.key] = found
+        unsealed = f"{number_of(bare, 'record')} of {self.folder} {noun(bare, 'has', 'have')} no seal, or none of "
+        unsealed += f"{noun(bare, 'its', 'their')} items, for an earlier mmcell or somebody else wrote them: nothing "
+        unsealed += "tells whether they were altered"
+        return records, items, (*self._index("notes"), *[unsealed] * bool(bare))
 
     def _index(self, what: str) -> list[str]:
         index = self.folder / "run.json"
@@ -220,8 +249,10 @@ class Store:
         _atomic(self.folder / "run.json", lambda p: p.write_text(f"{index}\n", encoding="utf-8"))
 
 
-def _record(path: Path) -> tuple[RunRecord, bool]:
-    """Return the record in a file and whether it is sealed; OSError or ValueError where it is none that a run wrote.
+def _record(path: Path) -> tuple[RunRecord, dict[str, str] | None]:
+    """Return the record in a file, and the sha256 of the files of its items; None where no seal vouches for both.
+
+    OSError or ValueError where it is none that a run wrote.
 
     Raises
     ------
@@ -232,9 +263,13 @@ def _record(path: Path) -> tuple[RunRecord, bool]:
         raise OSError(f"{path} is no file")
     try:
         said: Any = json.loads(path.read_bytes())
+        seal = said.pop(_SEAL, None) if isinstance(said, dict) else None
+        own = digest(said)
     except RecursionError as error:
         raise ValueError("nested without end") from error
-    seal = said.pop(_SEAL, None) if isinstance(said, dict) else None
+    files = said.pop(_FILES, None) if isinstance(said, dict) else None
+    if not (files is None or (isinstance(files, dict) and all(isinstance(sha, str) for sha in files.values()))):
+        raise ValueError("the sha256 of its items are no text")
     record = RunRecord.model_validate_json(json.dumps(said))
     if record.format != FORMAT:
         raise ValueError(other_format(record.format))
@@ -248,9 +283,13 @@ def _record(path: Path) -> tuple[RunRecord, bool]:
     folds = record.details.get("folds", [])
     if not (isinstance(folds, list) and all(isinstance(fold, dict) for fold in folds)):
         raise ValueError("its folds are no list of facts")
-    if seal not in (None, digest(said)):
+    if seal not in (None, own):
         raise AlteredError(str(path))
-    return record, seal is not None
+    return record, None if seal is None else files
+
+
+def _altered(error: AlteredError) -> str:
+    return f"{error}: was altered after it was written; delete it and run again"
 
 
 def _arrays(path: Path) -> dict[str, np.ndarray]:

@@ -1,3 +1,4 @@
+import json
 import re
 
 import numpy as np
@@ -61,6 +62,7 @@ def test_a_new_name_does_not_take_the_record_of_another(tmp_path):
     assert len({r.key for r in both.records}) == 2
 
 
+@pytest.mark.filterwarnings("ignore:.*was altered after it was written")
 @pytest.mark.parametrize("kind", ["records", "items"])
 @pytest.mark.parametrize("damage", [lambda b: b[: len(b) // 2], lambda b: b"", lambda b: b"{}"])
 def test_a_damaged_file_is_computed_again_and_not_read(tmp_path, calls, kind, damage):
@@ -81,6 +83,37 @@ def test_a_record_that_was_altered_is_computed_again_and_a_line_says_so(tmp_path
     calls.clear()
     with pytest.warns(UserWarning, match="was altered after it was written; it is computed again"):
         again = run("pca", out=tmp_path, controls=[])
+    assert calls == ["pca"]
+    assert contents(again) == contents(first) == contents(Results.read(tmp_path))
+
+
+def test_items_that_were_altered_are_computed_again_and_a_line_says_so(tmp_path, calls):
+    first = run("pca", out=tmp_path, controls=[])
+    (file,) = (tmp_path / "items").glob("*.parquet")
+    frame = pd.read_parquet(file)
+    attrs = frame.attrs
+    frame = frame.assign(y_pred=frame["y_true"])
+    frame.attrs = attrs
+    frame.to_parquet(file, index=False)
+    calls.clear()
+    with pytest.warns(UserWarning, match=r"\.parquet: was altered after it was written; it is computed again"):
+        again = run("pca", out=tmp_path, controls=[])
+    assert calls == ["pca"]
+    key = first.records[0].key
+    for found in (again, Results.read(tmp_path)):
+        np.testing.assert_array_equal(found.items[key].frame["y_pred"], first.items[key].frame["y_pred"])
+
+
+def test_a_record_without_its_seal_is_computed_again_and_a_line_says_so(tmp_path, calls):
+    first = run("pca", out=tmp_path, **CONTROLS)
+    calls.clear()
+    (path,) = (tmp_path / "records").glob("*pca*.json")
+    content = json.loads(path.read_text())
+    content["scores"][0]["value"] = 0.999
+    del content["seal"]
+    path.write_text(json.dumps(content))
+    with pytest.warns(UserWarning, match="has no seal to tell whether it was altered; it is computed again"):
+        again = run("pca", out=tmp_path, **CONTROLS)
     assert calls == ["pca"]
     assert contents(again) == contents(first) == contents(Results.read(tmp_path))
 

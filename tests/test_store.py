@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 
 from mmcell import Items, RunRecord, Score
+from mmcell.digest import digest
 from mmcell.embedding import ModelCard
 from mmcell.records import Finding, jsonable
 from mmcell.results import Results
@@ -84,6 +85,7 @@ def test_an_unreadable_record_is_not_read(store, text):
     assert store.read(record().key) is None
 
 
+@pytest.mark.filterwarnings("ignore:.*was altered after it was written")
 @pytest.mark.parametrize("keep", [0, 10, 0.5])
 def test_truncated_items_are_not_read(store, keep):
     store.write(record(), items())
@@ -125,12 +127,80 @@ def test_the_list_of_a_run_is_what_is_read_again(store):
     assert pd.read_csv(store.folder / "table.csv")["encoder"].tolist() == ["pca"]
 
 
+def test_every_record_of_a_run_is_parsed_once(store, monkeypatch):
+    some = [record(letter * 64, encoder=letter) for letter in "abc"]
+    for one in some:
+        store.write(one, items())
+    store.finish(Results(some))
+    parsed, read = [], RunRecord.model_validate_json
+    monkeypatch.setattr(RunRecord, "model_validate_json", lambda text: parsed.append(text) or read(text))
+    found = Results.read(store.folder)
+    assert ([r.encoder for r in found.records], len(found.items), len(parsed)) == ([*"abc"], 3, 3)
+
+
 def test_damaged_items_of_a_run_are_said(store, refused):
     store.write(record(), items())
     store.finish(Results([record()]))
     next((store.folder / "items").iterdir()).write_bytes(b"PAR1")
+    with refused("was altered after it was written", "delete it and run again"):
+        Results.read(store.folder)
+    altered(store, lambda content: content.pop("seal"))
     with refused("are not readable items", "reuse='only-missing'"):
         Results.read(store.folder)
+
+
+def predicted(path):
+    frame = pd.read_parquet(path)
+    attrs = frame.attrs
+    frame = frame.assign(y_pred=0.9)
+    frame.attrs = attrs
+    frame.to_parquet(path, index=False)
+
+
+@pytest.mark.parametrize(
+    ("ending", "alter"),
+    [
+        (".parquet", predicted),
+        (".npz", lambda path: np.savez(path, times=np.arange(3.0) + 1)),
+        (".npz", lambda path: path.unlink()),
+    ],
+)
+def test_items_that_were_altered_by_hand_are_no_result(store, refused, ending, alter):
+    with_arrays = Items(items().frame, "binary", {"times": np.arange(3.0)})
+    store.write(record(), with_arrays)
+    store.finish(Results([record()]))
+    np.testing.assert_array_equal(Results.read(store.folder).items[record().key].arrays["times"], np.arange(3.0))
+    (path,) = (store.folder / "items").glob(f"*{ending}")
+    alter(path)
+    with refused(f"{path}: was altered after it was written; delete it and run again"):
+        Results.read(store.folder)
+    with pytest.warns(UserWarning, match=f"{path.name}: was altered after it was written; it is computed again"):
+        assert store.read(record().key) is None
+    store.write(record(), with_arrays)
+    assert store.read(record().key)[1].arrays.keys() == {"times"}
+
+
+def test_arrays_that_no_record_knows_of_are_not_read(store):
+    store.write(record(), items())
+    np.savez(next((store.folder / "items").iterdir()).with_suffix(".npz"), times=np.arange(3.0))
+    assert store.read(record().key)[1].arrays == {}
+
+
+def test_a_record_that_vouches_for_no_items_is_read_and_counted_and_not_reused(store):
+    """As mmcell wrote them before it sealed items."""
+    store.write(record(), items())
+    store.finish(Results([record()]))
+
+    def earlier(content):
+        del content["seal"], content["items"]
+        content["seal"] = digest(content)
+
+    altered(store, earlier)
+    found = Results.read(store.folder)
+    assert list(found.items) == [record().key]
+    assert found.notes[0].startswith(f"1 record of {store.folder} has no seal, or none of its items")
+    with pytest.warns(UserWarning, match="it is computed again"):
+        assert store.read(record().key) is None
 
 
 @pytest.mark.parametrize(
@@ -192,6 +262,8 @@ CHANGES = [
     lambda c: c["details"].update(alpha=1.0000001),
     lambda c: c.update(missing_controls=["random"]),
     lambda c: c["provenance"].update(seconds=1.0),
+    lambda c: c["items"].clear(),
+    lambda c: c.pop("items"),
     lambda c: c.update(seal="0" * 64),
     lambda c: c.update(seal=7),
 ]
@@ -220,7 +292,7 @@ def test_how_a_record_is_written_down_is_not_altering_it(store):
     assert found.notes == ()
 
 
-def test_records_without_a_seal_are_read_and_counted(store):
+def test_records_without_a_seal_are_read_and_counted_and_not_reused(store):
     store.write(record(), items())
     store.finish(Results([record()], notes=("not run",)))
     altered(store, lambda content: content.pop("seal"))
@@ -228,4 +300,5 @@ def test_records_without_a_seal_are_read_and_counted(store):
     assert found.records[0].content() == record().content()
     assert found.notes[0] == "not run"
     assert found.notes[1].startswith(f"1 record of {store.folder} has no seal")
-    assert store.read(record().key)[0].content() == record().content()
+    with pytest.warns(UserWarning, match=r"\.json: has no seal to tell whether it was altered; it is computed again"):
+        assert store.read(record().key) is None

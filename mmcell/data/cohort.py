@@ -8,13 +8,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mmcell.data.download import known_digest
-from mmcell.data.lazy import open_lazily, open_modalities
+from mmcell.data.lazy import names_of, open_lazily, open_modalities
 from mmcell.dataset import Dataset
 from mmcell.digest import digest, digest_file
 from mmcell.distrust import checked, reading
 from mmcell.document import read_yaml
 from mmcell.errors import MmcellError, did_you_mean, first
 from mmcell.features import with_table
+from mmcell.matrix import opened
 from mmcell.modalities import not_pulling
 from mmcell.readers import existing, read_table
 from mmcell.roles import CohortCard, DatasetCard, parse
@@ -164,6 +165,8 @@ def read_data(path: Path) -> AnnData | MuData:
             case ".h5mu":
                 import mudata
 
+                with opened(path) as root:
+                    names_of(root, path)
                 with not_pulling():
                     return mudata.read_h5mu(path)
     raise MmcellError(f"{path}: the ending {path.suffix!r} is not one of .h5ad, .h5mu, .zarr")

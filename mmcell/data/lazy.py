@@ -38,18 +38,37 @@ def open_modalities(path: Path) -> tuple[MuData, dict[str, Matrix]]:
     Raises
     ------
     MmcellError
-        No such file, or one that is cut short.
+        No such file, or one that is cut short, or whose modalities are not those that it names.
     """
     root = opened(path)
     with reading(path):
-        if "mod" not in root:
-            raise MmcellError(f"{path}: has no modalities; write it with mudata, or name it .h5ad")
-        # Names of HDF5 are sorted; the order in which modalities were written stands beside them.
-        names = map(str, root["mod"].attrs.get("mod-order", list(root["mod"])))
-        parts = {name: _bare(root["mod"][name]) for name in names}
+        parts = {name: _bare(root["mod"][name]) for name in names_of(root, path)}
         obs = read_obs(root)
     there = {name: Matrix(path, f"mod/{name}/X") for name in parts if "X" in root["mod"][name]}
     return join(parts, obs), there
+
+
+def names_of(root: Any, path: Path) -> list[str]:
+    """Return the names of the modalities of an ``.h5mu`` in the order in which they were written.
+
+    Names of HDF5 are sorted; the order stands beside them. Where it names others, mudata reads all that are there, or
+    fewer, without a word.
+
+    Raises
+    ------
+    MmcellError
+        There are no modalities, or not those, each once, that the order names.
+    """
+    if "mod" not in root:
+        raise MmcellError(f"{path}: has no modalities; write it with mudata, or name it .h5ad")
+    there = list(map(str, root["mod"]))
+    order = list(map(str, root["mod"].attrs.get("mod-order", there)))
+    if sorted(order) != sorted(there):
+        raise MmcellError(
+            f"{path}: its mod-order names {', '.join(order) or 'no modality'}, and it holds {', '.join(there)}; write "
+            "the file again with mudata"
+        )
+    return order
 
 
 def _bare(group: Any) -> AnnData:

@@ -23,7 +23,7 @@ from mmcell.dataset import Dataset
 from mmcell.digest import digest_array
 from mmcell.embedding import Embedding
 from mmcell.errors import MmcellError
-from mmcell.memory import release
+from mmcell.memory import refuse_altered, release
 
 #: Bytes from which on an array is a file of its own, and the ending of that.
 _LARGE, _ARRAY = 1 << 23, ".npy"
@@ -132,17 +132,21 @@ class Parcels:
         return (self.folder / f"{uuid4().hex}{ending}").resolve()
 
     def array(self, values: np.ndarray) -> Parcel:
-        """Return the parcel of an array, written when it is first asked for, block by block."""
+        """Return the parcel of an array, written when it is first asked for, block by block.
+
+        Raises
+        ------
+        MmcellError
+            The folder cannot be written, or the array lies in a file that was altered after it was read.
+        """
         if id(values) not in self._arrays:
             path = self._new(_ARRAY)
+            refuse_altered(values)
             with _writing(path):
-                copy = np.lib.format.open_memmap(path, "w+", values.dtype, values.shape)
-                step = max(1, _LARGE * len(values) // values.nbytes)
-                for start in range(0, len(values), step):
-                    copy[start : start + step] = values[start : start + step]
-                    release(values)
-                copy.flush()
-            self._arrays[id(values)] = (values, Parcel(str(path), digest_array(values)))
+                _save(path, values)
+            sha = digest_array(values)
+            refuse_altered(values)
+            self._arrays[id(values)] = (values, Parcel(str(path), sha))
         return self._arrays[id(values)][1]
 
     def dataset(self, dataset: Dataset) -> Parcel:
@@ -151,6 +155,17 @@ class Parcels:
             reduced, parts = dataset.__reduce__()
             self._datasets[id(dataset)] = (dataset, self.put((reduced, parts)))
         return self._datasets[id(dataset)][1]
+
+
+def _save(path: Path, values: np.ndarray) -> None:
+    """Write an ``.npy`` in C order, block by block; not through a map, whose pages end the process on a full disk."""
+    descr = np.lib.format.dtype_to_descr(values.dtype)
+    step = max(1, _LARGE * len(values) // values.nbytes)
+    with path.open("wb") as file:
+        np.lib.format.write_array_header_2_0(file, {"descr": descr, "fortran_order": False, "shape": values.shape})
+        for start in range(0, len(values), step):
+            file.write(values[start : start + step].tobytes())
+            release(values)
 
 
 @contextmanager

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from mmcell.embedding import Embedding
-from mmcell.errors import MmcellError
+from mmcell.errors import UnaskableError
 from mmcell.items import Items
 from mmcell.metrics.retrieval import ranks_within
 from mmcell.metrics.similarity import Similarity, similarities
@@ -47,7 +47,7 @@ class Retrieval(PairedTask):
 
         Raises
         ------
-        MmcellError
+        UnaskableError
             No item of the training or of the held-out units has a partner.
         """
         names = list(self.spec.slots)
@@ -62,7 +62,7 @@ class Retrieval(PairedTask):
             correct = _partners(groups[a][held[a]], groups[b][held[b]])
             there = np.array([len(c) > 0 for c in correct], dtype=bool)
             if not there.any():
-                raise MmcellError(
+                raise UnaskableError(
                     f"task {self.spec.name!r}: none of {len(held[a])} held-out items has a partner in the other "
                     "modality; check that ids, or the column that pairs them, are the same in both"
                 )

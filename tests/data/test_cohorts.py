@@ -417,6 +417,22 @@ def test_all_modalities_of_an_h5mu_stay_on_disk(tmp_path, rows_read):
     np.testing.assert_array_equal(again.features("protein").X, loaded.features("protein").X)
 
 
+@pytest.mark.parametrize("backed", [True, False])
+@pytest.mark.parametrize("order", [["rna", "nope"], ["rna"], ["rna", "protein", "rna"], ["rna", "protein", "nope"], []])
+def test_an_order_of_other_modalities_is_refused_wherever_the_values_are(tmp_path, refused, backed, order):
+    cite(8, 20).data.write_h5mu(tmp_path / "mine.h5mu")
+    with h5py.File(tmp_path / "mine.h5mu", "r+") as file:
+        file["mod"].attrs["mod-order"] = np.array(order, dtype=h5py.string_dtype())
+    card = {
+        "data": "mine.h5mu", "preprocessing": {"rna": "counts", "protein": "counts"}, "identifiers": "other",
+        "roles": {"unit": "donor", "batch": "batch", "cell_type": "kind", "label": "state"}, "backed": backed,
+    }  # fmt: skip
+    (tmp_path / "mine.yaml").write_text(yaml.safe_dump(card))
+    said = f"mine.h5mu: its mod-order names {', '.join(order) or 'no modality'}, and it holds protein, rna; write the"
+    with refused(said):
+        mmcell.load_dataset(tmp_path / "mine.yaml")
+
+
 def test_a_changed_file_of_ones_own_is_another_dataset(tmp_path):
     cellxgene(tmp_path / "mine.h5ad")
     before = mmcell.load_dataset(own(tmp_path, backed=True)).fingerprint

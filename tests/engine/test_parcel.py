@@ -1,8 +1,12 @@
 """What goes to workers goes by path, once."""
 
 import pickle
+import shutil
+import subprocess
+import sys
 from concurrent.futures import Future
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -76,6 +80,75 @@ def test_values_of_a_large_embedding_are_written_once_and_mapped(tmp_path, monke
         with refused("was altered while it was in use"):
             first.open()
     forget()
+
+
+@pytest.mark.parametrize("layout", [np.asarray, np.asfortranarray, lambda x: x[::2], lambda x: x.astype(">f8")])
+def test_values_of_any_layout_arrive_as_they_are(tmp_path, monkeypatch, layout):
+    monkeypatch.setattr("mmcell.engine.parcel._LARGE", 64)
+    values = layout(np.random.default_rng(0).normal(size=(50, 3)).astype(np.float32))
+    with Parcels.under(tmp_path) as parcels:
+        found = parcels.array(values).open()
+        assert (found.dtype, found.flags.c_contiguous) == (values.dtype, True)
+        np.testing.assert_array_equal(found, values)
+
+
+def test_values_are_written_and_not_mapped(tmp_path, monkeypatch):
+    """A file as long as the whole array before it is written has no blocks yet: a map of it kills on a full disk."""
+    sizes = []
+    values = np.ones((1000, 128), np.float32)
+    monkeypatch.setattr("mmcell.engine.parcel._LARGE", 1 << 16)
+    with Parcels.under(tmp_path) as parcels:
+
+        def grown(_):
+            sizes.append(next(parcels.folder.iterdir()).stat().st_size)
+
+        monkeypatch.setattr("mmcell.engine.parcel.release", grown)
+        parcels.array(values)
+    assert len(sizes) == 8
+    assert sizes == sorted(sizes)
+    assert sizes[0] < 2 * (1 << 16)
+    assert sizes[-2] < values.nbytes
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="the system has no /dev/full")
+def test_a_full_disk_is_said(tmp_path, monkeypatch, refused):
+    (tmp_path / "full.npy").symlink_to("/dev/full")
+    monkeypatch.setattr(Parcels, "_new", lambda *_: tmp_path / "full.npy")
+    with Parcels.under(tmp_path) as parcels, refused("cannot be written (No space left on device); free space"):
+        parcels.array(np.ones((1000, 3)))
+
+
+FULL = """
+import sys
+from pathlib import Path
+import numpy as np
+from mmcell import Embedding, MmcellError
+from mmcell.engine.parcel import Parcels
+
+x = np.ones((16 * 1024, 256), np.float32)
+try:
+    Parcels(Path(sys.argv[1])).put(Embedding.from_array("e", range(len(x)), x))
+except MmcellError as error:
+    print(error)
+"""
+
+
+def test_a_disk_that_fills_up_is_said(tmp_path):
+    """On a disk of 4 MB of its own, where one may be mounted."""
+    mount = f"mount -t tmpfs -o size=4m tmpfs '{tmp_path}' && echo mounted && exec \"$@\""
+    alone = [["unshare", "--mount", "--map-root-user"], ["unshare", "--mount"]]
+    for before in alone if shutil.which("unshare") else []:
+        told = subprocess.run(
+            [*before, "sh", "-c", mount, "sh", sys.executable, "-c", FULL, str(tmp_path)],
+            capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        if told.stdout.startswith("mounted"):
+            assert told.returncode == 0, told.stderr
+            assert told.stdout.splitlines()[1:] == [
+                f"{tmp_path}: cannot be written (No space left on device); free space"
+            ]
+            return
+    pytest.skip("nothing may be mounted here")
 
 
 def test_what_cannot_be_sent_says_so(tmp_path):

@@ -180,16 +180,38 @@ def attributed(**attrs):
     return reframed(change)
 
 
-damaged("items of 0 bytes", ITEMS, lambda run: items_of(run).write_bytes(b""))
-damaged("items cut short", ITEMS, lambda run: items_of(run).write_bytes(items_of(run).read_bytes()[:-40]))
-damaged("items of another record", r"items/.*\.parquet: belongs to another record; run again", attributed(key="x" * 64))
-damaged("items without a column", ITEMS, reframed(lambda f: f.drop(columns="y_pred")))
-damaged("items of NaN", ITEMS, reframed(lambda f: f.assign(y_pred=np.nan)))
-damaged("items twice", ITEMS, reframed(lambda f: pd.concat([f, f])))
-damaged("items of a kind of nobody", ITEMS, attributed(kind="os.system"))
-damaged("items that another program wrote", ITEMS, lambda run: pd.DataFrame({"a": [1]}).to_parquet(items_of(run)))
-damaged("arrays of 0 bytes", ITEMS, lambda run: items_of(run).with_suffix(".npz").write_bytes(b""))
+def unsealed(name, says, damage, command=("report", "run")):
+    """Damage the items of a record that vouches for nothing: what they hold is looked at."""
+    damaged(f"{name}, of a record without a seal", says, lambda run: (edit()(run), damage(run)), command)
+
+
+OTHER = r"items/.*\.{}: was altered after it was written; delete it and run again"
+damaged("items of 0 bytes", OTHER.format("parquet"), lambda run: items_of(run).write_bytes(b""))
+damaged("predictions that were raised", OTHER.format("parquet"), reframed(lambda f: f.assign(y_pred=f["y_true"] * 1.0)))
 damaged(
+    "arrays that are others",
+    OTHER.format("npz"),
+    lambda run: np.savez(items_of(run).with_suffix(".npz"), times=np.arange(4.0)),
+)
+damaged("arrays that are gone", OTHER.format("npz"), lambda run: items_of(run).with_suffix(".npz").unlink())
+damaged(
+    "items with a sha256 of nothing",
+    ALTERED,
+    lambda run: text(record_of(run).read_text().replace('.parquet": "', '.parquet": "0'))(run),
+)
+damaged("a sha256 of items that is a list", SAYS, edit(items={"x": []}))
+unsealed("items of 0 bytes", ITEMS, lambda run: items_of(run).write_bytes(b""))
+unsealed("items cut short", ITEMS, lambda run: items_of(run).write_bytes(items_of(run).read_bytes()[:-40]))
+unsealed(
+    "items of another record", r"items/.*\.parquet: belongs to another record; run again", attributed(key="x" * 64)
+)
+unsealed("items without a column", ITEMS, reframed(lambda f: f.drop(columns="y_pred")))
+unsealed("items of NaN", ITEMS, reframed(lambda f: f.assign(y_pred=np.nan)))
+unsealed("items twice", ITEMS, reframed(lambda f: pd.concat([f, f])))
+unsealed("items of a kind of nobody", ITEMS, attributed(kind="os.system"))
+unsealed("items that another program wrote", ITEMS, lambda run: pd.DataFrame({"a": [1]}).to_parquet(items_of(run)))
+unsealed("arrays of 0 bytes", ITEMS, lambda run: items_of(run).with_suffix(".npz").write_bytes(b""))
+unsealed(
     "arrays that are a pickle",
     ITEMS,
     lambda run: np.savez(items_of(run).with_suffix(".npz"), times=np.array([{}], dtype=object)),
@@ -203,11 +225,16 @@ def bomb(run):
             file.write(bytes(10**6))
 
 
-damaged("arrays packed a thousandfold", ITEMS, bomb)
+unsealed("arrays packed a thousandfold", ITEMS, bomb)
 
 for command in (("compare", "run", "--metric", "auroc"), ("leaderboard", "run", "--out", "out"), ("audit", "run")):
     damaged(f"a damaged record for {command[0]}", SAYS, text("{"), command)
-    damaged(f"damaged items for {command[0]}", ITEMS, lambda run: items_of(run).write_bytes(b"PAR1"), command)
+    damaged(
+        f"damaged items for {command[0]}",
+        OTHER.format("parquet"),
+        lambda run: items_of(run).write_bytes(b"PAR1"),
+        command,
+    )
 
 
 @case("no run", r"run: holds no run \(no folder 'records'\); give the --out of an earlier mmcell run")

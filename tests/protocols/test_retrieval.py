@@ -2,7 +2,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from mmcell import Embedding, MethodView
+from mmcell import Embedding, MethodView, UnaskableError
 from mmcell.metrics.retrieval import ranks
 from mmcell.probes.linear import fit_ridge
 from mmcell.splits import splits_of
@@ -119,3 +119,11 @@ def test_a_protocol_may_rank_by_distance():
     distance = np.linalg.norm(left[:, None] - right[None], axis=2)
     np.testing.assert_array_equal(frame["above"], (distance < np.diag(distance)[:, None]).sum(axis=1))
     assert (frame["above"].to_numpy() != answered(view, slots, split)["above"].to_numpy()[: len(frame)]).any()
+
+
+def test_held_out_items_without_partners_leave_nothing_to_ask():
+    """Of the kind that leaves a draw of a null undefined, as it is of training items."""
+    view, slots, split = parts()
+    alone = slots["gallery"].align(view.train)
+    with pytest.raises(UnaskableError, match=f"none of {len(view.test)} held-out items has a partner in the other"):
+        RETRIEVAL.run(view, slots | {"gallery": alone}, split, RNG)
