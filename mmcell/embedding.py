@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -244,14 +244,35 @@ class Embedding:
                 f"embedding {self.name!r}: {int(absent.sum())} of {len(ids)} ids have no row ({first(ids[absent])}); "
                 "embed them too, or align with missing='drop'"
             )
-        keep = where[~absent]
-        same = len(keep) == len(self.ids) and bool((keep == np.arange(len(keep))).all())
+        if absent.any():
+            ids, where = ids[~absent], where[~absent]
+        if len(where) and np.bincount(where).max() > 1:
+            # Refused as any other embedding with two rows of one id.
+            return type(self)(self.name, self.level, self.modality, ids, self.values[where], self.card, self.columns)
+        return self.take(where)
+
+    def take(self, where: np.ndarray) -> Self:
+        """Return some of the rows, of which nothing needs to be looked at again.
+
+        Parameters
+        ----------
+        where
+            (n,) truth values, or positions of which none occurs twice.
+
+        Raises
+        ------
+        MmcellError
+            The file of the values was altered after they were read.
+        """
+        n = len(self.ids)
+        same = where.all() if where.dtype == bool else len(where) == n and bool((where == np.arange(n)).all())
         # Before, for a file that was cut short ends the process; after, for it may have changed meanwhile.
         refuse_altered(self.values)
-        values = self.values if same else self.values[keep]
+        values, ids = (self.values, self.ids) if same else (self.values[where], self.ids[where])
         refuse_altered(self.values)
-        index = pd.Index(ids[~absent], name="id")
-        return type(self)(self.name, self.level, self.modality, index, values, self.card, self.columns)
+        found = object.__new__(type(self))
+        vars(found).update({f.name: getattr(self, f.name) for f in fields(self)}, values=values, ids=ids)
+        return found
 
     @cached_property
     def fingerprint(self) -> str:

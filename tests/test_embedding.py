@@ -121,3 +121,21 @@ def test_read_keeps_column_names(tmp_path):
     read = Embedding.read(tmp_path / "clinic.csv", level="patient", modality="clinical")
     assert read.columns == ("age", "bmi")
     assert list(read.ids) == ["p1", "p2"]
+
+
+def test_rows_are_taken_by_place():
+    whole = Embedding.from_array("x", list("abc"), np.arange(6.0).reshape(3, 2), columns=("p", "q"))
+    for where in (np.array([True, False, True]), np.array([0, 2])):
+        found = whole.take(where)
+        assert list(found.ids) == ["a", "c"]
+        np.testing.assert_array_equal(found.values, [[0, 1], [4, 5]])
+        assert found.fingerprint == whole.align(pd.Index(["a", "c"])).fingerprint != whole.fingerprint
+        assert (found.name, found.card, found.columns) == (whole.name, whole.card, whole.columns)
+    assert whole.take(np.ones(3, dtype=bool)).values is whole.values
+    assert list(whole.take(np.array([2, 0, 1])).ids) == list("cab")
+
+
+def test_an_id_that_is_wanted_twice_is_refused(refused):
+    whole = Embedding.from_array("x", list("abc"), np.ones((3, 1)))
+    with refused("1 id occurs more than once (b)"):
+        whole.align(pd.Index(["b", "a", "b"]))

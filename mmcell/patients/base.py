@@ -307,7 +307,7 @@ def _samples(
     if equal_cells:
         facts |= {"cells each": int(counts[large].min()), "fewest of": str(counts[large].idxmin())}
         rows = rows[_equal(code[rows], facts["cells each"], rng)]
-    found = fitted.transform(cells.align(cells.ids[rows]), sample, cell_type=cell_type)
+    found = fitted.transform(cells.take(rows), sample, cell_type=cell_type)
     values = found.values.astype(np.float64)
     return Embedding(cells.name, "sample", cells.modality, found.ids, values, cells.card, found.columns), facts
 
@@ -343,4 +343,4 @@ def _labels_only(cells: Embedding) -> Embedding:
 
 
 def _rows(cells: Embedding, keep: np.ndarray) -> Embedding:
-    return cells if keep.all() else cells.align(cells.ids[keep])
+    return cells if keep.all() else cells.take(keep)
