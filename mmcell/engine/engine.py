@@ -78,6 +78,7 @@ class Engine:
     _sent: dict[str, Future[None]] = field(default_factory=dict)
     _wanted: Counter[str] = field(default_factory=Counter)
     _shared: dict[str, Part] = field(default_factory=dict)
+    _written: set[str] = field(default_factory=set)
 
     @classmethod
     @contextmanager
@@ -150,10 +151,10 @@ class Engine:
                 step = (f"{sent.plan.task.spec.name}: {sent.candidate.label}", self.done, self.total)
                 self.progress(*step)
                 sent.work.cache.told = encoding(self.progress, *step, f"{sent.plan.dataset.card.level}s")
-            part = self._shared.pop(key) if key in self._shared else self._part(sent, job, key, future)
+            part = self._again(key) or self._part(sent, job, key, future)
             self.done += 1
             if self._let_go(key):
-                self._shared[key] = part
+                self._hold(key, part)
             yield part
             if part.error:
                 left = sent.jobs[i + 1 :]
@@ -167,6 +168,20 @@ class Engine:
         """Note that a candidate wants a part no more; return whether another one does."""
         self._wanted[key] -= 1
         return self._wanted[key] > 0
+
+    def _hold(self, key: str, part: Part) -> None:
+        """Keep a part for the next candidate that wants it: on disk, where it is already, or in memory."""
+        if part.error or self._where(key) is None:
+            self._shared[key] = part
+        else:
+            self._written.add(key)
+
+    def _again(self, key: str) -> Part | None:
+        """Return a part that was held; None where there is none, or its file was altered meanwhile."""
+        parts = self._where(key)
+        if key in self._written and parts is not None:
+            return parts.read(key)
+        return self._shared.pop(key, None)
 
     def end(self, plan: Plan, sent: Sequence[Sent], *, drop: bool) -> None:
         """Let go of what was held for a plan; with `drop`, when all its records are written, of its parts, too."""

@@ -6,12 +6,14 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from mmcell import Embedding, ModelCard, Results, evaluate, outcome, store
 from mmcell.engine import engine, processes
 from mmcell.engine.engine import Engine
 from mmcell.engine.job import Job, do
+from mmcell.engine.parcel import UnsentError
 from mmcell.plan import make_plan
 from mmcell.run import keeping, run_plans
 from mmcell.store import Store
@@ -330,6 +332,54 @@ def test_what_is_asked_twice_is_computed_once(kept, reuse, done, tmp_path):
     assert len(counted.orders) == len(set(counted.orders)) == len(jobs)
     assert contents(sent) == contents(twice)
     assert not (tmp_path / "parts").exists()
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_parts_that_two_tasks_share_are_held_in_memory_only_where_no_file_holds_them(there, done, tmp_path):
+    plans = [make_plan(ALIGNMENT, "pca", cite(), n_boot=100, controls=[]) for _ in range(2)]
+    with Engine.open(None, tmp_path if there else None) as made:
+        (one,), (two,) = (made.begin(plan, plan.candidates) for plan in plans)
+        first = list(made.parts_of(one))
+        assert len(made._shared) == (0 if there else len(first))
+        made.end(plans[0], [one], drop=True)
+        second = list(made.parts_of(two))
+        made.end(plans[1], [two], drop=True)
+    assert len(done) == len(first)
+    for a, b in zip(first, second, strict=True):
+        pd.testing.assert_frame_equal(a.items.frame, b.items.frame)
+        assert a.items.details == b.items.details
+    assert not (tmp_path / "parts").exists()
+
+
+class Unable:
+    """Workers that have not what they are sent."""
+
+    def submit(self, *_):
+        future = Future()
+        future.set_exception(UnsentError("unknown here"))
+        return future
+
+
+@pytest.mark.parametrize("kept", [False, True])
+def test_what_is_asked_twice_and_no_worker_has_is_computed_once(kept, done, tmp_path):
+    once = evaluate("pca", ALIGNMENT, dataset=cite(), **OPTIONS)
+    jobs, done[:] = list(done), []
+    out = tmp_path if kept else None
+    twice = evaluate("pca", [ALIGNMENT, ALIGNMENT], dataset=cite(), out=out, executor=Unable(), **OPTIONS)
+    assert sorted(done, key=str) == sorted(jobs, key=str)
+    assert contents(twice) == [record for record in contents(once) for _ in range(2)]
+
+
+def test_a_shared_part_whose_file_was_altered_is_done_again(done, tmp_path):
+    plans = [make_plan(ALIGNMENT, "pca", cite(), n_boot=100, controls=[]) for _ in range(2)]
+    with Engine.open(None, tmp_path) as made:
+        (one,), (two,) = (made.begin(plan, plan.candidates) for plan in plans)
+        first = list(made.parts_of(one))
+        next((tmp_path / "parts").iterdir()).write_bytes(b"altered")
+        second = list(made.parts_of(two))
+    assert len(done) == len(first) + 1
+    for a, b in zip(first, second, strict=True):
+        np.testing.assert_array_equal(a.items.frame["y_pred"], b.items.frame["y_pred"])
 
 
 def test_controls_that_two_tasks_share_are_computed_once_and_what_fails_fails_twice(done, tmp_path):
