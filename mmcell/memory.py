@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ctypes
 import mmap
+import sys
 from pathlib import Path
 from typing import Any
 from weakref import WeakValueDictionary
@@ -73,3 +75,10 @@ def interned(ids: pd.Index) -> pd.Index:
     found = ids if known is None or not known.equals(ids) else known.rename(ids.name)
     _ids[key] = found
     return found
+
+
+def give_back() -> None:
+    """Give memory that is free, but held by the C library for later, back to the system, where that is glibc."""
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None
+    if trim is not None:
+        trim(0)

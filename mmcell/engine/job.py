@@ -22,6 +22,7 @@ from mmcell.engine import parcel
 from mmcell.engine.parcel import Parcel
 from mmcell.engine.part import Part, Parts
 from mmcell.errors import MmcellError
+from mmcell.memory import give_back
 from mmcell.plan import Plan
 from mmcell.records import jsonable
 from mmcell.work import Work
@@ -131,6 +132,9 @@ def fill(order: Order) -> None:
         candidate = candidates[order.number]
         part = do(lambda: _held(plan, candidate, cache), candidate.label, order.job)
         Parts(Path(order.parts)).write(order.key, part)
+        del part
+        # Arrays of one job come and go in many sizes: without it a worker holds the holes between them, too.
+        give_back()
 
 
 @lru_cache(maxsize=1)
