@@ -85,8 +85,8 @@ class Work:
         else is raised in it is no matter of the permutation and goes on to the caller.
 
         Folds stay as they were drawn. Where they were stratified by the label, those of a permuted world are not, so
-        that its errors (Brier scores) are somewhat too large and p is too small. Of ranks p errs on the safe side, but for
-        rules that are themselves learnt from labels, whose p can be a little too small.
+        that its errors (Brier scores) are somewhat too large and p is too small. Of ranks p errs on the safe side, but
+        for rules that are themselves learnt from labels, whose p can be a little too small.
         Beside covariates that is made good: what they alone score in the permuted world is taken from its value, and
         what they score as things are is put in its place. The null is then one of the gain.
         """
