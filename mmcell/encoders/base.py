@@ -84,7 +84,7 @@ class Encoder(Protocol):
         Names of the installed packages whose versions decide its values, such as ``("torch", "timm")``: with another
         version nothing is found again.
     ``cheap`` = True
-        It costs less than reading its embedding from disk, which is then not kept.
+        It costs less than reading its embedding from disk, which is then not kept; of data that stay on disk it is.
     """
 
     card: ModelCard

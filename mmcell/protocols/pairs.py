@@ -32,16 +32,20 @@ class PairedTask(Task):
 
     def drawn(self, dataset: Dataset, seed: int) -> Dataset:
         """See `Task.drawn`; partners are drawn together, and what has none is not drawn, but for controls."""
-        measured = [dataset.rows(m) for m in {w for w, _ in self.spec.slots.values()} & set(dataset.card.modalities)]
+        wanted = [modality for modality, _ in self.spec.slots.values()]
+        if not self.max_items or not set(wanted) <= set(dataset.card.modalities):
+            # What is not there is refused by who reads it.
+            return dataset
+        measured = [dataset.rows(modality) for modality in wanted]
         column = dataset.roles.columns.get(self.matched_by)
         if column is None:
-            paired = reduce(pd.Index.intersection, measured, dataset.ids)
+            paired = reduce(pd.Index.intersection, measured)
             return dataset if paired.empty else sampled(dataset, self.max_items, seed, paired)
         group = dataset.obs[column].astype(object)
         group = group.where(group.astype(str) != str(dataset.roles.control))
-        both = reduce(np.intersect1d, [group[ids].dropna().unique() for ids in measured])
+        both = reduce(pd.Index.intersection, [pd.Index(group[ids].dropna().unique()) for ids in measured])
         known = group[group.isna() | group.isin(both)]
-        return sampled_groups(dataset, self.max_items, known, seed) if len(both) else dataset
+        return dataset if both.empty else sampled_groups(dataset, self.max_items, known, seed)
 
     def check(self, view: MethodView) -> None:
         """See `Task.check`.

@@ -170,3 +170,10 @@ def test_groups_of_partners_are_drawn_as_a_whole():
 def test_a_bound_below_every_group_is_refused(refused):
     with refused("5 items hold no whole group of partners", "set max_items to more, or to 0"):
         Retrieval(RETRIEVAL.spec, matched_by="perturbation").drawing(5).drawn(compounds(), 0)
+
+
+def test_an_assay_that_is_not_there_is_left_to_who_reads_it():
+    toy = compounds()
+    spec = dataclasses.replace(RETRIEVAL.spec, slots={"x": ("rna", "profile"), "y": ("image", "profile")})
+    assert Retrieval(spec, matched_by="perturbation").drawing(120).drawn(toy, 0) is toy
+    assert Retrieval(spec).drawing(120).drawn(toy, 0) is toy
