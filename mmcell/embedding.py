@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from mmcell.digest import digest, digest_array, digest_ids
 from mmcell.errors import MmcellError, first, number_of
-from mmcell.memory import interned, refuse_altered, release
+from mmcell.memory import Picked, interned, refuse_altered, release
 
 LEVELS = ("cell", "spot", "profile", "sample", "patient")
 Missing = Literal["error", "drop"]
@@ -251,13 +251,15 @@ class Embedding:
             return type(self)(self.name, self.level, self.modality, ids, self.values[where], self.card, self.columns)
         return self.take(where)
 
-    def take(self, where: np.ndarray) -> Self:
+    def take(self, where: np.ndarray, *, copied: bool = True) -> Self:
         """Return some of the rows, of which nothing needs to be looked at again.
 
         Parameters
         ----------
         where
             (n,) truth values, or positions of which none occurs twice.
+        copied
+            False leaves the values where they are, as `mmcell.memory.Picked`: for who reads block by block.
 
         Raises
         ------
@@ -268,7 +270,11 @@ class Embedding:
         same = where.all() if where.dtype == bool else len(where) == n and bool((where == np.arange(n)).all())
         # Before, for a file that was cut short ends the process; after, for it may have changed meanwhile.
         refuse_altered(self.values)
-        values, ids = (self.values, self.ids) if same else (self.values[where], self.ids[where])
+        values: Any = self.values
+        ids = self.ids
+        if not same:
+            places = np.flatnonzero(where) if where.dtype == bool else where
+            values, ids = values[places] if copied else Picked(values, places), ids[places]
         refuse_altered(self.values)
         found = object.__new__(type(self))
         vars(found).update({f.name: getattr(self, f.name) for f in fields(self)}, values=values, ids=ids)

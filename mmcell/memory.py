@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import mmap
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from weakref import WeakValueDictionary
@@ -54,9 +55,47 @@ def _stamp(path: Path) -> tuple[int, int, int, int] | None:
     return now.st_dev, now.st_ino, now.st_size, now.st_mtime_ns
 
 
-def release(values: np.ndarray) -> None:
+@dataclass(frozen=True, eq=False)
+class Picked:
+    """Some rows of an array, read when they are asked for, for who reads block by block: nothing is copied before.
+
+    Attributes
+    ----------
+    values
+        (n, d); may be a memmap.
+    where
+        (m,) positions of the rows.
+    """
+
+    values: np.ndarray
+    where: np.ndarray
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Rows and columns."""
+        return len(self.where), *self.values.shape[1:]
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """The dtype of the values."""
+        return self.values.dtype
+
+    @property
+    def itemsize(self) -> int:
+        """Bytes of a number."""
+        return self.values.itemsize
+
+    def __len__(self) -> int:
+        return len(self.where)
+
+    def __getitem__(self, rows: Any) -> np.ndarray:
+        found: np.ndarray = self.values[self.where[rows]]
+        return found
+
+
+def release(values: np.ndarray | Picked) -> None:
     """Let go of the pages of a read-only memmap that have been read: they stay in the system's cache, not here."""
-    found: object = values
+    found: object = values.values if isinstance(values, Picked) else values
     while isinstance(found, np.ndarray):
         mapped = getattr(found, "_mmap", None)
         if isinstance(mapped, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):

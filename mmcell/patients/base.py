@@ -52,8 +52,10 @@ class PatientEncoder(Protocol):
     time and event), ``reads_concepts`` (True where `fit` reads `concepts`), ``reads_types`` (True where
     `transform` reads `cell_type` and leaves out types that training patients lack), ``reads_niche`` (True where cells
     are given by what surrounds them), ``reads_cells`` (False where the cells say no more than who is there), ``check``
-    (called with the ids of all patients before anything runs, to refuse what cannot work) and ``filled`` (vectors ->
-    type -> patients for whom it was filled in). ``facts`` (JSON-able, after `fit`) goes into the record.
+    (called with the ids of all patients before anything runs, to refuse what cannot work), ``filled`` (vectors -> type
+    -> patients for whom it was filled in) and ``blockwise`` (True where values are read by
+    `mmcell.patients.pooling.blocks` or by position alone: rows are then given as `mmcell.memory.Picked`). ``facts``
+    (JSON-able, after `fit`) goes into the record.
     """
 
     reads_embedding: bool
@@ -263,12 +265,26 @@ def encode_patients(
     reads_values = encoder.reads_embedding or getattr(encoder, "reads_niche", False)
     seen = cells if reads_values else _labels_only(cells)
     fitted = copy.deepcopy(encoder)
+    # Matched once: what is said of a million cells is then taken by place.
+    owner = owner.reindex(cells.ids)
+    if cell_type is not None:
+        by_cell(cell_type, "cell_type")
+        cell_type = cell_type.reindex(cells.ids)
+
+    def some(rows: np.ndarray) -> tuple[Embedding, pd.Series, pd.Series | None]:
+        if rows.all():
+            return seen, owner, cell_type
+        of = seen.take(rows, copied=not getattr(encoder, "blockwise", False))
+        return of, owner[rows], None if cell_type is None else cell_type[rows]
+
     if getattr(encoder.fit, "learns", True):
         # Fitting reads all cells of training patients, so that rare types are known whichever cells are drawn.
         extra = {name: value for name, value in (("concepts", concepts), ("y", y)) if value is not None}
-        fitted = fitted.fit(_rows(seen, in_training[code]), owner, cell_type=cell_type, **extra)
+        of, whose, kinds = some(in_training[code])
+        fitted = fitted.fit(of, whose, cell_type=kinds, **extra)
     keep = _equal(code, fewest, rng) if equal_cells else np.ones(len(code), dtype=bool)
-    vectors = fitted.transform(_rows(seen, keep), owner, cell_type=cell_type).align(patients)
+    of, whose, kinds = some(keep)
+    vectors = fitted.transform(of, whose, cell_type=kinds).align(patients)
     values = vectors.values.astype(np.float64)
     made = Embedding(cells.name, "patient", cells.modality, patients, values, cells.card, vectors.columns)
     facts: dict[str, Any] = dict(getattr(fitted, "facts", {}))
@@ -278,7 +294,7 @@ def encode_patients(
     facts["all the same"] = bool(np.ptp(values, axis=0).max() <= _SAME * max(1.0, np.abs(values).max()))
     held = keep & ~in_training[code]
     if by_type and hasattr(fitted, "by_type") and cell_type is not None and held.any():
-        table = fitted.by_type(_rows(seen, held), owner, cell_type)
+        table = fitted.by_type(*some(held))
         facts["by type"] = table.rename_axis("type").reset_index().to_dict("records")
     if callable(filled := getattr(fitted, "filled", None)):
         facts["filled types"] = filled(made)
@@ -340,7 +356,3 @@ def _labels_only(cells: Embedding) -> Embedding:
     """Return the cells without their values, for who does not read them: millions of rows need not be copied."""
     values = np.zeros((len(cells), 1), dtype=np.float32)
     return Embedding(cells.name, cells.level, cells.modality, cells.ids, values, cells.card)
-
-
-def _rows(cells: Embedding, keep: np.ndarray) -> Embedding:
-    return cells if keep.all() else cells.take(keep)

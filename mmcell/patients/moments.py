@@ -10,7 +10,7 @@ import pandas as pd
 
 from mmcell.embedding import Embedding
 from mmcell.errors import MmcellError, first
-from mmcell.memory import release
+from mmcell.memory import Picked, release
 from mmcell.patients.base import owners
 from mmcell.patients.pooling import check_width, group_means, group_variances, names_of
 
@@ -35,6 +35,7 @@ class Moments:
     """
 
     reads_embedding: ClassVar[bool] = True
+    blockwise: ClassVar[bool] = True
     quantiles: tuple[float, ...] = (0.1, 0.5, 0.9)
     facts: dict[str, Any] = field(default_factory=dict, init=False)
 
@@ -93,7 +94,7 @@ class Moments:
         values = np.concatenate(parts, axis=1)
         return Embedding(cells.name, "patient", cells.modality, patients, values, cells.card, columns)
 
-    def _quantiles(self, values: np.ndarray, code: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    def _quantiles(self, values: np.ndarray | Picked, code: np.ndarray, counts: np.ndarray) -> np.ndarray:
         """Return (quantiles, patients, d)."""
         found = np.empty((len(self.quantiles), len(counts), values.shape[1]))
         if not self.quantiles:

@@ -9,14 +9,14 @@ from numba import njit
 
 from mmcell.embedding import Embedding
 from mmcell.errors import MmcellError
-from mmcell.memory import release
+from mmcell.memory import Picked, release
 from mmcell.probes.scale import Scale
 
 #: Bytes of one block of rows.
 _BLOCK = 1 << 25
 
 
-def blocks(values: np.ndarray, width: int = 0) -> Iterator[tuple[slice, np.ndarray]]:
+def blocks(values: np.ndarray | Picked, width: int = 0) -> Iterator[tuple[slice, np.ndarray]]:
     """Yield the rows block by block: which they are, and their floats of 32 or 64 bits.
 
     Parameters
@@ -35,7 +35,7 @@ def blocks(values: np.ndarray, width: int = 0) -> Iterator[tuple[slice, np.ndarr
         release(values)
 
 
-def group_means(values: np.ndarray, code: np.ndarray, n: int) -> tuple[np.ndarray, np.ndarray]:
+def group_means(values: np.ndarray | Picked, code: np.ndarray, n: int) -> tuple[np.ndarray, np.ndarray]:
     """Return the mean row of each group in float64, and how many rows it has.
 
     Parameters
@@ -61,7 +61,7 @@ def group_means(values: np.ndarray, code: np.ndarray, n: int) -> tuple[np.ndarra
     return np.divide(sums, counts[:, None], out=np.full_like(sums, np.nan), where=counts[:, None] > 0), counts
 
 
-def group_variances(values: np.ndarray, code: np.ndarray, means: np.ndarray, counts: np.ndarray) -> np.ndarray:
+def group_variances(values: np.ndarray | Picked, code: np.ndarray, means: np.ndarray, counts: np.ndarray) -> np.ndarray:
     """Return the variance of each group, with n − 1 in the denominator: how many rows there are moves it not.
 
     The second pass after `group_means`: squares are of distances from the mean, so that nothing cancels.

@@ -18,6 +18,7 @@ class Pseudobulk:
     """The mean of a patient's cell embeddings."""
 
     reads_embedding: ClassVar[bool] = True
+    blockwise: ClassVar[bool] = True
 
     @learns_nothing
     def fit(
@@ -42,6 +43,7 @@ class CellTypePseudobulk:
     """
 
     reads_embedding: ClassVar[bool] = True
+    blockwise: ClassVar[bool] = True
     reads_types: ClassVar[bool] = True
     types: tuple[str, ...] = field(default=(), init=False)
 

@@ -143,16 +143,16 @@ def _fit(x: np.ndarray, y: np.ndarray, beside: np.ndarray | None, penalty: float
         return Logistic(scale, None, float("nan"), of_beside)
     lift = float(np.sqrt(max(1.0, dims / max(1, covariates))))
     z = _inputs(x, beside, scale, of_beside, lift)
-    directions = None
+    basis = None
     if z.shape[1] > len(z):
-        # The penalised solution lies in the span of the rows.
-        left, size, directions = np.linalg.svd(z, full_matrices=False)
-        z = left * size
+        # The penalised solution lies in the span of the rows, and is as long in any basis of it.
+        basis, triangle = np.linalg.qr(z.T)
+        z = np.ascontiguousarray(triangle.T)
     penalty = _chosen(z, positive) if penalty is None else penalty
     found = _solve(z, positive, np.array([penalty]))[0]
     slope = float(np.abs(_objective(found, z, *_balanced(positive), penalty)[1]).max())
-    if directions is not None:
-        found = np.append(found[:-1] @ directions, found[-1])
+    if basis is not None:
+        found = np.append(basis @ found[:-1], found[-1])
     return Logistic(scale, found, penalty, of_beside, lift, slope)
 
 
