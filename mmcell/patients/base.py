@@ -265,26 +265,16 @@ def encode_patients(
     reads_values = encoder.reads_embedding or getattr(encoder, "reads_niche", False)
     seen = cells if reads_values else _labels_only(cells)
     fitted = copy.deepcopy(encoder)
-    # Matched once: what is said of a million cells is then taken by place.
-    owner = owner.reindex(cells.ids)
-    if cell_type is not None:
-        by_cell(cell_type, "cell_type")
-        cell_type = cell_type.reindex(cells.ids)
 
-    def some(rows: np.ndarray) -> tuple[Embedding, pd.Series, pd.Series | None]:
-        if rows.all():
-            return seen, owner, cell_type
-        of = seen.take(rows, copied=not getattr(encoder, "blockwise", False))
-        return of, owner[rows], None if cell_type is None else cell_type[rows]
+    def some(rows: np.ndarray) -> Embedding:
+        return seen if rows.all() else seen.take(rows, copied=not getattr(encoder, "blockwise", False))
 
     if getattr(encoder.fit, "learns", True):
         # Fitting reads all cells of training patients, so that rare types are known whichever cells are drawn.
         extra = {name: value for name, value in (("concepts", concepts), ("y", y)) if value is not None}
-        of, whose, kinds = some(in_training[code])
-        fitted = fitted.fit(of, whose, cell_type=kinds, **extra)
+        fitted = fitted.fit(some(in_training[code]), owner, cell_type=cell_type, **extra)
     keep = _equal(code, fewest, rng) if equal_cells else np.ones(len(code), dtype=bool)
-    of, whose, kinds = some(keep)
-    vectors = fitted.transform(of, whose, cell_type=kinds).align(patients)
+    vectors = fitted.transform(some(keep), owner, cell_type=cell_type).align(patients)
     values = vectors.values.astype(np.float64)
     made = Embedding(cells.name, "patient", cells.modality, patients, values, cells.card, vectors.columns)
     facts: dict[str, Any] = dict(getattr(fitted, "facts", {}))
@@ -294,7 +284,7 @@ def encode_patients(
     facts["all the same"] = bool(np.ptp(values, axis=0).max() <= _SAME * max(1.0, np.abs(values).max()))
     held = keep & ~in_training[code]
     if by_type and hasattr(fitted, "by_type") and cell_type is not None and held.any():
-        table = fitted.by_type(*some(held))
+        table = fitted.by_type(some(held), owner, cell_type)
         facts["by type"] = table.rename_axis("type").reset_index().to_dict("records")
     if callable(filled := getattr(fitted, "filled", None)):
         facts["filled types"] = filled(made)
