@@ -266,8 +266,11 @@ def encode_patients(
     seen = cells if reads_values else _labels_only(cells)
     fitted = copy.deepcopy(encoder)
 
+    # Of the class itself: a subclass may read otherwise.
+    blockwise = vars(type(encoder)).get("blockwise", False)
+
     def some(rows: np.ndarray) -> Embedding:
-        return seen if rows.all() else seen.take(rows, copied=not getattr(encoder, "blockwise", False))
+        return seen if rows.all() else seen.take(rows, copied=not blockwise)
 
     if getattr(encoder.fit, "learns", True):
         # Fitting reads all cells of training patients, so that rare types are known whichever cells are drawn.

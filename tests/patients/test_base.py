@@ -4,8 +4,10 @@ import pytest
 from scipy.stats import spearmanr
 
 from mmcell import Embedding
-from mmcell.patients import Pseudobulk
+from mmcell.memory import Picked
+from mmcell.patients import CellTypePseudobulk, Pseudobulk
 from mmcell.patients.base import PATIENT_ENCODERS, PatientEncoder, encode_patients, make_patient_encoder
+from mmcell.patients.moments import Moments
 
 SIZES = {"p0": 5, "p1": 20, "p2": 11, "p3": 3}
 OWNER = pd.Series(np.repeat(list(SIZES), list(SIZES.values())), [f"c{i}" for i in range(39)])
@@ -148,3 +150,29 @@ def test_what_does_not_come_by_cell_id_is_refused(refused, name):
     if name == "scope":
         with refused("concepts is Series; give a pandas DataFrame by cell id"):
             run(cells, owner, concepts=pd.Series(np.arange(20.0), ids))
+
+
+@pytest.mark.parametrize("kind", [Pseudobulk, CellTypePseudobulk, Moments])
+def test_who_reads_block_by_block_is_given_rows_without_a_copy_and_finds_the_same(kind, monkeypatch):
+    class Copied(kind):
+        """A subclass may read otherwise, and has arrays."""
+
+        def transform(self, cells, owner, **more):
+            given.append(type(cells.values))
+            return super().transform(cells, owner, **more)
+
+    given = []
+    read = kind.transform
+
+    def noticed(self, cells, owner, **more):
+        given.append(type(cells.values))
+        return read(self, cells, owner, **more)
+
+    monkeypatch.setattr(kind, "transform", noticed)
+    monkeypatch.setattr("mmcell.patients.pooling._BLOCK", 64)
+    cells = Embedding.from_array("e", OWNER.index, np.random.default_rng(0).normal(size=(39, 3)))
+    found = patients(kind(), cells=cells)
+    assert given == [Picked]
+    given.clear()
+    np.testing.assert_array_equal(found.values, patients(Copied(), cells=cells).values)
+    assert Picked not in given
