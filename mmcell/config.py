@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictInt, field_validator
 
+from mmcell.data.catalog import load_dataset
 from mmcell.document import read_yaml
 from mmcell.errors import MmcellError
 from mmcell.plan import Plan, make_plan
 from mmcell.roles import parse
+from mmcell.task import get_task
 
 EncoderEntry = str | dict[str, Any]
 #: What Windows takes for a device, with any ending.
@@ -104,13 +107,15 @@ def plans_of(config: RunConfig, folder: Path) -> list[Plan]:
         Where relative paths in it start.
     """
     plans = []
+    # Once, whichever tasks ask for it.
+    load = lru_cache(maxsize=None)(load_dataset)
     for task in config.tasks:
         encoders = task.encoders if task.encoders is not None else config.encoders
         plans.append(
             make_plan(
-                task.task,
+                get_task(task.task),
                 None if encoders is None else [_here(e, folder) for e in encoders],
-                _path(task.dataset, folder),
+                None if task.dataset is None else load(_path(task.dataset, folder)),
                 patient_encoders=[_pooling(e, folder) for e in task.patient_encoders or config.patient_encoders or ()],
                 probes=task.probes,
                 corrections=task.corrections if task.corrections is not None else config.corrections,
@@ -136,5 +141,5 @@ def _pooling(entry: EncoderEntry, folder: Path) -> EncoderEntry:
     return _here(entry, folder)
 
 
-def _path(dataset: str | None, folder: Path) -> str | None:
-    return str(folder / dataset) if dataset is not None and dataset.endswith((".yaml", ".yml")) else dataset
+def _path(dataset: str, folder: Path) -> str:
+    return str(folder / dataset) if dataset.endswith((".yaml", ".yml")) else dataset

@@ -138,6 +138,11 @@ class Dataset:
             return pd.Series(text[found.cat.codes], index=found.index, name=found.name)
         return found.astype(str)
 
+    @cached_property
+    def units(self) -> pd.Index:
+        """The units, sorted, as text."""
+        return pd.Index(sorted(self.unit.unique()), name="id")
+
     def units_of(self, level: str) -> pd.Series:
         """Return id -> unit for the items, or at the level ``patient`` for the units themselves.
 
@@ -148,8 +153,7 @@ class Dataset:
         """
         if level != "patient":
             return self.unit
-        units = sorted(self.unit.unique())
-        return pd.Series(units, index=pd.Index(units, name="id"))
+        return pd.Series(self.units.to_numpy(), index=self.units)
 
     def rows(self, modality: str) -> pd.Index:
         """Return the ids of the items that a modality measured, in the dataset's order.
@@ -348,13 +352,13 @@ class Dataset:
                 "the column or "
                 "choose a finer unit"
             )
-        index = pd.Index(sorted(self.unit.unique()), name="unit")
+        index = self.units.rename("unit")
         return pairs.set_index("unit")["value"].reindex(index)
 
     @cached_property
     def patients(self) -> pd.DataFrame:
         """One row per unit: every column that is constant within units, and `n_items`."""
-        index = pd.Index(sorted(self.unit.unique()), name="unit")
+        index = self.units.rename("unit")
         grouped = self.obs.groupby(self.unit, observed=True)
         constant = [c for c in self.obs if c != self.roles.unit and grouped[c].nunique().max() <= 1]
         frame = grouped[constant].first().reindex(index)

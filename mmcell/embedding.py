@@ -232,6 +232,8 @@ class Embedding:
             Ids without a row under ``error``, or no shared id at all under either; the file of the values was altered
             after they were read.
         """
+        if self.ids.equals(ids):
+            return self.take(np.ones(len(ids), dtype=bool))
         where = self.ids.get_indexer(ids)
         absent = where < 0
         if absent.all() and len(ids):
@@ -278,7 +280,13 @@ class Embedding:
         refuse_altered(self.values)
         found = object.__new__(type(self))
         vars(found).update({f.name: getattr(self, f.name) for f in fields(self)}, values=values, ids=ids)
+        vars(found)["taken"] = (None, None) if same else (self.ids, places)
         return found
+
+    @cached_property
+    def taken(self) -> tuple[pd.Index, np.ndarray] | tuple[None, None]:
+        """The ids from which these were taken, and the positions there; None where nothing was taken."""
+        return None, None
 
     @cached_property
     def fingerprint(self) -> str:

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from itertools import product
+from pathlib import Path
 from typing import Any
+from weakref import WeakValueDictionary
 
 import pandas as pd
 
@@ -29,11 +31,15 @@ from mmcell.encoders.base import (
 from mmcell.encoders.broken import Broken
 from mmcell.encoders.foundation import RECIPES
 from mmcell.errors import MmcellError, did_you_mean
+from mmcell.memory import stamp_of
 from mmcell.niche import positions
 from mmcell.patients.base import PATIENT_ENCODERS
 from mmcell.poolings import Pooling, resolve_poolings
 from mmcell.registry import load_attribute
 from mmcell.task import Task
+
+#: What was asked of a file, and of which state of it -> what was read.
+_read: WeakValueDictionary[tuple[object, ...], Embedding] = WeakValueDictionary()
 
 
 def resolve(encoders: Any, seed: int = 0) -> dict[str, tuple[Encoder | Embedding, str]]:
@@ -107,6 +113,8 @@ def _seeded(kind: str, parameters: dict[str, Any], seed: int) -> dict[str, Any]:
 def read_file(given: Mapping[str, Any]) -> Embedding:
     """Read an embedding from ``file``; what ``model`` names says what is not given: key, name, level, modality, card.
 
+    One that is in use already, of the same file, is not read again: it may be gigabytes, and several tasks ask for it.
+
     Raises
     ------
     MmcellError
@@ -124,7 +132,15 @@ def read_file(given: Mapping[str, Any]) -> Embedding:
         recipe = RECIPES.get(str(given["model"]))
         usual = {"name": recipe.name, "level": recipe.level, "modality": recipe.modality, "card": recipe.card}
         options, key = {**usual, **options}, key or recipe.key_in(given["file"])
-    return Embedding.read(given["file"], key, **options)
+    path = Path(given["file"])
+    asked = (path.resolve(), stamp_of(path), *sorted((k, str(v)) for k, v in given.items()))
+    found = _read.get(asked)
+    if found is None:
+        found = Embedding.read(path, key, **options)
+        if path.is_file():
+            # What a folder holds may change while its own time stays.
+            _read[asked] = found
+    return found
 
 
 def build(
@@ -396,7 +412,7 @@ def check(source: Encoder | Embedding, name: str, dataset: Dataset, modality: st
 def check_ids(embedding: Embedding, dataset: Dataset, modality: str, level: str) -> None:
     """Raise when an embedding does not hold every id of the modality at its own level."""
     if embedding.level == "patient" and level == "patient":
-        embedding.align(pd.Index(sorted(dataset.unit.unique()), name="id"))
+        embedding.align(dataset.units)
         return
     if embedding.level == "patient":
         raise MmcellError(f"embedding {embedding.name!r} is at level 'patient'; the task needs {level!r}")

@@ -22,7 +22,7 @@ _ids: WeakValueDictionary[tuple[object, ...], pd.Index] = WeakValueDictionary()
 
 def mapped(path: Path, dtype: np.dtype, offset: int, shape: tuple[int, ...]) -> np.memmap[Any, Any]:
     """Return part of a file as a read-only memmap that knows which file it was, for `refuse_altered`."""
-    stamp = _stamp(path)
+    stamp = stamp_of(path)
     values: np.memmap[Any, Any] = np.memmap(path, dtype, "r", offset, shape)
     vars(values)["stamp"] = (path.resolve(), stamp)
     return values
@@ -41,12 +41,12 @@ def refuse_altered(values: np.ndarray) -> None:
     found: object = values
     while isinstance(found, np.ndarray):
         path, stamp = getattr(found, "stamp", (None, None))
-        if path is not None and _stamp(path) != stamp:
+        if path is not None and stamp_of(path) != stamp:
             raise MmcellError(f"{path}: was altered while it was in use; run again")
         found = found.base
 
 
-def _stamp(path: Path) -> tuple[int, int, int, int] | None:
+def stamp_of(path: Path) -> tuple[int, int, int, int] | None:
     """Return device, inode, size (bytes) and time of the last change (ns) of a file; None where it is not there."""
     try:
         now = path.stat()

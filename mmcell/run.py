@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from mmcell.candidates import Candidate
+from mmcell.data.catalog import load_dataset
 from mmcell.dataset import Dataset
 from mmcell.encoders.shelf import shelf_of
 from mmcell.engine.engine import Engine, Sent
@@ -109,6 +110,9 @@ def evaluate(
         "seed": seed, "corrections": corrections,
     }  # fmt: skip
     named = [get_task(task) if isinstance(task, str) else task for task in asked]
+    if isinstance(dataset, (str, Path)):
+        # Once for all tasks.
+        dataset = load_dataset(dataset)
     # Beside a task that draws, one that takes all items is no mistake; where none draws it is.
     draws = [task.draws or not any(t.draws for t in named) for task in named]
     plans = [

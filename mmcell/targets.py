@@ -132,7 +132,7 @@ def unnamed(dataset: Dataset) -> str:
     if not modality:
         return "no modality has measured controls"
     genes = dataset.anndata(modality).var_names.astype(str)
-    return "" if genes.isin(dataset.unit.unique()).any() else "no perturbation is called as a gene that was measured"
+    return "" if genes.isin(dataset.units).any() else "no perturbation is called as a gene that was measured"
 
 
 def target_pca(dataset: Dataset, modality: str, level: str, split: Split) -> Embedding:

@@ -215,7 +215,7 @@ def mock_embedding(name: str, dataset: Dataset) -> Embedding:
     dataset
         Of `tiny_cohort` or `tiny_survival`.
     """
-    units = sorted(dataset.unit.unique())
+    units = dataset.units
     if dataset.roles.outcome is not None:
         known = -dataset.truth("outcome", "patient").loc[units, "time"].to_numpy()
     else:

@@ -377,7 +377,7 @@ class Work:
         Splits that share a permutation keep what their scores have in common. Folds that are drawn again (repeats)
         cannot be kept, too; units then change sides in them, which under the null they may.
         """
-        units = pd.Index(sorted(self.plan.dataset.unit.unique()))
+        units = self.plan.dataset.units
         first = self.plan.splits[0]
         shared = [s for s in self.plan.splits if s.spec.name == first.spec.name and s.repeat == first.repeat]
         code = np.zeros(len(units), dtype=np.int64)

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 #: Values that are made dense at most, a gigabyte.
 _DENSE = 1 << 28
+#: Rows of noise that are drawn at once.
+_DRAWN = 1 << 16
 
 
 def _dense(data: AnnData) -> np.ndarray:
@@ -207,7 +209,9 @@ class Random:
         order = np.argsort(data.obs_names.to_numpy(), kind="stable")
         values = np.empty((data.n_obs, self.n_components), dtype=np.float32)
         rng = stream(self.seed, "random", digest_ids(data.var_names))
-        values[order] = rng.standard_normal(values.shape, dtype=np.float32)
+        for start in range(0, len(order), _DRAWN):
+            some = order[start : start + _DRAWN]
+            values[some] = rng.standard_normal((len(some), self.n_components), dtype=np.float32)
         return values
 
 

@@ -26,11 +26,13 @@ Kept = tuple[np.ndarray, tuple[str, ...]]
 _FORMAT = 2
 #: Seconds until one who waits for another's entry looks again, and after which it waits no longer.
 _LOOK, _WAIT = 0.05, 3600.0
+#: Bytes that have a checksum of their own, at most.
+_CHECKED = 1 << 26
 
 
 @dataclass(frozen=True)
 class Shelf:
-    """A folder with one entry a key: ``values.npy``, and ``entry.json`` with the sha256 of every block of rows.
+    """A folder with one entry a key: ``values.npy``, and ``entry.json`` with the sha256 of every few rows.
 
     An entry that is being written is a folder ``KEY.partial-ID`` of its writer alone, with one file a finished block,
     each named by a seal of its key, its first row and its content. Beside it lies ``KEY.partial-ID.lock``, which the
@@ -201,7 +203,7 @@ class Writing:
         while start in by_start:
             path = by_start[start]
             try:
-                values = np.load(path, allow_pickle=False)
+                values = np.load(path, mmap_mode="r", allow_pickle=False)
             except (OSError, ValueError, EOFError, MemoryError):
                 break
             if _seal(self.key, start, digest_array(values)) != path.stem.partition("-")[2]:
@@ -249,9 +251,9 @@ class Writing:
         """
         files = self.finished()
         heads = [np.load(f, mmap_mode="r", allow_pickle=False) for f in files]
-        kinds, rows = {(h.shape[1:], h.dtype.str) for h in heads}, [len(h) for h in heads]
+        kinds, found = {(h.shape[1:], h.dtype.str) for h in heads}, sum(map(len, heads))
         del heads
-        if sum(rows) != n or len(kinds) != 1:
+        if found != n or len(kinds) != 1:
             raise MmcellError(f"{self.partial}: its blocks do not make {n} rows of one width; delete it and run again")
         width, dtype = kinds.pop()
         # Inside what we hold: whoever takes over after us clears it away.
@@ -260,11 +262,15 @@ class Writing:
         building.mkdir()
         with (building / "values.npy").open("wb") as file:
             np.lib.format.write_array_header_2_0(file, {"descr": dtype, "fortran_order": False, "shape": (n, *width)})
-            shas = []
+            rows, shas = [], []
             for path in files:
-                block = np.load(path, allow_pickle=False)
-                shas.append(digest_array(block))
-                file.write(block.tobytes())
+                block = np.load(path, mmap_mode="r", allow_pickle=False)
+                # A block may be all rows: whoever checks the entry later holds a part of it at a time.
+                step = max(1, _CHECKED // max(1, block.nbytes // len(block)))
+                for part in (block[i : i + step] for i in range(0, len(block), step)):
+                    file.write(part.tobytes())
+                    rows.append(len(part))
+                    shas.append(digest_array(part))
         entry = {
             "format": _FORMAT, "key": self.key, "shape": [n, *width], "dtype": dtype, "columns": list(self.columns),
             "rows": rows, "sha256": shas,

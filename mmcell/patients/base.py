@@ -167,12 +167,21 @@ def known_types(cells: Embedding, cell_type: pd.Series | None, types: Sequence[s
     return pd.Index(types).get_indexer(pd.Index(names))[code]
 
 
+def _matched(cells: Embedding, column: pd.Series) -> pd.Series:
+    """Return the column in the order of the cells, and with their very index, which costs nothing to compare."""
+    if column.index is cells.ids:
+        return column
+    if column.index is cells.taken[0]:
+        return pd.Series(column.array[cells.taken[1]], index=cells.ids, name=column.name)
+    return column.set_axis(cells.ids) if column.index.equals(cells.ids) else column.reindex(cells.ids)
+
+
 def _coded(cells: Embedding, column: pd.Series) -> tuple[np.ndarray, np.ndarray]:
     """Return the sorted texts that occur and each cell's position among them; −1 where it has none.
 
     Codes all the way: millions of cells have millions of labels, and only a few texts.
     """
-    matched = column if column.index.equals(cells.ids) else column.reindex(cells.ids)
+    matched = _matched(cells, column)
     if isinstance(matched.dtype, pd.CategoricalDtype):
         code, found = matched.cat.codes.to_numpy(), matched.cat.categories
     else:
@@ -259,6 +268,11 @@ def encode_patients(
         The vectors of all patients, who was fitted on, and the facts of the fit.
     """
     patients, code = owners(cells, owner)
+    # By id once; for what is taken of the cells later, their positions are known.
+    owner = _matched(cells, owner)
+    if cell_type is not None:
+        by_cell(cell_type, "cell_type")
+        cell_type = _matched(cells, cell_type)
     in_training = patients.isin(train)
     counts = pd.Series(np.bincount(code, minlength=len(patients)), patients)[in_training]
     fewest = int(counts.min())
@@ -316,7 +330,7 @@ def _samples(
     if equal_cells:
         facts |= {"cells each": int(counts[large].min()), "fewest of": str(counts[large].idxmin())}
         rows = rows[_equal(code[rows], facts["cells each"], rng)]
-    found = fitted.transform(cells.take(rows), sample, cell_type=cell_type)
+    found = fitted.transform(cells.take(rows), _matched(cells, sample), cell_type=cell_type)
     values = found.values.astype(np.float64)
     return Embedding(cells.name, "sample", cells.modality, found.ids, values, cells.card, found.columns), facts
 
@@ -337,11 +351,12 @@ def _unseen(
 
 def _equal(code: np.ndarray, n: int, rng: np.random.Generator) -> np.ndarray:
     """Mark at most `n` random rows of each code."""
-    order = np.lexsort((rng.random(len(code)), code))
-    ranked = code[order]
-    starts = np.searchsorted(ranked, ranked)
+    chance = rng.random(len(code))
+    # Small codes are sorted by counting, and then each group alone: a third of the time of one sort of all.
+    order = np.argsort(code.astype(np.min_scalar_type(int(code.max(initial=0)))), kind="stable")
     keep = np.zeros(len(code), dtype=bool)
-    keep[order[np.arange(len(code)) - starts < n]] = True
+    for rows in np.split(order, np.bincount(code).cumsum()[:-1]):
+        keep[rows[np.argsort(chance[rows], kind="stable")[:n]]] = True
     return keep
 
 

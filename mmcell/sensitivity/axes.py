@@ -149,7 +149,7 @@ def _fewer_training(plan: Plan, rng: np.random.Generator, share: float) -> Plan:
 
 
 def _patients(plan: Plan) -> list[Variant]:
-    if len(plan.dataset.unit.unique()) < 2:
+    if len(plan.dataset.units) < 2:
         raise MmcellError("there is one unit only")
     return [
         Variant("patients", f"{share:.0%}", partial(_fewer_units, share=share), DRAWS, share) for share in UNIT_SHARES
@@ -257,7 +257,7 @@ def _without(plan: Plan, rng: np.random.Generator, column: str, name: str) -> Pl
         of_unit = dataset.patients[column].astype(str)
         return among(plan, of_unit.index[of_unit != name])
     rest = subset(dataset, pd.Index(dataset.ids[(dataset.obs[column].astype(str) != name).to_numpy()]))
-    return among(replace(plan, dataset=rest), rest.unit.unique())
+    return among(replace(plan, dataset=rest), rest.units)
 
 
 _BUILDERS: dict[str, Callable[[Plan], list[Variant]]] = {
@@ -281,7 +281,7 @@ def classes_of(plan: Plan) -> pd.Series:
     dataset = plan.dataset
     role = {"label": "label", "outcome": "outcome.event"}.get(plan.splits[0].spec.targets[0], "")
     column = dataset.roles.columns.get(role)
-    units = pd.Index(sorted(dataset.unit.unique()), name="unit")
+    units = dataset.units.rename("unit")
     if column is None or column not in dataset.patients:
         return pd.Series("", index=units)
     found = dataset.per_unit(column).reindex(units)

@@ -366,7 +366,7 @@ def _encoder(
 
 def _is_of_patients(embedding: Embedding, dataset: Dataset) -> bool:
     """Whether the ids are those of patients rather than of cells."""
-    return bool(embedding.ids.isin(dataset.unit.unique()).sum() > embedding.ids.isin(dataset.ids).sum()) or (
+    return bool(embedding.ids.isin(dataset.units).sum() > embedding.ids.isin(dataset.ids).sum()) or (
         dataset.card.level == "patient"
     )
 
@@ -383,7 +383,7 @@ def _checked(embedding: Embedding, dataset: Dataset, of_patients: bool) -> Embed
 def _patients(dataset: Dataset, read: Encoder | Embedding, pooling: Pooling | None) -> pd.Index:
     """Return the sorted patients that have what is read."""
     if not isinstance(read, Embedding) or (pooling is not None and not pooling.reads_embedding):
-        return pd.Index(sorted(dataset.unit.unique()), name="patient")
+        return dataset.units.rename("patient")
     own = read.ids if pooling is None else pd.Index(dataset.unit.reindex(read.ids).unique())
     return pd.Index(sorted(own), name="patient")
 

@@ -249,7 +249,7 @@ def _followed(associations: pd.DataFrame) -> list[Finding]:
 
 
 def _cohort(cohort: Cohort, outcome: Outcome) -> list[Finding]:
-    found, every = [], set(cohort.dataset.unit.unique())
+    found, every = [], set(cohort.dataset.units)
     lacking = sorted(every - set(cohort.patients))
     if lacking:
         found.append(
