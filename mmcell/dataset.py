@@ -452,6 +452,11 @@ def _dataset_at(origin: str, fingerprint: str) -> Dataset:
     return found
 
 
+def forget_datasets() -> None:
+    """Let go of the datasets that this process read because it was sent their names or paths."""
+    _dataset_at.cache_clear()
+
+
 def _rebuild(
     name: str,
     parts: dict[str, AnnData],

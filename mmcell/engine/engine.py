@@ -19,6 +19,7 @@ from mmcell.engine.job import Job, Order, do, fill, forget, jobs_of, work_of
 from mmcell.engine.parcel import Parcel, Parcels, UnsentError
 from mmcell.engine.part import Part, Parts
 from mmcell.errors import MmcellError
+from mmcell.memory import give_back
 from mmcell.plan import Plan
 from mmcell.progress import Progress, encoding
 from mmcell.work import Work
@@ -144,6 +145,7 @@ class Engine:
             yield from self._parts_of(sent)
         finally:
             sent.work.forget()
+            give_back()
 
     def _parts_of(self, sent: Sent) -> Iterator[Part]:
         for i, (job, key, future) in enumerate(sent.jobs):

@@ -16,6 +16,7 @@ from threadpoolctl import threadpool_limits
 
 from mmcell.candidates import Cache, Candidate
 from mmcell.code import code_digest
+from mmcell.dataset import forget_datasets
 from mmcell.digest import digest
 from mmcell.encoders.broken import Broken
 from mmcell.engine import parcel
@@ -141,6 +142,9 @@ def fill(order: Order) -> None:
 def _received(plan: Parcel, candidates: Parcel) -> tuple[Plan, Sequence[Candidate], Cache]:
     """Return copies that a process keeps for the next job: what one job encoded is there for the next."""
     found: Plan = plan.open()
+    if not found.dataset.origin:
+        # A drawn part of it, perhaps: the whole is not held beside it.
+        forget_datasets()
     return found, candidates.open(), Cache(shelf=found.shelf)
 
 
@@ -154,6 +158,7 @@ def forget() -> None:
     """Let go of all that this process holds for the next job."""
     _held.cache_clear()
     _received.cache_clear()
+    forget_datasets()
     parcel.forget()
 
 
