@@ -164,7 +164,9 @@ class Embedding:
         array = np.asanyarray(values)
         if array.dtype.kind in "iub":
             array = array.astype(np.float32)
-        index = pd.Index(np.asarray(ids).astype(str), name="id")
+        # Millions of texts need not be made anew.
+        is_text = isinstance(ids, pd.Index) and ids.inferred_type == "string"
+        index = ids.rename("id") if is_text else pd.Index(np.asarray(ids).astype(str), name="id")
         return cls(name, level, modality, index, array, card or ModelCard(name=name, modality=modality), columns)
 
     @classmethod

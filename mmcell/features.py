@@ -107,20 +107,26 @@ def shown(
     uns
         What goes along: the layout of images.
     """
-    import anndata as ad
+    var_names = part.var_names.astype(str) if names is None else names.names
+    return bare(converted(part.X.copy(), have, want, names), part.obs_names.astype(str), var_names, uns)
 
+
+def converted(values: Any, have: str, want: str, names: Names | None = None) -> Any:
+    """Return rows (n, d), dense or sparse, converted as in `shown`; where nothing is converted, the very same."""
     lognormalise = (have, want) == ("counts", "log1p")
-    values = part.X.copy()
     values = _scaled(values.astype(np.float32)) if lognormalise else values
     if names is not None:
         values = names.apply(values, add=have == "counts")
     if lognormalise:
         values = np.log1p(values) if isinstance(values, np.ndarray) else values.log1p()
-    bare = ad.AnnData(values)
-    bare.obs_names = part.obs_names.astype(str)
-    bare.var_names = part.var_names.astype(str) if names is None else names.names
-    bare.uns.update(uns or {})
-    return bare
+    return values
+
+
+def bare(values: Any, ids: pd.Index, var_names: pd.Index, uns: Mapping[str, Any] | None = None) -> AnnData:
+    """Return values (n, d) with names of rows and columns and nothing else; `uns` goes along."""
+    import anndata as ad
+
+    return ad.AnnData(values, pd.DataFrame(index=ids), pd.DataFrame(index=var_names), uns=dict(uns or {}))
 
 
 def refuse_contradicted(values: Any, stated: str, who: str) -> None:

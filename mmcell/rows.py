@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from mmcell.features import Names, shown
+from mmcell.features import Names, bare, converted
 from mmcell.matrix import Lazy, Matrix, is_sparse
 
 if TYPE_CHECKING:
@@ -68,13 +68,7 @@ class Rows:
 
     def converted(self, values: Any, ids: pd.Index) -> AnnData:
         """Return rows as the reader gets them, of values as the data hold them."""
-        import anndata as ad
-
-        part = ad.AnnData(values)
-        part.obs_names = ids
-        bare = shown(part, self.have, self.want, self.names, self.uns)
-        bare.var_names = self.var_names
-        return bare
+        return bare(converted(values, self.have, self.want, self.names), ids, self.var_names, self.uns)
 
     def __call__(self, start: int, stop: int) -> AnnData:
         """Return the rows from `start` to before `stop`."""
@@ -89,10 +83,6 @@ class Rows:
 
     def unread(self) -> AnnData:
         """Return all rows without their values, zeros in their place: for who reads names alone."""
-        import anndata as ad
         from scipy.sparse import csr_matrix
 
-        bare = ad.AnnData(csr_matrix((len(self), self.width), dtype=np.float32))
-        bare.obs_names, bare.var_names = self.ids, self.var_names
-        bare.uns.update(self.uns)
-        return bare
+        return bare(csr_matrix((len(self), self.width), dtype=np.float32), self.ids, self.var_names, self.uns)

@@ -3,10 +3,12 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import mmcell_configs
+import numpy as np
 import pytest
 
 import mmcell
 from mmcell.config import plans_of, read_config
+from mmcell.data.catalog import load_dataset
 
 #: Tasks on data that a user brings.
 BROUGHT = (
@@ -82,6 +84,32 @@ def test_the_users_cohort_and_files_lie_beside_the_config(planned, refused, tmp_
     for entry in ("file:lost.csv", "{use: file, file: lost.csv}"):
         with refused(f"{tmp_path / 'lost.csv'}: no such file"):
             planned(OWN % f"[{entry}]")
+
+
+def test_what_several_tasks_ask_for_is_read_once(planned, tmp_path, monkeypatch):
+    toy = load_dataset(tmp_path / "cohort.yaml")
+    ids = toy.ids.to_numpy().astype(str)
+    np.savez(tmp_path / "mine.npz", ids=ids, values=np.random.default_rng(0).normal(size=(len(ids), 3)))
+    read = []
+    monkeypatch.setattr("mmcell.config.load_dataset", lambda path: read.append(path) or load_dataset(path))
+    text = """
+name: mine
+encoders: [{file: mine.npz}]
+tasks:
+  - {task: patient-state, dataset: cohort.yaml}
+  - {task: batch-alignment, dataset: cohort.yaml}
+"""
+    plans = planned(text)
+    mine = [c.source for p in plans for c in p.candidates if c.encoder == "mine"]
+    assert len(mine) > 1
+    assert all(one is mine[0] for one in mine)
+    assert len(read) == 1
+    assert plans[0].dataset is plans[1].dataset
+    # Another content under the same name is another embedding.
+    np.savez(tmp_path / "mine.npz", ids=ids, values=np.zeros((len(ids), 3)))
+    again = {c.source.fingerprint for p in planned(text) for c in p.candidates if c.encoder == "mine"}
+    assert len(again) == 1
+    assert mine[0].fingerprint not in again
 
 
 def test_a_dataset_at_the_top_of_a_config_is_told_where_it_belongs(planned, refused):

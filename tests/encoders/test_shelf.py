@@ -111,6 +111,19 @@ def test_blocks_of_another_size_are_not_gone_on_with(tmp_path):
     assert not list(writing.partial.glob("*.npy"))
 
 
+def test_a_long_block_has_several_checksums(tmp_path, monkeypatch):
+    """Whoever checks it holds a part of it, though the encoder gave all rows at once."""
+    monkeypatch.setattr(shelf_module, "_CHECKED", 3 * VALUES[0].nbytes)
+    filled(tmp_path, block=10).finish(10)
+    entry = json.loads((tmp_path / "k" / "entry.json").read_text())
+    assert entry["rows"] == [3, 3, 3, 1]
+    np.testing.assert_array_equal(Shelf(tmp_path).read("k")[0], VALUES)
+    file = tmp_path / "k" / "values.npy"
+    file.write_bytes(file.read_bytes()[:-1] + b"!")
+    with pytest.warns(UserWarning, match="altered or cut short"):
+        assert Shelf(tmp_path).read("k") is None
+
+
 def test_two_writers_of_one_entry_do_not_disturb_each_other(tmp_path):
     one, two = filled(tmp_path), filled(tmp_path)
     assert one.partial != two.partial

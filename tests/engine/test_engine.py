@@ -10,13 +10,16 @@ import pandas as pd
 import pytest
 
 from mmcell import Embedding, ModelCard, Results, evaluate, outcome, store
+from mmcell.data.catalog import load_dataset
+from mmcell.dataset import _dataset_at
 from mmcell.engine import engine, processes
 from mmcell.engine.engine import Engine
-from mmcell.engine.job import Job, do
-from mmcell.engine.parcel import UnsentError
+from mmcell.engine.job import Job, _received, do
+from mmcell.engine.parcel import Parcels, UnsentError
 from mmcell.plan import make_plan
 from mmcell.run import keeping, run_plans
 from mmcell.store import Store
+from mmcell.variants import subset
 from tests.toys import ALIGNMENT, PATIENT, RETRIEVAL, SURVIVAL, cite, survivors
 
 OPTIONS = {"n_boot": 100, "controls": ["random", "constant"]}
@@ -234,6 +237,18 @@ def test_an_embedding_in_memory_goes_by_path(tmp_path):
     with processes(2) as pool:
         there = evaluate(mine, ALIGNMENT, dataset=toy, executor=pool, **OPTIONS)
     assert contents(here) == contents(there)
+
+
+def test_a_worker_that_is_sent_a_part_of_the_data_lets_go_of_the_whole(own_cohort, tmp_path):
+    own_cohort(tmp_path)
+    whole = load_dataset(tmp_path / "cohort.yaml")
+    drawn = subset(whole, whole.ids[::2])
+    with Parcels.under(tmp_path / "parcels") as parcels:
+        for dataset, held in ((whole, 1), (drawn, 0), (whole, 1)):
+            plan = replace(make_plan(PATIENT, "pca", whole, controls=["random"]), dataset=dataset)
+            found = _received(parcels.put(plan), parcels.put([]))[0]
+            assert found.dataset.fingerprint == dataset.fingerprint
+            assert _dataset_at.cache_info().currsize == held
 
 
 def test_folds_that_do_not_go_together_are_a_failed_row_and_stop_no_other(monkeypatch):

@@ -1,11 +1,13 @@
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from scipy.stats import spearmanr
 
 from mmcell import Embedding
 from mmcell.memory import Picked
-from mmcell.patients import CellTypePseudobulk, Pseudobulk
+from mmcell.patients import CellTypePseudobulk, Pseudobulk, base
 from mmcell.patients.base import PATIENT_ENCODERS, PatientEncoder, encode_patients, make_patient_encoder
 from mmcell.patients.moments import Moments
 
@@ -176,3 +178,36 @@ def test_who_reads_block_by_block_is_given_rows_without_a_copy_and_finds_the_sam
     given.clear()
     np.testing.assert_array_equal(found.values, patients(Copied(), cells=cells).values)
     assert Picked not in given
+
+
+@given(st.lists(st.integers(0, 4), min_size=1, max_size=60), st.integers(0, 9), st.integers(0, 99))
+def test_the_draw_is_that_of_one_sort_of_all_rows(code, n, seed):
+    code = np.array(code)
+    chance, expected = np.random.default_rng(seed).random(len(code)), np.zeros(len(code), dtype=bool)
+    for group in np.unique(code):
+        rows = np.flatnonzero(code == group)
+        expected[sorted(rows, key=lambda i: chance[i])[:n]] = True
+    np.testing.assert_array_equal(base._equal(code, n, np.random.default_rng(seed)), expected)
+
+
+@pytest.mark.parametrize("copied", [True, False])
+@pytest.mark.parametrize("kind", [object, "category"])
+@given(st.data())
+def test_owners_of_taken_cells_are_found_by_position_as_by_id(copied, kind, data):
+    """Also where the column is in another order, which only ids can tell."""
+    rows = np.array(data.draw(st.lists(st.integers(0, 38), min_size=1, unique=True)))
+    rows = rows if data.draw(st.booleans()) else np.isin(np.arange(39), rows)
+    column = OWNER.astype(kind)
+    column = column if data.draw(st.booleans()) else column.iloc[::-1]
+    column = base._matched(CELLS, column) if data.draw(st.booleans()) else column
+    taken = CELLS.take(rows, copied=copied)
+    patients, code = base.owners(taken, column)
+    assert list(patients[code]) == list(OWNER[taken.ids])
+    assert list(patients) == sorted(set(OWNER[taken.ids]))
+
+
+def test_rows_taken_of_taken_rows_are_matched_by_their_ids():
+    taken = CELLS.take(np.arange(30, 5, -1)).take(np.arange(4, 20))
+    for column in (OWNER, base._matched(CELLS, OWNER)):
+        patients, code = base.owners(taken, column)
+        assert list(patients[code]) == list(OWNER[taken.ids])
