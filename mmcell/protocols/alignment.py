@@ -38,7 +38,7 @@ class Alignment(Task):
 
     required = ("random", "constant", "technical-only", "pca", "label-permuted")
     ceilings = ("oracle",)
-    max_items = 50_000
+    max_items = 40_000
 
     def __init__(self, spec: TaskSpec) -> None:
         self.spec = spec

@@ -38,7 +38,7 @@ class Retrieval(PairedTask):
     """
 
     similarity: Similarity = "cosine"
-    max_items = 50_000
+    max_items = 40_000
 
     def run(
         self, view: MethodView, embeddings: Mapping[str, Embedding], split: Split, rng: np.random.Generator
