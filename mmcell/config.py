@@ -11,7 +11,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictInt, f
 from mmcell.data.catalog import load_dataset
 from mmcell.document import read_yaml
 from mmcell.errors import MmcellError
-from mmcell.plan import Plan, make_plan
+from mmcell.plan import Plan, check_numbers, make_plan
 from mmcell.roles import parse
 from mmcell.task import get_task
 
@@ -107,6 +107,7 @@ def plans_of(config: RunConfig, folder: Path) -> list[Plan]:
         Where relative paths in it start.
     """
     plans = []
+    check_numbers(config.n_boot, config.null, config.seed)
     # Once, whichever tasks ask for it.
     load = lru_cache(maxsize=None)(load_dataset)
     for task in config.tasks:

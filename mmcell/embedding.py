@@ -77,7 +77,7 @@ class Embedding:
     ids
         (n,) unique ids.
     values
-        (n, d) finite floats; may be a memmap, of a file that must stay as it is meanwhile.
+        (n, d) finite floats; may be a memmap, of a file that must stay as it is meanwhile. See `take` for ``copied``.
     card
         What is known of the model.
     columns
@@ -165,7 +165,7 @@ class Embedding:
         if array.dtype.kind in "iub":
             array = array.astype(np.float32)
         # Millions of texts need not be made anew.
-        is_text = isinstance(ids, pd.Index) and ids.inferred_type == "string"
+        is_text = isinstance(ids, pd.Index) and ids.dtype == object and ids.inferred_type == "string"
         index = ids.rename("id") if is_text else pd.Index(np.asarray(ids).astype(str), name="id")
         return cls(name, level, modality, index, array, card or ModelCard(name=name, modality=modality), columns)
 
@@ -284,6 +284,10 @@ class Embedding:
         vars(found).update({f.name: getattr(self, f.name) for f in fields(self)}, values=values, ids=ids)
         vars(found)["taken"] = (None, None) if same else (self.ids, places)
         return found
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Travel without the ids of the rows that were not taken."""
+        return {name: value for name, value in vars(self).items() if name != "taken"}
 
     @cached_property
     def taken(self) -> tuple[pd.Index, np.ndarray] | tuple[None, None]:

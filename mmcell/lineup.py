@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from itertools import product
-from pathlib import Path
 from typing import Any
-from weakref import WeakValueDictionary
 
 import pandas as pd
 
@@ -29,17 +27,13 @@ from mmcell.encoders.base import (
     readable,
 )
 from mmcell.encoders.broken import Broken
-from mmcell.encoders.foundation import RECIPES
-from mmcell.errors import MmcellError, did_you_mean
-from mmcell.memory import stamp_of
+from mmcell.encoders.file import read_file
+from mmcell.errors import MmcellError
 from mmcell.niche import positions
 from mmcell.patients.base import PATIENT_ENCODERS
 from mmcell.poolings import Pooling, resolve_poolings
 from mmcell.registry import load_attribute
 from mmcell.task import Task
-
-#: What was asked of a file, and of which state of it -> what was read.
-_read: WeakValueDictionary[tuple[object, ...], Embedding] = WeakValueDictionary()
 
 
 def resolve(encoders: Any, seed: int = 0) -> dict[str, tuple[Encoder | Embedding, str]]:
@@ -108,39 +102,6 @@ def _seeded(kind: str, parameters: dict[str, Any], seed: int) -> dict[str, Any]:
     else:
         found = ENCODERS.get(kind) if kind in ENCODERS.references else None
     return {"seed": seed, **parameters} if "seed" in getattr(found, "__dataclass_fields__", {}) else parameters
-
-
-def read_file(given: Mapping[str, Any]) -> Embedding:
-    """Read an embedding from ``file``; what ``model`` names says what is not given: key, name, level, modality, card.
-
-    One that is in use already, of the same file, is not read again: it may be gigabytes, and several tasks ask for it.
-
-    Raises
-    ------
-    MmcellError
-        An unknown key or model; what `Embedding.read` refuses.
-    """
-    known = ("file", "model", "key", "name", "level", "modality")
-    unknown = [k for k in given if k not in known]
-    if unknown:
-        raise MmcellError(
-            f"encoder file {given['file']}: unknown key {unknown[0]!r}; {did_you_mean(unknown[0], known)}"
-        )
-    options: dict[str, Any] = {k: str(given[k]) for k in ("name", "level", "modality") if k in given}
-    key = given.get("key")
-    if "model" in given:
-        recipe = RECIPES.get(str(given["model"]))
-        usual = {"name": recipe.name, "level": recipe.level, "modality": recipe.modality, "card": recipe.card}
-        options, key = {**usual, **options}, key or recipe.key_in(given["file"])
-    path = Path(given["file"])
-    asked = (path.resolve(), stamp_of(path), *sorted((k, str(v)) for k, v in given.items()))
-    found = _read.get(asked)
-    if found is None:
-        found = Embedding.read(path, key, **options)
-        if path.is_file():
-            # What a folder holds may change while its own time stays.
-            _read[asked] = found
-    return found
 
 
 def build(

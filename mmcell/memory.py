@@ -28,7 +28,7 @@ def mapped(path: Path, dtype: np.dtype, offset: int, shape: tuple[int, ...]) -> 
     return values
 
 
-def refuse_altered(values: np.ndarray) -> None:
+def refuse_altered(values: np.ndarray | Picked) -> None:
     """Refuse values, or a view of them, that `mapped` found in a file which is another one now.
 
     They are read when they are used: what was hashed and what is computed with would not be the same.
@@ -39,6 +39,8 @@ def refuse_altered(values: np.ndarray) -> None:
         The file was written, cut short, replaced or deleted.
     """
     found: object = values
+    while isinstance(found, Picked):
+        found = found.values
     while isinstance(found, np.ndarray):
         path, stamp = getattr(found, "stamp", (None, None))
         if path is not None and stamp_of(path) != stamp:
@@ -62,12 +64,12 @@ class Picked:
     Attributes
     ----------
     values
-        (n, d); may be a memmap.
+        (n, d); may be a memmap, or picked from another array itself.
     where
         (m,) positions of the rows.
     """
 
-    values: np.ndarray
+    values: np.ndarray | Picked
     where: np.ndarray
 
     @property
@@ -95,7 +97,9 @@ class Picked:
 
 def release(values: np.ndarray | Picked) -> None:
     """Let go of the pages of a read-only memmap that have been read: they stay in the system's cache, not here."""
-    found: object = values.values if isinstance(values, Picked) else values
+    found: object = values
+    while isinstance(found, Picked):
+        found = found.values
     while isinstance(found, np.ndarray):
         mapped = getattr(found, "_mmap", None)
         if isinstance(mapped, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
@@ -110,9 +114,13 @@ def interned(ids: pd.Index) -> pd.Index:
     if len(ids) < _MANY:
         return ids
     key = (len(ids), str(ids.dtype), ids[0], ids[-1])
+    # Of one name the very same object, so that nobody compares them one by one.
+    own = _ids.get((*key, ids.name))
+    if own is not None and own.equals(ids):
+        return own
     known = _ids.get(key)
     found = ids if known is None or not known.equals(ids) else known.rename(ids.name)
-    _ids[key] = found
+    _ids[key] = _ids[(*key, ids.name)] = found
     return found
 
 

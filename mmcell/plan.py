@@ -160,13 +160,7 @@ def make_plan(
     MmcellError
         See `mmcell.evaluate`.
     """
-    check_draws(n_boot)
-    if null and null < MINIMUM_NULL:
-        raise MmcellError(f"null is {null}; with fewer than {MINIMUM_NULL} permutations no p can reach 0.05; 0 = none")
-    if null > MAXIMUM_DRAWS:
-        raise MmcellError(f"null is more than {MAXIMUM_DRAWS:,}; 199 permutations tell whether p is below 0.01")
-    if seed < 0:
-        raise MmcellError(f"seed is {seed}; use a whole number from 0 on")
+    check_numbers(n_boot, null, seed)
     task = get_task(asked) if isinstance(asked, str) else asked
     if max_items is not None:
         task = task.drawing(max_items)
@@ -247,6 +241,23 @@ def make_plan(
     clinical = any(c.encoder == CLINICAL or c.probe.endswith(PLUS_CLINICAL) for c in candidates)
     findings += audit_data(data, splits, spec.slot[2], modality_of(spec.slot[1], data), clinical=clinical)
     return plan
+
+
+def check_numbers(n_boot: int, null: int, seed: int) -> None:
+    """Refuse numbers of draws, of permutations and seeds that no plan can have, before any data are read.
+
+    Raises
+    ------
+    MmcellError
+        One of them.
+    """
+    check_draws(n_boot)
+    if null and null < MINIMUM_NULL:
+        raise MmcellError(f"null is {null}; with fewer than {MINIMUM_NULL} permutations no p can reach 0.05; 0 = none")
+    if null > MAXIMUM_DRAWS:
+        raise MmcellError(f"null is more than {MAXIMUM_DRAWS:,}; 199 permutations tell whether p is below 0.01")
+    if seed < 0:
+        raise MmcellError(f"seed is {seed}; use a whole number from 0 on")
 
 
 def _is_named(source: Any, name: str) -> bool:

@@ -18,7 +18,7 @@ from mmcell.errors import MmcellError, number_of
 from mmcell.grading import Beside, estimate
 from mmcell.items import Items
 from mmcell.outcome import Outcome, outcome_of, record_of
-from mmcell.plan import ControlNames, Plan, make_plan
+from mmcell.plan import ControlNames, Plan, check_numbers, make_plan
 from mmcell.progress import Progress
 from mmcell.records import RunRecord
 from mmcell.results import Results
@@ -110,6 +110,7 @@ def evaluate(
         "seed": seed, "corrections": corrections,
     }  # fmt: skip
     named = [get_task(task) if isinstance(task, str) else task for task in asked]
+    check_numbers(n_boot, null, seed)
     if isinstance(dataset, (str, Path)):
         # Once for all tasks.
         dataset = load_dataset(dataset)

@@ -112,6 +112,13 @@ tasks:
     assert mine[0].fingerprint not in again
 
 
+@pytest.mark.parametrize("name", ["nul\\0.npz", "loop.npz", "gone.npz"])
+def test_a_file_that_cannot_be_there_is_one_line(planned, refused, tmp_path, name):
+    (tmp_path / "loop.npz").symlink_to("loop.npz")
+    with refused("no such file" if "loop" not in name else "is a link to what is not there"):
+        planned(f'name: mine\nencoders: [{{file: "{name}"}}]\ntasks: [{{task: patient-state, dataset: cohort.yaml}}]\n')
+
+
 def test_a_dataset_at_the_top_of_a_config_is_told_where_it_belongs(planned, refused):
     with refused("mine.yaml: unknown key 'dataset'", "tasks: [{task: patient-state, dataset: cohort.yaml}]"):
         planned("name: mine\ntasks: [patient-state]\ndataset: cohort.yaml\n")

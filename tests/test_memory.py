@@ -9,8 +9,8 @@ import pytest
 
 from mmcell import Embedding
 from mmcell.engine.parcel import Parcels
-from mmcell.memory import refuse_altered
-from mmcell.patients.base import encode_patients
+from mmcell.memory import Picked, interned, refuse_altered
+from mmcell.patients.base import encode_patients, make_patient_encoder
 from mmcell.plan import make_plan
 from mmcell.run import run_plans
 from tests.toys import ALIGNMENT, PATIENT, cite
@@ -81,6 +81,46 @@ def test_rows_that_were_read_before_are_what_they_were(mapped):
     expected = np.array(found.values[5:20])
     cut(path)
     np.testing.assert_array_equal(some.align(IDS[5:20]).values, expected)
+
+
+@pytest.mark.parametrize("step", ["fit", "transform"])
+@pytest.mark.parametrize("name", ["moments", "celltype-pseudobulk"])
+def test_a_file_that_is_altered_while_its_rows_are_read_block_by_block_is_refused(mapped, refused, name, step):
+    path, found = mapped()
+    encoder = make_patient_encoder(name)
+    kind = type(encoder)
+
+    class Late(kind):
+        blockwise = True
+
+    real = getattr(kind, step)
+    if not getattr(real, "learns", True):
+        pytest.skip("learns nothing")
+
+    def late(self, cells, *args, **kwargs):
+        assert isinstance(cells.values, Picked)
+        in_place(path)
+        return real(self, cells, *args, **kwargs)
+
+    setattr(Late, step, late)
+    encoder.__class__ = Late
+    owner = pd.Series(np.repeat(["a", "b"], [15, 25]), IDS)
+    with refused(SAID):
+        encode_patients(
+            encoder, found, owner, pd.Index(["a"]), cell_type=pd.Series("T", IDS), rng=np.random.default_rng(0)
+        )
+
+
+def test_many_ids_of_one_name_are_one_object():
+    made = [pd.Index([f"c{i}" for i in range(10_000)], name=name) for name in ("id", "id", None, "id", None)]
+    found = [interned(ids) for ids in made]
+    assert found[0] is found[1] is found[3]
+    assert found[2] is found[4]
+    assert [ids.name for ids in found] == ["id", "id", None, "id", None]
+    assert found[0].to_numpy() is found[2].to_numpy()
+    other = made[0].to_numpy().copy()
+    other[5] = "x"
+    assert list(interned(pd.Index(other, name="id"))[4:7]) == ["c4", "x", "c6"]
 
 
 def test_a_file_that_is_altered_between_plan_and_run_is_a_failed_row(mapped):

@@ -74,7 +74,7 @@ def main() -> None:
 
 def embedding_of(text: str, level: str | None, model: str | None = None) -> tuple[str, Any]:
     """Read ``[SLOT=]FILE[:KEY]``; a file whose own name holds = or : is found as it is."""
-    from mmcell.lineup import read_file
+    from mmcell.encoders.file import read_file
 
     slot, rest = "", text
     head, equals, tail = text.partition("=")

@@ -12,6 +12,7 @@ import pandas as pd
 
 from mmcell.embedding import Embedding
 from mmcell.errors import MmcellError, did_you_mean, first, number_of
+from mmcell.memory import refuse_altered
 from mmcell.registry import Registry
 
 Fit = TypeVar("Fit", bound=Callable[..., Any])
@@ -54,8 +55,8 @@ class PatientEncoder(Protocol):
     are given by what surrounds them), ``reads_cells`` (False where the cells say no more than who is there), ``check``
     (called with the ids of all patients before anything runs, to refuse what cannot work), ``filled`` (vectors -> type
     -> patients for whom it was filled in) and ``blockwise`` (True where values are read by
-    `mmcell.patients.pooling.blocks` or by position alone: rows are then given as `mmcell.memory.Picked`). ``facts``
-    (JSON-able, after `fit`) goes into the record.
+    `mmcell.patients.pooling.blocks` or by position alone: rows are then given as `mmcell.memory.Picked`; who derives
+    from such a class says so anew). ``facts`` (JSON-able, after `fit`) goes into the record.
     """
 
     reads_embedding: bool
@@ -167,13 +168,16 @@ def known_types(cells: Embedding, cell_type: pd.Series | None, types: Sequence[s
     return pd.Index(types).get_indexer(pd.Index(names))[code]
 
 
+def _along(cells: Embedding, column: pd.Series) -> pd.Series:
+    """Return the column, with the very index of the cells where it has their ids in their order."""
+    return column.set_axis(cells.ids) if column.index.equals(cells.ids) else column
+
+
 def _matched(cells: Embedding, column: pd.Series) -> pd.Series:
-    """Return the column in the order of the cells, and with their very index, which costs nothing to compare."""
-    if column.index is cells.ids:
-        return column
+    """Return the column in the order of the cells, by position where the cells were taken along it, otherwise by id."""
     if column.index is cells.taken[0]:
         return pd.Series(column.array[cells.taken[1]], index=cells.ids, name=column.name)
-    return column.set_axis(cells.ids) if column.index.equals(cells.ids) else column.reindex(cells.ids)
+    return column if column.index.equals(cells.ids) else column.reindex(cells.ids)
 
 
 def _coded(cells: Embedding, column: pd.Series) -> tuple[np.ndarray, np.ndarray]:
@@ -268,11 +272,9 @@ def encode_patients(
         The vectors of all patients, who was fitted on, and the facts of the fit.
     """
     patients, code = owners(cells, owner)
-    # By id once; for what is taken of the cells later, their positions are known.
-    owner = _matched(cells, owner)
-    if cell_type is not None:
-        by_cell(cell_type, "cell_type")
-        cell_type = _matched(cells, cell_type)
+    # Compared with the ids of the cells once; for what is taken of the cells later, positions are known.
+    owner = _along(cells, owner)
+    cell_type = _along(cells, cell_type) if isinstance(cell_type, pd.Series) else cell_type
     in_training = patients.isin(train)
     counts = pd.Series(np.bincount(code, minlength=len(patients)), patients)[in_training]
     fewest = int(counts.min())
@@ -290,8 +292,11 @@ def encode_patients(
         # Fitting reads all cells of training patients, so that rare types are known whichever cells are drawn.
         extra = {name: value for name, value in (("concepts", concepts), ("y", y)) if value is not None}
         fitted = fitted.fit(some(in_training[code]), owner, cell_type=cell_type, **extra)
+        refuse_altered(seen.values)
     keep = _equal(code, fewest, rng) if equal_cells else np.ones(len(code), dtype=bool)
     vectors = fitted.transform(some(keep), owner, cell_type=cell_type).align(patients)
+    # Rows that stayed in their file have only been read since they were matched.
+    refuse_altered(seen.values)
     values = vectors.values.astype(np.float64)
     made = Embedding(cells.name, "patient", cells.modality, patients, values, cells.card, vectors.columns)
     facts: dict[str, Any] = dict(getattr(fitted, "facts", {}))
@@ -309,13 +314,14 @@ def encode_patients(
         facts |= _unseen(cells, cell_type, in_training[code], pd.Series(patients)[code])
     if sample is None or not getattr(encoder, "reads_cells", True):
         return Encoded(made, facts)
-    samples, facts["samples"] = _samples(fitted, seen, sample, cell_type, equal_cells, rng)
+    samples, facts["samples"] = _samples(fitted, seen, sample, cell_type, equal_cells, rng, copied=not blockwise)
+    refuse_altered(seen.values)
     return Encoded(made, facts, samples)
 
 
 def _samples(
     fitted: PatientEncoder, cells: Embedding, sample: pd.Series, cell_type: pd.Series | None, equal_cells: bool,
-    rng: np.random.Generator,
+    rng: np.random.Generator, *, copied: bool,
 ) -> tuple[Embedding, dict[str, Any]]:  # fmt: skip
     """Return a vector for every sample of enough cells, of equally many each where that is asked for, and the facts."""
     names, code = _coded(cells, sample)
@@ -330,7 +336,7 @@ def _samples(
     if equal_cells:
         facts |= {"cells each": int(counts[large].min()), "fewest of": str(counts[large].idxmin())}
         rows = rows[_equal(code[rows], facts["cells each"], rng)]
-    found = fitted.transform(cells.take(rows), _matched(cells, sample), cell_type=cell_type)
+    found = fitted.transform(cells.take(rows, copied=copied), _along(cells, sample), cell_type=cell_type)
     values = found.values.astype(np.float64)
     return Embedding(cells.name, "sample", cells.modality, found.ids, values, cells.card, found.columns), facts
 

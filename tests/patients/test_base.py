@@ -1,3 +1,5 @@
+import pickle
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -199,7 +201,7 @@ def test_owners_of_taken_cells_are_found_by_position_as_by_id(copied, kind, data
     rows = rows if data.draw(st.booleans()) else np.isin(np.arange(39), rows)
     column = OWNER.astype(kind)
     column = column if data.draw(st.booleans()) else column.iloc[::-1]
-    column = base._matched(CELLS, column) if data.draw(st.booleans()) else column
+    column = base._along(CELLS, column) if data.draw(st.booleans()) else column
     taken = CELLS.take(rows, copied=copied)
     patients, code = base.owners(taken, column)
     assert list(patients[code]) == list(OWNER[taken.ids])
@@ -208,6 +210,40 @@ def test_owners_of_taken_cells_are_found_by_position_as_by_id(copied, kind, data
 
 def test_rows_taken_of_taken_rows_are_matched_by_their_ids():
     taken = CELLS.take(np.arange(30, 5, -1)).take(np.arange(4, 20))
-    for column in (OWNER, base._matched(CELLS, OWNER)):
+    for column in (OWNER, base._along(CELLS, OWNER)):
         patients, code = base.owners(taken, column)
         assert list(patients[code]) == list(OWNER[taken.ids])
+
+
+def test_owners_of_cells_that_are_not_embedded_are_known_too(tmp_path):
+    """Whose row of a file is nobody's, is not asked of the embedded cells alone."""
+    file = tmp_path / "patients.csv"
+    pd.DataFrame(np.eye(4), index=[*list(SIZES)[:3], "nobody"]).to_csv(file)
+    some = CELLS.take(np.arange(36))
+    more = pd.concat([OWNER, pd.Series("nobody", ["elsewhere"])])
+    for owner, unused in ((OWNER, ["nobody"]), (more, [])):
+        made = encode_patients(
+            make_patient_encoder("file", {"file": str(file)}), some, owner, pd.Index(["p0", "p1"]), cell_type=None,
+            rng=np.random.default_rng(0),
+        )  # fmt: skip
+        assert made.facts["rows without cells"] == unused
+
+
+def test_many_cells_are_matched_by_position_also_without_their_values(monkeypatch):
+    ids = pd.Index([f"c{i}" for i in range(12_000)])
+    cells = Embedding.from_array("e", ids, np.ones((12_000, 2)))
+    owner = pd.Series(np.resize(list("abc"), 12_000), ids)
+    monkeypatch.setattr(pd.Series, "reindex", lambda *_, **__: pytest.fail("looked up by id"))
+    for name in ("composition", "pseudobulk"):
+        found = encode_patients(
+            make_patient_encoder(name), cells, owner, pd.Index(["a", "b"]), rng=np.random.default_rng(0),
+            cell_type=pd.Series(np.resize(list("TTBBB"), 12_000), ids),
+        )  # fmt: skip
+        assert list(found.vectors.ids) == ["a", "b", "c"]
+
+
+def test_what_was_taken_travels_without_the_rest():
+    many = Embedding.from_array("e", [f"c{i}" for i in range(5_000)], np.ones((5_000, 1)))
+    some = many.take(np.arange(3))
+    assert len(pickle.dumps(some)) < 2_000
+    assert pickle.loads(pickle.dumps(some)).taken == (None, None)
