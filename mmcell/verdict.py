@@ -7,6 +7,9 @@ from mmcell.records import Gap, Score
 from mmcell.stats.bootstrap import ALPHA
 from mmcell.stats.units import MINIMUM
 
+#: Room to a bound that is rounding.
+_NONE = 1e-12
+
 
 def verdict(score: Score, metric: Metric, reference: str) -> str:
     """Say which controls a candidate beats, which it cannot be told apart from, and which beat it.
@@ -14,8 +17,8 @@ def verdict(score: Score, metric: Metric, reference: str) -> str:
     The reference comes first. There are too few patients to say when there are fewer than 10 units, or when the best
     possible value could not have been relied on to show (the smallest difference that 80 % of such studies would find
     exceeds the room between the reference and the metric's bound) and the interval leaves more than half of that room
-    open. Each difference has its own 95 % interval; they are not adjusted for being several. Where labels were
-    permuted and the score is not beyond them, that comes first.
+    open; where there is no room, the two cannot be told apart. Each difference has its own 95 % interval; they are not
+    adjusted for being several. Where labels were permuted and the score is not beyond them, that comes first.
 
     Parameters
     ----------
@@ -70,5 +73,8 @@ def _hopeless(score: Score, gap: Gap, metric: Metric) -> bool:
         return False
     base = score.value - gap.value
     room = (metric.bounds[1] - base) if metric.higher_is_better else (base - metric.bounds[0])
+    if room <= _NONE:
+        # Nobody beats a reference at the bound of its metric, however many units there are.
+        return False
     best = gap.high if metric.higher_is_better else None if gap.low is None else -gap.low
     return bool(gap.mde > room and best is not None and best > room / 2)

@@ -44,6 +44,13 @@ def test_too_few_patients_when_no_possible_value_would_show(mde, hopeless):
     assert found == (expected if hopeless else "cannot be told apart from composition")
 
 
+@pytest.mark.parametrize("higher", [True, False])
+def test_where_nothing_can_be_gained_more_patients_would_not_help(higher):
+    metric = replace(AUROC, higher_is_better=higher)
+    found = said({"composition": gap(-0.004, 0.004, 0.006)}, metric=metric, value=1.0 if higher else 0.0, n_units=1000)
+    assert found == "cannot be told apart from composition"
+
+
 def test_a_gain_that_the_interval_excludes_needs_no_more_patients():
     # The reference is at 0.95: 0.05 could be gained, and the interval ends at 0.02.
     assert said({"composition": gap(-0.32, 0.02, 0.3)}) == "cannot be told apart from composition"

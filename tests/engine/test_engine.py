@@ -53,28 +53,27 @@ def done(monkeypatch):
 def test_workers_find_what_is_found_here(task, tmp_path):
     toy = survivors(48) if task is SURVIVAL else cite(24, 12)
     asked = {"patient_encoders": ["pseudobulk", "scope"]} if task is PATIENT else {}
-    here = evaluate(["pca", "features"], task, dataset=toy, null=19, **OPTIONS, **asked)
+    options = {**OPTIONS, **asked, "dataset": toy, "null": 19, "controls": ["random"]}
+    here = evaluate("pca", task, **options)
     with processes(2) as pool:
-        there = evaluate(
-            ["pca", "features"], task, dataset=toy, null=19, executor=pool, out=tmp_path, **OPTIONS, **asked
-        )
+        there = evaluate("pca", task, executor=pool, out=tmp_path, **options)
     assert contents(there) == contents(here)
     assert not (tmp_path / "parts").exists()
     assert not (tmp_path / "parcels").exists()
 
 
-@pytest.mark.parametrize("stop", [0, 1, 7, 11])
-def test_no_job_is_done_twice(stop, done, tmp_path):
-    quiet = evaluate(["pca", "features"], ALIGNMENT, dataset=cite(), null=19, **OPTIONS)
-    jobs, done[:] = list(done), []
-    done.stop = stop
-    with pytest.raises(KeyboardInterrupt):
-        evaluate(["pca", "features"], ALIGNMENT, dataset=cite(), null=19, out=tmp_path, **OPTIONS)
-    done.stop = None
-    again = evaluate(["pca", "features"], ALIGNMENT, dataset=cite(), null=19, out=tmp_path, **OPTIONS)
-    assert sorted(done, key=str) == sorted(jobs, key=str)
-    assert contents(again) == contents(quiet)
-    assert contents(Results.read(tmp_path)) == contents(quiet)
+def test_no_job_is_done_twice(done, tmp_path):
+    options = {**OPTIONS, "dataset": cite(), "null": 19, "controls": ["random"]}
+    quiet = contents(evaluate("pca", ALIGNMENT, **options))
+    jobs = sorted(done, key=str)
+    for stop in (0, 1, 7, 11):
+        done[:], done.stop = [], stop
+        with pytest.raises(KeyboardInterrupt):
+            evaluate("pca", ALIGNMENT, out=tmp_path / str(stop), **options)
+        done.stop = None
+        again = evaluate("pca", ALIGNMENT, out=tmp_path / str(stop), **options)
+        assert sorted(done, key=str) == jobs
+        assert contents(again) == contents(Results.read(tmp_path / str(stop))) == quiet
 
 
 def test_a_part_that_was_altered_is_done_again(done, tmp_path):
@@ -181,7 +180,7 @@ def test_what_failed_and_nobody_can_find_again_leaves_no_parts(tmp_path):
 
 
 def test_a_candidate_that_is_done_holds_no_memory():
-    plan = make_plan(PATIENT, ["pca", "features"], cite(24, 12), null=19, **OPTIONS)
+    plan = make_plan(PATIENT, "pca", cite(24, 12), null=19, n_boot=100, controls=["random"])
     with Engine.open(None, None) as made:
         sent = made.begin(plan, plan.candidates)
         for one in sent:
