@@ -77,7 +77,8 @@ class Embedding:
     ids
         (n,) unique ids.
     values
-        (n, d) finite floats; may be a memmap, of a file that must stay as it is meanwhile. See `take` for ``copied``.
+        (n, d) finite floats; may be a memmap, of a file that must stay as it is meanwhile; of
+        `take` without a copy a `mmcell.memory.Picked`.
     card
         What is known of the model.
     columns
